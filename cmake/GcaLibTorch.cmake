@@ -1,0 +1,25 @@
+# libtorch_cpu: LibTorch's headers, torch_cpu and c10. The wheel's own TorchConfig.cmake demands a CUDA toolkit; these
+# imported targets do not. CMAKE_PREFIX_PATH may name another LibTorch (a folder with include/ and lib/); the project's
+# own is what `./dev build` put into .deps.
+find_path(GCA_TORCH_ROOT NAMES lib/libtorch_cpu.so
+  HINTS ${CMAKE_PREFIX_PATH}
+  PATHS ${PROJECT_SOURCE_DIR}/.deps/site/torch
+  PATH_SUFFIXES . torch libtorch
+  NO_CMAKE_SYSTEM_PATH NO_CMAKE_FIND_ROOT_PATH)
+if(NOT GCA_TORCH_ROOT)
+  message(FATAL_ERROR "LibTorch not found: run ./dev build, or pass -DCMAKE_PREFIX_PATH=/path/to/libtorch")
+endif()
+message(STATUS "LibTorch: ${GCA_TORCH_ROOT}")
+
+add_library(libtorch_cpu INTERFACE)
+target_include_directories(libtorch_cpu SYSTEM INTERFACE
+  ${GCA_TORCH_ROOT}/include ${GCA_TORCH_ROOT}/include/torch/csrc/api/include)
+target_link_libraries(libtorch_cpu INTERFACE ${GCA_TORCH_ROOT}/lib/libtorch_cpu.so ${GCA_TORCH_ROOT}/lib/libc10.so)
+# The wheel's libraries need libcudart and libcupti at run time, also where no GPU is: from the toolkit, or from the small
+# wheels beside LibTorch.
+set(GCA_TORCH_RPATH ${GCA_TORCH_ROOT}/lib)
+file(GLOB GCA_CUDA_RUNTIME_DIRS ${GCA_TORCH_ROOT}/../nvidia/cu*/lib)
+list(APPEND GCA_TORCH_RPATH ${GCA_CUDA_RUNTIME_DIRS})
+target_link_options(libtorch_cpu INTERFACE "-Wl,--allow-shlib-undefined")
+set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH})
+set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH})

@@ -1,0 +1,27 @@
+# gca_settings: what every target of ours is compiled with.
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(GCA_CCACHE ccache)
+if(GCA_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${GCA_CCACHE})
+endif()
+
+add_library(gca_settings INTERFACE)
+target_include_directories(gca_settings INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(gca_settings INTERFACE -Wall -Wextra -Wshadow -Wno-unknown-pragmas)
+if(GCA_WARNINGS_AS_ERRORS)
+  target_compile_options(gca_settings INTERFACE -Werror)
+endif()
+# A sum of floats has one order, whatever the optimiser: results must not depend on the build.
+target_compile_options(gca_settings INTERFACE -ffp-contract=off)
+find_program(GCA_LLD ld.lld)
+if(GCA_LLD)
+  target_link_options(gca_settings INTERFACE -fuse-ld=lld)
+endif()

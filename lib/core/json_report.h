@@ -1,0 +1,43 @@
+#pragma once
+// The envelope of every report (README.md, "Reports"): one JSON object with schema, command, version, started, seconds,
+// machine, seed, config, result. Non-finite numbers become null.
+
+#include <chrono>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace gca {
+
+/// The version of gca, and of the commit where it was built from one.
+const char* version();
+
+/// Peak resident memory of this process so far.
+int64_t peak_memory_bytes();
+
+class JsonReport {
+ public:
+  /// Starts the clock. `schema` such as "gca.pretrain/1", `command` the words of the command line.
+  JsonReport(std::string schema, std::vector<std::string> command);
+
+  nlohmann::ordered_json config = nlohmann::ordered_json::object();
+  nlohmann::ordered_json result = nlohmann::ordered_json::object();
+  uint64_t seed = 0;
+  int threads = 0;
+  std::string device = "cpu";
+
+  double elapsed_seconds() const;
+  /// The whole document, seconds up to now.
+  nlohmann::ordered_json document() const;
+  /// Writes document() to `path`, aside and renamed.
+  void write(const std::string& path) const;
+
+ private:
+  std::string schema_;
+  std::vector<std::string> command_;
+  std::chrono::system_clock::time_point started_;
+  std::chrono::steady_clock::time_point clock_start_;
+};
+
+}  // namespace gca

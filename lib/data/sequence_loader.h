@@ -1,0 +1,47 @@
+#pragma once
+// Batches in a reproducible order. The whole state is the number of sequences handed out: sequence number i of the run
+// is entry permutation(seed, epoch = i / N)[i mod N], a Philox-keyed shuffle, so resuming needs one integer. The last
+// batch of an epoch runs on into the next; nothing is dropped.
+
+#include <cstdint>
+#include <vector>
+
+#include "lib/data/chunk_layout.h"
+#include "lib/data/sequence_index.h"
+
+namespace gca {
+
+/// Row-major (B, L) ids and targets; rows shorter than L are padded with id 0 and no target.
+struct Batch {
+  int64_t rows = 0;           ///< B
+  int64_t length = 0;         ///< L
+  std::vector<int64_t> ids;
+  std::vector<int64_t> targets;
+  int64_t text_tokens = 0;    ///< real text tokens
+  int64_t target_count = 0;
+  int64_t target_bytes = 0;   ///< bytes of source text of all targets (0 without a table)
+};
+
+class SequenceLoader {
+ public:
+  /// `piece_bytes` may be empty (then target_bytes stays 0). Throws Error(usage) when there is no sequence.
+  SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout, uint64_t seed,
+                 bool shuffle, std::vector<int32_t> piece_bytes);
+
+  /// The `rows` sequences after the first `consumed` of the run; L is that of the longest.
+  Batch batch(int64_t consumed, int64_t rows) const;
+  int64_t sequence_count() const { return static_cast<int64_t>(entries_.size()); }
+
+ private:
+  std::vector<int64_t> permutation(int64_t epoch) const;
+  SequenceIndex index_;
+  std::vector<SequenceEntry> entries_;
+  ChunkLayout layout_;
+  uint64_t seed_;
+  bool shuffle_;
+  std::vector<int32_t> piece_bytes_;
+  mutable int64_t cached_epoch_ = -1;
+  mutable std::vector<int64_t> cached_permutation_;
+};
+
+}  // namespace gca

@@ -1,0 +1,37 @@
+#pragma once
+// The model's long past: for every finished chunk its landmark embedding, keys and values, once for all layers.
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+namespace gca {
+
+/// Keys and values that an attention call may read in place, and the indices to read them with.
+struct ChunkView {
+  at::Tensor keys;    ///< (B, C', S-1, H_kv, dh)
+  at::Tensor values;  ///< (B, C', S-1, H_kv, dh)
+  at::Tensor idx;     ///< (B, R, K) int32 into C', -1 for none
+};
+
+/// Append-only. Owned by one DrtState; not thread-safe. Where the rows live is the store's choice.
+class ChunkMemory {
+ public:
+  virtual ~ChunkMemory() = default;
+
+  /// Adds c chunks: landmarks (B, c, d) float32, keys and values (B, c, S-1, H_kv, dh).
+  virtual void append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) = 0;
+  virtual int64_t chunk_count() const = 0;
+  /// All landmark embeddings, (B, C, d) float32.
+  virtual at::Tensor landmarks() const = 0;
+  /// The chunks that idx (B, R, K) int32 names, ready to be read.
+  virtual ChunkView read(const at::Tensor& idx) const = 0;
+  virtual int64_t size_bytes() const = 0;
+  virtual std::unique_ptr<ChunkMemory> clone() const = 0;
+};
+
+/// Chunk memory in ordinary tensors. A single append keeps the tensors themselves, so training differentiates through
+/// it; later appends copy into a buffer that grows by half.
+std::unique_ptr<ChunkMemory> make_tensor_chunk_memory();
+
+}  // namespace gca

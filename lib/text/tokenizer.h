@@ -1,0 +1,71 @@
+#pragma once
+// SentencePiece with an exact inverse: decode(encode(x)) == x for every string of bytes when the model has byte fallback
+// (models that gca trains do: identity normalisation, no dummy prefix, newline a piece of its own).
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace gca {
+
+/// What had to be worked around in a text; reported, never fatal.
+struct TextFaults {
+  int64_t nul_bytes = 0;            ///< '\0', encoded as a byte piece
+  int64_t invalid_utf8_bytes = 0;   ///< bytes outside any valid UTF-8 sequence, encoded as byte pieces
+  int64_t unknown_tokens = 0;       ///< lost: only with a model without byte fallback
+  TextFaults& operator+=(const TextFaults& other);
+};
+
+/// Immutable after construction; encode and decode may be called from several threads.
+class Tokenizer {
+ public:
+  /// Throws Error(usage) when the file is missing or no SentencePiece model.
+  static Tokenizer load(const std::string& path);
+  static Tokenizer from_serialized(std::string model, const std::string& where);
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+  ~Tokenizer();
+
+  /// Ids of the SentencePiece model; the landmark is not among them.
+  int64_t piece_count() const;
+  /// piece_count() + 1: the model's V when the landmark takes the next id.
+  int64_t vocab_size_with_landmark() const { return piece_count() + 1; }
+  int64_t landmark_id() const { return piece_count(); }
+  /// SHA-256 of the model file, hex: shards and checkpoints carry it.
+  const std::string& fingerprint() const;
+  const std::string& serialized() const;
+
+  std::vector<int32_t> encode(std::string_view text, TextFaults* faults = nullptr) const;
+  /// Same ids as encode(text), with `threads` threads: the text is cut only where no piece can span the cut.
+  std::vector<int32_t> encode_parallel(std::string_view text, int threads, TextFaults* faults = nullptr) const;
+  /// Bytes of the ids, control pieces and the landmark giving none.
+  std::string decode(std::span<const int32_t> ids) const;
+  /// Bytes of source text that one id stands for (0 for control pieces and the landmark).
+  int64_t piece_bytes(int32_t id) const;
+  /// Bytes of each id, (V) with the landmark: for bits per byte.
+  std::vector<int32_t> piece_bytes_table() const;
+
+  /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token; text.size() when the text
+  /// has no such place (then it must be encoded as a whole).
+  size_t safe_cut(std::string_view text, size_t limit) const;
+
+ private:
+  struct Impl;
+  explicit Tokenizer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+struct TokenizerTraining {
+  int64_t vocab_size = 0;               ///< pieces, the landmark not counted
+  int64_t sample_bytes = 16 << 20;      ///< at most this much text is looked at, spread evenly over the inputs
+  uint64_t seed = 0;
+};
+
+/// Trains byte-pair encoding with byte fallback on files; returns the serialized model. Deterministic.
+std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training);
+
+}  // namespace gca
