@@ -16,7 +16,7 @@ template <class Config>
 struct ConfigField {
   using Member = std::variant<bool Config::*, int64_t Config::*, double Config::*, std::string Config::*,
                               std::vector<double> Config::*, std::vector<int64_t> Config::*>;
-  const char* key;   ///< JSON name
+  const char* key;  ///< JSON name
   Member member;
   const char* help;  ///< one line
 };
@@ -24,28 +24,29 @@ struct ConfigField {
 /// The known name nearest to `key` by edit distance, for hints.
 std::string nearest_name(std::string_view key, std::span<const std::string> known);
 
-/// Parses the right-hand side of --set KEY=VALUE: JSON where it parses (numbers, true, lists), sizes such as 16K, text
-/// otherwise.
+/// Parses the right-hand side of --set KEY=VALUE: JSON where it parses (numbers, true, lists), sizes such as
+/// 16K, text otherwise.
 nlohmann::json parse_setting_value(const std::string& text);
 
 /// "a whole number", "a list of numbers", ...: what a field of this type expects, for error messages.
 std::string expected_type(const nlohmann::json& example);
 
 namespace detail {
-[[noreturn]] void fail_field_type(const std::string& where, const std::string& key, const nlohmann::json& value,
-                                  const char* expected);
+[[noreturn]] void fail_field_type(const std::string& where, const std::string& key,
+                                  const nlohmann::json& value, const char* expected);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, bool& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, int64_t& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, double& out);
-void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, std::string& out);
+void read_value(const std::string& where, const std::string& key, const nlohmann::json& value,
+                std::string& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value,
                 std::vector<double>& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value,
                 std::vector<int64_t>& out);
 }  // namespace detail
 
-/// Sets the field `key` from JSON. Returns false when this table has no such key; throws Error(usage) naming `where`
-/// when the type is wrong.
+/// Sets the field `key` from JSON. Returns false when this table has no such key; throws Error(usage) naming
+/// `where` when the type is wrong.
 template <class Config>
 bool set_field(Config& config, std::span<const ConfigField<Config>> fields, const std::string& where,
                const std::string& key, const nlohmann::json& value) {

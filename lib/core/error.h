@@ -22,8 +22,10 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-/// Throws Error(usage, "`where`: `what`; `remedy`"): a file or flag, what is wrong with it, what would be right.
-[[noreturn]] void fail_usage(const std::string& where, const std::string& what, const std::string& remedy = "");
+/// Throws Error(usage, "`where`: `what`; `remedy`"): a file or flag, what is wrong with it, what would be
+/// right.
+[[noreturn]] void fail_usage(const std::string& where, const std::string& what,
+                             const std::string& remedy = "");
 
 /// Throws Error(failed, ...) in the same form.
 [[noreturn]] void fail_run(const std::string& where, const std::string& what, const std::string& remedy = "");

@@ -1,6 +1,6 @@
 #pragma once
-// The envelope of every report (README.md, "Reports"): one JSON object with schema, command, version, started, seconds,
-// machine, seed, config, result. Non-finite numbers become null.
+// The envelope of every report (README.md, "Reports"): one JSON object with schema, command, version,
+// started, seconds, machine, seed, config, result. Non-finite numbers become null.
 
 #include <chrono>
 #include <cstdint>
@@ -10,8 +10,12 @@
 
 namespace gca {
 
-/// The version of gca, and of the commit where it was built from one.
+/// The version of gca, such as "0.1.0".
 const char* version();
+
+/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as
+/// U+FFFD.
+std::string json_text(const nlohmann::ordered_json& json);
 
 /// Peak resident memory of this process so far.
 int64_t peak_memory_bytes();
@@ -30,7 +34,9 @@ class JsonReport {
   double elapsed_seconds() const;
   /// The whole document, seconds up to now.
   nlohmann::ordered_json document() const;
-  /// Writes document() to `path`, aside and renamed.
+  /// document() as text: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
+  std::string text() const;
+  /// Writes text() to `path`, aside and renamed.
   void write(const std::string& path) const;
 
  private:

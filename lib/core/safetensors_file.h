@@ -1,6 +1,7 @@
 #pragma once
-// The safetensors format: 8-byte little-endian header length, JSON header (dtype, shape, byte range of every tensor, and
-// string metadata), raw row-major data. No tensors library here: rows of bytes with a type and a shape.
+// The safetensors format: 8-byte little-endian header length, JSON header (dtype, shape, byte range of every
+// tensor, and string metadata), raw row-major data. No tensors library here: rows of bytes with a type and a
+// shape.
 
 #include <cstdint>
 #include <map>
@@ -12,14 +13,14 @@
 namespace gca {
 
 struct SafetensorsEntry {
-  std::string dtype;            ///< "F32", "BF16", "F64", "I32", "I64", ...
+  std::string dtype;  ///< "F32", "BF16", "F64", "I32", "I64", ...
   std::vector<int64_t> shape;
   const std::byte* data = nullptr;
   size_t size_bytes = 0;
 };
 
-/// A mapped file; entries point into it while it lives. Every offset, size and shape is checked on opening: a damaged or
-/// truncated file is Error(usage) naming the tensor.
+/// A mapped file; entries point into it while it lives. Every offset, size and shape is checked on opening: a
+/// damaged or truncated file is Error(usage) naming the tensor.
 class SafetensorsFile {
  public:
   explicit SafetensorsFile(const std::string& path);
@@ -48,8 +49,8 @@ struct SafetensorsTensor {
   const void* data = nullptr;
 };
 
-/// Writes a file (aside, flushed, renamed), tensors back to back in the order given; the header is padded so that the
-/// data begins at a multiple of 64 bytes.
+/// Writes a file (aside, flushed, renamed), tensors back to back in the order given; the header is padded so
+/// that the data begins at a multiple of 64 bytes.
 void write_safetensors(const std::string& path, std::span<const SafetensorsTensor> tensors,
                        const std::map<std::string, std::string>& metadata);
 

@@ -1,0 +1,96 @@
+#include "lib/core/json_report.h"
+
+#include <unistd.h>
+
+#include <ctime>
+#include <fstream>
+#include <utility>
+
+#include "lib/core/atomic_file.h"
+
+namespace gca {
+namespace {
+
+using nlohmann::ordered_json;
+
+/// What follows the colon of the first line of `path` that begins with `name`; empty when there is none.
+std::string field_of_proc_file(const char* path, const std::string& name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(':');
+    if (!line.starts_with(name) || colon == std::string::npos) continue;
+    const size_t begin = line.find_first_not_of(" \t", colon + 1);
+    return begin == std::string::npos ? "" : line.substr(begin);
+  }
+  return "";
+}
+
+int64_t memory_size_bytes() {
+  return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
+}
+
+std::string rfc3339(std::chrono::system_clock::time_point instant) {
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(instant);
+  std::tm utc;
+  ::gmtime_r(&seconds, &utc);
+  char text[sizeof("2000-01-01T00:00:00Z")];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+}  // namespace
+
+const char* version() {
+  return GCA_VERSION;
+}
+
+std::string json_text(const ordered_json& json) {
+  return json.dump(2, ' ', false,
+                   ordered_json::error_handler_t::replace);  // dump() writes non-finite as null
+}
+
+int64_t peak_memory_bytes() {
+  // getrusage() would count the program that started this one, too.
+  const std::string kilobytes = field_of_proc_file("/proc/self/status", "VmHWM");
+  return kilobytes.empty() ? 0 : std::stoll(kilobytes) * 1024;
+}
+
+JsonReport::JsonReport(std::string schema, std::vector<std::string> command)
+    : schema_(std::move(schema)),
+      command_(std::move(command)),
+      started_(std::chrono::system_clock::now()),
+      clock_start_(std::chrono::steady_clock::now()) {}
+
+double JsonReport::elapsed_seconds() const {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_start_).count();
+}
+
+ordered_json JsonReport::document() const {
+  ordered_json machine;
+  machine["cpu"] = field_of_proc_file("/proc/cpuinfo", "model name");
+  machine["threads"] = threads;
+  machine["memory"] = memory_size_bytes();
+  machine["device"] = device;
+
+  ordered_json document;
+  document["schema"] = schema_;
+  document["command"] = command_;
+  document["version"] = version();
+  document["started"] = rfc3339(started_);
+  document["seconds"] = elapsed_seconds();
+  document["machine"] = std::move(machine);
+  document["seed"] = seed;
+  document["config"] = config;
+  document["result"] = result;
+  return document;
+}
+
+std::string JsonReport::text() const {
+  return json_text(document()) + "\n";
+}
+
+void JsonReport::write(const std::string& path) const {
+  write_file_atomically(path, text());
+}
+
+}  // namespace gca
