@@ -10,14 +10,17 @@
 namespace gca {
 
 struct ChunkLayout {
-  int64_t chunk_size = 0;   ///< S, counting the landmark; 0: no landmarks
+  int64_t chunk_size = 0;  ///< S, counting the landmark; 0: no landmarks
   int64_t landmark_id = 0;
 
   bool has_landmarks() const { return chunk_size > 0; }
-  bool is_landmark(int64_t position) const { return has_landmarks() && position % chunk_size == chunk_size - 1; }
+  bool is_landmark(int64_t position) const {
+    return has_landmarks() && position % chunk_size == chunk_size - 1;
+  }
   /// Position of text token j.
   int64_t position_of(int64_t text_index) const {
-    return has_landmarks() ? text_index / (chunk_size - 1) * chunk_size + text_index % (chunk_size - 1) : text_index;
+    return has_landmarks() ? text_index / (chunk_size - 1) * chunk_size + text_index % (chunk_size - 1)
+                           : text_index;
   }
   /// Text tokens among the first `position` positions.
   int64_t text_before(int64_t position) const {
@@ -32,8 +35,8 @@ struct ChunkLayout {
 /// No target at this position: landmarks, padding, the end of a text.
 inline constexpr int64_t kNoTarget = -1;
 
-/// Ids and targets of text[0..T): `next` is the token after the last (kNoTarget when there is none). The last text
-/// token of a chunk predicts the first of the next chunk; landmarks predict nothing.
+/// Ids and targets of text[0..T): `next` is the token after the last (kNoTarget when there is none). The last
+/// text token of a chunk predicts the first of the next chunk; landmarks predict nothing.
 struct LaidOutText {
   std::vector<int64_t> ids;      ///< (L)
   std::vector<int64_t> targets;  ///< (L)

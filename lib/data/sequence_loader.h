@@ -1,7 +1,7 @@
 #pragma once
-// Batches in a reproducible order. The whole state is the number of sequences handed out: sequence number i of the run
-// is entry permutation(seed, epoch = i / N)[i mod N], a Philox-keyed shuffle, so resuming needs one integer. The last
-// batch of an epoch runs on into the next; nothing is dropped.
+// Batches in a reproducible order. The whole state is the number of sequences handed out: sequence number i
+// of the run is entry permutation(seed, epoch = i / N)[i mod N], a Philox-keyed shuffle, so resuming needs
+// one integer. The last batch of an epoch runs on into the next; nothing is dropped.
 
 #include <cstdint>
 #include <vector>
@@ -13,13 +13,13 @@ namespace gca {
 
 /// Row-major (B, L) ids and targets; rows shorter than L are padded with id 0 and no target.
 struct Batch {
-  int64_t rows = 0;           ///< B
-  int64_t length = 0;         ///< L
+  int64_t rows = 0;    ///< B
+  int64_t length = 0;  ///< L
   std::vector<int64_t> ids;
   std::vector<int64_t> targets;
-  int64_t text_tokens = 0;    ///< real text tokens
+  int64_t text_tokens = 0;  ///< real text tokens
   int64_t target_count = 0;
-  int64_t target_bytes = 0;   ///< bytes of source text of all targets (0 without a table)
+  int64_t target_bytes = 0;  ///< bytes of source text of all targets (0 without a table)
 };
 
 class SequenceLoader {

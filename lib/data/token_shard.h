@@ -1,7 +1,8 @@
 #pragma once
 // Token shards. A folder holds:
 //   index.json        format "gca.tokens/1": tokenizer fingerprint, vocab_size, dtype ("uint16" or "uint32"),
-//                     shards (file, tokens, sha256), documents (name, shard, offset, tokens, bytes, sha256 of the text)
+//                     shards (file, tokens, sha256), documents (name, shard, offset, tokens, bytes, sha256 of
+//                     the text), and a checksum of all of it
 //   tokens-00000.bin  ids, little-endian, documents back to back, no separators
 //   tokenizer.model   the SentencePiece model
 // Files are memory-mapped when read: nothing is loaded whole.
@@ -10,41 +11,49 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace gca {
 
+inline constexpr const char* kTokenFormat = "gca.tokens/1";
+
 struct TokenDocument {
-  std::string name;      ///< path as given
+  std::string name;  ///< path as given
   int64_t shard = 0;
-  int64_t offset = 0;    ///< first token within its shard
+  int64_t offset = 0;  ///< first token within its shard
   int64_t tokens = 0;
-  int64_t bytes = 0;     ///< of source text
-  std::string sha256;    ///< of source text
+  int64_t bytes = 0;   ///< of source text
+  std::string sha256;  ///< of source text
 };
 
 /// Read-only view of a shard folder; cheap to copy, safe to share between threads.
 class TokenStore {
  public:
-  /// Throws Error(usage) when the folder is no shard folder, a file is missing or truncated, or an id is out of range
-  /// where that is cheap to see.
+  /// Throws Error(usage) when the folder is no shard folder, a file is missing or truncated, or an id is out
+  /// of range where that is cheap to see.
   static TokenStore open(const std::string& folder);
 
   const std::string& folder() const;
   const std::string& tokenizer_fingerprint() const;
+  /// Changes with any id, any name, any document: what a sequence index was cut from.
+  const std::string& content_fingerprint() const;
   int64_t piece_count() const;
   int64_t token_count() const;
   const std::vector<TokenDocument>& documents() const;
   std::string tokenizer_path() const;
   /// Copies `out.size()` ids of document `document`, beginning at its token `first`.
   void read(int64_t document, int64_t first, std::span<int32_t> out) const;
+  /// Reads every shard once and compares checksums; throws Error(usage) naming a damaged one.
+  void verify() const;
 
  private:
   struct Impl;
   std::shared_ptr<const Impl> impl_;
 };
 
-/// Writes a shard folder; nothing is visible under its final name before finish().
+/// Writes a shard folder; nothing is visible under its final name before finish(). An existing folder is
+/// replaced only where an earlier run wrote it, Error(usage) otherwise.
 class TokenWriter {
  public:
   TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint, int64_t piece_count,

@@ -1,0 +1,22 @@
+#pragma once
+// The subcommands: each adds its flags to the application, with a callback that runs the stage. Each lives in
+// cmd_<name>.cpp; lib/ does the work.
+
+#include <CLI/App.hpp>
+#include <exception>
+
+namespace gca {
+
+void add_tokenize_command(CLI::App& app);
+void add_chunk_command(CLI::App& app);
+void add_pretrain_command(CLI::App& app);
+void add_eval_command(CLI::App& app);
+void add_generate_command(CLI::App& app);
+void add_inspect_retrieval_command(CLI::App& app);
+
+/// Thrown by a subcommand that stopped at Ctrl-C, after saving what it saves: the process exits with 130.
+struct Interrupted : std::exception {
+  const char* what() const noexcept override { return "interrupted"; }
+};
+
+}  // namespace gca

@@ -1,0 +1,100 @@
+#include "apps/gca/common_options.h"
+
+#include <algorithm>
+
+#include <sched.h>
+#include <unistd.h>
+
+#include "apps/gca/standard_output.h"
+#include "lib/core/error.h"
+#include "lib/core/size_suffix.h"
+
+namespace gca {
+
+void add_common_options(CLI::App& command, CommonOptions& options) {
+  const std::string group = "Common";
+  command.add_option("--report", options.report_path, "Write the JSON report to this file")
+      ->type_name("FILE")
+      ->group(group);
+  command.add_flag("--json", options.json, "Print the JSON report instead of the table")->group(group);
+  command.add_flag("--quiet", options.quiet, "Print neither table nor progress")->group(group);
+  command.add_option("--threads", options.threads, "Threads (default: all processors)")
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N")
+      ->group(group);
+  command.add_option("--seed", options.seed, "Seed of all random choices (default: 0)")
+      ->type_name("N")
+      ->group(group);
+}
+
+void add_tensor_options(CLI::App& command, TensorOptions& options) {
+  command.add_option("--device", options.device, "cpu or cuda (default: cpu)")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->type_name("NAME");
+  command.add_option("--dtype", options.dtype, "bf16 or fp32 (default: bf16 where the processor has it)")
+      ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
+      ->type_name("NAME");
+}
+
+CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
+                             const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name, [name, &value](const std::string& text) { value = parse_size(name, text); }, help)
+      ->type_name("N");
+}
+
+CLI::Option* add_size_list_option(CLI::App& command, const std::string& name, std::vector<int64_t>& values,
+                                  const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name, [name, &values](const std::string& text) { values = parse_size_list(name, text); }, help)
+      ->type_name("N,N,...");
+}
+
+int thread_count(const CommonOptions& options) {
+  if (options.threads > 0) return options.threads;
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
+  return std::max(1, CPU_COUNT(&allowed));
+}
+
+std::string resolved_dtype(const TensorOptions& options) {
+  if (options.dtype != "auto") return options.dtype;
+  if (options.device == "cuda") return "bf16";
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512bf16")) return "bf16";
+#endif
+  return "fp32";
+}
+
+bool shows_progress(const CommonOptions& options) {
+  return !options.quiet && isatty(STDERR_FILENO) != 0;
+}
+
+std::vector<std::string>& command_line() {
+  static std::vector<std::string> words;
+  return words;
+}
+
+JsonReport begin_report(const std::string& stage, const CommonOptions& options) {
+  JsonReport report("gca." + stage + "/1", command_line());
+  report.seed = options.seed;
+  report.threads = thread_count(options);
+  return report;
+}
+
+void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
+                   const std::string& table) {
+  if (!options.report_path.empty())
+    report.write(options.report_path);
+  else if (!output_folder.empty())
+    report.write(output_folder + "/report.json");
+  if (options.json)
+    write_output(report.document().dump(2) + "\n");
+  else if (!options.quiet)
+    write_output(table);
+}
+
+}  // namespace gca

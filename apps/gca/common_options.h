@@ -1,0 +1,54 @@
+#pragma once
+// Flags that every subcommand takes, and how its report leaves the process.
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "lib/core/json_report.h"
+
+namespace gca {
+
+struct CommonOptions {
+  std::string report_path;  ///< --report; empty: report.json in the output folder, if there is one
+  bool json = false;        ///< the report on standard output instead of the human table
+  bool quiet = false;       ///< no human table, no progress
+  int threads = 0;          ///< 0: every processor this process may use
+  uint64_t seed = 0;
+};
+
+struct TensorOptions {
+  std::string device = "cpu";
+  std::string dtype = "auto";
+};
+
+/// --report, --json, --quiet, --threads, --seed.
+void add_common_options(CLI::App& command, CommonOptions& options);
+/// --device, --dtype.
+void add_tensor_options(CLI::App& command, TensorOptions& options);
+
+/// A count that takes suffixes (16K, 1M; K = 1024).
+CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
+                             const std::string& help);
+/// Counts separated by commas: 1K,16K.
+CLI::Option* add_size_list_option(CLI::App& command, const std::string& name, std::vector<int64_t>& values,
+                                  const std::string& help);
+
+int thread_count(const CommonOptions& options);
+/// "bf16" or "fp32"; auto is bf16 where the processor multiplies bf16 (AVX-512 BF16).
+std::string resolved_dtype(const TensorOptions& options);
+/// True when progress lines may be shown: standard error is a terminal and --quiet was not given.
+bool shows_progress(const CommonOptions& options);
+
+/// The words of the command line, for reports. Set once by main.
+std::vector<std::string>& command_line();
+
+/// A report with schema "gca.<stage>/1", the command line, seed and threads filled in.
+JsonReport begin_report(const std::string& stage, const CommonOptions& options);
+/// Writes the report to --report, or into `output_folder` (when not empty), and prints it (--json) or
+/// `table`.
+void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
+                   const std::string& table);
+
+}  // namespace gca

@@ -1,0 +1,15 @@
+#pragma once
+// Which folders a stage may replace: new ones, empty ones, and those an earlier run of the same stage wrote.
+
+#include <span>
+#include <string>
+
+namespace gca {
+
+/// The folder to write, absolute and without symbolic links. Throws Error(usage) when `folder` exists and is
+/// no empty folder and no folder of `format` ("gca.tokens/1") that holds nothing but files beginning with one
+/// of `own_names`.
+std::string claim_output_folder(const std::string& folder, const std::string& format,
+                                std::span<const char* const> own_names);
+
+}  // namespace gca

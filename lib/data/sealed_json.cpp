@@ -1,0 +1,49 @@
+#include "lib/data/sealed_json.h"
+
+#include <filesystem>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/core/sha256.h"
+
+namespace gca {
+namespace {
+
+constexpr const char* kSeal = "seal";
+
+std::string string_field(const nlohmann::json& json, const char* key) {
+  const auto found = json.is_object() ? json.find(key) : json.end();
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+}  // namespace
+
+std::string write_sealed_json(const std::string& path, nlohmann::json content) {
+  content.erase(kSeal);
+  const std::string seal = sha256_hex(content.dump());
+  content[kSeal] = seal;
+  write_file_atomically(path, content.dump(1) + "\n");
+  return seal;
+}
+
+nlohmann::json read_sealed_json(const std::string& path, const std::string& format) {
+  nlohmann::json content = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (content.is_discarded() || !content.is_object())
+    fail_usage(path, "is damaged (no JSON object)", "write the folder again");
+  const std::string found = string_field(content, "format");
+  if (found != format) fail_usage(path, "has the format \"" + found + "\"", "expected \"" + format + "\"");
+  nlohmann::json unsealed = content;
+  unsealed.erase(kSeal);
+  if (sha256_hex(unsealed.dump()) != string_field(content, kSeal))
+    fail_usage(path, "is damaged (does not match its checksum)", "write the folder again");
+  return content;
+}
+
+std::string folder_format(const std::string& folder) {
+  const std::string path = folder + "/index.json";
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return "";
+  return string_field(nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false), "format");
+}
+
+}  // namespace gca

@@ -1,0 +1,20 @@
+#pragma once
+// JSON index files with a seal: the field "seal" is the SHA-256 of all other fields, so that a flipped bit
+// anywhere in an index is an error and not a wrong token.
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace gca {
+
+/// Writes `content` with its seal to `path`; returns the seal.
+std::string write_sealed_json(const std::string& path, nlohmann::json content);
+
+/// Reads a file written by write_sealed_json. Throws Error(usage) when it is missing, is no JSON, has another
+/// "format" than `format`, or does not match its seal.
+nlohmann::json read_sealed_json(const std::string& path, const std::string& format);
+
+/// The "format" of the index.json in `folder`; empty when there is none.
+std::string folder_format(const std::string& folder);
+
+}  // namespace gca

@@ -1,0 +1,63 @@
+#include "lib/data/self_copy_task.h"
+
+#include <vector>
+
+#include "kernels/common/philox.h"
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+bool has_landmark_among(const SelfCopySettings& settings, const ChunkLayout& layout) {
+  return layout.landmark_id >= 0 && layout.landmark_id < settings.ids;
+}
+
+}  // namespace
+
+SelfCopyTask::SelfCopyTask(SelfCopySettings settings, ChunkLayout layout)
+    : settings_(settings), layout_(layout) {
+  if (settings_.passage_tokens < 2)
+    fail_usage("self-copy task", "the passage has fewer than two tokens", "raise copy_chunks or chunk_size");
+  if (settings_.ids - has_landmark_among(settings_, layout_) < 2)
+    fail_usage("self-copy task", "the vocabulary has fewer than two text tokens", "raise vocab_size");
+}
+
+Batch SelfCopyTask::batch(int64_t first, int64_t rows) const {
+  const int64_t half = settings_.passage_tokens;
+  const bool skips_landmark = has_landmark_among(settings_, layout_);
+  const auto choices = static_cast<uint64_t>(settings_.ids - skips_landmark);
+
+  Batch batch;
+  batch.rows = rows;
+  batch.length = layout_.length_of(2 * half);
+  std::vector<int32_t> text(static_cast<size_t>(2 * half));
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t j = 0; j < half; ++j) {
+      const PhiloxBlock block = philox_block(settings_.seed, RandomStream::task,
+                                             static_cast<uint64_t>(first + row), static_cast<uint64_t>(j));
+      auto id = static_cast<int64_t>((uint64_t{block.word[0]} * choices) >> 32);
+      if (skips_landmark && id >= layout_.landmark_id) ++id;
+      text[static_cast<size_t>(j)] = text[static_cast<size_t>(half + j)] = static_cast<int32_t>(id);
+    }
+    LaidOutText laid_out = lay_out(text, kNoTarget, layout_);
+    // Predictions made before the repeat's first token is known are no copying.
+    const int64_t repeat_begin = layout_.position_of(half);
+    for (int64_t p = 0; p < repeat_begin; ++p) laid_out.targets[static_cast<size_t>(p)] = kNoTarget;
+    batch.ids.insert(batch.ids.end(), laid_out.ids.begin(), laid_out.ids.end());
+    batch.targets.insert(batch.targets.end(), laid_out.targets.begin(), laid_out.targets.end());
+    batch.text_tokens += 2 * half;
+    batch.target_count += half - 1;
+  }
+  return batch;
+}
+
+double SelfCopyTask::chance() const {
+  return 1.0 / static_cast<double>(settings_.ids - has_landmark_among(settings_, layout_));
+}
+
+std::string SelfCopyTask::fingerprint() const {
+  return "self-copy/1 passage_tokens=" + std::to_string(settings_.passage_tokens) +
+         " ids=" + std::to_string(settings_.ids) + " chunk_size=" + std::to_string(layout_.chunk_size);
+}
+
+}  // namespace gca

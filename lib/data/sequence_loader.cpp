@@ -1,0 +1,61 @@
+#include "lib/data/sequence_loader.h"
+
+#include <algorithm>
+
+#include "lib/core/error.h"
+#include "lib/data/philox_shuffle.h"
+
+namespace gca {
+
+SequenceLoader::SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout,
+                               uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes)
+    : index_(std::move(index)),
+      entries_(std::move(entries)),
+      layout_(layout),
+      seed_(seed),
+      shuffle_(shuffle),
+      piece_bytes_(std::move(piece_bytes)) {
+  if (entries_.empty())
+    fail_usage(index_.tokens().folder(), "gives no sequence", "add text, or choose a shorter chunk size");
+}
+
+std::vector<int64_t> SequenceLoader::permutation(int64_t epoch) const {
+  if (shuffle_) return philox_permutation(sequence_count(), seed_, static_cast<uint64_t>(epoch));
+  std::vector<int64_t> order(entries_.size());
+  std::iota(order.begin(), order.end(), int64_t{0});
+  return order;
+}
+
+Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
+  Batch batch;
+  batch.rows = rows;
+  std::vector<LaidOutText> texts;
+  for (int64_t i = consumed; i < consumed + rows; ++i) {
+    const int64_t epoch = i / sequence_count();
+    if (epoch != cached_epoch_) {
+      cached_permutation_ = permutation(epoch);
+      cached_epoch_ = epoch;
+    }
+    const int64_t number = cached_permutation_[static_cast<size_t>(i % sequence_count())];
+    const SequenceEntry& entry = entries_[static_cast<size_t>(number)];
+    int64_t next = kNoTarget;
+    texts.push_back(lay_out(index_.read(entry, &next), next, layout_));
+    batch.text_tokens += entry.tokens;
+    batch.length = std::max(batch.length, static_cast<int64_t>(texts.back().ids.size()));
+  }
+  batch.ids.assign(static_cast<size_t>(rows * batch.length), 0);
+  batch.targets.assign(static_cast<size_t>(rows * batch.length), kNoTarget);
+  for (int64_t row = 0; row < rows; ++row) {
+    const LaidOutText& text = texts[static_cast<size_t>(row)];
+    std::copy(text.ids.begin(), text.ids.end(), batch.ids.begin() + row * batch.length);
+    std::copy(text.targets.begin(), text.targets.end(), batch.targets.begin() + row * batch.length);
+  }
+  for (const int64_t target : batch.targets) {
+    if (target == kNoTarget) continue;
+    ++batch.target_count;
+    if (!piece_bytes_.empty()) batch.target_bytes += piece_bytes_.at(static_cast<size_t>(target));
+  }
+  return batch;
+}
+
+}  // namespace gca

@@ -1,0 +1,143 @@
+#include <algorithm>
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/core/mapped_file.h"
+#include "lib/core/sha256.h"
+#include "lib/data/sealed_json.h"
+#include "lib/data/token_shard.h"
+
+namespace gca {
+
+struct TokenStore::Impl {
+  struct Shard {
+    std::string path;
+    MappedFile file;
+    int64_t tokens = 0;
+    std::string sha256;
+  };
+
+  std::string folder;
+  std::string fingerprint;
+  std::string seal;
+  int64_t piece_count = 0;
+  int64_t token_count = 0;
+  int64_t id_bytes = 0;  ///< size of one id in a shard: 2 or 4
+  std::vector<Shard> shards;
+  std::vector<TokenDocument> documents;
+
+  void open_shards(const nlohmann::json& list) {
+    for (const auto& item : list) {
+      Shard shard;
+      shard.path = folder + "/" + item.at("file").get<std::string>();
+      shard.tokens = item.at("tokens");
+      shard.sha256 = item.at("sha256");
+      shard.file = MappedFile(shard.path);
+      const auto expected_bytes = shard.tokens * id_bytes;
+      if (static_cast<int64_t>(shard.file.size_bytes()) != expected_bytes)
+        fail_usage(
+            shard.path,
+            fmt::format("has {} bytes where its index says {}", shard.file.size_bytes(), expected_bytes),
+            "run gca tokenize again");
+      token_count += shard.tokens;
+      shards.push_back(std::move(shard));
+    }
+  }
+
+  /// Documents lie back to back: each begins where the one before it ended.
+  void read_documents(const nlohmann::json& list, const std::string& path) {
+    std::vector<int64_t> filled(shards.size(), 0);
+    for (const auto& item : list) {
+      TokenDocument document{item.at("name"),   item.at("shard"), item.at("offset"),
+                             item.at("tokens"), item.at("bytes"), item.at("sha256")};
+      const bool in_range = document.shard >= 0 && document.shard < static_cast<int64_t>(shards.size());
+      if (!in_range || document.tokens < 0 || document.offset != filled[static_cast<size_t>(document.shard)])
+        fail_usage(path, "places the document " + document.name + " wrongly", "run gca tokenize again");
+      filled[static_cast<size_t>(document.shard)] += document.tokens;
+      documents.push_back(std::move(document));
+    }
+    for (size_t i = 0; i < shards.size(); ++i)
+      if (filled[i] != shards[i].tokens)
+        fail_usage(path, "does not account for every token of " + shards[i].path, "run gca tokenize again");
+  }
+};
+
+TokenStore TokenStore::open(const std::string& folder) {
+  const std::string path = folder + "/index.json";
+  const nlohmann::json index = read_sealed_json(path, kTokenFormat);
+  auto impl = std::make_shared<Impl>();
+  impl->folder = folder;
+  try {
+    impl->fingerprint = index.at("tokenizer");
+    impl->seal = index.at("seal");
+    impl->piece_count = index.at("vocab_size");
+    impl->id_bytes = index.at("dtype") == "uint16" ? 2 : 4;
+    impl->open_shards(index.at("shards"));
+    impl->read_documents(index.at("documents"), path);
+  } catch (const nlohmann::json::exception& error) {
+    fail_usage(path, fmt::format("is damaged ({})", error.what()), "run gca tokenize again");
+  }
+  const std::string model_path = folder + "/tokenizer.model";
+  if (sha256_hex(read_file(model_path)) != impl->fingerprint)
+    fail_usage(model_path, "is not the tokenizer these shards were written with", "run gca tokenize again");
+  TokenStore store;
+  store.impl_ = std::move(impl);
+  return store;
+}
+
+const std::string& TokenStore::folder() const {
+  return impl_->folder;
+}
+const std::string& TokenStore::tokenizer_fingerprint() const {
+  return impl_->fingerprint;
+}
+const std::string& TokenStore::content_fingerprint() const {
+  return impl_->seal;
+}
+int64_t TokenStore::piece_count() const {
+  return impl_->piece_count;
+}
+int64_t TokenStore::token_count() const {
+  return impl_->token_count;
+}
+const std::vector<TokenDocument>& TokenStore::documents() const {
+  return impl_->documents;
+}
+std::string TokenStore::tokenizer_path() const {
+  return impl_->folder + "/tokenizer.model";
+}
+
+void TokenStore::read(int64_t document_index, int64_t first, std::span<int32_t> out) const {
+  const TokenDocument& document = impl_->documents.at(static_cast<size_t>(document_index));
+  const auto count = static_cast<int64_t>(out.size());
+  if (first < 0 || first + count > document.tokens)
+    fail_run(document.name,
+             fmt::format("tokens {}..{} were asked of {}", first, first + count, document.tokens));
+  const Impl::Shard& shard = impl_->shards[static_cast<size_t>(document.shard)];
+  const std::byte* source = shard.file.data() + (document.offset + first) * impl_->id_bytes;
+  if (impl_->id_bytes == 4) {
+    std::memcpy(out.data(), source, out.size_bytes());
+  } else {
+    const auto* ids = reinterpret_cast<const uint16_t*>(source);
+    std::copy(ids, ids + count, out.begin());
+  }
+  for (const int32_t id : out)
+    if (id < 0 || id >= impl_->piece_count)
+      fail_usage(shard.path, fmt::format("is damaged (id {} of {})", id, impl_->piece_count),
+                 "run gca tokenize again");
+}
+
+void TokenStore::verify() const {
+  for (const auto& shard : impl_->shards) {
+    Sha256 hash;
+    hash.update(shard.file.data(), shard.file.size_bytes());
+    if (hash.hex_digest() != shard.sha256)
+      fail_usage(shard.path, "is damaged (does not match its checksum)", "run gca tokenize again");
+  }
+}
+
+}  // namespace gca

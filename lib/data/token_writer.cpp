@@ -1,0 +1,150 @@
+#include <filesystem>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/core/sha256.h"
+#include "lib/data/output_folder.h"
+#include "lib/data/sealed_json.h"
+#include "lib/data/token_shard.h"
+
+namespace fs = std::filesystem;
+
+namespace gca {
+namespace {
+
+constexpr const char* kOwnNames[] = {"index.json", "tokens-", "tokenizer.model", "report.json"};
+
+std::string claim_folder(const std::string& folder) {
+  return claim_output_folder(folder, kTokenFormat, kOwnNames);
+}
+
+}  // namespace
+
+struct TokenWriter::Impl {
+  struct Shard {
+    std::string file;
+    int64_t tokens = 0;
+    Sha256 hash;
+    std::unique_ptr<AtomicFile> output;
+  };
+
+  std::string folder;
+  std::string working_folder;
+  std::string tokenizer_model;
+  std::string fingerprint;
+  int64_t piece_count = 0;
+  int64_t tokens_per_shard = 0;
+  bool finished = false;
+  std::optional<Shard> shard;  ///< the one being written
+  nlohmann::json shards = nlohmann::json::array();
+  nlohmann::json documents = nlohmann::json::array();
+  std::optional<TokenDocument> document;  ///< the one being written
+  Sha256 document_hash;
+  std::vector<uint16_t> narrow;  ///< scratch of append()
+
+  bool is_narrow() const { return piece_count <= std::numeric_limits<uint16_t>::max() + int64_t{1}; }
+
+  void open_shard() {
+    shard.emplace();
+    shard->file = fmt::format("tokens-{:05}.bin", shards.size());
+    shard->output = std::make_unique<AtomicFile>(working_folder + "/" + shard->file);
+  }
+
+  void close_shard() {
+    if (!shard) return;
+    shard->output->commit();
+    shards.push_back({{"file", shard->file}, {"tokens", shard->tokens}, {"sha256", shard->hash.hex_digest()}});
+    shard.reset();
+  }
+
+  void write(const void* data, size_t size_bytes) {
+    shard->output->write(data, size_bytes);
+    shard->hash.update(data, size_bytes);
+  }
+};
+
+TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint,
+                         int64_t piece_count, int64_t tokens_per_shard)
+    : impl_(std::make_unique<Impl>()) {
+  impl_->folder = claim_folder(folder);
+  impl_->working_folder = fmt::format("{}.partial-{}", impl_->folder, getpid());
+  impl_->tokenizer_model = std::move(tokenizer_model);
+  impl_->fingerprint = std::move(fingerprint);
+  impl_->piece_count = piece_count;
+  impl_->tokens_per_shard = tokens_per_shard;
+  std::error_code error;
+  fs::remove_all(impl_->working_folder, error);
+  if (!fs::create_directories(impl_->working_folder, error))
+    fail_usage("--output " + folder, "cannot be created (" + error.message() + ")",
+               "name a folder that can be written");
+}
+
+TokenWriter::~TokenWriter() {
+  impl_->shard.reset();
+  std::error_code ignored;
+  fs::remove_all(impl_->working_folder, ignored);
+}
+
+void TokenWriter::begin_document(const std::string& name) {
+  // A document never spans shards: a shard is closed at the first border past its size.
+  if (impl_->shard && impl_->shard->tokens >= impl_->tokens_per_shard) impl_->close_shard();
+  if (!impl_->shard) impl_->open_shard();
+  impl_->document.emplace();
+  impl_->document->name = name;
+  impl_->document->shard = static_cast<int64_t>(impl_->shards.size());
+  impl_->document->offset = impl_->shard->tokens;
+  impl_->document_hash = Sha256();
+}
+
+void TokenWriter::append(std::span<const int32_t> ids, std::string_view source_text) {
+  if (impl_->is_narrow()) {
+    impl_->narrow.assign(ids.begin(), ids.end());
+    impl_->write(impl_->narrow.data(), impl_->narrow.size() * sizeof(uint16_t));
+  } else {
+    impl_->write(ids.data(), ids.size_bytes());
+  }
+  const auto count = static_cast<int64_t>(ids.size());
+  impl_->shard->tokens += count;
+  impl_->document->tokens += count;
+  impl_->document->bytes += static_cast<int64_t>(source_text.size());
+  impl_->document_hash.update(source_text.data(), source_text.size());
+}
+
+void TokenWriter::end_document() {
+  const TokenDocument& document = *impl_->document;
+  // File names may hold any bytes; JSON holds UTF-8 only.
+  const nlohmann::json name = nlohmann::json::parse(
+      nlohmann::json(document.name).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  impl_->documents.push_back({{"name", name},
+                              {"shard", document.shard},
+                              {"offset", document.offset},
+                              {"tokens", document.tokens},
+                              {"bytes", document.bytes},
+                              {"sha256", impl_->document_hash.hex_digest()}});
+  impl_->document.reset();
+}
+
+void TokenWriter::finish() {
+  impl_->close_shard();
+  const std::string& from = impl_->working_folder;
+  write_file_atomically(from + "/tokenizer.model", impl_->tokenizer_model);
+  write_sealed_json(from + "/index.json", {{"format", kTokenFormat},
+                                           {"tokenizer", impl_->fingerprint},
+                                           {"vocab_size", impl_->piece_count},
+                                           {"dtype", impl_->is_narrow() ? "uint16" : "uint32"},
+                                           {"shards", impl_->shards},
+                                           {"documents", impl_->documents}});
+  claim_folder(impl_->folder);  // Once more: it may have changed while tokens were written.
+  replace_folder_atomically(impl_->folder, [&](const std::string& to) {
+    for (const auto& entry : fs::directory_iterator(from))
+      fs::rename(entry.path(), fs::path(to) / entry.path().filename());
+  });
+}
+
+}  // namespace gca
