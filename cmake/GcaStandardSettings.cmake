@@ -6,11 +6,12 @@ set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
 set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 find_program(GCA_CCACHE ccache)
 if(GCA_CCACHE)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${GCA_CCACHE})
+  # The two allowances are what ccache needs to store files that use a precompiled header.
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+    ${CMAKE_COMMAND} -E env CCACHE_SLOPPINESS=pch_defines,time_macros ${GCA_CCACHE})
 endif()
 
 add_library(gca_settings INTERFACE)
@@ -21,7 +22,15 @@ if(GCA_WARNINGS_AS_ERRORS)
 endif()
 # A sum of floats has one order, whatever the optimiser: results must not depend on the build.
 target_compile_options(gca_settings INTERFACE -ffp-contract=off)
+# `#pragma omp simd` says where a sum may be reordered into lanes; no OpenMP runtime comes with it.
+target_compile_options(gca_settings INTERFACE -fopenmp-simd)
 find_program(GCA_LLD ld.lld)
 if(GCA_LLD)
   target_link_options(gca_settings INTERFACE -fuse-ld=lld)
+endif()
+
+set(GCA_SANITIZE "" CACHE STRING "Sanitizers to compile with, such as address,undefined")
+if(GCA_SANITIZE)
+  target_compile_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE})
 endif()

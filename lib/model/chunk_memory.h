@@ -1,5 +1,6 @@
 #pragma once
-// The model's long past: for every finished chunk its landmark embedding, keys and values, once for all layers.
+// The model's long past: for every finished chunk its landmark embedding, keys and values, once for all
+// layers.
 
 #include <ATen/core/Tensor.h>
 
@@ -30,8 +31,8 @@ class ChunkMemory {
   virtual std::unique_ptr<ChunkMemory> clone() const = 0;
 };
 
-/// Chunk memory in ordinary tensors. A single append keeps the tensors themselves, so training differentiates through
-/// it; later appends copy into a buffer that grows by half.
+/// Chunk memory in ordinary tensors. A single append keeps the tensors themselves, so training differentiates
+/// through it; later appends copy into a buffer that grows by half.
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory();
 
 }  // namespace gca

@@ -22,12 +22,12 @@ struct OpenRetrieval {
   at::Tensor weights;  ///< (B, 1, K) float32
 };
 
-/// State after any number of positions. A default-constructed state is the empty past. Copying with clone() is deep
-/// where a later forward would write.
+/// State after any number of positions. A default-constructed state is the empty past. Copying with clone()
+/// is deep where a later forward would write.
 struct DrtState {
-  int64_t position = 0;               ///< positions seen, landmarks included
-  std::vector<WindowCache> windows;   ///< one per decoder layer, lower first
-  at::Tensor open_chunk;              ///< (B, position % S, d): lower decoder's output of the chunk not yet closed
+  int64_t position = 0;              ///< positions seen, landmarks included
+  std::vector<WindowCache> windows;  ///< one per decoder layer, lower first
+  at::Tensor open_chunk;  ///< (B, position % S, d): lower decoder's output of the chunk not yet closed
   std::vector<OpenRetrieval> open_retrieval;  ///< per group
   std::unique_ptr<ChunkMemory> memory;        ///< made by the first forward when null
 

@@ -1,0 +1,57 @@
+#include "kernels/linear/linear.h"
+
+#include <ATen/Functions.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <vector>
+
+#include "kernels/common/cpu_features.h"
+
+namespace gca::kernels {
+namespace {
+
+at::Tensor as_rows(const at::Tensor& x) {
+  return x.reshape({-1, x.size(-1)});
+}
+
+class LinearFunction : public torch::autograd::Function<LinearFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& master,
+                            const at::Tensor& compute) {
+    context->save_for_backward({x, compute});
+    context->saved_data["master_dtype"] = master.scalar_type();
+    std::vector<int64_t> shape = x.sizes().vec();
+    shape.back() = compute.size(0);
+    return matrix_product(as_rows(x), compute.t(), x.scalar_type()).reshape(shape);
+  }
+
+  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
+                                          const std::vector<at::Tensor>& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& x = saved[0];
+    const at::Tensor& compute = saved[1];
+    const at::Tensor dy = as_rows(gradients[0]);
+    at::Tensor dx;
+    at::Tensor dweight;
+    if (context->needs_input_grad(0)) dx = matrix_product(dy, compute, x.scalar_type()).reshape(x.sizes());
+    if (context->needs_input_grad(1))
+      dweight = matrix_product(dy.t(), as_rows(x), context->saved_data["master_dtype"].toScalarType());
+    return {dx, dweight, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_dtype) {
+  if (a.scalar_type() == at::kBFloat16 && a.device().is_cpu() && !cpu_multiplies_bf16())
+    return at::mm(a.to(at::kFloat), b.to(at::kFloat)).to(out_dtype);
+  return at::mm(a, b).to(out_dtype);
+}
+
+at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute) {
+  TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ", x.sizes(),
+              " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
+  return LinearFunction::apply(x, master, compute);
+}
+
+}  // namespace gca::kernels

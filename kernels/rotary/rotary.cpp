@@ -1,0 +1,116 @@
+// (a, b) -> (a cos - b sin, b cos + a sin). Bound by memory. The gradient is the turn by the opposite angle.
+//   fast       one pass over x with a table of S * dh/2 sines and cosines
+//   reference  composed ATen calls
+
+#include "kernels/rotary/rotary.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/Functions.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/common/implementation.h"
+
+namespace gca::kernels {
+namespace {
+
+at::Tensor turn_reference(const at::Tensor& x, double theta, double direction) {
+  const int64_t S = x.size(1);
+  const int64_t half = x.size(3) / 2;
+  const at::ScalarType type = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor frequency = at::pow(theta, -at::arange(half, at::kDouble) / static_cast<double>(half));
+  const at::Tensor angle = direction * at::arange(S, at::kDouble).unsqueeze(1) * frequency;  // (S, dh/2)
+  const at::Tensor cosine = at::cos(angle).to(type).unsqueeze(1);
+  const at::Tensor sine = at::sin(angle).to(type).unsqueeze(1);
+  const at::Tensor a = x.narrow(3, 0, half).to(type);
+  const at::Tensor b = x.narrow(3, half, half).to(type);
+  return at::cat({a * cosine - b * sine, b * cosine + a * sine}, 3).to(x.scalar_type());
+}
+
+template <class Scalar>
+void turn(const Scalar* x, Scalar* y, int64_t N, int64_t S, int64_t H, int64_t dh, double theta,
+          double direction) {
+  using Wide = std::conditional_t<std::is_same_v<Scalar, double>, double, float>;
+  const int64_t half = dh / 2;
+  std::vector<Wide> cosine(static_cast<size_t>(S * half));
+  std::vector<Wide> sine(cosine.size());
+  for (int64_t e = 0; e < half; ++e) {
+    const double frequency = std::pow(theta, -static_cast<double>(e) / static_cast<double>(half));
+    for (int64_t s = 0; s < S; ++s) {
+      const double angle = direction * static_cast<double>(s) * frequency;
+      cosine[static_cast<size_t>(s * half + e)] = static_cast<Wide>(std::cos(angle));
+      sine[static_cast<size_t>(s * half + e)] = static_cast<Wide>(std::sin(angle));
+    }
+  }
+  at::parallel_for(0, N * S, 16, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const Wide* c = cosine.data() + row % S * half;
+      const Wide* s = sine.data() + row % S * half;
+      for (int64_t head = 0; head < H; ++head) {
+        const Scalar* in = x + (row * H + head) * dh;
+        Scalar* out = y + (row * H + head) * dh;
+#pragma omp simd
+        for (int64_t e = 0; e < half; ++e) {
+          const auto a = static_cast<Wide>(in[e]);
+          const auto b = static_cast<Wide>(in[e + half]);
+          out[e] = static_cast<Scalar>(a * c[e] - b * s[e]);
+          out[e + half] = static_cast<Scalar>(b * c[e] + a * s[e]);
+        }
+      }
+    }
+  });
+}
+
+at::Tensor turn_cpu(const at::Tensor& x_in, double theta, double direction) {
+  if (implementation() == Implementation::reference) return turn_reference(x_in, theta, direction);
+  const at::Tensor x = x_in.contiguous();
+  at::Tensor y = at::empty_like(x);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rotary", [&] {
+    turn(x.const_data_ptr<scalar_t>(), y.mutable_data_ptr<scalar_t>(), x.size(0), x.size(1), x.size(2),
+         x.size(3), theta, direction);
+  });
+  return y;
+}
+
+TORCH_LIBRARY_FRAGMENT(gca, m) {
+  m.def("rotary(Tensor x, float theta, float direction) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(gca, CPU, m) {
+  m.impl("rotary", turn_cpu);
+}
+
+at::Tensor call_turn(const at::Tensor& x, double theta, double direction) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("gca::rotary", "")
+                             .typed<at::Tensor(const at::Tensor&, double, double)>();
+  return op.call(x, theta, direction);
+}
+
+class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, double theta) {
+    context->saved_data["theta"] = theta;
+    return call_turn(x, theta, 1.0);
+  }
+
+  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
+                                          const std::vector<at::Tensor>& gradients) {
+    return {call_turn(gradients[0], context->saved_data["theta"].toDouble(), -1.0), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor rotary(const at::Tensor& x, double theta) {
+  TORCH_CHECK(x.dim() == 4 && x.size(3) % 2 == 0, "rotary: x is ", x.sizes(),
+              ", expected (N, S, H, even dh)");
+  return RotaryFunction::apply(x, theta);
+}
+
+}  // namespace gca::kernels

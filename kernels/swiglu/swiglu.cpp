@@ -1,0 +1,82 @@
+// y = silu(gate) * up. Bound by memory and exponentials.
+//   fast       ATen's vectorised silu, silu_backward and products
+//   reference  the formula, in float32 (float64 for double), rounded once
+
+#include "kernels/swiglu/swiglu.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <tuple>
+#include <vector>
+
+#include "kernels/common/implementation.h"
+
+namespace gca::kernels {
+namespace {
+
+using TensorPair = std::tuple<at::Tensor, at::Tensor>;
+
+at::ScalarType wide_type(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+at::Tensor forward_any(const at::Tensor& gate, const at::Tensor& up) {
+  if (implementation() == Implementation::fast) return at::silu(gate).mul_(up);
+  const at::Tensor g = gate.to(wide_type(gate));
+  return (g / (1 + at::exp(-g)) * up.to(wide_type(gate))).to(gate.scalar_type());
+}
+
+TensorPair backward_any(const at::Tensor& dy, const at::Tensor& gate, const at::Tensor& up) {
+  if (implementation() == Implementation::fast)
+    return {at::silu_backward(at::mul(dy, up), gate), at::silu(gate).mul_(dy)};
+  const at::ScalarType type = wide_type(gate);
+  const at::Tensor g = gate.to(type);
+  const at::Tensor sigmoid = 1 / (1 + at::exp(-g));
+  const at::Tensor dgate = dy.to(type) * up.to(type) * sigmoid * (1 + g * (1 - sigmoid));
+  return {dgate.to(gate.scalar_type()), (dy.to(type) * g * sigmoid).to(up.scalar_type())};
+}
+
+TORCH_LIBRARY_FRAGMENT(gca, m) {
+  m.def("swiglu(Tensor gate, Tensor up) -> Tensor");
+  m.def("swiglu_backward(Tensor dy, Tensor gate, Tensor up) -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(gca, CPU, m) {
+  m.impl("swiglu", forward_any);
+  m.impl("swiglu_backward", backward_any);
+}
+
+class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gate,
+                            const at::Tensor& up) {
+    static const auto op = c10::Dispatcher::singleton()
+                               .findSchemaOrThrow("gca::swiglu", "")
+                               .typed<at::Tensor(const at::Tensor&, const at::Tensor&)>();
+    context->save_for_backward({gate, up});
+    return op.call(gate, up);
+  }
+
+  static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
+                                          const std::vector<at::Tensor>& gradients) {
+    static const auto op = c10::Dispatcher::singleton()
+                               .findSchemaOrThrow("gca::swiglu_backward", "")
+                               .typed<TensorPair(const at::Tensor&, const at::Tensor&, const at::Tensor&)>();
+    const auto saved = context->get_saved_variables();
+    auto [dgate, dup] = op.call(gradients[0], saved[0], saved[1]);
+    return {dgate, dup};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  TORCH_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "swiglu: gate is ",
+              gate.sizes(), " ", gate.scalar_type(), ", up is ", up.sizes(), " ", up.scalar_type());
+  return SwigluFunction::apply(gate, up);
+}
+
+}  // namespace gca::kernels

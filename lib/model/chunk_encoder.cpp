@@ -1,0 +1,87 @@
+#include "lib/model/chunk_encoder.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+
+#include <cmath>
+
+#include "kernels/grouped_cross_attention/grouped_cross_attention.h"
+#include "kernels/rotary/rotary.h"
+#include "lib/model/recompute.h"
+
+namespace gca {
+namespace {
+
+/// Full attention inside each chunk is grouped cross-attention in which every chunk reads itself alone with
+/// weight 1.
+at::Tensor attention_inside_chunks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  const int64_t N = q.size(0);  // chunks; q, k, v (N, S, H, dh)
+  const int64_t S = q.size(1);
+  const at::ScalarType weight_type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::Tensor itself = at::arange(N, at::kInt).view({1, N, 1});
+  const at::Tensor weight = at::ones({1, N, 1}, weight_type);
+  const kernels::ReadingLayout layout{.chunk_size = S, .first_offset = 0};
+  return kernels::grouped_cross_attention(q.reshape({1, N * S, q.size(2), q.size(3)}), k.unsqueeze(0),
+                                          v.unsqueeze(0), itself, weight, layout,
+                                          1.0 / std::sqrt(static_cast<double>(q.size(3))),
+                                          /*softmax_one=*/false);
+}
+
+/// One bidirectional layer; x (N, S, d) -> (N, S, d).
+at::Tensor encode_layer(const DecoderLayer& layer, const at::Tensor& x, const ModelConfig& config) {
+  const int64_t N = x.size(0);
+  const int64_t S = x.size(1);
+  const at::ScalarType compute = layer.attn.wq.compute.scalar_type();
+  const at::Tensor normalised = layer.attn_norm(x, compute);
+  const auto heads = [&](const Weight& weight) {
+    return project(normalised, weight).view({N, S, config.n_heads, config.head_dim()});
+  };
+  const at::Tensor q = kernels::rotary(heads(layer.attn.wq), config.rope_theta);
+  const at::Tensor k = kernels::rotary(heads(layer.attn.wk), config.rope_theta);
+  const at::Tensor out = attention_inside_chunks(q, k, heads(layer.attn.wv));
+  const at::Tensor a = x + project(out.reshape({N, S, config.d_model}), layer.attn.wo);
+  return a + mlp(layer.mlp, layer.mlp_norm(a, compute));
+}
+
+}  // namespace
+
+ChunkEncoder ChunkEncoder::claim(WeightBuilder& builder, const ModelConfig& config) {
+  ChunkEncoder encoder;
+  const int64_t d = config.d_model;
+  encoder.in_norm = {builder.norm("enc.in_norm", d), config.norm_eps};
+  for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
+    DecoderLayer layer = DecoderLayer::claim(builder, "enc." + std::to_string(i), config);
+    layer.attn_norm.eps = config.encoder_norm_eps;
+    layer.mlp_norm.eps = config.encoder_norm_eps;
+    encoder.layers.push_back(layer);
+  }
+  encoder.out_norm = {builder.norm("enc.out_norm", d), config.encoder_norm_eps};
+  encoder.wk = builder.matrix("mem.wk", config.n_kv_heads * config.head_dim(), d);
+  encoder.wv = builder.matrix("mem.wv", config.n_kv_heads * config.head_dim(), d);
+  return encoder;
+}
+
+EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low, const ModelConfig& config,
+                                    bool recompute_activations) const {
+  const int64_t B = h_low.size(0);
+  const int64_t S = config.chunk_size;
+  const int64_t c = h_low.size(1) / S;
+  const at::ScalarType residual = h_low.scalar_type();
+  at::Tensor x = in_norm(h_low, residual).view({B * c, S, config.d_model});
+  for (const DecoderLayer& layer : layers) {
+    const auto run = [&layer, &config](const std::vector<at::Tensor>& in) {
+      return encode_layer(layer, in[0], config);
+    };
+    x = recompute_activations ? recompute(run, {x}) : run({x});
+  }
+  EncodedChunks chunks;
+  chunks.encoded = out_norm(x, residual).view({B, c, S, config.d_model});
+  chunks.landmarks = chunks.encoded.select(2, S - 1).contiguous();
+  const at::Tensor text = chunks.encoded.narrow(2, 0, S - 1).to(wk.compute.scalar_type());
+  const std::vector<int64_t> shape = {B, c, S - 1, config.n_kv_heads, config.head_dim()};
+  chunks.keys = project(text, wk).view(shape);
+  chunks.values = project(text, wv).view(shape);
+  return chunks;
+}
+
+}  // namespace gca

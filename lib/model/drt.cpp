@@ -1,0 +1,223 @@
+#include "lib/model/drt.h"
+
+#include <ATen/Functions.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "lib/model/recompute.h"
+#include "lib/model/retrieval.h"
+
+namespace gca {
+namespace {
+
+std::string numbered(const char* prefix, int64_t number, const char* suffix = "") {
+  return prefix + std::to_string(number) + suffix;
+}
+
+void observe(const ForwardOptions& options, const std::string& name, const at::Tensor& value) {
+  if (options.observe) options.observe(name, value);
+}
+
+/// Runs one layer, or arranges for it to be run again in the backward pass.
+template <class Run>
+at::Tensor run_layer(const Run& run, const std::vector<at::Tensor>& inputs, const ForwardOptions& options) {
+  return options.recompute_activations && at::GradMode::is_enabled() ? recompute(run, inputs) : run(inputs);
+}
+
+}  // namespace
+
+Drt::Drt(ModelConfig config, at::ScalarType compute_dtype)
+    : config_(std::move(config)), compute_dtype_(compute_dtype) {
+  config_.validate("model configuration");
+  config_.d_ff = config_.ff_size();
+  if (config_.landmark_id < 0) config_.landmark_id = config_.vocab_size - 1;
+  WeightBuilder builder(compute_dtype);
+  const std::vector<double> slopes = config_.slopes();
+  slopes_ = at::tensor(slopes, at::kDouble).to(builder.master_dtype());
+  tok_emb_ = builder.matrix("tok_emb", config_.vocab_size, config_.d_model);
+  for (int64_t i = 0; i < config_.n_lower_layers; ++i)
+    lower_.push_back(DecoderLayer::claim(builder, numbered("lower.", i), config_));
+  if (config_.uses_retrieval()) {
+    encoder_ = ChunkEncoder::claim(builder, config_);
+    for (int64_t g = 0; g < config_.retrieval_groups; ++g)
+      query_norms_.push_back(
+          {builder.norm(numbered("group.", g, ".query_norm"), config_.d_model), config_.norm_eps});
+    for (int64_t j = 0; j < config_.n_upper_layers; ++j)
+      upper_.push_back(UpperLayer::claim(builder, numbered("upper.", j), config_));
+  } else {
+    for (int64_t j = 0; j < config_.n_upper_layers; ++j)
+      baseline_.push_back(DecoderLayer::claim(builder, numbered("upper.", j), config_));
+  }
+  out_norm_ = {builder.norm("out_norm", config_.d_model), config_.norm_eps};
+  weights_ = builder.take();
+}
+
+at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOptions& options) const {
+  const bool with_gradients = at::GradMode::is_enabled();
+  TORCH_CHECK(!with_gradients || state.position == 0,
+              "gradients do not cross segments: start from an empty state");
+  const auto layers = static_cast<size_t>(config_.n_lower_layers + config_.n_upper_layers);
+  if (state.windows.empty() && !with_gradients) state.windows.resize(layers);
+
+  at::Tensor h = at::embedding(tok_emb_.master, ids);  // (B, n, d)
+  h = run_lower(h, state, options);
+  observe(options, "h_low", h);
+
+  if (!config_.uses_retrieval()) {
+    for (int64_t j = 0; j < config_.n_upper_layers; ++j) {
+      const DecoderLayer& layer = baseline_[static_cast<size_t>(j)];
+      WindowCache* window =
+          with_gradients ? nullptr : &state.windows[static_cast<size_t>(config_.n_lower_layers + j)];
+      h = run_layer(
+          [&, window](const std::vector<at::Tensor>& in) {
+            return layer.forward(in[0], slopes_, config_, window);
+          },
+          {h}, options);
+      observe(options, numbered("upper.", j), h);
+    }
+  } else {
+    close_chunks(h, state, options);
+    if (state.open_retrieval.empty()) state.open_retrieval.resize(query_norms_.size());
+    const std::vector<int64_t> group_sizes = config_.group_sizes();
+    int64_t first_layer = 0;
+    for (int64_t g = 0; g < config_.retrieval_groups; ++g) {
+      h = run_group(g, h, first_layer, state, options);
+      observe(options, numbered("h_group.", g), h);
+      first_layer += group_sizes[static_cast<size_t>(g)];
+    }
+  }
+  state.position += ids.size(1);
+  h = out_norm_(h, compute_dtype_);
+  observe(options, "hidden", h);
+  return h;
+}
+
+at::Tensor Drt::run_lower(at::Tensor h, DrtState& state, const ForwardOptions& options) const {
+  for (int64_t i = 0; i < config_.n_lower_layers; ++i) {
+    const DecoderLayer& layer = lower_[static_cast<size_t>(i)];
+    WindowCache* window = at::GradMode::is_enabled() ? nullptr : &state.windows[static_cast<size_t>(i)];
+    h = run_layer(
+        [&, window](const std::vector<at::Tensor>& in) {
+          return layer.forward(in[0], slopes_, config_, window);
+        },
+        {h}, options);
+    if (i + 1 < config_.n_lower_layers) observe(options, numbered("lower.", i), h);
+  }
+  return h;
+}
+
+/// Encodes the chunks that this segment closes and appends them to chunk memory; keeps the rest as the open
+/// chunk.
+void Drt::close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOptions& options) const {
+  const int64_t S = config_.chunk_size;
+  if (!state.memory) state.memory = make_tensor_chunk_memory();
+  const at::Tensor pending = state.open_chunk.defined() ? at::cat({state.open_chunk, h_low}, 1) : h_low;
+  const int64_t closed = pending.size(1) / S;
+  if (closed > 0) {
+    const EncodedChunks chunks =
+        encoder_.forward(pending.narrow(1, 0, closed * S), config_,
+                         options.recompute_activations && at::GradMode::is_enabled());
+    observe(options, "enc_out", chunks.encoded);
+    observe(options, "landmark", chunks.landmarks);
+    observe(options, "chunk_k", chunks.keys);
+    observe(options, "chunk_v", chunks.values);
+    state.memory->append(chunks.landmarks, chunks.keys, chunks.values);
+  }
+  const int64_t open = pending.size(1) - closed * S;
+  state.open_chunk = open > 0 ? pending.narrow(1, closed * S, open) : at::Tensor();
+  if (state.open_chunk.defined() && !at::GradMode::is_enabled()) state.open_chunk = state.open_chunk.clone();
+}
+
+/// Retrieves at the landmarks of this segment and runs the group's layers. Chunk t+1 reads what the landmark
+/// of chunk t chose; the choice that serves the segment's first chunk comes from the state, and the last
+/// choice goes there.
+at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtState& state,
+                          const ForwardOptions& options) const {
+  const int64_t S = config_.chunk_size;
+  const int64_t B = h.size(0);
+  const int64_t n = h.size(1);
+  const int64_t first_offset = state.position % S;
+  const int64_t first_chunk = state.position / S;
+  const int64_t closed = (first_offset + n) / S;
+  const int64_t touched = (first_offset + n + S - 1) / S;
+  OpenRetrieval& open = state.open_retrieval[static_cast<size_t>(group)];
+  if (!open.idx.defined()) {
+    open.idx = at::full({B, 1, config_.chunk_top_k}, -1, at::kInt);
+    open.weights = at::zeros({B, 1, config_.chunk_top_k}, h.scalar_type());
+  }
+
+  Reading reading;
+  reading.first_offset = first_offset;
+  at::Tensor idx = open.idx;
+  reading.weights = open.weights;
+  if (closed > 0) {
+    const at::Tensor landmark_positions = at::arange(S - 1 - first_offset, n, S, at::kLong);
+    const RetrievalResult result =
+        retrieve(query_norms_[static_cast<size_t>(group)], h.index_select(1, landmark_positions),
+                 *state.memory, first_chunk, group, config_, options);
+    idx = at::cat({idx, result.idx}, 1);
+    reading.weights = at::cat({reading.weights, result.weights}, 1);
+    open.idx = result.idx.narrow(1, closed - 1, 1).clone();
+    open.weights = result.weights.narrow(1, closed - 1, 1).detach().clone();
+  }
+  reading.weights = reading.weights.narrow(1, 0, touched);
+  const bool anything_to_read = state.memory->chunk_count() > 0;
+  reading.chunks = anything_to_read ? state.memory->read(idx.narrow(1, 0, touched).contiguous())
+                                    : ChunkView{{}, {}, idx.narrow(1, 0, touched).contiguous()};
+  if (!anything_to_read) {
+    const std::vector<int64_t> shape = {B, 0, S - 1, config_.n_kv_heads, config_.head_dim()};
+    reading.chunks.keys = at::empty(shape, compute_dtype_);
+    reading.chunks.values = at::empty(shape, compute_dtype_);
+  }
+
+  const int64_t layer_count = config_.group_sizes()[static_cast<size_t>(group)];
+  for (int64_t j = first_layer; j < first_layer + layer_count; ++j) {
+    const UpperLayer& layer = upper_[static_cast<size_t>(j)];
+    WindowCache* window = at::GradMode::is_enabled()
+                              ? nullptr
+                              : &state.windows[static_cast<size_t>(config_.n_lower_layers + j)];
+    if (options.recompute_activations && at::GradMode::is_enabled()) {
+      const auto run = [this, &layer, idx = reading.chunks.idx,
+                        first_offset](const std::vector<at::Tensor>& in) {
+        const Reading again{ChunkView{in[1], in[2], idx}, in[3], first_offset};
+        return layer.forward(in[0], slopes_, again, config_, nullptr).h;
+      };
+      h = recompute(run, {h, reading.chunks.keys, reading.chunks.values, reading.weights});
+    } else {
+      const UpperLayerOutput out = layer.forward(h, slopes_, reading, config_, window);
+      observe(options, numbered("upper.", j, ".a"), out.a);
+      observe(options, numbered("upper.", j, ".o"), out.o);
+      h = out.h;
+    }
+    if (j + 1 < first_layer + layer_count) observe(options, numbered("upper.", j), h);
+  }
+  return h;
+}
+
+at::Tensor Drt::logits(const at::Tensor& hidden) const {
+  return project(hidden, tok_emb_).to(tok_emb_.master.scalar_type());
+}
+
+LossResult Drt::loss(const at::Tensor& hidden, const at::Tensor& targets) const {
+  auto [mean, per_target] = kernels::linear_cross_entropy(
+      hidden.reshape({-1, config_.d_model}), tok_emb_.master, tok_emb_.compute, targets.reshape({-1}));
+  return {mean, per_target.view(targets.sizes())};
+}
+
+void Drt::refresh_compute_weights() {
+  const at::NoGradGuard no_grad;
+  for (Weight& weight : weights_)
+    if (!weight.compute.is_same(weight.master)) weight.compute.copy_(weight.master);
+}
+
+int64_t Drt::parameter_count() const {
+  int64_t count = 0;
+  for (const Weight& weight : weights_) count += weight.master.numel();
+  return count;
+}
+
+}  // namespace gca

@@ -1,0 +1,35 @@
+#pragma once
+// What a forward pass may vary without changing the model.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <string>
+
+namespace gca {
+
+/// Which chunks are read; all but `learned` are for evaluation.
+enum class Retriever {
+  learned,  ///< top K by landmark score
+  random,   ///< K distinct earlier chunks, uniformly; weighted by their own scores
+  recent,   ///< the K most recent candidates; weighted by their own scores
+  none,     ///< nothing is read: o = 0
+};
+
+/// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
+/// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
+/// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment.
+using Observer = std::function<void(const std::string& name, const at::Tensor& value)>;
+
+struct ForwardOptions {
+  Retriever retriever = Retriever::learned;
+  bool recompute_activations = false;  ///< training: keep layer inputs only, run each layer again in backward
+  bool draw_gumbel = false;            ///< training: noise from (seed, step, group, row, t, c)
+  at::Tensor gumbel;                   ///< explicit noise (G, B, C, C), for tests; wins over draw_gumbel
+  uint64_t seed = 0;                   ///< of drawn noise and of Retriever::random
+  uint64_t step = 0;                   ///< optimizer step the noise belongs to
+  int64_t batch_offset = 0;            ///< number of this batch's first row within the step
+  Observer observe;                    ///< may be empty
+};
+
+}  // namespace gca

@@ -1,0 +1,59 @@
+// The start of training: normal(0, init_std) for every matrix and embedding, norms 1. A value is a pure
+// function of (seed, number of the weight, place in it).
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "kernels/common/philox.h"
+#include "lib/model/drt.h"
+
+namespace gca {
+namespace {
+
+/// Two independent standard normals from one block (Box and Muller).
+std::pair<double, double> normal_pair(const PhiloxBlock& block) {
+  const auto unit = [](uint32_t high, uint32_t low) {
+    return (static_cast<double>((uint64_t{high} << 32 | low) >> 12) + 0.5) * (1.0 / 4503599627370496.0);
+  };
+  const double radius = std::sqrt(-2.0 * std::log(unit(block.word[0], block.word[1])));
+  const double angle = 2.0 * std::numbers::pi * unit(block.word[2], block.word[3]);
+  return {radius * std::cos(angle), radius * std::sin(angle)};
+}
+
+bool ends_with(const std::string& name, const std::string& end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+}  // namespace
+
+void Drt::initialise(uint64_t seed) {
+  const at::NoGradGuard no_grad;
+  for (size_t number = 0; number < weights_.size(); ++number) {
+    Weight& weight = weights_[number];
+    if (weight.master.dim() == 1) {
+      weight.master.fill_(1.0);
+      continue;
+    }
+    const bool writes_residual = ends_with(weight.name, ".wo") || ends_with(weight.name, ".w_down");
+    const double deviation = config_.init_std * (writes_residual ? config_.output_init_scale : 1.0);
+    const int64_t size = weight.master.numel();
+    AT_DISPATCH_FLOATING_TYPES(weight.master.scalar_type(), "initialise", [&] {
+      auto* data = weight.master.mutable_data_ptr<scalar_t>();
+      at::parallel_for(0, (size + 1) / 2, 4096, [&](int64_t begin, int64_t end) {
+        for (int64_t pair = begin; pair < end; ++pair) {
+          const auto [first, second] = normal_pair(
+              philox_block(seed, RandomStream::initialisation, number, static_cast<uint64_t>(pair)));
+          data[2 * pair] = static_cast<scalar_t>(deviation * first);
+          if (2 * pair + 1 < size) data[2 * pair + 1] = static_cast<scalar_t>(deviation * second);
+        }
+      });
+    });
+  }
+  refresh_compute_weights();
+}
+
+}  // namespace gca

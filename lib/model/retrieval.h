@@ -1,0 +1,26 @@
+#pragma once
+// Retrieval, once per chunk per group: the landmark's normalised hidden state scores every earlier chunk,
+//   r_{t,c} = < RMSNorm_g(h_LMK of t), l_c > / sqrt(d)   for c < t,
+// the top K are chosen, and weighted by a softmax over the chosen scores.
+
+#include <ATen/core/Tensor.h>
+
+#include "lib/model/chunk_memory.h"
+#include "lib/model/forward_options.h"
+#include "lib/model/transformer_layer.h"
+
+namespace gca {
+
+struct RetrievalResult {
+  at::Tensor scores;   ///< r, (B, c, C); only columns before the row's own chunk have meaning
+  at::Tensor idx;      ///< (B, c, K) int32, -1 for none
+  at::Tensor weights;  ///< w, (B, c, K), 0 for none
+};
+
+/// Choices made at the landmarks of chunks first_chunk, first_chunk + 1, ...; h_landmark (B, c, d) are their
+/// hidden states at the start of group g. All their chunks are in `memory` already.
+RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, const ChunkMemory& memory,
+                         int64_t first_chunk, int64_t group, const ModelConfig& config,
+                         const ForwardOptions& options);
+
+}  // namespace gca

@@ -1,0 +1,52 @@
+#pragma once
+// Feeds text tokens to a model: puts the landmarks in, cuts long texts into segments, keeps the state. What
+// scoring, generation and inspection share.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "lib/data/chunk_layout.h"
+#include "lib/model/drt.h"
+#include "lib/model/drt_state.h"
+
+namespace gca {
+
+/// Where the landmarks of this model stand; none for the sliding-window baseline.
+ChunkLayout chunk_layout_of(const ModelConfig& config);
+
+/// Positions of a prefill segment: a multiple of S longer than W whose activations take some 256 MiB.
+int64_t default_segment_positions(const ModelConfig& config);
+
+/// One text, one row. The state always ends on a text token or on the landmark that closes its chunk: a
+/// landmark is run with the text token before it.
+class TextFeeder {
+ public:
+  /// Hidden states (1, m, d) of the m text positions of a segment; `first_text` is the number of the first in
+  /// the text.
+  using Sink = std::function<void(const at::Tensor& hidden, int64_t first_text)>;
+
+  /// `model` must outlive the feeder. segment_positions: a multiple of S, or 0 to choose one.
+  TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions = 0);
+
+  /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.
+  void feed(std::span<const int32_t> text, const Sink& sink);
+
+  const ChunkLayout& layout() const { return layout_; }
+  const DrtState& state() const { return state_; }
+  /// Text tokens fed so far.
+  int64_t text_count() const { return layout_.text_before(state_.position); }
+  /// Bytes kept of the text so far: windows, open chunk and chunk memory.
+  int64_t memory_bytes() const;
+
+ private:
+  const Drt& model_;
+  ForwardOptions options_;
+  ChunkLayout layout_;
+  int64_t segment_positions_;
+  DrtState state_;
+};
+
+}  // namespace gca

@@ -1,0 +1,64 @@
+#pragma once
+// Parts of a pre-norm Llama layer: self-attention over a sliding window, SwiGLU MLP, and the lower decoder's
+// layer made of them. No bias anywhere. The residual stream keeps the masters' type (float32); products run
+// in the compute type.
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "lib/model/drt_state.h"
+#include "lib/model/model_config.h"
+#include "lib/model/weight.h"
+
+namespace gca {
+
+/// RMSNorm with its weight (d).
+struct Norm {
+  Weight weight;
+  double eps = 1e-5;
+
+  /// (.., d) -> (.., d) in `out_dtype`.
+  at::Tensor operator()(const at::Tensor& x, at::ScalarType out_dtype) const;
+};
+
+/// y = x W^T in the compute type.
+at::Tensor project(const at::Tensor& x, const Weight& weight);
+
+struct AttentionWeights {
+  Weight wq, wk, wv, wo;  // (d, d)
+};
+
+struct MlpWeights {
+  Weight w_gate, w_up;  // (d_ff, d)
+  Weight w_down;        // (d, d_ff)
+};
+
+AttentionWeights claim_attention(WeightBuilder& builder, const std::string& prefix,
+                                 const ModelConfig& config);
+MlpWeights claim_mlp(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
+
+/// SwiGLU: w_down( silu(w_gate x) * w_up x ); x (.., d) -> (.., d).
+at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x);
+
+/// Causal sliding-window attention with ALiBi over x (B, n, d), already normalised -> (B, n, d), compute
+/// type. With a `window` the keys in it are read as well, and it is replaced by the last W of all (gradients
+/// off).
+at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
+                            const ModelConfig& config, WindowCache* window);
+
+/// A layer of the lower decoder, or of the sliding-window baseline:
+///   a = h + SelfAttn( RMSNorm(h) )      h' = a + MLP( RMSNorm(a) )
+struct DecoderLayer {
+  Norm attn_norm;
+  AttentionWeights attn;
+  Norm mlp_norm;
+  MlpWeights mlp;
+
+  static DecoderLayer claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
+  /// h (B, n, d) -> (B, n, d).
+  at::Tensor forward(const at::Tensor& h, const at::Tensor& slopes, const ModelConfig& config,
+                     WindowCache* window) const;
+};
+
+}  // namespace gca

@@ -1,0 +1,25 @@
+#include "lib/model/weight.h"
+
+#include <ATen/Functions.h>
+
+namespace gca {
+
+Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
+  Weight weight;
+  weight.name = name;
+  weight.master = at::zeros({out, in}, master_dtype()).requires_grad_();
+  weight.compute = compute_dtype_ == master_dtype() ? weight.master : at::zeros({out, in}, compute_dtype_);
+  weights_.push_back(weight);
+  return weight;
+}
+
+Weight WeightBuilder::norm(const std::string& name, int64_t d) {
+  Weight weight;
+  weight.name = name;
+  weight.master = at::ones({d}, master_dtype()).requires_grad_();
+  weight.compute = weight.master;
+  weights_.push_back(weight);
+  return weight;
+}
+
+}  // namespace gca

@@ -1,0 +1,39 @@
+#pragma once
+// The weights of a model and how modules claim them.
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+namespace gca {
+
+/// A weight: the fp32 master that is trained, and the copy that products read (the same tensor when the
+/// compute type is the master's). A cheap handle: copies share both tensors.
+struct Weight {
+  std::string name;    ///< as in model.safetensors, e.g. "lower.0.attn.wq"
+  at::Tensor master;   ///< float32 (float64 in tests), requires_grad
+  at::Tensor compute;  ///< compute type for matrices and the embedding; the master itself for norms
+};
+
+/// Collects the weights of a model in the order in which its modules claim them.
+class WeightBuilder {
+ public:
+  explicit WeightBuilder(at::ScalarType compute_dtype) : compute_dtype_(compute_dtype) {}
+
+  /// (out, in): y = x W^T.
+  Weight matrix(const std::string& name, int64_t out, int64_t in);
+  /// (d), used in the master's type.
+  Weight norm(const std::string& name, int64_t d);
+
+  at::ScalarType compute_dtype() const { return compute_dtype_; }
+  /// Type of masters, of the residual stream and of statistics.
+  at::ScalarType master_dtype() const { return compute_dtype_ == at::kDouble ? at::kDouble : at::kFloat; }
+  std::vector<Weight> take() { return std::move(weights_); }
+
+ private:
+  at::ScalarType compute_dtype_;
+  std::vector<Weight> weights_;
+};
+
+}  // namespace gca

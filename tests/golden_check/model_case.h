@@ -1,0 +1,29 @@
+#pragma once
+// Golden cases of the whole model.
+
+#include "lib/model/model_config.h"
+#include "tests/golden_check/golden_file.h"
+#include "tests/golden_check/quantity_table.h"
+
+namespace gca::golden {
+
+/// The model's configuration from the oracle's (metadata entry "config").
+ModelConfig model_config_of(const GoldenFile& golden);
+
+/// Ids and targets (B, L) of the case's text, landmarks put in.
+struct CaseBatch {
+  at::Tensor ids;
+  at::Tensor targets;
+};
+CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config);
+
+/// Training-mode run with the stored noise, its gradients, and an evaluation run; results under the golden
+/// names
+/// ("act/...", "grad/...", "act_grad/...", "eval/..."). Choices idx.g and weights w.g are ordered by chunk
+/// number.
+NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype);
+
+/// Brings golden results to the same form: idx.g and w.g by chunk number, scores without meaning as 0.
+at::Tensor canonical(const GoldenFile& golden, const std::string& name);
+
+}  // namespace gca::golden
