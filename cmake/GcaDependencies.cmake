@@ -3,7 +3,7 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Threads REQUIRED)
 
-# LibTorch carries its own fmt headers, so ours is used header-only, before LibTorch's in the include order.
+# Header-only: LibTorch exports symbols of another fmt, which must not be mixed with a library of ours.
 find_package(fmt 9 REQUIRED)
 
 find_path(SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h REQUIRED)

@@ -4,7 +4,7 @@
 find_path(GCA_TORCH_ROOT NAMES lib/libtorch_cpu.so
   HINTS ${CMAKE_PREFIX_PATH}
   PATHS ${PROJECT_SOURCE_DIR}/.deps/site/torch
-  PATH_SUFFIXES . torch libtorch
+  PATH_SUFFIXES torch libtorch ../..
   NO_CMAKE_SYSTEM_PATH NO_CMAKE_FIND_ROOT_PATH)
 if(NOT GCA_TORCH_ROOT)
   message(FATAL_ERROR "LibTorch not found: run ./dev build, or pass -DCMAKE_PREFIX_PATH=/path/to/libtorch")
@@ -15,6 +15,9 @@ add_library(libtorch_cpu INTERFACE)
 target_include_directories(libtorch_cpu SYSTEM INTERFACE
   ${GCA_TORCH_ROOT}/include ${GCA_TORCH_ROOT}/include/torch/csrc/api/include)
 target_link_libraries(libtorch_cpu INTERFACE ${GCA_TORCH_ROOT}/lib/libtorch_cpu.so ${GCA_TORCH_ROOT}/lib/libc10.so)
+# at::parallel_for is a template over OpenMP: without it, it runs in the caller's thread.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+target_link_libraries(libtorch_cpu INTERFACE OpenMP::OpenMP_CXX)
 # The wheel's libraries need libcudart and libcupti at run time, also where no GPU is: from the toolkit, or from the small
 # wheels beside LibTorch.
 set(GCA_TORCH_RPATH ${GCA_TORCH_ROOT}/lib)
@@ -23,3 +26,23 @@ list(APPEND GCA_TORCH_RPATH ${GCA_CUDA_RUNTIME_DIRS})
 target_link_options(libtorch_cpu INTERFACE "-Wl,--allow-shlib-undefined")
 set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH})
 set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH})
+
+# LibTorch's headers take 15 s a file to parse; parsed once, they are shared by every target that asks for them here.
+# Sources still include what they use: they compile without this, too.
+option(GCA_PRECOMPILE_LIBTORCH "Parse LibTorch's headers once for all targets" ON)
+if(GCA_PRECOMPILE_LIBTORCH)
+  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/libtorch_pch.cpp CONTENT "// The one source of gca_libtorch_pch.\n")
+  add_library(gca_libtorch_pch OBJECT ${PROJECT_BINARY_DIR}/libtorch_pch.cpp)
+  target_link_libraries(gca_libtorch_pch PRIVATE gca_settings libtorch_cpu)
+  target_precompile_headers(gca_libtorch_pch PRIVATE
+    <nlohmann/json.hpp> <ATen/Functions.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h> <torch/library.h>)
+endif()
+
+# gca_precompile_libtorch(TARGET...): those that exist use the precompiled headers.
+function(gca_precompile_libtorch)
+  foreach(target ${ARGN})
+    if(GCA_PRECOMPILE_LIBTORCH AND TARGET ${target})
+      target_precompile_headers(${target} REUSE_FROM gca_libtorch_pch)
+    endif()
+  endforeach()
+endfunction()
