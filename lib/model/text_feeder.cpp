@@ -45,7 +45,10 @@ TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment
       options_(std::move(options)),
       layout_(chunk_layout_of(model.config())),
       segment_positions_(segment_positions > 0 ? segment_positions
-                                               : default_segment_positions(model.config())) {}
+                                               : default_segment_positions(model.config())) {
+  const int64_t chunk = std::max<int64_t>(layout_.chunk_size, 1);
+  segment_positions_ = (segment_positions_ + chunk - 1) / chunk * chunk;
+}
 
 void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
   const at::NoGradGuard no_grad;

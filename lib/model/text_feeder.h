@@ -28,7 +28,8 @@ class TextFeeder {
   /// the text.
   using Sink = std::function<void(const at::Tensor& hidden, int64_t first_text)>;
 
-  /// `model` must outlive the feeder. segment_positions: a multiple of S, or 0 to choose one.
+  /// `model` must outlive the feeder. segment_positions is rounded up to whole chunks; 0
+  /// chooses default_segment_positions().
   TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions = 0);
 
   /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.

@@ -1,23 +1,52 @@
 #include "lib/model/text_model.h"
 
 #include <fmt/format.h>
+#include <filesystem>
+#include <utility>
 
+#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {
+namespace {
 
-TextModel TextModel::open(const std::string& folder, at::ScalarType compute_dtype) {
-  TextModel opened{folder, load_model(folder, compute_dtype), Tokenizer::load(folder + "/tokenizer.model")};
-  const int64_t pieces = opened.tokenizer.piece_count();
-  const ModelConfig& config = opened.model.config();
-  const ChunkLayout layout = chunk_layout_of(config);
-  if (config.vocab_size < pieces || (layout.has_landmarks() && layout.landmark_id < pieces)) {
-    fail_usage(folder + "/tokenizer.model",
-               fmt::format("{} pieces do not fit a model of {} ids", pieces, config.vocab_size),
+namespace fs = std::filesystem;
+
+/// `folder` itself, or the checkpoint of the run whose output folder it is.
+std::string find_checkpoint(const std::string& folder) {
+  for (const std::string& candidate : {folder, folder + "/checkpoint"})
+    if (fs::exists(candidate + "/config.json") && fs::exists(candidate + "/model.safetensors"))
+      return candidate;
+  fail_usage(
+      folder, fs::exists(folder) ? "holds no checkpoint" : "does not exist",
+      "give a folder that gca pretrain wrote, with config.json, model.safetensors and tokenizer.model");
+}
+
+/// train.context of trainer_state.json; 0 where the file or the field is missing.
+int64_t read_trained_context(const std::string& folder) {
+  const std::string path = folder + "/trainer_state.json";
+  if (!fs::exists(path)) return 0;
+  const auto state = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  const nlohmann::json::json_pointer field("/train/context");
+  if (!state.is_object() || !state.contains(field) || !state[field].is_number_integer()) return 0;
+  return state[field].get<int64_t>();
+}
+
+}  // namespace
+
+TextModel TextModel::open(const std::string& folder, const std::string& dtype) {
+  const std::string checkpoint = find_checkpoint(folder);
+  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
+  Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  const ChunkLayout layout = chunk_layout_of(model.config());
+  const int64_t pieces = tokenizer.piece_count();
+  if (model.config().vocab_size < pieces || (layout.has_landmarks() && layout.landmark_id < pieces)) {
+    fail_usage(checkpoint + "/tokenizer.model",
+               fmt::format("{} pieces do not fit a model of {} ids", pieces, model.config().vocab_size),
                "put back the tokenizer that this checkpoint was trained with");
   }
-  return opened;
+  return {checkpoint, std::move(model), std::move(tokenizer), read_trained_context(checkpoint)};
 }
 
 void TextModel::require_tokenizer(const std::string& fingerprint, const std::string& where) const {
@@ -29,10 +58,16 @@ void TextModel::require_tokenizer(const std::string& fingerprint, const std::str
 }
 
 std::vector<uint8_t> TextModel::text_ids() const {
-  std::vector<uint8_t> is_text(static_cast<size_t>(model.config().vocab_size), 0);
-  for (int64_t id = 0; id < tokenizer.piece_count(); ++id)
-    is_text[static_cast<size_t>(id)] = tokenizer.piece_bytes(static_cast<int32_t>(id)) > 0;
+  std::vector<uint8_t> is_text;
+  for (const int32_t bytes : id_bytes()) is_text.push_back(bytes > 0);
   return is_text;
+}
+
+std::vector<int32_t> TextModel::id_bytes() const {
+  std::vector<int32_t> bytes(static_cast<size_t>(model.config().vocab_size), 0);
+  for (int32_t id = 0; id < tokenizer.piece_count(); ++id)
+    bytes[static_cast<size_t>(id)] = static_cast<int32_t>(tokenizer.piece_bytes(id));
+  return bytes;
 }
 
 }  // namespace gca

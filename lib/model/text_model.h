@@ -1,8 +1,6 @@
 #pragma once
 // A checkpoint folder opened for work on text: the model and its tokenizer, checked against each other.
 
-#include <c10/core/ScalarType.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -16,15 +14,19 @@ struct TextModel {
   std::string folder;
   Drt model;
   Tokenizer tokenizer;
+  int64_t trained_context = 0;  ///< text tokens of a training sequence; 0 when not known
 
-  /// Throws Error(usage) when a file is missing or damaged, or when the tokenizer is not this model's.
-  static TextModel open(const std::string& folder, at::ScalarType compute_dtype);
+  /// A checkpoint folder, or a run's folder that holds one. `dtype`: "fp32" or "bf16". Throws Error(usage)
+  /// when a file is missing or damaged, or when the tokenizer is not this model's.
+  static TextModel open(const std::string& folder, const std::string& dtype);
 
   /// Throws Error(usage) naming `where` unless tokens made by the tokenizer `fingerprint` are this model's.
   void require_tokenizer(const std::string& fingerprint, const std::string& where) const;
 
   /// (V) 1 for ids that stand for bytes of text; 0 for the landmark, control pieces and ids without a piece.
   std::vector<uint8_t> text_ids() const;
+  /// (V) bytes of source text that each id stands for.
+  std::vector<int32_t> id_bytes() const;
 };
 
 }  // namespace gca

@@ -1,0 +1,20 @@
+#pragma once
+// UTF-8 as it arrives in pieces or damaged (Unicode 15, table 3-7).
+
+#include <cstddef>
+#include <string_view>
+
+namespace gca {
+
+struct Utf8Sequence {
+  size_t length = 0;    ///< bytes of the valid sequence at the front; 0 when there is none
+  bool is_cut = false;  ///< no valid sequence yet, but more bytes may make one
+};
+
+/// The sequence that begins `text`, which is not empty.
+Utf8Sequence first_utf8_sequence(std::string_view text);
+
+/// Bytes of `text` up to a sequence at its end that is not complete yet; damaged bytes count as complete.
+size_t complete_utf8_prefix(std::string_view text);
+
+}  // namespace gca

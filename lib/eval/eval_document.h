@@ -1,0 +1,48 @@
+#pragma once
+// The texts that a model is measured on, whole documents of tokens, and which stretches of them when not all.
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/data/sequence_index.h"
+#include "lib/data/token_shard.h"
+#include "lib/text/tokenizer.h"
+
+namespace gca {
+
+struct EvalDocument {
+  std::string name;
+  int64_t tokens = 0;
+  /// Copies out.size() ids beginning at token `first`.
+  std::function<void(int64_t first, std::span<int32_t> out)> read;
+};
+
+enum class EvalSplit { held_out, train, valid };
+
+/// Every document of a shard folder.
+std::vector<EvalDocument> eval_documents(const TokenStore& tokens);
+
+/// The documents of a split, whole, whatever the context they were cut for. Joined documents are one text.
+/// held_out: valid where there is one, train otherwise.
+std::vector<EvalDocument> eval_documents(const SequenceIndex& index, EvalSplit split);
+
+/// One text held in memory.
+EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens);
+
+/// A piece of a document.
+struct EvalSpan {
+  int64_t document = 0;
+  int64_t first = 0;
+  int64_t tokens = 0;
+};
+
+/// Cuts the documents into spans of `span_tokens` and takes the first span of each document, then the second
+/// of each, and so on, until `max_tokens` are taken (0: all); the last one is cut short. The spans come in
+/// the order of the text.
+std::vector<EvalSpan> choose_eval_spans(std::span<const EvalDocument> documents, int64_t span_tokens,
+                                        int64_t max_tokens);
+
+}  // namespace gca

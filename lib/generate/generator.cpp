@@ -1,0 +1,68 @@
+#include "lib/generate/generator.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+
+#include <chrono>
+
+#include "kernels/common/philox.h"
+#include "lib/core/error.h"
+#include "lib/generate/text_stream.h"
+#include "lib/model/text_feeder.h"
+
+namespace gca {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+/// Logits after the last position of hidden (1, m, d).
+std::vector<float> last_logits(const Drt& model, const at::Tensor& hidden) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor row =
+      model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
+  return {row.const_data_ptr<float>(), row.const_data_ptr<float>() + row.numel()};
+}
+
+}  // namespace
+
+Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
+                    const std::function<void(const std::string&)>& show,
+                    const std::function<bool()>& interrupted) {
+  if (prompt.empty()) fail_usage("prompt", "is empty", "give at least one character to continue");
+  const std::vector<uint8_t> allowed = model.text_ids();
+  TextFeeder feeder(model.model, {}, options.segment_positions);
+  TextStream stream(options.stop_text);
+  Generation result;
+
+  at::Tensor hidden;  // of the last segment fed
+  const auto feed = [&](std::span<const int32_t> tokens) {
+    feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });
+  };
+
+  const auto prefill_start = std::chrono::steady_clock::now();
+  feed(prompt);
+  result.prefill_seconds = seconds_since(prefill_start);
+
+  const auto decode_start = std::chrono::steady_clock::now();
+  for (int64_t n = 0; n < options.max_new_tokens && !stream.stopped() && !interrupted(); ++n) {
+    if (n > 0) feed({&result.tokens.back(), 1});
+    const double uniform =
+        open_unit_double(philox_block(options.seed, RandomStream::sampling, 0, static_cast<uint64_t>(n)));
+    const auto token = static_cast<int32_t>(
+        sample_token(last_logits(model.model, hidden), allowed, options.sampling, uniform));
+    result.tokens.push_back(token);
+    if (const std::string text = stream.append(model.tokenizer.decode({&token, 1})); !text.empty())
+      show(text);
+  }
+  result.decode_seconds = seconds_since(decode_start);
+
+  if (const std::string rest = stream.finish(); !rest.empty()) show(rest);
+  result.text = stream.text();
+  result.stopped = stream.stopped();
+  result.memory_bytes = feeder.memory_bytes();
+  return result;
+}
+
+}  // namespace gca

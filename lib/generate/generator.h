@@ -1,0 +1,38 @@
+#pragma once
+// Continues a prompt: prefill in segments, then one token at a time.
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lib/generate/sampler.h"
+#include "lib/model/text_model.h"
+
+namespace gca {
+
+struct GenerationOptions {
+  SamplingOptions sampling;
+  int64_t max_new_tokens = 256;
+  uint64_t seed = 0;  ///< token n of the continuation is drawn by number n of this seed, whatever came before
+  std::string stop_text;          ///< ends the text where it comes; empty: none
+  int64_t segment_positions = 0;  ///< of prefill; 0: chosen by default_segment_positions()
+};
+
+struct Generation {
+  std::vector<int32_t> tokens;  ///< new tokens
+  std::string text;             ///< their bytes, without the stop text
+  bool stopped = false;         ///< the stop text came
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  int64_t memory_bytes = 0;  ///< windows, open chunk and chunk memory at the end
+};
+
+/// `show` gets the text as it comes; `interrupted` is asked before each token. The landmark and control
+/// pieces are never drawn. Throws Error(usage) for an empty prompt.
+Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
+                    const std::function<void(const std::string&)>& show,
+                    const std::function<bool()>& interrupted);
+
+}  // namespace gca

@@ -1,0 +1,32 @@
+#pragma once
+// What each chunk of a text read: recorded while the text is run through the model.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/model/drt.h"
+
+namespace gca {
+
+struct RetrievedChunk {
+  int64_t chunk = 0;
+  double score = 0;   ///< r, before the softmax
+  double weight = 0;  ///< w, softmax over the chosen
+};
+
+/// One chunk of the text and what its tokens read: the choice made at the landmark of the chunk before.
+struct ChunkReading {
+  int64_t chunk = 0;
+  int64_t first_token = 0;  ///< number of its first text token
+  int64_t tokens = 0;       ///< text tokens; fewer than S-1 in an unfinished last chunk
+  std::vector<std::vector<RetrievedChunk>>
+      groups;  ///< per group, by falling weight; empty lists for chunks 0 and 1
+};
+
+/// Runs `text` and returns all its chunks. `segment_positions` as in TextFeeder. Throws Error(usage) for a
+/// model without retrieval.
+std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int32_t> text,
+                                          int64_t segment_positions = 0);
+
+}  // namespace gca
