@@ -1,0 +1,312 @@
+// gca pretrain: sequences to a checkpoint.
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "apps/gca/commands.h"
+#include "apps/gca/common_options.h"
+#include "apps/gca/interrupt.h"
+#include "lib/core/error.h"
+#include "lib/text/tokenizer.h"
+#include "lib/train/checkpoint.h"
+#include "lib/train/peak_rate.h"
+#include "lib/train/process_settings.h"
+#include "lib/train/resume_rules.h"
+#include "lib/train/run_lock.h"
+#include "lib/train/task_data.h"
+#include "lib/train/training_run.h"
+#include "lib/train/validation.h"
+
+namespace gca {
+namespace {
+
+struct PretrainOptions {
+  CommonOptions common;
+  TensorOptions tensor;
+  std::string data;
+  std::string valid;
+  std::string config;
+  std::vector<std::string> settings;
+  std::string output;
+  std::string init;
+  std::string task = "text";
+  int64_t steps = -1;  // -1: not given
+  int64_t tokens = -1;
+  double minutes = -1.0;
+  int64_t batch = -1;
+  int64_t stop_at = 0;
+  bool resume = false;
+  bool overwrite = false;
+  bool peak = false;
+  bool task_given = false;
+};
+
+at::ScalarType scalar_type(const std::string& dtype) {
+  return dtype == "bf16" ? at::kBFloat16 : at::kFloat;
+}
+
+std::vector<std::string> all_settings(const PretrainOptions& options) {
+  std::vector<std::string> settings = options.settings;
+  if (options.batch >= 0) settings.push_back("batch=" + std::to_string(options.batch));
+  return settings;
+}
+
+/// Settings of a run that begins: the checkpoint it starts from, the preset or file, --set.
+RunConfig new_config(const PretrainOptions& options) {
+  RunConfig config;
+  if (!options.init.empty()) config.read(options.init + "/config.json");
+  if (!options.config.empty()) config.read(options.config);
+  for (const std::string& assignment : all_settings(options)) config.set_from_flag(assignment);
+  return config;
+}
+
+/// A fine-tuned model must read the ids that it was trained on.
+void require_tokenizer_of(const std::string& checkpoint, const TaskData& data) {
+  const std::string path = checkpoint + "/tokenizer.model";
+  if (data.tokenizer_fingerprint.empty() || !std::filesystem::exists(path)) return;
+  if (Tokenizer::load(path).fingerprint() != data.tokenizer_fingerprint)
+    fail_usage("--init " + checkpoint, "its tokenizer is not that of the data",
+               "run gca tokenize with --tokenizer " + path);
+}
+
+/// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
+/// resumed.
+int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, const TaskData& data,
+                      Trainer& trainer, double elapsed_seconds) {
+  if (options.steps >= 0) return options.steps;
+  if (options.tokens >= 0) {
+    const int64_t each = config.train.sequences_per_step() * config.train.context;
+    return (options.tokens + each - 1) / each;
+  }
+  const JsonReport clock("", {});
+  ValidationSource probe = data.validation;
+  probe.sequences = std::min(probe.sequences, config.train.batch);
+  double validation_seconds = 0.0;
+  if (probe.sequences > 0) {
+    validate(trainer.model(), probe, config.train.batch);
+    validation_seconds = clock.elapsed_seconds() * static_cast<double>(data.validation.sequences) /
+                         static_cast<double>(probe.sequences);
+  }
+  const double step_seconds = trainer.measure_step_seconds();
+  return steps_within(60.0 * options.minutes - elapsed_seconds - clock.elapsed_seconds(), step_seconds,
+                      validation_seconds, config.train.eval_interval);
+}
+
+/// Where a resumed run is to end: as planned, unless the command line says otherwise.
+int64_t resumed_steps(const PretrainOptions& options, const TrainerState& state) {
+  int64_t total = state.total_steps;
+  if (options.minutes >= 0)
+    fail_usage("--minutes", fmt::format("the run was planned as {} steps when it began", total),
+               "leave --minutes out, or give --steps");
+  if (options.steps >= 0) total = options.steps;
+  if (options.tokens >= 0) {
+    const int64_t each = state.train.sequences_per_step() * state.train.context;
+    total = (options.tokens + each - 1) / each;
+  }
+  if (total < state.step)
+    fail_usage("--steps", fmt::format("the run is already at step {}", state.step), "give more steps");
+  return total;
+}
+
+nlohmann::ordered_json number_or_null(double x) {
+  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
+}
+
+nlohmann::ordered_json result_of(const PretrainOptions& options, const Drt& model, const TrainerState& state,
+                                 const TaskData& data) {
+  const double tokens_per_second =
+      state.train_seconds > 0 ? static_cast<double>(state.tokens) / state.train_seconds : 0.0;
+  const double flops_per_token = 3.0 * model.forward_flops_per_token(state.train.context);
+  nlohmann::ordered_json result;
+  result["parameters"] = model.parameter_count();
+  result["steps"] = state.step;
+  result["planned_steps"] = state.total_steps;
+  result["tokens"] = state.tokens;
+  result["tokens_per_second"] = tokens_per_second;
+  result["flops_per_token"] = flops_per_token;
+  result["utilization"] = nullptr;
+  result["peak_gflops"] = nullptr;
+  if (options.peak) {
+    const double peak = measure_peak_flops(model.compute_dtype());
+    result["utilization"] = tokens_per_second * flops_per_token / peak;
+    result["peak_gflops"] = peak / 1e9;
+  }
+  result["peak_memory_bytes"] = peak_memory_bytes();
+  result["train_loss"] = number_or_null(state.train_loss());
+  result["valid"] = nlohmann::ordered_json::array();
+  for (const ValidationResult& one : state.valid_results) result["valid"].push_back(validation_to_json(one));
+  if (data.validation.measures_accuracy) {
+    result["copy_accuracy"] =
+        state.valid_results.empty() ? nullptr : number_or_null(state.valid_results.back().accuracy);
+    result["copy_chance"] = data.chance;
+  }
+  result["checkpoint"] = checkpoint_folder(options.output);
+  return result;
+}
+
+std::string table_of(const nlohmann::ordered_json& result) {
+  std::string table =
+      fmt::format("{:<20}{}\n{:<20}{}\n{:<20}{}\n{:<20}{:.0f}\n", "parameters",
+                  result["parameters"].get<int64_t>(), "steps", result["steps"].get<int64_t>(), "tokens",
+                  result["tokens"].get<int64_t>(), "tokens/s", result["tokens_per_second"].get<double>());
+  const auto line = [&](const char* name, const nlohmann::ordered_json& value) {
+    if (value.is_number()) table += fmt::format("{:<20}{:.4f}\n", name, value.get<double>());
+  };
+  line("utilization", result["utilization"]);
+  line("train loss", result["train_loss"]);
+  if (!result["valid"].empty()) {
+    const auto& last = result["valid"].back();
+    line("valid loss", last["loss"]);
+    line("valid perplexity", last["perplexity"]);
+    line("bits per byte", last["bits_per_byte"]);
+  }
+  if (result.contains("copy_accuracy")) {
+    line("copy accuracy", result["copy_accuracy"]);
+    line("chance", result["copy_chance"]);
+  }
+  return table + fmt::format("{:<20}{}\n", "checkpoint", result["checkpoint"].get<std::string>());
+}
+
+void check_options(const PretrainOptions& options) {
+  if (options.tensor.device != "cpu")
+    fail_usage("--device " + options.tensor.device, "this build trains on the CPU only", "use --device cpu");
+  if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0)
+    fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
+  if (!options.resume && !options.overwrite && std::filesystem::exists(checkpoint_folder(options.output)))
+    fail_usage("--output " + options.output, "holds the checkpoint of a run",
+               "go on with --resume, replace it with --overwrite, or choose another folder");
+}
+
+void run_pretrain(PretrainOptions& options) {
+  keep_freed_memory();
+  use_threads(thread_count(options.common));
+  JsonReport report = begin_report("pretrain", options.common);
+  check_options(options);
+  std::error_code error;
+  std::filesystem::create_directories(options.output, error);
+  if (error) fail_usage("--output " + options.output, "cannot be made: " + error.message());
+  const RunLock lock(options.output);
+
+  TrainerState state;
+  RunConfig config;
+  if (options.resume) {
+    state = load_trainer_state(checkpoint_folder(options.output));
+    config = resumed_config(state, options.config, all_settings(options));
+    if (options.task_given && options.task != state.task)
+      fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
+    if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
+      fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype,
+                 "leave --dtype out");
+    if (!options.data.empty()) state.data = options.data;
+    if (!options.valid.empty()) state.valid = options.valid;
+  } else {
+    config = new_config(options);
+    state.seed = options.common.seed;
+    state.dtype = resolved_dtype(options.tensor);
+    state.task = options.task;
+    state.data = options.data;
+    state.valid = options.valid;
+  }
+  const TaskData data = open_task_data({state.task, state.data, state.valid, state.seed}, config);
+  const std::string where = options.config.empty() ? "--set" : "--config " + options.config;
+  config.model.validate(where);
+  config.train.validate(where);
+
+  Drt model(config.model, scalar_type(state.dtype));
+  if (options.resume) {
+    require_same_data(state, state.data, data.train.fingerprint);
+    load_weights(checkpoint_folder(options.output), model);
+    state.total_steps = resumed_steps(options, state);
+  } else if (!options.init.empty()) {
+    require_tokenizer_of(options.init, data);
+    load_weights(options.init, model);
+  } else {
+    model.initialise(state.seed);
+    model.refresh_compute_weights();
+  }
+  state.model = config.model;
+  state.train = config.train;
+  state.data_fingerprint = data.train.fingerprint;
+
+  Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
+  if (options.resume) {
+    load_optimizer(checkpoint_folder(options.output), model, trainer.optimizer());
+  } else {
+    state.total_steps = planned_steps(options, config, data, trainer, report.elapsed_seconds());
+    trainer.set_total_steps(state.total_steps);
+  }
+
+  install_interrupt_handler();
+  RunOptions run;
+  run.output = options.output;
+  run.tokenizer_model = data.tokenizer_model;
+  run.stop_at = options.stop_at;
+  run.quiet = options.common.quiet;
+  run.is_new = !options.resume;
+  run.stop = &interrupt_flag();
+  if (run_training(trainer, state, data.validation, run) == RunEnd::interrupted) throw Interrupted();
+
+  report.seed = state.seed;
+  report.config = config.to_json();
+  report.config["task"] = state.task;
+  report.config["dtype"] = state.dtype;
+  report.config["data"] = state.data;
+  report.config["valid"] = state.valid;
+  report.config["output"] = options.output;
+  report.result = result_of(options, model, state, data);
+  finish_report(report, options.common, options.output, table_of(report.result));
+}
+
+}  // namespace
+
+void add_pretrain_command(CLI::App& app) {
+  auto options = std::make_shared<PretrainOptions>();
+  CLI::App* command = app.add_subcommand("pretrain", "Train a model on sequences");
+  command->add_option("--data", options->data, "Folder written by gca chunk (or gca tokenize)")
+      ->type_name("DIR");
+  command->add_option("--valid", options->valid, "Folder to validate on (default: the valid split of --data)")
+      ->type_name("DIR");
+  command->add_option("--config", options->config, "Preset (nano, mini, small, 128m, 350m) or JSON file")
+      ->type_name("NAME");
+  command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+  command
+      ->add_option("--output", options->output, "Folder of the run: checkpoint/, metrics.jsonl, report.json")
+      ->required()
+      ->type_name("DIR");
+  CLI::Option* steps =
+      add_size_option(*command, "--steps", options->steps, "Optimizer steps; 0 saves the untrained model");
+  CLI::Option* tokens = add_size_option(*command, "--tokens", options->tokens, "Text tokens to train on");
+  CLI::Option* minutes = command->add_option(
+      "--minutes", options->minutes, "Time to train; turned into steps at the start, by measuring a few");
+  minutes->check(CLI::PositiveNumber)->type_name("M");
+  steps->excludes(tokens)->excludes(minutes);
+  tokens->excludes(minutes);
+  add_size_option(*command, "--stop-at", options->stop_at, "Save and stop at this step; --resume goes on");
+  add_size_option(*command, "--batch", options->batch, "Sequences of a micro-batch, as --set batch=N");
+  CLI::Option* resume =
+      command->add_flag("--resume", options->resume, "Go on from the checkpoint in --output");
+  command->add_option("--init", options->init, "Start from the weights of this checkpoint")
+      ->type_name("CHECKPOINT")
+      ->excludes(resume);
+  command->add_flag("--overwrite", options->overwrite, "Replace the run that --output holds")
+      ->excludes(resume);
+  CLI::Option* task = command->add_option("--task", options->task, "text or self-copy (default: text)");
+  task->check(CLI::IsMember(task_names()))->type_name("NAME");
+  command->add_flag("--peak", options->peak,
+                    "Measure this machine's matrix products and report the utilization");
+  add_common_options(*command, options->common);
+  add_tensor_options(*command, options->tensor);
+  command->callback([options, task] {
+    options->task_given = task->count() > 0;
+    run_pretrain(*options);
+  });
+}
+
+}  // namespace gca

@@ -1,0 +1,55 @@
+#include "lib/train/adamw_optimizer.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <string_view>
+
+#include "kernels/adamw/adamw.h"
+
+namespace gca {
+
+double learning_rate_factor(const TrainConfig& config, const std::string& name) {
+  const auto belongs_to = [&](std::string_view prefix) { return name.starts_with(prefix); };
+  if (belongs_to("tok_emb")) return config.embedding_factor;
+  if (belongs_to("lower.")) return config.lower_factor;
+  if (belongs_to("enc.")) return config.encoder_factor;
+  if (belongs_to("mem.")) return config.memory_factor;
+  return config.upper_factor;  // upper.*, group.* and out_norm
+}
+
+AdamWOptimizer::AdamWOptimizer(const std::vector<Weight>& weights, const TrainConfig& config)
+    : config_(config) {
+  const at::NoGradGuard no_grad;
+  for (const Weight& weight : weights) {
+    first_moments_.push_back(at::zeros_like(weight.master));
+    second_moments_.push_back(at::zeros_like(weight.master));
+  }
+}
+
+void AdamWOptimizer::update(std::vector<Weight>& weights, int64_t step, double learning_rate,
+                            double gradient_scale) {
+  const at::NoGradGuard no_grad;
+  kernels::AdamWSettings settings;
+  settings.beta1 = config_.adam_beta1;
+  settings.beta2 = config_.adam_beta2;
+  settings.epsilon = config_.adam_epsilon;
+  settings.weight_decay = config_.weight_decay;
+  settings.step = step + 1;
+  settings.gradient_scale = gradient_scale;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const at::Tensor& gradient = weights[i].master.grad();
+    // No path led from the loss to this weight (a text too short to retrieve): it stays, as do its moments.
+    if (!gradient.defined()) continue;
+    settings.learning_rate = learning_rate * learning_rate_factor(config_, weights[i].name);
+    kernels::adamw_step(weights[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
+                        settings);
+  }
+}
+
+void AdamWOptimizer::reset() {
+  for (at::Tensor& moment : first_moments_) moment.zero_();
+  for (at::Tensor& moment : second_moments_) moment.zero_();
+}
+
+}  // namespace gca

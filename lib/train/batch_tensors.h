@@ -1,0 +1,17 @@
+#pragma once
+// A Batch of lib/data as tensors.
+
+#include <ATen/core/Tensor.h>
+
+#include "lib/data/sequence_loader.h"
+
+namespace gca {
+
+struct BatchTensors {
+  at::Tensor ids;      ///< (B, L) int64
+  at::Tensor targets;  ///< (B, L) int64, negative where there is none
+};
+
+BatchTensors to_tensors(const Batch& batch);
+
+}  // namespace gca

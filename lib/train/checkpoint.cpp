@@ -1,0 +1,95 @@
+#include "lib/train/checkpoint.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <cstring>
+#include <filesystem>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/core/json_report.h"
+#include "lib/core/safetensors_file.h"
+
+namespace gca {
+namespace {
+
+const std::string kFirstMoment = "first_moment.";
+const std::string kSecondMoment = "second_moment.";
+
+const char* dtype_name(at::ScalarType type) {
+  return type == at::kDouble ? "F64" : "F32";
+}
+
+SafetensorsTensor described(const std::string& name, const at::Tensor& x) {
+  return {name, dtype_name(x.scalar_type()), x.sizes().vec(), x.const_data_ptr()};
+}
+
+void save_optimizer(const std::string& path, const Drt& model, const AdamWOptimizer& optimizer) {
+  std::vector<SafetensorsTensor> tensors;
+  const std::vector<Weight>& weights = model.weights();
+  for (size_t i = 0; i < weights.size(); ++i)
+    tensors.push_back(described(kFirstMoment + weights[i].name, optimizer.first_moments()[i]));
+  for (size_t i = 0; i < weights.size(); ++i)
+    tensors.push_back(described(kSecondMoment + weights[i].name, optimizer.second_moments()[i]));
+  write_safetensors(path, tensors, {{"format", "pt"}});
+}
+
+/// Copies the tensor `name` of `file` into `target`, bit by bit.
+void copy_into(const SafetensorsFile& file, const std::string& name, const at::Tensor& target) {
+  const at::NoGradGuard no_grad;
+  const SafetensorsEntry& entry = file.at(name);
+  if (entry.dtype != dtype_name(target.scalar_type()) || entry.shape != target.sizes().vec())
+    fail_usage(file.path(),
+               fmt::format("tensor {} is {} ({}), this run's is {} ({})", name, entry.dtype,
+                           fmt::join(entry.shape, ", "), dtype_name(target.scalar_type()),
+                           fmt::join(target.sizes().vec(), ", ")),
+               "use the sizes that the checkpoint's config.json names");
+  std::memcpy(target.mutable_data_ptr(), entry.data, entry.size_bytes);
+}
+
+}  // namespace
+
+std::string checkpoint_folder(const std::string& output) {
+  return output + "/checkpoint";
+}
+
+void save_checkpoint(const std::string& folder, const Drt& model, const AdamWOptimizer& optimizer,
+                     const TrainerState& state, const std::string& tokenizer_model) {
+  replace_folder_atomically(folder, [&](const std::string& aside) {
+    save_model(model, aside);
+    save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
+    if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
+    write_file_atomically(aside + "/trainer_state.json", json_text(trainer_state_to_json(state)));
+  });
+}
+
+TrainerState load_trainer_state(const std::string& folder) {
+  const std::string path = folder + "/trainer_state.json";
+  if (!std::filesystem::exists(path))
+    fail_usage(folder, "no checkpoint to resume from", "leave out --resume to begin a run");
+  return trainer_state_from_json(nlohmann::json::parse(read_file(path), nullptr, false), path);
+}
+
+void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer& optimizer) {
+  const SafetensorsFile file(folder + "/optimizer.safetensors");
+  for (size_t i = 0; i < model.weights().size(); ++i) {
+    const std::string& name = model.weights()[i].name;
+    copy_into(file, kFirstMoment + name, optimizer.first_moments()[i]);
+    copy_into(file, kSecondMoment + name, optimizer.second_moments()[i]);
+  }
+}
+
+void load_weights(const std::string& folder, Drt& model) {
+  const SafetensorsFile file(folder + "/model.safetensors");
+  for (const Weight& weight : model.weights()) copy_into(file, weight.name, weight.master);
+  if (file.entries().size() != model.weights().size())
+    fail_usage(
+        file.path(),
+        fmt::format("{} tensors, this run's model has {}", file.entries().size(), model.weights().size()),
+        "use the sizes that the checkpoint's config.json names");
+  model.refresh_compute_weights();
+}
+
+}  // namespace gca

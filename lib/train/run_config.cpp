@@ -1,0 +1,72 @@
+#include "lib/train/run_config.h"
+
+#include <filesystem>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/model/presets.h"
+
+namespace gca {
+namespace {
+
+/// Text of a preset or a file; `where` becomes what errors name.
+std::string preset_or_file_text(const std::string& name, std::string* where) {
+  std::string known;
+  for (const PresetText& preset : embedded_presets()) {
+    if (name == preset.name) {
+      *where = "preset " + name;
+      return preset.text;
+    }
+    known += known.empty() ? preset.name : std::string(", ") + preset.name;
+  }
+  if (!std::filesystem::is_regular_file(name))
+    fail_usage("--config " + name, "no such preset or file", "give a JSON file or one of " + known);
+  *where = name;
+  return read_file(name);
+}
+
+/// Written into every config.json for other tools; nothing of ours.
+bool is_foreign_key(const std::string& key) {
+  return key == "model_type" || key == "architectures";
+}
+
+}  // namespace
+
+std::vector<std::string> run_config_keys() {
+  std::vector<std::string> keys = field_names(model_config_fields());
+  for (const std::string& key : field_names(train_config_fields())) keys.push_back(key);
+  return keys;
+}
+
+void RunConfig::set(const std::string& where, const std::string& key, const nlohmann::json& value) {
+  if (set_field(model, model_config_fields(), where, key, value)) return;
+  if (set_field(train, train_config_fields(), where, key, value)) return;
+  fail_usage(where, "unknown setting '" + key + "'",
+             "did you mean '" + nearest_name(key, run_config_keys()) + "'?");
+}
+
+void RunConfig::set_from_flag(const std::string& assignment) {
+  const size_t equals = assignment.find('=');
+  if (equals == std::string::npos || equals == 0)
+    fail_usage("--set " + assignment, "not a setting", "write --set KEY=VALUE");
+  const std::string key = assignment.substr(0, equals);
+  set("--set " + assignment, key, parse_setting_value(assignment.substr(equals + 1)));
+  explicit_keys.insert(key);
+}
+
+void RunConfig::read(const std::string& preset_or_file) {
+  std::string where;
+  const std::string text = preset_or_file_text(preset_or_file, &where);
+  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object()) fail_usage(where, "not a JSON object", "write {\"KEY\": VALUE, ...}");
+  for (const auto& [key, value] : json.items())
+    if (!is_foreign_key(key)) set(where, key, value);
+}
+
+nlohmann::ordered_json RunConfig::to_json() const {
+  nlohmann::ordered_json json = fields_to_json(model, model_config_fields());
+  json.update(fields_to_json(train, train_config_fields()));
+  return json;
+}
+
+}  // namespace gca

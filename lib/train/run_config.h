@@ -1,0 +1,34 @@
+#pragma once
+// The one flat list of settings a user sees: the model's keys and the training's, from a preset or a file,
+// then --set.
+
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "lib/model/model_config.h"
+#include "lib/train/train_config.h"
+
+namespace gca {
+
+struct RunConfig {
+  ModelConfig model;
+  TrainConfig train;
+  /// Keys given by hand (--set, --batch): these must be obeyed or refused, never quietly replaced.
+  std::set<std::string> explicit_keys;
+
+  /// Throws Error(usage) naming `where`: a wrong type, or an unknown key with the nearest known one.
+  void set(const std::string& where, const std::string& key, const nlohmann::json& value);
+  /// KEY=VALUE of --set.
+  void set_from_flag(const std::string& assignment);
+  /// A preset's name, or a JSON file of any of the keys (a checkpoint's config.json is one).
+  void read(const std::string& preset_or_file);
+
+  nlohmann::ordered_json to_json() const;
+};
+
+/// Every key of a RunConfig, the model's first.
+std::vector<std::string> run_config_keys();
+
+}  // namespace gca

@@ -1,0 +1,21 @@
+#pragma once
+// One run a folder: an advisory lock (flock) on FOLDER/.lock that the system releases however the process
+// ends.
+
+#include <string>
+
+namespace gca {
+
+class RunLock {
+ public:
+  /// Throws Error(usage) when another process holds the lock.
+  explicit RunLock(const std::string& folder);
+  ~RunLock();
+  RunLock(const RunLock&) = delete;
+  RunLock& operator=(const RunLock&) = delete;
+
+ private:
+  int descriptor_ = -1;
+};
+
+}  // namespace gca

@@ -1,0 +1,108 @@
+#include "lib/train/train_config.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+using Field = ConfigField<TrainConfig>;
+
+const std::array kFields = {
+    Field{"learning_rate", &TrainConfig::learning_rate, "peak of the learning rate"},
+    Field{"min_learning_rate", &TrainConfig::min_learning_rate, "where the cosine ends"},
+    Field{"warmup_fraction", &TrainConfig::warmup_fraction, "part of the schedule that is warm-up"},
+    Field{"warmup_steps", &TrainConfig::warmup_steps, "steps of warm-up; 0: by warmup_fraction"},
+    Field{"schedule_steps", &TrainConfig::schedule_steps, "length of the schedule; 0: the steps of the run"},
+    Field{"learning_rate_factor_embedding", &TrainConfig::embedding_factor, "factor for the embedding"},
+    Field{"learning_rate_factor_lower", &TrainConfig::lower_factor, "factor for the lower decoder"},
+    Field{"learning_rate_factor_encoder", &TrainConfig::encoder_factor, "factor for the chunk encoder"},
+    Field{"learning_rate_factor_memory", &TrainConfig::memory_factor, "factor for chunk keys and values"},
+    Field{"learning_rate_factor_upper", &TrainConfig::upper_factor, "factor for the upper decoder"},
+    Field{"adam_beta1", &TrainConfig::adam_beta1, "decay of the first moment"},
+    Field{"adam_beta2", &TrainConfig::adam_beta2, "decay of the second moment"},
+    Field{"adam_epsilon", &TrainConfig::adam_epsilon, "added to the root of the second moment"},
+    Field{"weight_decay", &TrainConfig::weight_decay, "decoupled weight decay, on every weight"},
+    Field{"gradient_clip", &TrainConfig::gradient_clip, "largest norm of the gradient; 0: no clipping"},
+    Field{"batch", &TrainConfig::batch, "sequences of a micro-batch"},
+    Field{"gradient_accumulation", &TrainConfig::gradient_accumulation, "micro-batches of a step"},
+    Field{"context", &TrainConfig::context, "text tokens of a sequence"},
+    Field{"recompute_activations", &TrainConfig::recompute_activations,
+          "keep layer inputs only and run each layer again in backward"},
+    Field{"gumbel_noise", &TrainConfig::gumbel_noise, "noise on the choice of chunks while training"},
+    Field{"residual_blend_start", &TrainConfig::residual_blend_start, "lambda of a + lambda o at the start"},
+    Field{"residual_blend_begin", &TrainConfig::residual_blend_begin, "step at which lambda begins to move"},
+    Field{"residual_blend_end", &TrainConfig::residual_blend_end,
+          "step at which lambda is the model's residual_blend; 0: no schedule"},
+    Field{"copy_chunks", &TrainConfig::copy_chunks, "self-copy: chunks of the repeated passage"},
+    Field{"eval_interval", &TrainConfig::eval_interval, "steps between validations; 0: at the ends only"},
+    Field{"eval_sequences", &TrainConfig::eval_sequences, "sequences of a validation"},
+    Field{"checkpoint_interval", &TrainConfig::checkpoint_interval,
+          "steps between checkpoints; 0: by minutes"},
+    Field{"checkpoint_minutes", &TrainConfig::checkpoint_minutes, "minutes between checkpoints; 0: by steps"},
+    Field{"diagnostics_interval", &TrainConfig::diagnostics_interval,
+          "steps between looks at the retrieval; 0: never"},
+};
+
+constexpr std::array kObservationKeys = {"eval_interval", "eval_sequences", "checkpoint_interval",
+                                         "checkpoint_minutes", "diagnostics_interval"};
+
+}  // namespace
+
+std::span<const ConfigField<TrainConfig>> train_config_fields() {
+  return kFields;
+}
+
+bool is_observation_key(const std::string& key) {
+  return std::find(kObservationKeys.begin(), kObservationKeys.end(), key) != kObservationKeys.end();
+}
+
+double TrainConfig::residual_blend_at(int64_t step, double target) const {
+  if (residual_blend_end <= 0 || step >= residual_blend_end) return target;
+  if (step <= residual_blend_begin) return residual_blend_start;
+  const double way = static_cast<double>(step - residual_blend_begin) /
+                     static_cast<double>(residual_blend_end - residual_blend_begin);
+  return residual_blend_start + way * (target - residual_blend_start);
+}
+
+void TrainConfig::validate(const std::string& where) const {
+  const auto require = [&](bool holds, const char* key, const char* expected) {
+    if (!holds) fail_usage(where, std::string(key) + " is out of range", std::string("give ") + expected);
+  };
+  const auto is_positive = [](double x) { return std::isfinite(x) && x > 0; };
+  const auto is_not_negative = [](double x) { return std::isfinite(x) && x >= 0; };
+  require(is_positive(learning_rate), "learning_rate", "a number above 0");
+  require(is_not_negative(min_learning_rate) && min_learning_rate <= learning_rate, "min_learning_rate",
+          "a number from 0 to learning_rate");
+  require(warmup_fraction >= 0 && warmup_fraction <= 1, "warmup_fraction", "a number from 0 to 1");
+  require(warmup_steps >= 0, "warmup_steps", "0 or more");
+  require(schedule_steps >= 0, "schedule_steps", "0 or more");
+  require(is_not_negative(embedding_factor), "learning_rate_factor_embedding", "a number of 0 or more");
+  require(is_not_negative(lower_factor), "learning_rate_factor_lower", "a number of 0 or more");
+  require(is_not_negative(encoder_factor), "learning_rate_factor_encoder", "a number of 0 or more");
+  require(is_not_negative(memory_factor), "learning_rate_factor_memory", "a number of 0 or more");
+  require(is_not_negative(upper_factor), "learning_rate_factor_upper", "a number of 0 or more");
+  require(adam_beta1 >= 0 && adam_beta1 < 1, "adam_beta1", "a number from 0 to below 1");
+  require(adam_beta2 >= 0 && adam_beta2 < 1, "adam_beta2", "a number from 0 to below 1");
+  require(is_positive(adam_epsilon), "adam_epsilon", "a number above 0");
+  require(is_not_negative(weight_decay), "weight_decay", "a number of 0 or more");
+  require(is_not_negative(gradient_clip), "gradient_clip", "a number of 0 or more");
+  require(batch > 0, "batch", "1 or more");
+  require(gradient_accumulation > 0, "gradient_accumulation", "1 or more");
+  require(context > 1, "context", "2 or more text tokens");
+  require(std::isfinite(residual_blend_start), "residual_blend_start", "a number");
+  require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
+  require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",
+          "0, or a step not before residual_blend_begin");
+  require(copy_chunks > 0, "copy_chunks", "1 or more");
+  require(eval_interval >= 0, "eval_interval", "0 or more steps");
+  require(eval_sequences > 0, "eval_sequences", "1 or more");
+  require(checkpoint_interval >= 0, "checkpoint_interval", "0 or more steps");
+  require(is_not_negative(checkpoint_minutes), "checkpoint_minutes", "0 or more");
+  require(diagnostics_interval >= 0, "diagnostics_interval", "0 or more steps");
+}
+
+}  // namespace gca

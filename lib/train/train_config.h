@@ -1,0 +1,71 @@
+#pragma once
+// What a training run is told besides the model's sizes: optimizer, schedules, batch, intervals. Plain data;
+// the keys of the table are those of presets, --set and trainer_state.json.
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "lib/core/config_fields.h"
+
+namespace gca {
+
+struct TrainConfig {
+  // Learning rate: linear warm-up to the peak, cosine down to the floor.
+  double learning_rate = 2e-3;
+  double min_learning_rate = 4e-4;
+  double warmup_fraction = 0.02;  ///< of the schedule; used when warmup_steps is 0
+  int64_t warmup_steps = 0;
+  int64_t schedule_steps = 0;  ///< length of the schedule; 0: the steps of the run
+
+  // Factors on the learning rate, by part of the model.
+  double embedding_factor = 1.0;
+  double lower_factor = 1.0;
+  double encoder_factor = 1.0;  ///< the chunk encoder, its norms included
+  double memory_factor = 1.0;   ///< W_k and W_v of chunk memory
+  double upper_factor = 1.0;    ///< upper decoder, query norms, final norm
+
+  // AdamW.
+  double adam_beta1 = 0.9;
+  double adam_beta2 = 0.95;
+  double adam_epsilon = 1e-6;
+  double weight_decay = 0.001;  ///< decoupled, on every weight
+  double gradient_clip = 1.0;   ///< largest global norm; 0: no clipping
+
+  // A step is gradient_accumulation micro-batches of `batch` sequences of `context` text tokens.
+  int64_t batch = 1;
+  int64_t gradient_accumulation = 1;
+  int64_t context = 2048;
+  bool recompute_activations = false;
+
+  // Retrieval while training.
+  bool gumbel_noise = true;
+  double residual_blend_start = 1.0;  ///< lambda before residual_blend_begin, when a schedule is set
+  int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
+  int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule
+
+  // The self-copy task.
+  int64_t copy_chunks = 2;  ///< chunks of the passage that is repeated
+
+  // Intervals, in steps; 0: never (a run always ends with a validation and a checkpoint).
+  int64_t eval_interval = 200;
+  int64_t eval_sequences = 16;
+  int64_t checkpoint_interval = 0;
+  double checkpoint_minutes = 10.0;  ///< also after so many minutes since the last one
+  int64_t diagnostics_interval = 10;
+
+  /// lambda of h' = a + lambda o + MLP(m) at `step` (0-based), `target` being the model's own.
+  double residual_blend_at(int64_t step, double target) const;
+  int64_t sequences_per_step() const { return batch * gradient_accumulation; }
+
+  /// Throws Error(usage) naming the key in `where` that is out of range.
+  void validate(const std::string& where) const;
+};
+
+std::span<const ConfigField<TrainConfig>> train_config_fields();
+
+/// True for keys that change when something is looked at or saved, but not one bit of the training: a resumed
+/// run may change them.
+bool is_observation_key(const std::string& key);
+
+}  // namespace gca

@@ -1,0 +1,162 @@
+#include "lib/train/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/adamw/adamw.h"
+#include "lib/core/error.h"
+#include "lib/train/batch_tensors.h"
+#include "lib/train/non_finite.h"
+
+namespace gca {
+namespace {
+
+LearningRateSchedule make_schedule(const TrainConfig& config, int64_t total_steps) {
+  LearningRateSchedule schedule;
+  schedule.peak = config.learning_rate;
+  schedule.floor = config.min_learning_rate;
+  schedule.total_steps = config.schedule_steps > 0 ? config.schedule_steps : total_steps;
+  schedule.warmup_steps = config.warmup_steps > 0
+                              ? config.warmup_steps
+                              : static_cast<int64_t>(std::ceil(config.warmup_fraction *
+                                                               static_cast<double>(schedule.total_steps)));
+  return schedule;
+}
+
+std::vector<at::Tensor> gradients_of(const std::vector<Weight>& weights) {
+  std::vector<at::Tensor> gradients;
+  for (const Weight& weight : weights) gradients.push_back(weight.master.grad());
+  return gradients;
+}
+
+}  // namespace
+
+Trainer::Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+                 int64_t total_steps)
+    : model_(model),
+      config_(config),
+      source_(std::move(source)),
+      seed_(seed),
+      final_residual_blend_(model.config().residual_blend),
+      schedule_(make_schedule(config, total_steps)),
+      optimizer_(model.weights(), config) {}
+
+void Trainer::set_total_steps(int64_t total_steps) {
+  schedule_ = make_schedule(config_, total_steps);
+}
+
+std::vector<Batch> Trainer::step_batches(int64_t first_sequence) const {
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
+    batches.push_back(source_.batch(first_sequence + i * config_.batch, config_.batch));
+  return batches;
+}
+
+ForwardOptions Trainer::forward_options(int64_t step, int64_t micro_batch) const {
+  ForwardOptions options;
+  options.recompute_activations = config_.recompute_activations;
+  options.draw_gumbel = config_.gumbel_noise && model_.config().gumbel_scale > 0;
+  options.seed = seed_;
+  options.step = static_cast<uint64_t>(step);
+  // Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
+  options.batch_offset = micro_batch * config_.batch;
+  return options;
+}
+
+void Trainer::clear_gradients() {
+  for (Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
+}
+
+StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>& batches,
+                                         bool look_at_retrieval) {
+  StepResult result;
+  for (const Batch& batch : batches) {
+    result.text_tokens += batch.text_tokens;
+    result.target_count += batch.target_count;
+    result.target_bytes += batch.target_bytes;
+  }
+  if (result.target_count == 0)
+    fail_run("step " + std::to_string(step), "no sequence of its batch has a target", "use longer texts");
+
+  RetrievalProbe probe;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    if (batches[i].target_count == 0) continue;
+    ForwardOptions options = forward_options(step, static_cast<int64_t>(i));
+    if (look_at_retrieval && i == 0) options.observe = probe.observer();
+    const auto [ids, targets] = to_tensors(batches[i]);
+    DrtState state;
+    const LossResult loss = model_.loss(model_.forward(ids, state, options), targets);
+    // The mean over the step, not the mean of means: every target counts the same.
+    const double share =
+        static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
+    result.loss += loss.mean.item<double>() * share;
+    (loss.mean * share).backward();
+  }
+  result.retrieval = probe.diagnostics(model_.config().chunk_text_size());
+  return result;
+}
+
+StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
+  model_.set_residual_blend(config_.residual_blend_at(step, final_residual_blend_));
+  clear_gradients();
+  const std::vector<Batch> batches = step_batches(first_sequence);
+  StepResult result = accumulate_gradients(step, batches, look_at_retrieval);
+  result.residual_blend = model_.config().residual_blend;
+  result.learning_rate = schedule_.at(step);
+  result.gradient_norm = kernels::gradient_norm(gradients_of(model_.weights()));
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
+    fail_non_finite(step, batches, result);
+
+  const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
+  const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
+  optimizer_.update(model_.weights(), step, result.learning_rate, scale);
+  model_.refresh_compute_weights();
+  clear_gradients();
+  return result;
+}
+
+double Trainer::measure_step_seconds() {
+  // The first run allocates and is not counted.
+  constexpr int kRuns = 3;
+  double counted_seconds = 0.0;
+  for (int run = 0; run <= kRuns; ++run) {
+    const auto start = std::chrono::steady_clock::now();
+    clear_gradients();
+    accumulate_gradients(0, step_batches(0), false);
+    kernels::gradient_norm(gradients_of(model_.weights()));
+    optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
+    model_.refresh_compute_weights();
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (run > 0) counted_seconds += seconds;
+  }
+  clear_gradients();
+  optimizer_.reset();
+  return counted_seconds / kRuns;
+}
+
+void Trainer::fail_non_finite(int64_t step, const std::vector<Batch>& batches, const StepResult& result) {
+  std::string culprit;
+  if (const auto weight = first_non_finite_weight(model_)) {
+    culprit = "weight " + *weight;
+  } else {
+    for (size_t i = 0; i < batches.size() && culprit.empty(); ++i) {
+      const auto name =
+          first_non_finite_result(model_, batches[i], forward_options(step, static_cast<int64_t>(i)));
+      if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
+    }
+    if (culprit.empty())
+      if (const auto gradient = first_non_finite_gradient(model_)) culprit = "gradient of " + *gradient;
+  }
+  if (culprit.empty()) culprit = "the sum of squares of the gradients";
+  clear_gradients();
+  fail_run(fmt::format("step {}", step),
+           fmt::format("loss {}, gradient norm {}; first non-finite tensor: {}", result.loss,
+                       result.gradient_norm, culprit),
+           "the last checkpoint is untouched; lower learning_rate or gradient_clip and resume from it");
+}
+
+}  // namespace gca

@@ -1,0 +1,68 @@
+#pragma once
+// One optimizer step, and nothing else: batches to loss, gradients, clipping, update. Step number n is a pure
+// function of (weights, moments, n, seed), so a run that stops and resumes gives the bits of one that did
+// not.
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <vector>
+
+#include "lib/model/drt.h"
+#include "lib/train/adamw_optimizer.h"
+#include "lib/train/batch_source.h"
+#include "lib/train/lr_schedule.h"
+#include "lib/train/retrieval_diagnostics.h"
+#include "lib/train/train_config.h"
+
+namespace gca {
+
+struct StepResult {
+  double loss = 0.0;           ///< nats, mean over all targets of the step
+  double gradient_norm = 0.0;  ///< before clipping
+  double learning_rate = 0.0;
+  double residual_blend = 0.0;
+  int64_t text_tokens = 0;
+  int64_t target_count = 0;
+  int64_t target_bytes = 0;                 ///< 0: unknown
+  std::vector<GroupDiagnostics> retrieval;  ///< of the first micro-batch; empty when not looked at
+};
+
+class Trainer {
+ public:
+  /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
+  /// the length of the run (and of the schedule, unless the configuration sets another).
+  Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint64_t seed, int64_t total_steps);
+
+  /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
+  /// gradient that is not finite is Error(failed) naming the first tensor that is not; weights and moments
+  /// are then still those of before the step.
+  StepResult make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval);
+
+  /// Seconds that a step takes, the update included. Changes no bit of the weights; moments must be zero
+  /// before, and are after.
+  double measure_step_seconds();
+
+  const LearningRateSchedule& schedule() const { return schedule_; }
+  void set_total_steps(int64_t total_steps);
+  AdamWOptimizer& optimizer() { return optimizer_; }
+  Drt& model() { return model_; }
+
+ private:
+  std::vector<Batch> step_batches(int64_t first_sequence) const;
+  ForwardOptions forward_options(int64_t step, int64_t micro_batch) const;
+  StepResult accumulate_gradients(int64_t step, const std::vector<Batch>& batches, bool look_at_retrieval);
+  void clear_gradients();
+  [[noreturn]] void fail_non_finite(int64_t step, const std::vector<Batch>& batches,
+                                    const StepResult& result);
+
+  Drt& model_;
+  TrainConfig config_;
+  BatchSource source_;
+  uint64_t seed_;
+  double final_residual_blend_;
+  LearningRateSchedule schedule_;
+  AdamWOptimizer optimizer_;
+};
+
+}  // namespace gca

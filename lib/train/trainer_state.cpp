@@ -1,0 +1,111 @@
+#include "lib/train/trainer_state.h"
+
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+constexpr const char* kFormat = "gca.trainer_state/1";
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+
+/// JSON has no NaN: null stands for a number that is not known.
+nlohmann::ordered_json number_or_null(double x) {
+  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
+}
+
+double number_from(const nlohmann::json& json) {
+  return json.is_null() ? kUnknown : json.get<double>();
+}
+
+ValidationResult validation_from_json(const nlohmann::json& json) {
+  ValidationResult result;
+  result.step = json.at("step").get<int64_t>();
+  result.tokens = json.at("tokens").get<int64_t>();
+  result.loss = number_from(json.at("loss"));
+  result.perplexity = number_from(json.at("perplexity"));
+  result.bits_per_byte = number_from(json.at("bits_per_byte"));
+  result.accuracy = json.contains("copy_accuracy") ? number_from(json.at("copy_accuracy")) : kUnknown;
+  return result;
+}
+
+template <class Config>
+void read_config(Config& config, std::span<const ConfigField<Config>> fields, const std::string& where,
+                 const nlohmann::json& json) {
+  for (const auto& field : fields) set_field(config, fields, where, field.key, json.at(field.key));
+}
+
+}  // namespace
+
+nlohmann::ordered_json validation_to_json(const ValidationResult& result) {
+  nlohmann::ordered_json json;
+  json["step"] = result.step;
+  json["tokens"] = result.tokens;
+  json["loss"] = number_or_null(result.loss);
+  json["perplexity"] = number_or_null(result.perplexity);
+  json["bits_per_byte"] = number_or_null(result.bits_per_byte);
+  if (!std::isnan(result.accuracy)) json["copy_accuracy"] = result.accuracy;
+  return json;
+}
+
+double TrainerState::train_loss() const {
+  if (recent_losses.empty()) return kUnknown;
+  return std::accumulate(recent_losses.begin(), recent_losses.end(), 0.0) /
+         static_cast<double>(recent_losses.size());
+}
+
+nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
+  nlohmann::ordered_json json;
+  json["format"] = kFormat;
+  json["step"] = state.step;
+  json["sequences"] = state.sequences;
+  json["tokens"] = state.tokens;
+  json["total_steps"] = state.total_steps;
+  json["train_seconds"] = state.train_seconds;
+  json["seed"] = state.seed;
+  json["dtype"] = state.dtype;
+  json["task"] = state.task;
+  json["data"] = state.data;
+  json["valid_data"] = state.valid;
+  json["data_fingerprint"] = state.data_fingerprint;
+  json["model_config"] = fields_to_json(state.model, model_config_fields());
+  json["train_config"] = fields_to_json(state.train, train_config_fields());
+  json["recent_losses"] = state.recent_losses;
+  json["valid"] = nlohmann::ordered_json::array();
+  for (const ValidationResult& result : state.valid_results)
+    json["valid"].push_back(validation_to_json(result));
+  return json;
+}
+
+TrainerState trainer_state_from_json(const nlohmann::json& json, const std::string& where) {
+  if (!json.is_object() || json.value("format", "") != kFormat)
+    fail_usage(where, std::string("not a trainer state of format ") + kFormat,
+               "resume from a checkpoint that gca pretrain wrote");
+  try {
+    TrainerState state;
+    json.at("step").get_to(state.step);
+    json.at("sequences").get_to(state.sequences);
+    json.at("tokens").get_to(state.tokens);
+    json.at("total_steps").get_to(state.total_steps);
+    json.at("train_seconds").get_to(state.train_seconds);
+    json.at("seed").get_to(state.seed);
+    json.at("dtype").get_to(state.dtype);
+    json.at("task").get_to(state.task);
+    json.at("data").get_to(state.data);
+    json.at("valid_data").get_to(state.valid);
+    json.at("data_fingerprint").get_to(state.data_fingerprint);
+    read_config(state.model, model_config_fields(), where, json.at("model_config"));
+    read_config(state.train, train_config_fields(), where, json.at("train_config"));
+    json.at("recent_losses").get_to(state.recent_losses);
+    for (const auto& result : json.at("valid")) state.valid_results.push_back(validation_from_json(result));
+    return state;
+  } catch (const nlohmann::json::exception& error) {
+    fail_usage(where, std::string("damaged: ") + error.what(),
+               "resume from a checkpoint that gca pretrain wrote");
+  }
+}
+
+}  // namespace gca

@@ -1,0 +1,53 @@
+#pragma once
+// trainer_state.json of a checkpoint: where a run stands and all that decides how it goes on, so that
+// --resume needs no other flag. Format "gca.trainer_state/1".
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lib/model/model_config.h"
+#include "lib/train/train_config.h"
+
+namespace gca {
+
+/// One validation.
+struct ValidationResult {
+  int64_t step = 0;    ///< optimizer steps made before
+  int64_t tokens = 0;  ///< text tokens trained on before
+  double loss = 0.0;   ///< nats, mean over all targets
+  double perplexity = 0.0;
+  double bits_per_byte = 0.0;  ///< NaN where the bytes are not known
+  double accuracy = 0.0;       ///< share of targets that the arg-max hits; NaN where not measured
+};
+
+nlohmann::ordered_json validation_to_json(const ValidationResult& result);
+
+struct TrainerState {
+  int64_t step = 0;            ///< optimizer steps made
+  int64_t sequences = 0;       ///< sequences consumed
+  int64_t tokens = 0;          ///< text tokens trained on
+  int64_t total_steps = 0;     ///< planned
+  double train_seconds = 0.0;  ///< spent in steps so far; for tokens/s, decides nothing
+  uint64_t seed = 0;
+  std::string dtype;  ///< "bf16" or "fp32"
+  std::string task;   ///< "text", "self-copy"
+  std::string data;   ///< folders as given
+  std::string valid;
+  std::string data_fingerprint;
+  ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment
+  TrainConfig train;
+  std::vector<double> recent_losses;  ///< of the last steps, at most kRecentLosses
+  std::vector<ValidationResult> valid_results;
+
+  static constexpr size_t kRecentLosses = 20;
+  /// Mean of recent_losses; NaN before the first step.
+  double train_loss() const;
+};
+
+nlohmann::ordered_json trainer_state_to_json(const TrainerState& state);
+/// Throws Error(usage) naming `where` when a field is missing or of a wrong type.
+TrainerState trainer_state_from_json(const nlohmann::json& json, const std::string& where);
+
+}  // namespace gca

@@ -1,0 +1,146 @@
+#include "lib/train/training_run.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <numbers>
+
+#include "lib/train/checkpoint.h"
+#include "lib/train/metrics_log.h"
+#include "lib/train/progress_line.h"
+#include "lib/train/validation.h"
+
+namespace gca {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+nlohmann::ordered_json step_line(const StepResult& result, const TrainerState& state, double step_seconds) {
+  nlohmann::ordered_json line;
+  line["step"] = state.step;
+  line["tokens"] = state.tokens;
+  line["loss"] = result.loss;
+  line["bits_per_byte"] =
+      result.target_bytes > 0
+          ? nlohmann::ordered_json(result.loss * static_cast<double>(result.target_count) /
+                                   std::numbers::ln2 / static_cast<double>(result.target_bytes))
+          : nlohmann::ordered_json(nullptr);
+  line["learning_rate"] = result.learning_rate;
+  line["gradient_norm"] = result.gradient_norm;
+  line["residual_blend"] = result.residual_blend;
+  line["tokens_per_second"] = static_cast<double>(result.text_tokens) / step_seconds;
+  if (!result.retrieval.empty()) {
+    line["retrieval"] = nlohmann::ordered_json::array();
+    for (const GroupDiagnostics& group : result.retrieval)
+      line["retrieval"].push_back(
+          {{"spread", group.spread}, {"entropy", group.entropy}, {"mean_distance", group.mean_distance}});
+  }
+  return line;
+}
+
+std::string validation_text(const ValidationResult& result) {
+  std::string text = fmt::format("step {}: valid loss {:.4f}, perplexity {:.2f}", result.step, result.loss,
+                                 result.perplexity);
+  if (!std::isnan(result.bits_per_byte)) text += fmt::format(", {:.4f} bits per byte", result.bits_per_byte);
+  if (!std::isnan(result.accuracy)) text += fmt::format(", {:.1f} % copied", 100 * result.accuracy);
+  return text;
+}
+
+/// Is `step` one of every `interval`th? 0: never.
+bool is_due(int64_t step, int64_t interval) {
+  return interval > 0 && step % interval == 0;
+}
+
+}  // namespace
+
+int64_t steps_within(double seconds, double step_seconds, double validation_seconds, int64_t eval_interval) {
+  // One validation before the first step and one after the last.
+  const double for_steps = seconds - 2 * validation_seconds;
+  const double each =
+      step_seconds + (eval_interval > 0 ? validation_seconds / static_cast<double>(eval_interval) : 0.0);
+  return std::max<int64_t>(1, static_cast<int64_t>(for_steps / each));
+}
+
+RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSource& validation,
+                    const RunOptions& options) {
+  const TrainConfig& config = state.train;
+  const int64_t last_step =
+      options.stop_at > 0 ? std::min(options.stop_at, state.total_steps) : state.total_steps;
+  MetricsLog metrics(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
+  ProgressLine progress(options.quiet);
+  const auto is_stopped = [&] { return options.stop != nullptr && options.stop->load(); };
+  const auto run_start = Clock::now();
+  const int64_t first_step = state.step;
+  Clock::time_point last_save = Clock::now();
+
+  const auto save = [&] {
+    save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.optimizer(), state,
+                    options.tokenizer_model);
+    last_save = Clock::now();
+  };
+  const auto look = [&] {
+    if (validation.sequences == 0) return;
+    ValidationResult result = validate(trainer.model(), validation, config.batch);
+    result.step = state.step;
+    result.tokens = state.tokens;
+    state.valid_results.push_back(result);
+    metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
+    progress.say(validation_text(result));
+  };
+  const auto is_validated = [&] {
+    return !state.valid_results.empty() && state.valid_results.back().step == state.step;
+  };
+
+  // From the first instant there is something to resume, and a full disk shows before the work and not after
+  // it.
+  if (state.step == 0) {
+    if (!is_validated()) look();
+    save();
+  }
+
+  bool is_saved = true;
+  while (state.step < last_step && !is_stopped()) {
+    const auto step_start = Clock::now();
+    const StepResult result =
+        trainer.make_step(state.step, state.sequences, is_due(state.step, config.diagnostics_interval));
+    const double step_seconds = seconds_since(step_start);
+
+    ++state.step;
+    state.sequences += config.sequences_per_step();
+    state.tokens += result.text_tokens;
+    state.train_seconds += step_seconds;
+    state.recent_losses.push_back(result.loss);
+    if (state.recent_losses.size() > TrainerState::kRecentLosses)
+      state.recent_losses.erase(state.recent_losses.begin());
+    is_saved = false;
+
+    metrics.append(step_line(result, state, step_seconds));
+    const double pace = seconds_since(run_start) / static_cast<double>(state.step - first_step);
+    progress.update({state.step, state.total_steps, state.tokens, state.train_loss(),
+                     static_cast<double>(state.tokens) / state.train_seconds,
+                     pace * static_cast<double>(last_step - state.step)});
+
+    if (is_due(state.step, config.eval_interval) && state.step < state.total_steps) look();
+    const bool minutes_passed =
+        config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
+    if (is_due(state.step, config.checkpoint_interval) || minutes_passed) {
+      save();
+      is_saved = true;
+    }
+  }
+
+  const bool is_finished = state.step >= state.total_steps;
+  if (is_finished && !is_validated()) {
+    look();
+    is_saved = false;
+  }
+  if (!is_saved) save();
+  return state.step < last_step ? RunEnd::interrupted : RunEnd::finished;
+}
+
+}  // namespace gca

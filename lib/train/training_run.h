@@ -1,0 +1,35 @@
+#pragma once
+// A run from its first step to its last: steps, validations, checkpoints, metrics, progress, and an orderly
+// stop.
+
+#include <atomic>
+#include <string>
+
+#include "lib/train/batch_source.h"
+#include "lib/train/trainer.h"
+#include "lib/train/trainer_state.h"
+
+namespace gca {
+
+struct RunOptions {
+  std::string output;           ///< folder; holds checkpoint/ and metrics.jsonl
+  std::string tokenizer_model;  ///< text of tokenizer.model, empty for none
+  int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
+  bool quiet = false;
+  bool is_new = true;                       ///< metrics of an earlier run are dropped
+  const std::atomic<bool>* stop = nullptr;  ///< asked between steps; may be null
+};
+
+enum class RunEnd { finished, interrupted };
+
+/// Takes `state` from where it stands to its total_steps. Whenever it returns, the checkpoint is that of
+/// `state`; when it throws, the last complete checkpoint is there. `trainer` must hold the moments that
+/// belong to `state`.
+RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSource& validation,
+                    const RunOptions& options);
+
+/// How many steps fit into `seconds`, validations included, for a step of `step_seconds` and a validation of
+/// `validation_seconds` every `eval_interval` steps (0: only at both ends). At least 1.
+int64_t steps_within(double seconds, double step_seconds, double validation_seconds, int64_t eval_interval);
+
+}  // namespace gca
