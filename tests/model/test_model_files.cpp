@@ -1,0 +1,72 @@
+// A checkpoint's model files: what is saved comes back, and damage is refused.
+
+#include <doctest/doctest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "lib/core/error.h"
+#include "tests/support/tiny_model.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+std::string fresh_folder(const std::string& name) {
+  const auto path = std::filesystem::temp_directory_path() / ("gca-test-model-" + name);
+  std::filesystem::remove_all(path);
+  std::filesystem::create_directories(path);
+  return path.string();
+}
+
+}  // namespace
+
+TEST_CASE("a saved model loads with the same configuration and bits") {
+  const std::string folder = fresh_folder("round-trip");
+  const Drt model = tiny_model(tiny_config());
+  save_model(model, folder);
+  const Drt loaded = load_model(folder, at::kFloat);
+  CHECK(model_config_to_json(loaded.config()) == model_config_to_json(model.config()));
+  REQUIRE(loaded.weights().size() == model.weights().size());
+  for (size_t i = 0; i < model.weights().size(); ++i) {
+    CHECK(loaded.weights()[i].name == model.weights()[i].name);
+    CHECK(at::equal(loaded.weights()[i].master, model.weights()[i].master));
+  }
+}
+
+TEST_CASE("config.json: unknown keys name the nearest known one, sizes are checked") {
+  const nlohmann::json good = model_config_to_json(Drt(tiny_config(), at::kFloat).config());
+  nlohmann::json typo = good;
+  typo["chunk_sise"] = 8;
+  CHECK_THROWS_WITH_AS(model_config_from_json(typo, "config.json"), doctest::Contains("chunk_size"), Error);
+  for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"num_attention_heads", 5},
+                                   {"chunk_size", 1},
+                                   {"hidden_size", -32},
+                                   {"num_key_value_heads", 3},
+                                   {"long_range", "magic"},
+                                   {"vocab_size", "many"},
+                                   {"alibi_slopes", {1.0}},
+                                   {"upper_group_layers", {1, 1}}}) {
+    CAPTURE(key);
+    nlohmann::json bad = good;
+    bad[key] = value;
+    CHECK_THROWS_AS(model_config_from_json(bad, "config.json"), Error);
+  }
+}
+
+TEST_CASE("missing, truncated and mismatched model files are refused") {
+  const std::string folder = fresh_folder("damage");
+  CHECK_THROWS_AS(load_model(folder, at::kFloat), Error);
+  const Drt model = tiny_model(tiny_config());
+  save_model(model, folder);
+  const std::string weights = folder + "/model.safetensors";
+  const auto size = std::filesystem::file_size(weights);
+  std::filesystem::resize_file(weights, size - 5);
+  CHECK_THROWS_AS(load_model(folder, at::kFloat), Error);
+  save_model(model, folder);
+  ModelConfig other = tiny_config();
+  other.d_ff = 64;
+  std::ofstream(folder + "/config.json") << model_config_to_json(Drt(other, at::kFloat).config());
+  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("w_gate"), Error);
+}

@@ -1,0 +1,150 @@
+// Gradients of the whole model: finite differences in double, activation recomputation, threads.
+
+#include <doctest/doctest.h>
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include "tests/support/tiny_model.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+struct TrainingPass {
+  double loss = 0;
+  std::vector<at::Tensor> gradients;
+};
+
+TrainingPass run_training_pass(Drt& model, const TextBatch& batch, const ForwardOptions& options) {
+  for (Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
+  DrtState state;
+  const LossResult loss = model.loss(model.forward(batch.ids, state, options), batch.targets);
+  torch::autograd::backward({loss.mean}, {});
+  TrainingPass pass{loss.mean.item<double>(), {}};
+  for (const Weight& weight : model.weights()) {
+    const at::Tensor& gradient = weight.master.grad();
+    pass.gradients.push_back(gradient.defined() ? gradient.clone() : at::zeros_like(weight.master));
+  }
+  return pass;
+}
+
+double loss_of(const Drt& model, const TextBatch& batch, const ForwardOptions& options) {
+  const at::NoGradGuard no_grad;
+  DrtState state;
+  return model.loss(model.forward(batch.ids, state, options), batch.targets).mean.item<double>();
+}
+
+ForwardOptions with_noise() {
+  ForwardOptions options;
+  options.draw_gumbel = true;
+  options.seed = 7;
+  options.step = 3;
+  return options;
+}
+
+}  // namespace
+
+TEST_CASE("gradients of every weight agree with finite differences") {
+  ModelConfig config = tiny_config();
+  config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
+  Drt model = tiny_model(config, at::kDouble);
+  const TextBatch batch = batch_of(some_text(5 * config.chunk_text_size(), config.vocab_size), config);
+  const TrainingPass pass = run_training_pass(model, batch, {});
+  constexpr double kStep = 1e-5;
+  for (size_t i = 0; i < model.weights().size(); ++i) {
+    Weight& weight = model.weights()[i];
+    CAPTURE(weight.name);
+    // Along a fixed direction, so that one difference sees every entry of the weight.
+    const at::Tensor direction =
+        at::cos(at::arange(weight.master.numel(), at::kDouble) * 1.7 + 0.3).view(weight.master.sizes());
+    const double predicted = (pass.gradients[i] * direction).sum().item<double>();
+    const at::NoGradGuard no_grad;
+    weight.master.add_(direction, kStep);
+    const double above = loss_of(model, batch, {});
+    weight.master.add_(direction, -2 * kStep);
+    const double below = loss_of(model, batch, {});
+    weight.master.add_(direction, kStep);
+    const double measured = (above - below) / (2 * kStep);
+    CHECK(std::abs(measured - predicted) <= 1e-6 * std::max(1.0, std::abs(predicted)));
+  }
+}
+
+TEST_CASE("recomputing activations changes no bit of loss and gradients") {
+  for (const char* long_range : {"gca", "none"}) {
+    ModelConfig config = tiny_config();
+    config.long_range = long_range;
+    Drt model = tiny_model(config);
+    const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
+    ForwardOptions options = with_noise();
+    const TrainingPass kept = run_training_pass(model, batch, options);
+    options.recompute_activations = true;
+    const TrainingPass again = run_training_pass(model, batch, options);
+    CHECK(kept.loss == again.loss);
+    for (size_t i = 0; i < kept.gradients.size(); ++i) {
+      CAPTURE(model.weights()[i].name);
+      CHECK(at::equal(kept.gradients[i], again.gradients[i]));
+    }
+  }
+}
+
+TEST_CASE("the same seed gives the same bits, and two threads the same loss to rounding") {
+  const ModelConfig config = tiny_config();
+  Drt model = tiny_model(config);
+  const TextBatch batch = batch_of(some_text(80, config.vocab_size), config);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const TrainingPass one = run_training_pass(model, batch, with_noise());
+  const TrainingPass one_again = run_training_pass(model, batch, with_noise());
+  at::set_num_threads(2);
+  const TrainingPass two = run_training_pass(model, batch, with_noise());
+  at::set_num_threads(threads);
+  CHECK(one.loss == one_again.loss);
+  CHECK(std::abs(one.loss - two.loss) <= 1e-5);
+  for (size_t i = 0; i < one.gradients.size(); ++i) {
+    CAPTURE(model.weights()[i].name);
+    CHECK(at::equal(one.gradients[i], one_again.gradients[i]));
+    CHECK(largest_difference(one.gradients[i], two.gradients[i]) <=
+          1e-4 * std::max(1e-3, one.gradients[i].abs().max().item<double>()));
+  }
+}
+
+TEST_CASE("noise moves the choice in training and nothing in evaluation") {
+  const ModelConfig config = tiny_config();
+  const Drt model = tiny_model(config);
+  const TextBatch batch = batch_of(some_text(120, config.vocab_size), config);
+  ForwardOptions other_step = with_noise();
+  other_step.step = 4;
+  CHECK(loss_of(model, batch, with_noise()) != loss_of(model, batch, other_step));
+  CHECK(loss_of(model, batch, {}) == loss_of(model, batch, {}));
+}
+
+TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
+  const ModelConfig config = tiny_config();
+  const Drt model = tiny_model(config);
+  const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
+  for (const Retriever retriever :
+       {Retriever::learned, Retriever::random, Retriever::recent, Retriever::none}) {
+    ForwardOptions options;
+    options.retriever = retriever;
+    at::Tensor idx;
+    double read = -1;
+    options.observe = [&](const std::string& name, const at::Tensor& value) {
+      if (name == "idx.0") idx = value.clone();
+      if (name == "upper.0.o") read = value.abs().max().item<double>();
+    };
+    loss_of(model, batch, options);
+    const auto rows = idx.accessor<int32_t, 3>();
+    for (int64_t t = 0; t < rows.size(1); ++t) {
+      for (int64_t slot = 0; slot < rows.size(2); ++slot) {
+        const int64_t chunk = rows[0][t][slot];
+        CHECK(chunk < t);
+        CHECK((chunk >= 0) == (retriever != Retriever::none && slot < t));
+        if (retriever == Retriever::recent && chunk >= 0) CHECK(chunk == t - 1 - slot);
+      }
+    }
+    CHECK((read > 0) == (retriever != Retriever::none));
+  }
+}

@@ -1,0 +1,85 @@
+#pragma once
+// Small models with large random weights, so that every path moves the result.
+
+#include <ATen/Functions.h>
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+
+#include <vector>
+
+#include "lib/data/chunk_layout.h"
+#include "lib/model/drt.h"
+
+namespace gca::testing {
+
+inline ModelConfig tiny_config() {
+  ModelConfig config;
+  config.vocab_size = 40;
+  config.d_model = 32;
+  config.n_heads = 4;
+  config.n_kv_heads = 2;
+  config.d_ff = 48;
+  config.n_lower_layers = 2;
+  config.n_upper_layers = 3;
+  config.retrieval_groups = 2;
+  config.n_encoder_layers = 1;
+  config.window_size = 10;
+  config.chunk_size = 8;
+  config.chunk_top_k = 2;
+  config.init_std = 0.15;
+  return config;
+}
+
+inline Drt tiny_model(const ModelConfig& config, at::ScalarType dtype = at::kFloat, uint64_t seed = 1) {
+  Drt model(config, dtype);
+  model.initialise(seed);
+  return model;
+}
+
+/// T text tokens, a fixed pseudo-random sequence that never is the landmark (the last id).
+inline std::vector<int32_t> some_text(int64_t T, int64_t vocab_size, uint32_t seed = 1) {
+  std::vector<int32_t> text;
+  uint32_t state = seed * 2654435761U + 12345U;
+  for (int64_t i = 0; i < T; ++i) {
+    state = state * 1664525U + 1013904223U;
+    text.push_back(static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(vocab_size - 1)));
+  }
+  return text;
+}
+
+struct TextBatch {
+  at::Tensor ids;      // (1, L)
+  at::Tensor targets;  // (1, L)
+};
+
+inline ChunkLayout layout_of(const ModelConfig& config) {
+  if (!config.uses_retrieval()) return {};
+  return {.chunk_size = config.chunk_size, .landmark_id = config.vocab_size - 1};
+}
+
+inline TextBatch batch_of(const std::vector<int32_t>& text, const ModelConfig& config) {
+  const LaidOutText laid_out = lay_out(text, kNoTarget, layout_of(config));
+  return {at::tensor(laid_out.ids, at::kLong).unsqueeze(0),
+          at::tensor(laid_out.targets, at::kLong).unsqueeze(0)};
+}
+
+/// Logits (1, L, V) of ids (1, L) run in segments of the given lengths.
+inline at::Tensor logits_in_segments(const Drt& model, const at::Tensor& ids,
+                                     const std::vector<int64_t>& lengths,
+                                     const ForwardOptions& options = {}) {
+  const at::NoGradGuard no_grad;
+  DrtState state;
+  std::vector<at::Tensor> parts;
+  int64_t begin = 0;
+  for (const int64_t length : lengths) {
+    parts.push_back(model.logits(model.forward(ids.narrow(1, begin, length), state, options)));
+    begin += length;
+  }
+  return at::cat(parts, 1);
+}
+
+inline double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble).sub(b.to(at::kDouble))).abs().max().item<double>();
+}
+
+}  // namespace gca::testing
