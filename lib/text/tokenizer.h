@@ -1,6 +1,8 @@
 #pragma once
-// SentencePiece with an exact inverse: decode(encode(x)) == x for every string of bytes when the model has byte fallback
-// (models that gca trains do: identity normalisation, no dummy prefix, newline a piece of its own).
+// SentencePiece with an exact inverse: decode(encode(x)) == x for every string of bytes when the model
+// is_lossless(), as those are that gca trains (byte fallback, identity normalisation, no dummy prefix,
+// newline a piece of its own). On valid UTF-8 without '\0' and U+2581 the ids are SentencePiece's own; these
+// three become byte pieces.
 
 #include <cstdint>
 #include <functional>
@@ -14,9 +16,9 @@ namespace gca {
 
 /// What had to be worked around in a text; reported, never fatal.
 struct TextFaults {
-  int64_t nul_bytes = 0;            ///< '\0', encoded as a byte piece
-  int64_t invalid_utf8_bytes = 0;   ///< bytes outside any valid UTF-8 sequence, encoded as byte pieces
-  int64_t unknown_tokens = 0;       ///< lost: only with a model without byte fallback
+  int64_t nul_bytes = 0;           ///< '\0', encoded as a byte piece
+  int64_t invalid_utf8_bytes = 0;  ///< bytes outside any valid UTF-8 sequence, encoded as byte pieces
+  int64_t unknown_tokens = 0;      ///< lost: only with a model without byte fallback
   TextFaults& operator+=(const TextFaults& other);
 };
 
@@ -38,19 +40,24 @@ class Tokenizer {
   /// SHA-256 of the model file, hex: shards and checkpoints carry it.
   const std::string& fingerprint() const;
   const std::string& serialized() const;
+  /// Byte fallback and no normalisation: decode() gives every text back.
+  bool is_lossless() const;
 
   std::vector<int32_t> encode(std::string_view text, TextFaults* faults = nullptr) const;
   /// Same ids as encode(text), with `threads` threads: the text is cut only where no piece can span the cut.
-  std::vector<int32_t> encode_parallel(std::string_view text, int threads, TextFaults* faults = nullptr) const;
-  /// Bytes of the ids, control pieces and the landmark giving none.
+  std::vector<int32_t> encode_parallel(std::string_view text, int threads,
+                                       TextFaults* faults = nullptr) const;
+  /// Bytes of the ids, control pieces and the landmark giving none, the unknown piece U+FFFD. Error(usage)
+  /// for an id beyond the landmark's.
   std::string decode(std::span<const int32_t> ids) const;
   /// Bytes of source text that one id stands for (0 for control pieces and the landmark).
   int64_t piece_bytes(int32_t id) const;
   /// Bytes of each id, (V) with the landmark: for bits per byte.
   std::vector<int32_t> piece_bytes_table() const;
 
-  /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token; text.size() when the text
-  /// has no such place (then it must be encoded as a whole).
+  /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token; text.size()
+  /// when there is no such place (then look further, or encode the text as a whole) or `limit` does not fall
+  /// within the text.
   size_t safe_cut(std::string_view text, size_t limit) const;
 
  private:
@@ -60,12 +67,13 @@ class Tokenizer {
 };
 
 struct TokenizerTraining {
-  int64_t vocab_size = 0;               ///< pieces, the landmark not counted
-  int64_t sample_bytes = 16 << 20;      ///< at most this much text is looked at, spread evenly over the inputs
-  uint64_t seed = 0;
+  int64_t vocab_size = 0;           ///< pieces, the landmark not counted
+  int64_t sample_bytes = 16 << 20;  ///< at most this much text is looked at, spread evenly over the inputs
+  uint64_t seed = 0;                ///< where the sample lies
 };
 
 /// Trains byte-pair encoding with byte fallback on files; returns the serialized model. Deterministic.
+/// Error(usage) when the text gives fewer pieces than asked for: the message says how many it gives.
 std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training);
 
 }  // namespace gca

@@ -1,0 +1,29 @@
+#pragma once
+// What a SentencePiece model file says about itself and its processor does not tell: which algorithm, and
+// what is done to a text before it is cut into pieces. The file is a protocol buffer; its schema is no part
+// of the installed headers.
+
+#include <string_view>
+
+namespace gca {
+
+/// Defaults are the schema's.
+struct ModelTraits {
+  bool is_bpe = false;
+  bool has_byte_fallback = false;
+  bool has_character_map = false;  ///< characters are rewritten (NFKC and the like)
+  bool adds_dummy_prefix = true;   ///< a space before the text
+  bool removes_extra_spaces = true;
+  bool escapes_spaces = true;  ///< pieces hold U+2581 where the text has a space
+
+  /// Pieces are cut from the text exactly as it is.
+  bool is_identity() const {
+    return !has_character_map && !adds_dummy_prefix && !removes_extra_spaces && escapes_spaces;
+  }
+};
+
+/// Reads a serialized model that SentencePiece itself has accepted; fields that do not parse keep their
+/// defaults.
+ModelTraits read_model_traits(std::string_view serialized);
+
+}  // namespace gca

@@ -1,0 +1,196 @@
+// train_tokenizer(): a sample of the files, made into sentences, given to SentencePiece's trainer.
+
+#include <fmt/format.h>
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <functional>
+#include <unordered_map>
+#include <utility>
+
+#include "lib/core/error.h"
+#include "lib/core/mapped_file.h"
+#include "lib/core/utf8.h"
+#include "lib/text/plain_text.h"
+#include "lib/text/tokenizer.h"
+
+namespace gca {
+namespace {
+
+constexpr const char* kVocabFlag = "--train-vocab";
+constexpr int64_t kSampleBlockBytes = int64_t{1} << 16;
+/// SentencePiece skips longer sentences; ours are cut.
+constexpr size_t kMaxSentenceBytes = 4000;
+/// <unk>, <s>, </s>, the newline and the 256 byte pieces.
+constexpr int64_t kFixedPieces = 3 + 1 + 256;
+/// Rarer characters stay bytes: SentencePiece's advice for rich scripts.
+constexpr double kCharacterCoverage = 0.9995;
+
+/// A stretch of whole words of [begin, begin + size_bytes): what the borders cut in two is left out.
+std::string_view whole_words(std::string_view file, size_t begin, size_t size_bytes) {
+  constexpr const char* kBlank = " \t\r\n";
+  std::string_view block = file.substr(begin, size_bytes);
+  if (begin + block.size() < file.size()) block = block.substr(0, block.find_last_of(kBlank) + 1);
+  if (begin > 0) block.remove_prefix(std::min(block.find_first_of(kBlank), block.size()));
+  return block;
+}
+
+/// All of the files where they are small enough, else blocks at even distances over all of them, each at a
+/// place within its stride that `seed` turns.
+std::string sample_text(std::span<const std::string> paths, const TokenizerTraining& training) {
+  int64_t total_bytes = 0;
+  for (const std::string& path : paths) total_bytes += static_cast<int64_t>(MappedFile(path).size_bytes());
+  const bool takes_all = total_bytes <= training.sample_bytes;
+  const int64_t block_count = takes_all ? 1 : std::max<int64_t>(1, training.sample_bytes / kSampleBlockBytes);
+  const int64_t block_bytes = takes_all ? total_bytes : std::min(kSampleBlockBytes, training.sample_bytes);
+  const int64_t stride = std::max<int64_t>(1, total_bytes / block_count);
+  const int64_t shift = takes_all ? 0 : static_cast<int64_t>(training.seed % static_cast<uint64_t>(stride));
+
+  std::string sample;
+  int64_t file_begin = 0;  // of the file within all of them
+  for (const std::string& path : paths) {
+    const MappedFile file(path);
+    const std::string_view content(reinterpret_cast<const char*>(file.data()), file.size_bytes());
+    const int64_t file_end = file_begin + static_cast<int64_t>(content.size());
+    // The first block that may reach into this file; blocks are no longer than a stride, shifts shorter.
+    for (int64_t i = std::max<int64_t>(0, file_begin / stride - 1); i < block_count && i * stride < file_end;
+         ++i) {
+      // A block that does not end within its file is cut there; its rest is the next file's.
+      const int64_t begin = std::max(i * stride + shift, file_begin);
+      const int64_t end = std::min(i * stride + shift + block_bytes, file_end);
+      if (begin >= end) continue;
+      sample +=
+          whole_words(content, static_cast<size_t>(begin - file_begin), static_cast<size_t>(end - begin));
+      sample += '\n';
+    }
+    file_begin = file_end;
+  }
+  return sample;
+}
+
+/// Cuts before the limit at a space where there is one, never within a character.
+size_t sentence_cut(std::string_view sentence) {
+  if (sentence.size() <= kMaxSentenceBytes) return sentence.size();
+  const std::string_view front = sentence.substr(0, kMaxSentenceBytes);
+  const size_t space = front.rfind(' ');
+  return space != std::string_view::npos && space > 0 ? space : complete_utf8_prefix(front);
+}
+
+/// Plain stretches between newlines. Tabs and U+2585 end a sentence, too: the trainer uses them itself and
+/// would leave out a sentence that has one.
+std::vector<std::string_view> split_sentences(std::string_view text) {
+  constexpr std::string_view kTrainersUnknown = "\xE2\x96\x85";
+  std::vector<std::string_view> sentences;
+  const auto add = [&](std::string_view sentence) {
+    while (!sentence.empty()) {
+      const size_t cut = sentence_cut(sentence);
+      sentences.push_back(sentence.substr(0, cut));
+      sentence.remove_prefix(cut);
+    }
+  };
+  const auto add_lines = [&](std::string_view plain) {
+    size_t begin = 0;
+    for (size_t at = 0; at < plain.size(); ++at) {
+      const bool is_trainers = plain.substr(at).starts_with(kTrainersUnknown);
+      if (plain[at] != '\n' && plain[at] != '\t' && !is_trainers) continue;
+      add(plain.substr(begin, at - begin));
+      begin = at + (is_trainers ? kTrainersUnknown.size() : 1);
+    }
+    add(plain.substr(begin));
+  };
+  while (!text.empty()) {
+    const size_t plain = plain_prefix(text);
+    add_lines(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (!text.empty()) text.remove_prefix(special_prefix(text).size());
+  }
+  return sentences;
+}
+
+/// How much of the text its single-character pieces should cover: kCharacterCoverage, less where these
+/// characters would take more than half of the vocabulary.
+double character_coverage(std::span<const std::string_view> sentences, int64_t vocab_size) {
+  std::unordered_map<std::string_view, int64_t> count_of_character;
+  int64_t total = 0;
+  for (std::string_view sentence : sentences) {
+    while (!sentence.empty()) {
+      const size_t length = first_utf8_sequence(sentence).length;
+      ++count_of_character[sentence.substr(0, length)];
+      sentence.remove_prefix(length);
+      ++total;
+    }
+  }
+  std::vector<int64_t> counts;
+  for (const auto& [character, count] : count_of_character) counts.push_back(count);
+  std::sort(counts.begin(), counts.end(), std::greater<>());
+  const auto most = static_cast<size_t>(std::max<int64_t>(1, (vocab_size - kFixedPieces) / 2));
+  if (counts.size() <= most) return kCharacterCoverage;
+  int64_t covered = 0;
+  for (size_t i = 0; i < most; ++i) covered += counts[i];
+  return std::min(kCharacterCoverage, static_cast<double>(covered) / static_cast<double>(total));
+}
+
+class SentenceList : public sentencepiece::SentenceIterator {
+ public:
+  explicit SentenceList(std::span<const std::string_view> sentences) : sentences_(sentences) { load(); }
+  bool done() const override { return at_ >= sentences_.size(); }
+  void Next() override {
+    ++at_;
+    load();
+  }
+  const std::string& value() const override { return value_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  void load() {
+    if (!done()) value_ = sentences_[at_];
+  }
+  std::span<const std::string_view> sentences_;
+  size_t at_ = 0;
+  std::string value_;
+};
+
+}  // namespace
+
+std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training) {
+  const int64_t vocab_size = training.vocab_size;
+  constexpr int64_t kLeast = kFixedPieces + 4, kMost = int64_t{1} << 20;
+  if (vocab_size < kLeast || vocab_size > kMost)
+    fail_usage(
+        kVocabFlag, fmt::format("{} pieces are out of range", vocab_size),
+        fmt::format("ask for {} to {}: {} are taken by single bytes and signs", kLeast, kMost, kFixedPieces));
+
+  const std::string sample = sample_text(paths, training);
+  const std::vector<std::string_view> sentences = split_sentences(sample);
+  if (sentences.empty())
+    fail_usage(kVocabFlag, "the inputs hold no text to learn from", "give files of UTF-8 text");
+
+  const std::unordered_map<std::string, std::string> settings = {
+      {"model_type", "bpe"},
+      {"vocab_size", std::to_string(vocab_size)},
+      {"hard_vocab_limit", "false"},  // too few pieces are an error of ours, below
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "identity"},
+      {"add_dummy_prefix", "false"},
+      {"remove_extra_whitespaces", "false"},
+      {"allow_whitespace_only_pieces", "true"},  // indentation
+      {"split_digits", "true"},                  // a number is its digits, wherever it stands
+      {"user_defined_symbols", "\n"},
+      {"required_chars", std::string(kSpaceSymbol)},
+      {"character_coverage", fmt::format("{:.9f}", character_coverage(sentences, vocab_size))},
+      {"num_threads", "1"},
+      {"minloglevel", "3"},
+  };
+  SentenceList list(sentences);
+  std::string serialized;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &list, &serialized);
+  if (!status.ok()) fail_run(kVocabFlag, "SentencePiece's trainer: " + std::string(status.message()));
+
+  const int64_t trained = Tokenizer::from_serialized(serialized, kVocabFlag).piece_count();
+  if (trained < vocab_size)
+    fail_usage(kVocabFlag, fmt::format("the text gives {} pieces, not {}", trained, vocab_size),
+               fmt::format("ask for at most {}, or give more text", trained));
+  return serialized;
+}
+
+}  // namespace gca
