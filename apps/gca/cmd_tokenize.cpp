@@ -157,7 +157,6 @@ void decode_shards(const TokenizeOptions& options) {
   for (size_t i = 0; i < store.documents().size(); ++i) {
     const int64_t tokens = store.documents()[i].tokens;
     for (int64_t first = 0; first < tokens; first += kTokensAtOnce) {
-      throw_if_interrupted();
       ids.resize(static_cast<size_t>(std::min(kTokensAtOnce, tokens - first)));
       store.read(static_cast<int64_t>(i), first, ids);
       write_output(tokenizer.decode(ids));
@@ -167,7 +166,6 @@ void decode_shards(const TokenizeOptions& options) {
 
 void run_tokenize(const TokenizeOptions& options) {
   check_options(options);
-  install_interrupt_handler();
   if (!options.decode_folder.empty()) return decode_shards(options);
   JsonReport report = begin_report("tokenize", options.common);
   report.config = {{"inputs", options.inputs},
@@ -176,6 +174,8 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"train_vocab", options.train_vocab}};
   const TextInputs inputs = list_text_inputs(options.inputs);
   const Tokenizer tokenizer = make_tokenizer(options, inputs.texts);
+  // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
+  install_interrupt_handler();
   if (options.print_ids) {
     encode_inputs(options, tokenizer, inputs.texts, nullptr);
     return;

@@ -4,7 +4,11 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <memory>
+#include <new>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
@@ -27,34 +31,41 @@ std::string program_name(const CLI::App& app) {
   return chosen.empty() ? "gca" : "gca " + chosen.front()->get_name();
 }
 
+std::vector<std::string> long_flags(const CLI::App& command) {
+  std::vector<std::string> flags;
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) flags.push_back("--" + name);
+  return flags;
+}
+
+std::vector<std::string> subcommand_names(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
+  return names;
+}
+
 void add_help_command(CLI::App& app) {
   auto name = std::make_shared<std::string>();
   CLI::App* help = app.add_subcommand("help", "Tell about a subcommand");
   help->add_option("SUBCOMMAND", *name, "Its name");
   help->callback([&app, name] {
     if (name->empty()) return gca::write_output(app.help());
-    CLI::App* command = app.get_subcommand_no_throw(*name);
-    if (command == nullptr) {
-      std::vector<std::string> known;
-      for (const CLI::App* one : app.get_subcommands({})) known.push_back(one->get_name());
-      gca::fail_usage(*name, "no such subcommand", "did you mean " + gca::nearest_name(*name, known) + "?");
-    }
-    gca::write_output(command->help("gca"));
+    for (const CLI::App* command : app.get_subcommands({}))
+      if (command->get_name() == *name) return gca::write_output(command->help("gca"));
+    gca::fail_usage(*name, "no such subcommand",
+                    "did you mean " + gca::nearest_name(*name, subcommand_names(app)) + "?");
   });
 }
 
-/// The nearest flag for a mistyped one: "; did you mean --output?". Empty where nothing was mistyped.
-std::string flag_hint(const CLI::App& app) {
+/// What would be right: the nearest known word for one that is not, the help otherwise.
+std::string remedy(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
   for (const std::string& word : command.remaining()) {
-    if (!word.starts_with("--")) continue;
-    std::vector<std::string> known;
-    for (const CLI::Option* option : command.get_options())
-      for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-    return "; did you mean " + gca::nearest_name(word.substr(0, word.find('=')), known) + "?";
+    if (word.starts_with("--"))
+      return "did you mean " + gca::nearest_name(word.substr(0, word.find('=')), long_flags(command)) + "?";
   }
-  return "";
+  return program_name(app) + " --help tells what fits";
 }
 
 int report_error(const CLI::App& app, std::string message, int status) {
@@ -65,12 +76,18 @@ int report_error(const CLI::App& app, std::string message, int status) {
 }
 
 /// CLI11 throws for --help and --version too; everything else of it is wrong usage.
-int finish_parse(CLI::App& app, const CLI::ParseError& error) {
+int finish_parse(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);
-  if (app.get_subcommands().empty() && app.remaining_size() == 0 && error.get_name() == "RequiredError")
-    return report_error(app, "no subcommand; gca --help lists them", kUsage);
-  const auto chosen = app.get_subcommands();
-  return report_error(app, error.what() + flag_hint(app), kUsage);
+  if (app.get_subcommands().empty()) {
+    const auto words = app.remaining();
+    if (words.empty()) return report_error(app, "no subcommand; gca --help lists them", kUsage);
+    if (!words.front().starts_with("-"))
+      return report_error(app,
+                          words.front() + ": no such subcommand; did you mean " +
+                              gca::nearest_name(words.front(), subcommand_names(app)) + "?",
+                          kUsage);
+  }
+  return report_error(app, std::string(error.what()) + "; " + remedy(app), kUsage);
 }
 
 int run(CLI::App& app, int argc, char** argv) {
@@ -86,6 +103,10 @@ int run(CLI::App& app, int argc, char** argv) {
     return report_error(app, "interrupted", kInterrupted);
   } catch (const gca::Error& error) {
     return report_error(app, error.what(), static_cast<int>(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return report_error(app, "out of memory", kFailed);
+  } catch (const std::system_error& error) {  // files that appeared or went away meanwhile
+    return report_error(app, error.what(), kFailed);
   } catch (const std::exception& error) {
     const std::string message = error.what();
     return report_error(app, "internal error: " + message.substr(0, message.find('\n')), kFailed);
@@ -107,10 +128,10 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   gca::add_tokenize_command(app);
   gca::add_chunk_command(app);
-  // gca::add_pretrain_command(app);
-  // gca::add_eval_command(app);
-  // gca::add_generate_command(app);
-  // gca::add_inspect_retrieval_command(app);
+  gca::add_pretrain_command(app);
+  gca::add_eval_command(app);
+  gca::add_generate_command(app);
+  gca::add_inspect_retrieval_command(app);
   add_help_command(app);
   return run(app, argc, argv);
 }

@@ -27,6 +27,9 @@ std::string write_sealed_json(const std::string& path, nlohmann::json content) {
 }
 
 nlohmann::json read_sealed_json(const std::string& path, const std::string& format) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(path, ignored))
+    fail_usage(path, "no such file", "name a folder that holds \"" + format + "\"");
   nlohmann::json content = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   if (content.is_discarded() || !content.is_object())
     fail_usage(path, "is damaged (no JSON object)", "write the folder again");

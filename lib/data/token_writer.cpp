@@ -59,7 +59,8 @@ struct TokenWriter::Impl {
   void close_shard() {
     if (!shard) return;
     shard->output->commit();
-    shards.push_back({{"file", shard->file}, {"tokens", shard->tokens}, {"sha256", shard->hash.hex_digest()}});
+    shards.push_back(
+        {{"file", shard->file}, {"tokens", shard->tokens}, {"sha256", shard->hash.hex_digest()}});
     shard.reset();
   }
 
@@ -73,7 +74,8 @@ TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::s
                          int64_t piece_count, int64_t tokens_per_shard)
     : impl_(std::make_unique<Impl>()) {
   impl_->folder = claim_folder(folder);
-  impl_->working_folder = fmt::format("{}.partial-{}", impl_->folder, getpid());
+  // Named so that the next write of this folder removes what a killed process left (atomic_file.h).
+  impl_->working_folder = fmt::format("{}.tmp-{}-shards", impl_->folder, getpid());
   impl_->tokenizer_model = std::move(tokenizer_model);
   impl_->fingerprint = std::move(fingerprint);
   impl_->piece_count = piece_count;
