@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Includes go one way: apps -> lib -> kernels; within lib train, eval, generate, inspect -> model -> core, and core, text
+# and data do without LibTorch.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+status=0
+
+# forbid FOLDERS PATTERN: no file of FOLDERS includes what PATTERN names.
+forbid() {
+  local folders
+  read -ra folders <<<"$1"
+  grep -rnE --include='*.h' --include='*.cpp' "^ *# *include *[<\"]($2)" "${folders[@]}" && status=1
+  (($(find "${folders[@]}" -name '*.h' -o -name '*.cpp' | wc -l))) || { echo "no sources in $1"; status=1; }
+}
+
+forbid 'kernels' 'lib/|apps/|tests/'
+forbid 'lib' 'apps/|tests/'
+forbid 'apps' 'tests/'
+# The random numbers of kernels/common/philox.h are plain arithmetic, for everyone.
+forbid 'kernels/common/philox.h' 'ATen/|torch/|c10/|kernels/'
+forbid 'lib/core lib/text lib/data' 'ATen/|torch/|c10/|kernels/([^c]|common/[^p])|lib/(model|train|eval|generate|inspect)/'
+forbid 'lib/core' 'lib/(text|data)/'
+forbid 'lib/text' 'lib/data/'
+forbid 'lib/model' 'lib/(train|eval|generate|inspect)/'
+exit $status
