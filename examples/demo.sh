@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# From a folder of books to a model that retrieves from its own past: every subcommand of gca once, in about 8 minutes on
+# two cores. Run by ./dev demo, after the build. MINUTES=N trains for longer.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly gca=build/apps/gca
+readonly books=examples/books
+readonly out=out/demo
+readonly minutes=${MINUTES:-4}
+
+# step TITLE COMMAND...: shows the command, then runs it.
+step() {
+  printf '\n== %s\n$ gca %s\n' "$1" "${*:2}"
+  "$gca" "${@:2}"
+}
+
+rm -rf "$out"
+mkdir -p "$out"
+
+step 'Words into tokens: a vocabulary of 4096, trained on six books' \
+  tokenize $books/train --train-vocab 4096 --output $out/train-tokens
+step 'The same vocabulary for two books that the model will not see' \
+  tokenize $books/valid --tokenizer $out/train-tokens/tokenizer.model --output $out/valid-tokens
+
+step 'Sequences of 2K tokens, in chunks of 32 positions' \
+  chunk --tokens $out/train-tokens --output $out/train --chunk-size 32 --context 2K
+step 'The books to measure on, cut alike' \
+  chunk --tokens $out/valid-tokens --output $out/valid --chunk-size 32 --context 2K
+
+step 'The model before training' \
+  pretrain --data $out/train --valid $out/valid --config mini --steps 0 --output $out/untrained
+step "Training for $minutes minutes" \
+  pretrain --data $out/train --valid $out/valid --config mini --minutes "$minutes" --output $out/trained
+
+# The first 16K tokens of the two books together: enough to compare, quick enough for a demo.
+step 'Perplexity before' \
+  eval --checkpoint $out/untrained --data $out/valid --context 2K --max-tokens 16K --report $out/eval-before.json
+step 'Perplexity after, at the trained context and twice that, reading learned, random and no chunks' \
+  eval --checkpoint $out/trained --data $out/valid --context 2K,4K --retriever learned,random,none \
+  --max-tokens 16K --report $out/eval-after.json
+
+step 'A continuation' \
+  generate --checkpoint $out/trained --prompt 'It was a dark and stormy night, and the captain' --max-new-tokens 60 \
+  --temperature 0.8 --top-p 0.95 --seed 1 --report $out/generate.json
+
+# About 700 tokens from the middle of a book that the model has not seen: 20 chunks of past to choose from.
+tail -c +60001 $books/valid/the-secret-garden.txt | head -c 2600 | iconv -c -f UTF-8 -t UTF-8 >$out/passage.txt
+step 'What each chunk of a passage read' \
+  inspect-retrieval --checkpoint $out/trained --prompt-file $out/passage.txt --quiet --report $out/inspect.json
+
+/usr/bin/python3 examples/demo_table.py $out

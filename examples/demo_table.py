@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""The closing table of examples/demo.sh, from the JSON reports in the folder that it is given."""
+
+import json
+import pathlib
+import sys
+import textwrap
+
+
+def result(path):
+    return json.loads(path.read_text())["result"]
+
+
+def perplexities(path):
+    """{(context, retriever): row} of an eval report."""
+    return {(row["context"], row.get("retriever", "learned")): row for row in result(path)["contexts"]}
+
+
+def one_line(text, width=100):
+    return textwrap.shorten(" ".join(text.split()), width, placeholder=" ...")
+
+
+def main():
+    out = pathlib.Path(sys.argv[1])
+    before = perplexities(out / "eval-before.json")
+    after = perplexities(out / "eval-after.json")
+    training = result(out / "trained" / "report.json")
+    generation = result(out / "generate.json")
+
+    print(f"\n== In short\nmini, {training['parameters']:,} parameters, {training['tokens']:,} tokens of training\n")
+    print(f"{'books not seen in training':40} {'perplexity':>12} {'bits/byte':>10}")
+    rows = [("before training, context 2048", before[2048, "learned"])]
+    rows += [(f"after, context {context}, {retriever} chunks", row) for (context, retriever), row in after.items()]
+    for title, row in rows:
+        print(f"{title:40} {row['perplexity']:12.1f} {row['bits_per_byte']:10.3f}")
+    print(f"\n{'tokens/s':40} {'training':>12} {'decoding':>10}")
+    print(f"{'':40} {training['tokens_per_second']:12.0f} {generation['decode_tokens_per_second']:10.0f}")
+
+    chunk = result(out / "inspect.json")["chunks"][-2]  # the last may be cut short
+    print(f"\nChunk {chunk['chunk']} of a passage from The Secret Garden:\n  {one_line(chunk['text'])}")
+    for group in chunk["groups"]:
+        print(f"the chunks that group {group['group']} read beside it:")
+        for read in group["retrieved"]:
+            print(f"  {read['chunk']:3}  score {read['score']:7.3f}  weight {read['weight']:.3f}  "
+                  f"{one_line(read['text'], 70)}")
+    gain = after[2048, "random"]["loss"] - after[2048, "learned"]["loss"]
+    print(f"\nChoosing its chunks gains the model {gain:+.4f} nats a token over random ones. Near 0, it has not learned yet what "
+          "to\nretrieve, for which minutes of text are too few: README.md tells what makes a model choose.")
+
+
+if __name__ == "__main__":
+    main()
