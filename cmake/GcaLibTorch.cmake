@@ -16,8 +16,11 @@ target_include_directories(libtorch_cpu SYSTEM INTERFACE
   ${GCA_TORCH_ROOT}/include ${GCA_TORCH_ROOT}/include/torch/csrc/api/include)
 target_link_libraries(libtorch_cpu INTERFACE ${GCA_TORCH_ROOT}/lib/libtorch_cpu.so ${GCA_TORCH_ROOT}/lib/libc10.so)
 # at::parallel_for is a template over OpenMP: without it, it runs in the caller's thread.
+# (As flags: LibTorch brings its own libgomp, which then serves both.)
 find_package(OpenMP REQUIRED COMPONENTS CXX)
-target_link_libraries(libtorch_cpu INTERFACE OpenMP::OpenMP_CXX)
+target_compile_options(libtorch_cpu INTERFACE ${OpenMP_CXX_FLAGS})
+target_link_options(libtorch_cpu INTERFACE ${OpenMP_CXX_FLAGS})
+
 # The wheel's libraries need libcudart and libcupti at run time, also where no GPU is: from the toolkit, or from the small
 # wheels beside LibTorch.
 set(GCA_TORCH_RPATH ${GCA_TORCH_ROOT}/lib)
