@@ -1,0 +1,186 @@
+#include "lib/eval/perplexity.h"
+
+#include <ATen/ops/log_softmax.h>
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "lib/core/error.h"
+#include "tests/support/one_batch.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+constexpr int64_t kVocabulary = 40;
+
+/// -log p of every token of `text` but the first, in one batch.
+std::vector<double> direct_losses(const Drt& model, std::span<const int32_t> text,
+                                  const ForwardOptions& options = {}) {
+  const at::Tensor log_p = at::log_softmax(one_batch_logits(model, text, options), -1);
+  std::vector<double> losses;
+  for (size_t j = 0; j + 1 < text.size(); ++j)
+    losses.push_back(-log_p[static_cast<int64_t>(j)][text[j + 1]].item<double>());
+  return losses;
+}
+
+double sum(const std::vector<double>& values) {
+  double total = 0;
+  for (const double value : values) total += value;
+  return total;
+}
+
+std::vector<int32_t> bytes_of_ids() {
+  std::vector<int32_t> bytes;
+  for (int32_t id = 0; id < kVocabulary; ++id) bytes.push_back(id % 5);
+  return bytes;
+}
+
+struct Corpus {
+  std::vector<std::vector<int32_t>> texts;
+  std::vector<EvalDocument> documents;
+
+  explicit Corpus(const std::vector<size_t>& lengths) {
+    for (size_t i = 0; i < lengths.size(); ++i) {
+      texts.push_back(some_text(static_cast<int64_t>(lengths[i]), kVocabulary, static_cast<uint32_t>(i + 1)));
+      documents.push_back(eval_document("document " + std::to_string(i), texts.back()));
+    }
+  }
+
+  Perplexity measure(const Drt& model, const PerplexityOptions& options, int64_t max_tokens = 0) const {
+    const auto spans = choose_eval_spans(documents, options.context, max_tokens);
+    return measure_perplexity(model, documents, spans, bytes_of_ids(), options, {});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the loss of whole documents is that of their logits in one batch") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const Corpus corpus({100, 37, 1, 2});
+  const Perplexity measured = corpus.measure(model, {.context = 1000});
+
+  double nats = 0;
+  int64_t targets = 0, bytes = 0;
+  for (const auto& text : corpus.texts) {
+    nats += sum(direct_losses(model, text));
+    targets += static_cast<int64_t>(text.size()) - 1;
+    for (size_t i = 1; i < text.size(); ++i) bytes += text[i] % 5;
+  }
+  CHECK(measured.total.tokens == targets);
+  CHECK(measured.total.bytes == bytes);
+  CHECK(measured.total.nats == doctest::Approx(nats).epsilon(1e-5));
+  CHECK(measured.total.perplexity() ==
+        doctest::Approx(std::exp(nats / static_cast<double>(targets))).epsilon(1e-4));
+  CHECK(measured.total.bits_per_byte() ==
+        doctest::Approx(nats / std::log(2.0) / static_cast<double>(bytes)).epsilon(1e-5));
+  CHECK(measured.stretches == 3);  // the document of one token predicts nothing
+  CHECK(measured.full_stretches == 0);
+}
+
+TEST_CASE("a context cuts documents into stretches of their own, each with the token after it as a target") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 4);
+  const Corpus corpus({100, 64});
+  const int64_t context = 32;
+  const Perplexity measured = corpus.measure(model, {.context = context});
+
+  double nats = 0;
+  std::vector<double> by_position(static_cast<size_t>(context), 0.0);
+  for (const auto& text : corpus.texts) {
+    for (size_t first = 0; first + 1 < text.size(); first += static_cast<size_t>(context)) {
+      const size_t end = std::min(first + static_cast<size_t>(context) + 1, text.size());
+      const auto losses = direct_losses(model, std::span(text).subspan(first, end - first));
+      nats += sum(losses);
+      for (size_t j = 0; j < losses.size(); ++j) by_position[j] += losses[j];
+    }
+  }
+  CHECK(measured.total.tokens == 99 + 63);
+  CHECK(measured.total.nats == doctest::Approx(nats).epsilon(1e-5));
+  CHECK(measured.stretches == 4 + 2);
+  CHECK(measured.full_stretches == 3 + 2);
+
+  REQUIRE(measured.positions.size() == 2);
+  CHECK(measured.positions[0].from == 0);
+  CHECK(measured.positions[0].to == 16);
+  CHECK(measured.positions[1].from == 16);
+  CHECK(measured.positions[1].to == 32);
+  for (const PositionLoss& position : measured.positions) {
+    double expected = 0;
+    for (int64_t j = position.from; j < position.to; ++j) expected += by_position[static_cast<size_t>(j)];
+    CHECK(position.sum.nats == doctest::Approx(expected).epsilon(1e-5));
+  }
+  CHECK(measured.positions[0].sum.tokens ==
+        5 * 16 + 3);  // the last stretch of the first document has 3 targets
+}
+
+TEST_CASE("every context scores the same targets, and their positions add up to the whole") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 5);
+  const Corpus corpus({130, 90, 41});
+  for (const int64_t context : {5, 16, 33, 64, 200}) {
+    CAPTURE(context);
+    const Perplexity measured = corpus.measure(model, {.context = context});
+    CHECK(measured.total.tokens == 129 + 89 + 40);
+    LossSum total;
+    for (const PositionLoss& position : measured.positions) {
+      CHECK(position.to <= context);
+      total += position.sum;
+    }
+    CHECK(total.tokens == measured.total.tokens);
+    CHECK(total.bytes == measured.total.bytes);
+    CHECK(total.nats == doctest::Approx(measured.total.nats).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("the segment size does not change the loss") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const Corpus corpus({150});
+  const double whole = corpus.measure(model, {.context = 150, .segment_positions = 1024}).total.loss();
+  for (const int64_t segment : {1, 8, 16, 24, 64}) {
+    CAPTURE(segment);
+    const double loss = corpus.measure(model, {.context = 150, .segment_positions = segment}).total.loss();
+    CHECK(loss == doctest::Approx(whole).epsilon(1e-4));
+  }
+}
+
+TEST_CASE("each retriever is the model's own, and they differ") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 7);
+  const Corpus corpus({120});
+  std::vector<double> losses;
+  for (const Retriever retriever : {Retriever::learned, Retriever::recent, Retriever::none}) {
+    ForwardOptions forward;
+    forward.retriever = retriever;
+    const double expected = sum(direct_losses(model, corpus.texts[0], forward));
+    const Perplexity measured = corpus.measure(model, {.context = 120, .retriever = retriever});
+    CHECK(measured.total.nats == doctest::Approx(expected).epsilon(1e-5));
+    losses.push_back(measured.total.loss());
+  }
+  const auto random = [&](uint64_t seed) {
+    return corpus.measure(model, {.context = 120, .retriever = Retriever::random, .seed = seed}).total.nats;
+  };
+  CHECK(random(1) == random(1));
+  CHECK(std::abs(random(1) - random(2)) > 1e-3);
+  CHECK(std::abs(losses[0] - losses[1]) > 1e-3);
+  CHECK(std::abs(losses[0] - losses[2]) > 1e-3);
+}
+
+TEST_CASE("a sliding-window model is measured without landmarks") {
+  ModelConfig config = tiny_config();
+  config.long_range = "none";
+  const Drt model = tiny_model(config, at::kFloat, 8);
+  const Corpus corpus({70});
+  const Perplexity measured = corpus.measure(model, {.context = 100, .segment_positions = 9});
+  CHECK(measured.total.nats == doctest::Approx(sum(direct_losses(model, corpus.texts[0]))).epsilon(1e-5));
+}
+
+TEST_CASE("a loss that is not finite names the document") {
+  Drt model = tiny_model(tiny_config(), at::kFloat, 9);
+  for (Weight& weight : model.weights()) {
+    const at::NoGradGuard no_grad;
+    if (weight.name == "out_norm") weight.master.fill_(std::numeric_limits<float>::quiet_NaN());
+  }
+  const Corpus corpus({20});
+  CHECK_THROWS_WITH_AS(corpus.measure(model, {.context = 20}),
+                       doctest::Contains("document 0: the loss of token 1 is not finite"), Error);
+}

@@ -1,0 +1,169 @@
+#include "lib/generate/generator.h"
+
+#include <doctest/doctest.h>
+
+#include "kernels/common/philox.h"
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "tests/support/one_batch.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+constexpr int64_t kPieces = 340;
+
+/// A random model with a real tokenizer, trained on a page of text.
+TextModel make_text_model(uint64_t seed, const std::string& long_range = "gca") {
+  static const std::string serialized = [] {
+    const TemporaryFolder folder;
+    std::string text;
+    for (int i = 0; i < 200; ++i)
+      text += "line " + std::to_string(i) + ": the quick brown fox jumps over the lazy dog\n";
+    write_file_atomically(folder / "page.txt", text);
+    const std::vector<std::string> paths = {folder / "page.txt"};
+    TokenizerTraining training;
+    training.vocab_size = kPieces;
+    return train_tokenizer(paths, training);
+  }();
+  Tokenizer tokenizer = Tokenizer::from_serialized(serialized, "test tokenizer");
+  ModelConfig config = tiny_config();
+  config.vocab_size = tokenizer.vocab_size_with_landmark();
+  config.long_range = long_range;
+  return {"", tiny_model(config, at::kFloat, seed), std::move(tokenizer), 0};
+}
+
+Generation run(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
+               std::string* shown = nullptr) {
+  return generate(
+      model, prompt, options, [&](const std::string& text) { shown ? * shown += text : std::string(); },
+      [] { return false; });
+}
+
+std::vector<int32_t> joined(std::span<const int32_t> a, std::span<const int32_t> b) {
+  std::vector<int32_t> all(a.begin(), a.end());
+  all.insert(all.end(), b.begin(), b.end());
+  return all;
+}
+
+/// Text that only has pieces a text may have.
+std::vector<int32_t> prompt_of(const TextModel& model, size_t tokens) {
+  const std::vector<uint8_t> is_text = model.text_ids();
+  std::vector<int32_t> prompt;
+  for (const int32_t id : some_text(4 * static_cast<int64_t>(tokens), kPieces, static_cast<uint32_t>(tokens)))
+    if (prompt.size() < tokens && is_text[static_cast<size_t>(id)]) prompt.push_back(id);
+  return prompt;
+}
+
+/// Positions S k - 1, S k, S k + 1 and text tokens about a multiple of S - 1, with S = 8.
+const std::vector<size_t> kPromptLengths = {1, 3, 6, 7, 8, 13, 14, 15, 20, 21, 22, 55, 56, 57};
+
+}  // namespace
+
+TEST_CASE("greedy tokens are the arg-max of one batch over the whole text") {
+  for (const char* long_range : {"gca", "none"}) {
+    const TextModel model = make_text_model(1, long_range);
+    const std::vector<uint8_t> allowed = model.text_ids();
+    for (const size_t length : kPromptLengths) {
+      CAPTURE(long_range);
+      CAPTURE(length);
+      const std::vector<int32_t> prompt = prompt_of(model, length);
+      GenerationOptions options;
+      options.sampling.temperature = 0;
+      options.max_new_tokens = 30;
+      options.segment_positions = 16;
+      const Generation generation = run(model, prompt, options);
+      REQUIRE(generation.tokens.size() == 30);
+
+      const at::Tensor logits = one_batch_logits(model.model, joined(prompt, generation.tokens));
+      for (size_t i = 0; i < generation.tokens.size(); ++i) {
+        CAPTURE(i);
+        const at::Tensor row = logits[static_cast<int64_t>(length + i - 1)];
+        double best = -1e300;
+        for (int64_t id = 0; id < row.numel(); ++id)
+          if (allowed[static_cast<size_t>(id)]) best = std::max(best, row[id].item<double>());
+        CHECK(row[generation.tokens[i]].item<double>() >= best - 1e-4);  // equal but for rounding
+      }
+    }
+  }
+}
+
+TEST_CASE("sampled tokens are those that one batch and the same random numbers give") {
+  const TextModel model = make_text_model(2);
+  const std::vector<int32_t> prompt = prompt_of(model, 20);
+  GenerationOptions options;
+  options.sampling = {0.8, 40, 0.95};
+  options.max_new_tokens = 40;
+  options.seed = 5;
+  const Generation generation = run(model, prompt, options);
+  const at::Tensor logits = one_batch_logits(model.model, joined(prompt, generation.tokens)).to(at::kFloat);
+  for (size_t i = 0; i < generation.tokens.size(); ++i) {
+    CAPTURE(i);
+    const at::Tensor row = logits[static_cast<int64_t>(prompt.size() + i - 1)].contiguous();
+    const double uniform = open_unit_double(philox_block(5, RandomStream::sampling, 0, i));
+    CHECK(sample_token({row.const_data_ptr<float>(), static_cast<size_t>(row.numel())}, model.text_ids(),
+                       options.sampling, uniform) == generation.tokens[i]);
+  }
+}
+
+TEST_CASE("the landmark, control pieces and ids without a piece are not text") {
+  const TextModel model = make_text_model(3);
+  const std::vector<uint8_t> is_text = model.text_ids();
+  REQUIRE(is_text.size() == kPieces + 1);
+  CHECK(is_text[static_cast<size_t>(model.tokenizer.landmark_id())] == 0);
+  for (int32_t id = 0; id < model.tokenizer.piece_count(); ++id) {
+    CAPTURE(id);
+    CHECK((is_text[static_cast<size_t>(id)] != 0) == !model.tokenizer.decode({&id, 1}).empty());
+  }
+}
+
+TEST_CASE("a seed decides the text, and fewer tokens are a beginning of more") {
+  const TextModel model = make_text_model(4);
+  const std::vector<int32_t> prompt = prompt_of(model, 11);
+  GenerationOptions options;
+  options.max_new_tokens = 25;
+  options.seed = 1;
+  const Generation first = run(model, prompt, options);
+  CHECK(run(model, prompt, options).tokens == first.tokens);
+  options.max_new_tokens = 9;
+  CHECK(run(model, prompt, options).tokens ==
+        std::vector<int32_t>(first.tokens.begin(), first.tokens.begin() + 9));
+  options.seed = 2;
+  CHECK(run(model, prompt, options).tokens !=
+        std::vector<int32_t>(first.tokens.begin(), first.tokens.begin() + 9));
+}
+
+TEST_CASE("what is shown is the text of the tokens, and a stop text ends it") {
+  const TextModel model = make_text_model(5);
+  const std::vector<int32_t> prompt = prompt_of(model, 11);
+  GenerationOptions options;
+  options.max_new_tokens = 40;
+  std::string shown;
+  const Generation whole = run(model, prompt, options, &shown);
+  CHECK(whole.text == model.tokenizer.decode(whole.tokens));
+  CHECK(shown == whole.text);
+  CHECK_FALSE(whole.stopped);
+  CHECK(whole.memory_bytes > 0);
+
+  options.stop_text = whole.text.substr(whole.text.size() / 2, 3);
+  const Generation stopped = run(model, prompt, options);
+  CHECK(stopped.stopped);
+  CHECK(stopped.text == whole.text.substr(0, whole.text.find(options.stop_text)));
+  CHECK(stopped.tokens.size() < whole.tokens.size());
+}
+
+TEST_CASE("no prompt, no new tokens, an interruption") {
+  const TextModel model = make_text_model(6);
+  const std::vector<int32_t> prompt = prompt_of(model, 5);
+  GenerationOptions options;
+  CHECK_THROWS_AS(run(model, {}, options), Error);
+  options.max_new_tokens = 0;
+  CHECK(run(model, prompt, options).tokens.empty());
+  options.max_new_tokens = 10;
+  int asked = 0;
+  const Generation cut = generate(
+      model, prompt, options, [](const std::string&) {}, [&] { return ++asked > 4; });
+  CHECK(cut.tokens.size() == 4);
+}

@@ -1,0 +1,83 @@
+#include "lib/inspect/retrieval_trace.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <map>
+
+#include "lib/core/error.h"
+#include "tests/support/one_batch.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+/// "r.g", "idx.g" and "w.g" of the text run as one batch.
+std::map<std::string, at::Tensor> observed_in_one_batch(const Drt& model, std::span<const int32_t> text) {
+  std::map<std::string, at::Tensor> observed;
+  ForwardOptions options;
+  options.observe = [&](const std::string& name, const at::Tensor& value) { observed[name] = value; };
+  one_batch_logits(model, text, options);
+  return observed;
+}
+
+}  // namespace
+
+TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatever the segments") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const std::vector<int32_t> text = some_text(7 * 11 + 3, 40);  // 11 chunks and an open one
+  const auto observed = observed_in_one_batch(model, text);
+  for (const int64_t segment : {8, 16, 40, 0}) {
+    CAPTURE(segment);
+    const std::vector<ChunkReading> readings = trace_retrieval(model, text, segment);
+    REQUIRE(readings.size() == 12);
+    for (int64_t t = 0; t < 12; ++t) {
+      CAPTURE(t);
+      const ChunkReading& reading = readings[static_cast<size_t>(t)];
+      CHECK(reading.chunk == t);
+      CHECK(reading.first_token == 7 * t);
+      CHECK(reading.tokens == (t < 11 ? 7 : 3));
+      REQUIRE(reading.groups.size() == 2);
+      for (size_t g = 0; g < 2; ++g) {
+        const auto& retrieved = reading.groups[g];
+        CHECK(retrieved.size() == static_cast<size_t>(std::clamp<int64_t>(t - 1, 0, 2)));
+        const std::string group = std::to_string(g);
+        double sum = 0;
+        for (size_t i = 0; i < retrieved.size(); ++i) {
+          const RetrievedChunk& chunk = retrieved[i];
+          CHECK(chunk.chunk < t - 1);
+          CHECK(std::abs(chunk.score - observed.at("r." + group)[0][t - 1][chunk.chunk].item<double>()) <
+                1e-4);
+          bool found = false;
+          for (int64_t slot = 0; slot < 2; ++slot) {
+            if (observed.at("idx." + group)[0][t - 1][slot].item<int64_t>() != chunk.chunk) continue;
+            found = true;
+            CHECK(std::abs(chunk.weight - observed.at("w." + group)[0][t - 1][slot].item<double>()) < 1e-4);
+          }
+          CHECK(found);
+          if (i > 0) CHECK(chunk.weight <= retrieved[i - 1].weight);
+          sum += chunk.weight;
+        }
+        if (!retrieved.empty()) CHECK(std::abs(sum - 1) < 1e-5);
+      }
+    }
+  }
+}
+
+TEST_CASE("a text shorter than a chunk, and one that ends with its chunk") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 4);
+  const auto one = trace_retrieval(model, some_text(3, 40));
+  REQUIRE(one.size() == 1);
+  CHECK(one[0].tokens == 3);
+  CHECK(one[0].groups[0].empty());
+  CHECK(trace_retrieval(model, some_text(14, 40)).size() == 2);
+  CHECK(trace_retrieval(model, {}).empty());
+}
+
+TEST_CASE("a sliding-window model has nothing to trace") {
+  ModelConfig config = tiny_config();
+  config.long_range = "none";
+  const Drt model = tiny_model(config, at::kFloat, 5);
+  CHECK_THROWS_AS(trace_retrieval(model, some_text(30, 40)), Error);
+}
