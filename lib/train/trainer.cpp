@@ -94,7 +94,7 @@ StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>&
     const double share =
         static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
     result.loss += loss.mean.item<double>() * share;
-    (loss.mean * share).backward();
+    loss.mean.mul(share).backward();
   }
   result.retrieval = probe.diagnostics(model_.config().chunk_text_size());
   return result;

@@ -1,0 +1,52 @@
+#pragma once
+// Small runs on the self-copy task: a model, what it is trained with, and what it reads.
+
+#include "lib/data/self_copy_task.h"
+#include "lib/train/trainer.h"
+#include "lib/train/trainer_state.h"
+#include "tests/support/tiny_model.h"
+
+namespace gca::testing {
+
+inline TrainConfig tiny_train_config() {
+  TrainConfig config;
+  config.learning_rate = 3e-3;
+  config.min_learning_rate = 1e-4;
+  config.warmup_steps = 2;
+  config.batch = 2;
+  config.eval_interval = 3;
+  config.eval_sequences = 2;
+  config.checkpoint_minutes = 0;
+  config.diagnostics_interval = 2;
+  config.residual_blend_begin = 2;
+  config.residual_blend_end = 6;
+  return config;
+}
+
+inline BatchSource copy_source(const ModelConfig& config, int64_t first = 0) {
+  const SelfCopyTask task(
+      {.passage_tokens = 3 * config.chunk_text_size(), .ids = config.vocab_size, .seed = 5},
+      layout_of(config));
+  return {[task, first](int64_t consumed, int64_t rows) { return task.batch(first + consumed, rows); },
+          task.fingerprint()};
+}
+
+inline ValidationSource copy_validation(const ModelConfig& config) {
+  return {copy_source(config, SelfCopyTask::kFirstHeldOut), 2, true};
+}
+
+inline std::vector<at::Tensor> copies_of_masters(const Drt& model) {
+  std::vector<at::Tensor> copies;
+  for (const Weight& weight : model.weights()) copies.push_back(weight.master.detach().clone());
+  return copies;
+}
+
+/// Largest difference of any weight to `before`.
+inline double largest_change(const Drt& model, const std::vector<at::Tensor>& before) {
+  double largest = 0.0;
+  for (size_t i = 0; i < before.size(); ++i)
+    largest = std::max(largest, largest_difference(model.weights()[i].master.detach(), before[i]));
+  return largest;
+}
+
+}  // namespace gca::testing

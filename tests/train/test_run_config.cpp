@@ -1,0 +1,80 @@
+#include "lib/train/run_config.h"
+
+#include <doctest/doctest.h>
+
+#include <fstream>
+
+#include "lib/train/resume_rules.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gca;
+
+TEST_CASE("A preset sets the model's keys and the training's") {
+  RunConfig config;
+  config.read("nano");
+  CHECK(config.model.d_model == 64);
+  CHECK(config.train.context == 512);
+  CHECK(config.explicit_keys.empty());
+}
+
+TEST_CASE("--set reads numbers, sizes, switches and lists of either half") {
+  RunConfig config;
+  config.set_from_flag("chunk_size=32");
+  config.set_from_flag("learning_rate=1e-3");
+  config.set_from_flag("context=4K");
+  config.set_from_flag("gumbel_noise=false");
+  config.set_from_flag("alibi_slopes=[1, 0.5]");
+  config.set_from_flag("long_range=none");
+  CHECK(config.model.chunk_size == 32);
+  CHECK(config.train.learning_rate == 1e-3);
+  CHECK(config.train.context == 4096);
+  CHECK(!config.train.gumbel_noise);
+  CHECK(config.model.alibi_slopes == std::vector<double>{1, 0.5});
+  CHECK(!config.model.uses_retrieval());
+  CHECK(config.explicit_keys.contains("chunk_size"));
+}
+
+TEST_CASE("A wrong setting is named, with what would be right") {
+  RunConfig config;
+  const auto unknown = error_of([&] { config.set_from_flag("learning_rat=1"); });
+  REQUIRE(unknown);
+  CHECK(unknown->is_usage());
+  CHECK(unknown->says("'learning_rate'"));
+  CHECK(error_of([&] { config.set_from_flag("learning_rate=fast"); })->says("learning_rate"));
+  CHECK(error_of([&] { config.set_from_flag("learning_rate"); })->says("KEY=VALUE"));
+  CHECK(error_of([&] { config.read("huge"); })->says("nano, mini, small"));
+  config.train.batch = 0;
+  CHECK(error_of([&] { config.train.validate("--set"); })->says("batch"));
+}
+
+TEST_CASE("A file that is no JSON object is refused") {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "list.json") << "[1]";
+  RunConfig config;
+  CHECK(error_of([&] { config.read(folder / "list.json"); })->says("list.json"));
+}
+
+TEST_CASE("A resumed run may look and save at other times, and nothing else") {
+  TrainerState state;
+  state.model.vocab_size = 50;
+  state.train.learning_rate = 1e-3;
+  CHECK(resumed_config(state, "", {"eval_interval=7", "learning_rate=0.001"}).train.eval_interval == 7);
+  const auto error = error_of([&] { resumed_config(state, "", {"learning_rate=0.002"}); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("learning_rate is 0.001"));
+  CHECK(error_of([&] { resumed_config(state, "", {"hidden_size=64"}); })->says("hidden_size"));
+  CHECK(error_of([&] { resumed_config(state, "nano", {}); }));
+}
+
+TEST_CASE("A resumed run must read the same data") {
+  TrainerState state;
+  state.data = "books";
+  state.data_fingerprint = "a";
+  require_same_data(state, "books", "a");
+  const auto error = error_of([&] { require_same_data(state, "books", "b"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("books"));
+}

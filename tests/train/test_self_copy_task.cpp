@@ -1,0 +1,69 @@
+#include "lib/data/self_copy_task.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "tests/support/error_of.h"
+
+using namespace gca;
+
+TEST_CASE("The second half repeats the first, and only the repeat has targets") {
+  const ChunkLayout layout{.chunk_size = 5, .landmark_id = 3};
+  const SelfCopyTask task({.passage_tokens = 8, .ids = 10, .seed = 1}, layout);
+  const Batch batch = task.batch(7, 3);
+  REQUIRE(batch.length == 20);
+  CHECK(batch.target_count == 3 * 7);
+  std::set<int64_t> seen;
+  for (int64_t row = 0; row < 3; ++row) {
+    std::vector<int64_t> text, targets;
+    for (int64_t p = 0; p < 20; ++p) {
+      const int64_t id = batch.ids[static_cast<size_t>(row * 20 + p)];
+      const int64_t target = batch.targets[static_cast<size_t>(row * 20 + p)];
+      CHECK((id == 3) == (p % 5 == 4));
+      if (p % 5 == 4) {
+        CHECK(target == kNoTarget);
+        continue;
+      }
+      text.push_back(id);
+      targets.push_back(target);
+      seen.insert(id);
+    }
+    REQUIRE(text.size() == 16);
+    for (size_t j = 0; j < 16; ++j) {
+      CAPTURE(j);
+      CHECK(text[j] == text[(j + 8) % 16]);
+      CHECK(targets[j] == (j >= 8 && j < 15 ? text[j + 1] : kNoTarget));
+    }
+  }
+  CHECK(seen.size() > 5);
+  CHECK(std::abs(task.chance() - 1.0 / 9) <= 1e-12);
+}
+
+TEST_CASE("A sequence depends on its number and the seed alone") {
+  const ChunkLayout layout{.chunk_size = 5, .landmark_id = 9};
+  const SelfCopyTask task({.passage_tokens = 8, .ids = 10, .seed = 1}, layout);
+  const SelfCopyTask other({.passage_tokens = 8, .ids = 10, .seed = 2}, layout);
+  const Batch together = task.batch(4, 2), second = task.batch(5, 1);
+  CHECK(std::equal(second.ids.begin(), second.ids.end(), together.ids.begin() + together.length));
+  CHECK(task.batch(4, 1).ids != task.batch(5, 1).ids);
+  CHECK(task.batch(4, 1).ids != other.batch(4, 1).ids);
+}
+
+TEST_CASE("Without landmarks the same text has the same targets") {
+  const SelfCopyTask with({.passage_tokens = 8, .ids = 10, .seed = 1}, {.chunk_size = 5, .landmark_id = 9});
+  const SelfCopyTask without({.passage_tokens = 8, .ids = 10, .seed = 1},
+                             {.chunk_size = 0, .landmark_id = 9});
+  std::vector<int64_t> text, targets;
+  const Batch a = with.batch(0, 1), b = without.batch(0, 1);
+  for (size_t p = 0; p < a.ids.size(); ++p)
+    if (p % 5 != 4) text.push_back(a.ids[p]), targets.push_back(a.targets[p]);
+  CHECK(text == b.ids);
+  CHECK(targets == b.targets);
+}
+
+TEST_CASE("A task with nothing to copy is refused") {
+  const ChunkLayout layout{.chunk_size = 5, .landmark_id = 1};
+  CHECK(error_of([&] { SelfCopyTask({.passage_tokens = 1, .ids = 10}, layout); })->is_usage());
+  CHECK(error_of([&] { SelfCopyTask({.passage_tokens = 8, .ids = 2}, layout); })->says("vocab_size"));
+}
