@@ -92,7 +92,7 @@ void finish_report(const JsonReport& report, const CommonOptions& options, const
   else if (!output_folder.empty())
     report.write(output_folder + "/report.json");
   if (options.json)
-    write_output(report.document().dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    write_output(report.text());
   else if (!options.quiet)
     write_output(table);
 }

@@ -39,7 +39,8 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
     const int64_t number = cached_permutation_[static_cast<size_t>(i % sequence_count())];
     const SequenceEntry& entry = entries_[static_cast<size_t>(number)];
     int64_t next = kNoTarget;
-    texts.push_back(lay_out(index_.read(entry, &next), next, layout_));
+    const std::vector<int32_t> text = index_.read(entry, &next);
+    texts.push_back(lay_out(text, next, layout_));
     batch.text_tokens += entry.tokens;
     batch.length = std::max(batch.length, static_cast<int64_t>(texts.back().ids.size()));
   }

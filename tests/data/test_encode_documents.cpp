@@ -1,0 +1,134 @@
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+
+#include <fstream>
+#include <thread>
+
+#include "lib/core/atomic_file.h"
+#include "lib/data/encode_documents.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gca;
+
+namespace {
+
+const std::string kBook =
+    std::string(GCA_SOURCE_DIR) + "/examples/books/train/alices-adventures-in-wonderland.txt";
+
+const Tokenizer& tokenizer() {
+  static const Tokenizer instance = [] {
+    TokenizerTraining training;
+    training.vocab_size = 700;
+    training.sample_bytes = 100000;
+    return Tokenizer::from_serialized(train_tokenizer(std::vector{kBook}, training), "trained");
+  }();
+  return instance;
+}
+
+/// Text with what is hard to cut: NUL, bytes that are no UTF-8, characters of several bytes, long words, many
+/// spaces.
+std::string difficult_text() {
+  std::string text = read_file(kBook).substr(0, 30000);
+  const auto insert_at_line = [&](size_t near, const std::string& what) {
+    text.insert(text.find('\n', near), what);
+  };
+  insert_at_line(5000, std::string("\0\xFF\xC3", 3));
+  insert_at_line(12000, "\xE2\x82\xAC\xF0\x9F\x99\x82  \n\n\n   \t\r\n");
+  insert_at_line(20000, std::string(3000, 'x'));
+  return text.substr(0, text.rfind('\n')) + "no newline at the end";
+}
+
+struct Collected {
+  std::vector<std::vector<int32_t>> ids;  ///< by document
+  std::vector<std::string> texts;
+  std::vector<int> ends;
+  TextFaults faults;
+  int64_t blocks = 0;
+};
+
+Collected collect(const std::vector<TextInput>& inputs, const EncodeOptions& options) {
+  Collected all;
+  all.ids.resize(inputs.size());
+  all.texts.resize(inputs.size());
+  all.ends.resize(inputs.size());
+  encode_documents(inputs, tokenizer(), options, [&](const EncodedBlock& block) {
+    const auto d = static_cast<size_t>(block.document);
+    for (size_t earlier = 0; earlier < d; ++earlier) CHECK(all.ends[earlier] == 1);
+    CHECK(block.is_first == (all.ends[d] == 0 && all.texts[d].empty()));
+    all.ids[d].insert(all.ids[d].end(), block.ids.begin(), block.ids.end());
+    all.texts[d] += block.text;
+    all.ends[d] += block.is_last;
+    all.faults += block.faults;
+    ++all.blocks;
+  });
+  for (const int ends : all.ends) CHECK(ends == 1);
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("blocks of any size on any number of threads give the ids of the whole text, in order") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> texts = {difficult_text(), "", "short", std::string(1, '\0'),
+                                          difficult_text() + "!"};
+  std::vector<TextInput> inputs;
+  std::vector<std::vector<int32_t>> expected;
+  TextFaults expected_faults;
+  for (size_t i = 0; i < texts.size(); ++i) {
+    inputs.push_back({folder / std::to_string(i), false});
+    write_file_atomically(inputs.back().name, texts[i]);
+    expected.push_back(tokenizer().encode(texts[i], &expected_faults));
+  }
+  for (const int threads : {1, 3})
+    for (const size_t block_bytes : {size_t{1}, size_t{100}, size_t{4096}, size_t{1} << 20}) {
+      CAPTURE(threads);
+      CAPTURE(block_bytes);
+      const Collected all = collect(inputs, {threads, block_bytes});
+      CHECK(all.texts == texts);
+      CHECK(all.ids == expected);
+      CHECK(all.faults.nul_bytes == expected_faults.nul_bytes);
+      CHECK(all.faults.invalid_utf8_bytes == expected_faults.invalid_utf8_bytes);
+      if (block_bytes <= 4096) CHECK(all.blocks > 10);
+    }
+  CHECK(expected_faults.nul_bytes == 3);
+  CHECK(expected_faults.invalid_utf8_bytes == 4);
+}
+
+TEST_CASE("a pipe gives the same ids as a file, though it comes in small pieces") {
+  const TemporaryFolder folder;
+  const std::string text = difficult_text();
+  const std::string path = folder / "pipe";
+  REQUIRE(mkfifo(path.c_str(), 0600) == 0);
+  for (const size_t block_bytes : {size_t{50}, size_t{1000}, size_t{1} << 20}) {
+    std::thread feeder([&] {
+      std::ofstream pipe(path, std::ios::binary);
+      for (size_t i = 0; i < text.size(); i += 777) pipe << text.substr(i, 777) << std::flush;
+    });
+    const Collected all = collect({{path, true}}, {2, block_bytes});
+    feeder.join();
+    CHECK(all.texts.at(0) == text);
+    CHECK(all.ids.at(0) == tokenizer().encode(text));
+  }
+}
+
+TEST_CASE("what the sink throws reaches the caller, with blocks still under way") {
+  const std::vector<TextInput> inputs = {{kBook, false}};
+  const auto error = error_of([&] {
+    encode_documents(inputs, tokenizer(), {2, 1000},
+                     [](const EncodedBlock&) { fail_run("sink", "is full"); });
+  });
+  REQUIRE(error);
+  CHECK(error->says("is full"));
+}
+
+TEST_CASE("a file that went away is refused by name") {
+  const auto error = error_of([&] {
+    encode_documents(std::vector<TextInput>{{"/no/such/file", false}}, tokenizer(), {},
+                     [](const EncodedBlock&) {});
+  });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("/no/such/file"));
+}
