@@ -1,0 +1,80 @@
+#pragma once
+// Tiles: small float matrices that fit the first-level cache, and what fused CPU kernels do with them. A
+// kernel copies its operands into tiles (bf16 becomes float on the way), works there, and writes results back
+// once.
+//
+// A tile is row-major; its rows start `stride` floats apart. Columns are processed in whole groups of
+// kTileColumns: strides and allocated columns are multiples of it, and padding may hold any value (it never
+// reaches other columns). Scores are kept transposed, one row a key and one column a query, so that every
+// statistic of a query is a running vector over the rows and needs no sum across a vector register.
+//
+// Each function exists once an instruction set (tile_kernels.cpp, compiled several times); tile_kernels()
+// chooses.
+
+#include <cstdint>
+#include <span>
+
+namespace gca::kernels {
+
+inline constexpr int64_t kTileColumns = 16;
+
+/// `count` rounded up to a whole number of column groups.
+constexpr int64_t padded_columns(int64_t count) {
+  return (count + kTileColumns - 1) / kTileColumns * kTileColumns;
+}
+
+struct TileKernels {
+  const char* name;  ///< "baseline", "avx2" or "avx512"
+
+  /// c (rows x columns) = or += a (rows x depth) b (depth x columns); element (i, l) of a is a[i * a_row + l
+  /// * a_column].
+  void (*product)(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row,
+                  int64_t a_column, const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add);
+
+  /// to (columns x rows) = transpose of from (rows x columns).
+  void (*transpose)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
+                    int64_t to_stride);
+
+  /// largest[i] = max(largest[i], max over keys of x[j][i] * scale).
+  void (*largest_score)(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
+                        float* largest);
+
+  /// x[j][i] = x[j][i] * scale - slope * distance where 0 <= distance <= window, else -inf, with
+  /// distance = first_distance + i - j; largest as above, of the result.
+  void (*window_score)(int64_t keys, int64_t queries, float* x, int64_t stride, float scale, float slope,
+                       int64_t first_distance, int64_t window, float* largest);
+
+  /// x[j][i] = exp(x[j][i] * scale - shift[i]); sum[i] += that.
+  void (*exponential)(int64_t keys, int64_t queries, float* x, int64_t stride, float scale,
+                      const float* shift, float* sum);
+
+  /// x[j][i] *= factor[i].
+  void (*scale_columns)(int64_t rows, int64_t columns, float* x, int64_t stride, const float* factor);
+
+  /// x[i][e] *= factor[i].
+  void (*scale_rows)(int64_t rows, int64_t columns, float* x, int64_t stride, const float* factor);
+
+  /// sum[i] += sum over rows j of x[j][i] * y[j][i].
+  void (*column_products)(int64_t rows, int64_t columns, const float* x, const float* y, int64_t stride,
+                          float* sum);
+
+  /// sum[i] = <row i of x, row i of y>, any number of columns; stride 0 repeats one row.
+  void (*row_products)(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
+                       int64_t y_stride, float* sum);
+
+  /// p = weight * p, and dp = p * (dp - delta[i]) with the new p: from probabilities and their gradients to
+  /// scores'.
+  void (*score_gradient)(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride,
+                         const float* delta, float weight);
+
+  void (*widen_bf16)(int64_t count, const uint16_t* from, float* to);
+  void (*narrow_bf16)(int64_t count, const float* from, uint16_t* to);  ///< to nearest, ties to even
+};
+
+/// The best version that this processor runs.
+const TileKernels& tile_kernels();
+
+/// All versions that this processor runs, the best last. For tests.
+std::span<const TileKernels* const> runnable_tile_kernels();
+
+}  // namespace gca::kernels

@@ -1,0 +1,97 @@
+#pragma once
+// The widest float vector of the instruction set that the including file is compiled for, and the few
+// operations on it that C++ operators do not give. Everything here has internal linkage: the same name means
+// other code in another translation unit.
+
+#include <cstdint>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace gca::kernels {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int64_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int64_t kLanes = 8;
+#else
+constexpr int64_t kLanes = 4;
+#endif
+
+using Vector = float __attribute__((vector_size(kLanes * 4)));
+using IntVector = int32_t __attribute__((vector_size(kLanes * 4)));
+using ShortVector = uint16_t __attribute__((vector_size(kLanes * 2)));
+
+inline Vector load(const float* from) {
+  Vector value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+inline void store(float* to, Vector value) {
+  std::memcpy(to, &value, sizeof value);
+}
+
+inline Vector broadcast(float value) {
+  return value - Vector{};  // x - 0 is x for every x, so this costs nothing; 0 + x would turn -0 into 0
+}
+
+/// a * b + c, rounded once where the instruction exists.
+inline Vector multiply_add(Vector a, Vector b, Vector c) {
+#if defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
+#else
+  return a * b + c;
+#endif
+}
+
+/// The larger of both; b where a is not a number.
+inline Vector larger(Vector a, Vector b) {
+  return a > b ? a : b;
+}
+
+/// 0, 1, 2, ...
+inline Vector lane_numbers() {
+  Vector value{};
+  for (int64_t lane = 0; lane < kLanes; ++lane) value[lane] = static_cast<float>(lane);
+  return value;
+}
+
+inline float lane_sum(Vector value) {
+  float sum = 0;
+  for (int64_t lane = 0; lane < kLanes; ++lane) sum += value[lane];
+  return sum;
+}
+
+/// e^x with a relative error of about 1e-7 for -87 <= x <= 88; 0 below, the value at 88 above; NaN stays NaN.
+inline Vector exponential(Vector x) {
+  const Vector lowest = broadcast(-87.0F), highest = broadcast(88.0F);
+  Vector clamped = x < lowest ? lowest : x;
+  clamped = clamped > highest ? highest : clamped;
+  // x = n ln 2 + r, |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+  const Vector magic = broadcast(12582912.0F);
+  const Vector shifted = multiply_add(clamped, broadcast(1.44269504F), magic);
+  const Vector n = shifted - magic;
+  Vector r = multiply_add(n, broadcast(-0.693359375F), clamped);
+  r = multiply_add(n, broadcast(2.12194440e-4F), r);
+  Vector polynomial = broadcast(1.9875691500e-4F);
+  polynomial = multiply_add(polynomial, r, broadcast(1.3981999507e-3F));
+  polynomial = multiply_add(polynomial, r, broadcast(8.3334519073e-3F));
+  polynomial = multiply_add(polynomial, r, broadcast(4.1665795894e-2F));
+  polynomial = multiply_add(polynomial, r, broadcast(1.6666665459e-1F));
+  polynomial = multiply_add(polynomial, r, broadcast(5.0000001201e-1F));
+  polynomial = multiply_add(polynomial, r * r, r + 1.0F);
+  IntVector exponent;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  exponent = (exponent - 0x4B400000 + 127) << 23;
+  Vector power;
+  std::memcpy(&power, &exponent, sizeof power);
+  return x < lowest ? Vector{} : polynomial * power;
+}
+
+}  // namespace
+}  // namespace gca::kernels

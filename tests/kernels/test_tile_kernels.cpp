@@ -1,0 +1,194 @@
+// Every tile function of every instruction set that this processor runs, against the same in double.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/common/tile_kernels.h"
+
+namespace gca::kernels {
+namespace {
+
+std::vector<float> random_floats(int64_t count, unsigned seed) {
+  std::mt19937 engine(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(engine);
+  return values;
+}
+
+const float* at(const std::vector<float>& values) {
+  return values.data();
+}
+
+TEST_CASE("tile product: odd sizes, both orders of a, stored and added") {
+  struct Size {
+    int64_t rows, columns, depth;
+  };
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    for (const Size& size :
+         {Size{1, 16, 1}, {5, 48, 3}, {6, 32, 64}, {17, 16, 63}, {64, 64, 64}, {63, 80, 17}}) {
+      for (const bool transposed : {false, true}) {
+        for (const bool add : {false, true}) {
+          CAPTURE(kernels->name);
+          CAPTURE(size.rows);
+          CAPTURE(size.columns);
+          CAPTURE(size.depth);
+          const auto a = random_floats(size.rows * size.depth, 1),
+                     b = random_floats(size.depth * size.columns, 2);
+          const auto before = random_floats(size.rows * size.columns, 3);
+          auto c = before;
+          const int64_t a_row = transposed ? 1 : size.depth, a_column = transposed ? size.rows : 1;
+          kernels->product(size.rows, size.columns, size.depth, at(a), a_row, a_column, at(b), size.columns,
+                           c.data(), size.columns, add);
+          double worst = 0;
+          for (int64_t i = 0; i < size.rows; ++i) {
+            for (int64_t e = 0; e < size.columns; ++e) {
+              double sum = add ? at(before)[i * size.columns + e] : 0;
+              for (int64_t l = 0; l < size.depth; ++l) {
+                sum += double{at(a)[i * a_row + l * a_column]} * at(b)[l * size.columns + e];
+              }
+              worst = std::max(worst, std::abs(sum - at(c)[i * size.columns + e]));
+            }
+          }
+          CHECK(worst <= 2e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("tile exponential: float accuracy, exact zero for masked scores, NaN stays") {
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(kernels->name);
+    constexpr int64_t rows = 4000;
+    std::vector<float> x(rows * kTileColumns), shift(kTileColumns, 0.0F), sum(kTileColumns, 0.0F);
+    for (size_t i = 0; i < x.size(); ++i)
+      x[i] = -86.9F + 90.0F * static_cast<float>(i) / static_cast<float>(x.size());
+    const auto arguments = x;
+    kernels->exponential(rows, kTileColumns, x.data(), kTileColumns, 1.0F, shift.data(), sum.data());
+    double worst = 0, total = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double truth = std::exp(double{arguments[i]});
+      worst = std::max(worst, std::abs(x[i] - truth) / truth);
+      if (i % kTileColumns == 0) total += truth;
+    }
+    CHECK(worst <= 2e-7);
+    CHECK(sum[0] == doctest::Approx(total).epsilon(1e-4));
+
+    std::vector<float> special(kTileColumns, 0.0F);
+    special[0] = -std::numeric_limits<float>::infinity();
+    special[1] = -1000.0F;
+    special[2] = std::numeric_limits<float>::quiet_NaN();
+    std::fill(sum.begin(), sum.end(), 0.0F);
+    kernels->exponential(1, kTileColumns, special.data(), kTileColumns, 1.0F, shift.data(), sum.data());
+    CHECK(special[0] == 0.0F);
+    CHECK(special[1] == 0.0F);
+    CHECK(std::isnan(special[2]));
+    CHECK(special[3] == 1.0F);
+  }
+}
+
+TEST_CASE("tile scores: window, bias and maximum") {
+  constexpr int64_t keys = 37, queries = 48, window = 11, first_distance = 5;
+  constexpr float scale = 0.3F, slope = 0.25F;
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(kernels->name);
+    const auto before = random_floats(keys * queries, 4);
+    auto x = before;
+    std::vector<float> plain_largest(queries, -0.1F), largest(queries, -0.2F);
+    kernels->largest_score(keys, queries, x.data(), queries, scale, plain_largest.data());
+    kernels->window_score(keys, queries, x.data(), queries, scale, slope, first_distance, window,
+                          largest.data());
+    for (int64_t i = 0; i < queries; ++i) {
+      double top = -0.1F, window_top = -0.2F;
+      for (int64_t j = 0; j < keys; ++j) {
+        const double score = double{at(before)[j * queries + i]} * scale;
+        const int64_t distance = first_distance + i - j;
+        top = std::max(top, score);
+        if (distance >= 0 && distance <= window) {
+          const double biased = score - slope * static_cast<double>(distance);
+          window_top = std::max(window_top, biased);
+          CHECK(at(x)[j * queries + i] == doctest::Approx(biased).epsilon(1e-5));
+        } else {
+          CHECK(at(x)[j * queries + i] == -std::numeric_limits<float>::infinity());
+        }
+      }
+      CHECK(plain_largest[static_cast<size_t>(i)] == doctest::Approx(top).epsilon(1e-6));
+      CHECK(largest[static_cast<size_t>(i)] == doctest::Approx(window_top).epsilon(1e-5));
+    }
+  }
+}
+
+TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients") {
+  constexpr int64_t rows = 13, columns = 32;
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(kernels->name);
+    const auto x = random_floats(rows * columns, 5), y = random_floats(rows * columns, 6);
+    const auto factor = random_floats(columns, 7);
+    auto by_column = x, by_row = x, p = x, dp = y;
+    std::vector<float> column_sum(columns, 0.5F), row_sum(rows), first_row_sum(rows),
+        transposed(rows * columns);
+    kernels->scale_columns(rows, columns, by_column.data(), columns, at(factor));
+    kernels->scale_rows(rows, columns, by_row.data(), columns, at(factor));
+    kernels->column_products(rows, columns, at(x), at(y), columns, column_sum.data());
+    kernels->row_products(rows, columns - 1, at(x), columns, at(y), columns, row_sum.data());
+    kernels->row_products(rows, columns, at(x), columns, at(y), 0, first_row_sum.data());
+    kernels->transpose(rows, columns, at(x), columns, transposed.data(), rows);
+    kernels->score_gradient(rows, columns, p.data(), dp.data(), columns, at(factor), 0.7F);
+
+    std::vector<double> true_column_sum(columns, 0.5);
+    for (int64_t i = 0; i < rows; ++i) {
+      double true_row_sum = 0, true_first_row_sum = 0;
+      for (int64_t e = 0; e < columns; ++e) {
+        const int64_t place = i * columns + e;
+        CHECK(at(by_column)[place] == at(x)[place] * at(factor)[e]);
+        CHECK(at(by_row)[place] == at(x)[place] * at(factor)[i]);
+        CHECK(at(transposed)[e * rows + i] == at(x)[place]);
+        const double weighted = 0.7F * double{at(x)[place]};
+        CHECK(at(p)[place] == doctest::Approx(weighted).epsilon(1e-6));
+        CHECK(std::abs(at(dp)[place] - weighted * (double{at(y)[place]} - at(factor)[e])) <= 1e-6);
+        true_column_sum[static_cast<size_t>(e)] += double{at(x)[place]} * at(y)[place];
+        if (e < columns - 1) true_row_sum += double{at(x)[place]} * at(y)[place];
+        true_first_row_sum += double{at(x)[place]} * at(y)[e];
+      }
+      CHECK(std::abs(at(row_sum)[i] - true_row_sum) <= 1e-5);
+      CHECK(std::abs(at(first_row_sum)[i] - true_first_row_sum) <= 1e-5);
+    }
+    for (int64_t e = 0; e < columns; ++e) {
+      CHECK(std::abs(at(column_sum)[e] - true_column_sum[static_cast<size_t>(e)]) <= 1e-5);
+    }
+  }
+}
+
+TEST_CASE("tile bf16: widening is exact, narrowing rounds to nearest even") {
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(kernels->name);
+    std::vector<uint16_t> all(65536), back(65536);
+    for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
+    std::vector<float> wide(65536);
+    kernels->widen_bf16(65535, all.data(), wide.data());  // an odd count takes the remainder loop too
+    kernels->narrow_bf16(65535, wide.data(), back.data());
+    CHECK(wide[0x3F80] == 1.0F);
+    CHECK(wide[0xC048] == -3.125F);
+    for (size_t i = 0; i < 65535; ++i) {
+      if (std::isnan(wide[i])) {
+        CHECK((back[i] & 0x7FFFU) > 0x7F80U);
+      } else {
+        CHECK(back[i] == all[i]);
+      }
+    }
+    const std::vector<float> halfway = {1.00390625F, 1.01171875F, 1.0039065F, -1.00390625F};
+    kernels->narrow_bf16(4, halfway.data(), back.data());
+    CHECK(back[0] == 0x3F80);  // tie, to even below
+    CHECK(back[1] == 0x3F82);  // tie, to even above
+    CHECK(back[2] == 0x3F81);
+    CHECK(back[3] == 0xBF80);
+  }
+}
+
+}  // namespace
+}  // namespace gca::kernels
