@@ -1,0 +1,218 @@
+// gca pretrain as a user runs it.
+
+#include <doctest/doctest.h>
+
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "tests/support/json_schema.h"
+#include "tests/support/run_gca.h"
+
+using nlohmann::json;
+
+namespace {
+
+/// The smallest run worth the name: self-copy needs no data.
+std::vector<std::string> tiny_run(const std::string& output, std::vector<std::string> more = {}) {
+  std::vector<std::string> words = {
+      "pretrain", "--task",           "self-copy", "--config",         "nano",     "--set", "vocab_size=32",
+      "--set",    "sliding_window=8", "--set",     "eval_sequences=2", "--output", output,  "--threads",
+      "1"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+std::string checkpoint_bytes(const std::string& output) {
+  return gca::read_file(output + "/checkpoint/model.safetensors") +
+         gca::read_file(output + "/checkpoint/optimizer.safetensors");
+}
+
+int64_t saved_step(const std::string& output) {
+  return json::parse(gca::read_file(output + "/checkpoint/trainer_state.json"))["step"];
+}
+
+/// Two short books as token shards.
+std::string make_tokens(const TemporaryFolder& folder) {
+  std::ofstream a(folder / "a.txt"), b(folder / "b.txt");
+  for (int i = 0; i < 600; ++i) {
+    a << "the " << i << "th sheep jumped over the fence and was counted\n";
+    b << "nobody counted " << i << " goats\n";
+  }
+  a.close();
+  b.close();
+  const ProcessResult result = run_gca({"tokenize", folder / "a.txt", folder / "b.txt", "--train-vocab",
+                                        "300", "--output", folder / "tokens", "--quiet"});
+  REQUIRE_MESSAGE(result.status == 0, result.err);
+  return folder / "tokens";
+}
+
+}  // namespace
+
+TEST_CASE("pretrain on shards writes a checkpoint, metrics and a valid report") {
+  const TemporaryFolder folder;
+  const std::string tokens = make_tokens(folder);
+  const ProcessResult result =
+      run_gca({"pretrain", "--data", tokens, "--valid", tokens, "--config", "nano", "--set", "context=60",
+               "--set", "eval_sequences=2", "--set", "diagnostics_interval=1", "--steps", "3", "--peak",
+               "--json", "--output", folder / "run"});
+  REQUIRE_MESSAGE(result.status == 0, result.err);
+  const json report = result.json();
+  CHECK(problems_of("pretrain", report) == "");
+  CHECK(problems_of("pretrain", json::parse(gca::read_file(folder / "run/report.json"))) == "");
+  CHECK(report["result"]["steps"] == 3);
+  CHECK(report["result"]["valid"].size() == 2);  // before and after
+  CHECK(report["result"]["valid"][0]["step"] == 0);
+  CHECK(report["result"]["valid"][1]["loss"] < report["result"]["valid"][0]["loss"]);
+  CHECK(report["result"]["utilization"].is_number());
+  for (const char* file :
+       {"config.json", "model.safetensors", "tokenizer.model", "optimizer.safetensors", "trainer_state.json"})
+    CHECK(std::filesystem::exists(folder / ("run/checkpoint/" + std::string(file))));
+
+  std::ifstream metrics(folder / "run/metrics.jsonl");
+  int64_t steps = 0;
+  for (std::string line; std::getline(metrics, line);) {
+    const json entry = json::parse(line);
+    if (entry.contains("valid")) continue;
+    ++steps;
+    for (const char* key : {"step", "tokens", "loss", "bits_per_byte", "learning_rate", "gradient_norm",
+                            "tokens_per_second", "retrieval"})
+      CHECK_MESSAGE(entry.contains(key), key);
+    for (const char* key : {"spread", "entropy", "mean_distance"}) CHECK(entry["retrieval"][0].contains(key));
+  }
+  CHECK(steps == 3);
+
+  // Other data may not go on with this run; the same data may, without naming it again.
+  const ProcessResult changed =
+      run_gca({"pretrain", "--resume", "--output", folder / "run", "--set", "context=61", "--steps", "4"});
+  CHECK(changed.status == 2);
+  CHECK(changed.err.find("context") != std::string::npos);
+  const ProcessResult goes_on = run_gca({"pretrain", "--resume", "--output", folder / "run", "--steps", "4"});
+  CHECK_MESSAGE(goes_on.status == 0, goes_on.err);
+  CHECK(saved_step(folder / "run") == 4);
+}
+
+TEST_CASE("--steps 0 saves the untrained model, and --init starts from it") {
+  const TemporaryFolder folder;
+  const ProcessResult untrained = run_gca(tiny_run(folder / "a", {"--steps", "0", "--json", "--seed", "7"}));
+  REQUIRE_MESSAGE(untrained.status == 0, untrained.err);
+  CHECK(problems_of("pretrain", untrained.json()) == "");
+  CHECK(untrained.json()["result"]["tokens"] == 0);
+  const ProcessResult copy = run_gca({"pretrain", "--task", "self-copy", "--init", folder / "a/checkpoint",
+                                      "--steps", "0", "--output", folder / "b", "--seed", "8", "--quiet"});
+  REQUIRE_MESSAGE(copy.status == 0, copy.err);
+  CHECK(gca::read_file(folder / "a/checkpoint/model.safetensors") ==
+        gca::read_file(folder / "b/checkpoint/model.safetensors"));
+}
+
+TEST_CASE("A run killed at any moment goes on to the bits of one that was not") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> long_run = {"--steps", "60", "--set", "checkpoint_interval=3", "--quiet"};
+  REQUIRE(run_gca(tiny_run(folder / "straight", long_run)).status == 0);
+  RunningProcess first(gca_words(tiny_run(folder / "killed", long_run)));
+  while (!std::filesystem::exists(folder / "killed/checkpoint"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  int kills = 0;
+  for (const int wait_ms : {20, 350, 0}) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
+    if (kills == 0) {
+      first.send_signal(SIGKILL);
+      first.wait();
+    } else {
+      RunningProcess next(
+          gca_words({"pretrain", "--resume", "--quiet", "--output", folder / "killed", "--threads", "1"}));
+      std::this_thread::sleep_for(std::chrono::milliseconds(500 + 170 * kills));
+      next.send_signal(SIGKILL);
+      next.wait();
+    }
+    ++kills;
+    REQUIRE(std::filesystem::exists(folder / "killed/checkpoint/trainer_state.json"));
+  }
+  const ProcessResult last =
+      run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "killed", "--threads", "1"});
+  REQUIRE_MESSAGE(last.status == 0, last.err);
+  CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "killed"));
+}
+
+TEST_CASE("Ctrl-C saves, exits with 130, and --resume goes on to the same bits") {
+  const TemporaryFolder folder;
+  const std::vector<std::string> long_run = {"--steps", "100", "--quiet"};
+  RunningProcess run(gca_words(tiny_run(folder / "stopped", long_run)));
+  while (!std::filesystem::exists(folder / "stopped/checkpoint"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  run.send_signal(SIGINT);
+  CHECK(run.wait().status == 130);
+  CHECK(saved_step(folder / "stopped") < 100);
+  REQUIRE(run_gca(tiny_run(folder / "straight", long_run)).status == 0);
+  REQUIRE(
+      run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "stopped", "--threads", "1"}).status ==
+      0);
+  CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "stopped"));
+}
+
+TEST_CASE("--stop-at saves and leaves the plan as it was") {
+  const TemporaryFolder folder;
+  REQUIRE(run_gca(tiny_run(folder / "straight", {"--steps", "8", "--quiet"})).status == 0);
+  REQUIRE(run_gca(tiny_run(folder / "halved", {"--steps", "8", "--stop-at", "4", "--quiet"})).status == 0);
+  CHECK(saved_step(folder / "halved") == 4);
+  REQUIRE(
+      run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "halved", "--threads", "1"}).status ==
+      0);
+  CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "halved"));
+}
+
+TEST_CASE("Two runs into one folder: the second is refused") {
+  const TemporaryFolder folder;
+  RunningProcess run(gca_words(tiny_run(folder / "run", {"--steps", "100000", "--quiet"})));
+  while (!std::filesystem::exists(folder / "run/checkpoint"))
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  const ProcessResult second = run_gca({"pretrain", "--resume", "--output", folder / "run"});
+  CHECK(second.status == 2);
+  CHECK(second.err.find("another run") != std::string::npos);
+}
+
+TEST_CASE("Wrong usage of pretrain is refused by name") {
+  const TemporaryFolder folder;
+  const auto refuses = [&](const std::vector<std::string>& words, const std::string& name) {
+    const ProcessResult result = run_gca(words);
+    CAPTURE(result.err);
+    CHECK(result.status == 2);
+    CHECK(result.err.find(name) != std::string::npos);
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  };
+  refuses(tiny_run(folder / "x"), "--steps");
+  refuses(tiny_run(folder / "x", {"--steps", "1", "--tokens", "1"}), "--tokens");
+  refuses(tiny_run(folder / "x", {"--steps", "1", "--set", "chunk_sise=8"}), "chunk_size");
+  refuses(tiny_run(folder / "x", {"--steps", "1", "--set", "chunk_size=0"}), "chunk_size");
+  refuses(tiny_run(folder / "x", {"--steps", "1", "--set", "batch=0"}), "batch");
+  refuses({"pretrain", "--config", "nano", "--steps", "1", "--output", folder / "x"}, "--data");
+  refuses({"pretrain", "--config", "huge", "--steps", "1", "--output", folder / "x"}, "nano, mini");
+  refuses({"pretrain", "--data", folder / "nowhere", "--config", "nano", "--steps", "1", "--output",
+           folder / "x"},
+          "nowhere");
+  refuses({"pretrain", "--resume", "--output", folder / "nothing"}, "no checkpoint");
+  REQUIRE(run_gca(tiny_run(folder / "run", {"--steps", "0", "--quiet"})).status == 0);
+  refuses(tiny_run(folder / "run", {"--steps", "1"}), "--overwrite");
+  refuses({"pretrain", "--resume", "--output", folder / "run", "--set", "hidden_size=32"}, "hidden_size");
+}
+
+TEST_CASE("Python's safetensors opens a checkpoint") {
+  const TemporaryFolder folder;
+  REQUIRE(run_gca(tiny_run(folder / "run", {"--steps", "1", "--quiet"})).status == 0);
+  const std::string program =
+      "import sys\n"
+      "from safetensors import safe_open\n"
+      "for name in ('model', 'optimizer'):\n"
+      "  with safe_open(f'{sys.argv[1]}/{name}.safetensors', framework='np') as f:\n"
+      "    for key in f.keys(): print(key, *f.get_tensor(key).shape)\n";
+  gca::write_file_atomically(folder / "names.py", program);
+  const ProcessResult result = run_program(
+      {"sh", "-c",
+       std::string(GCA_PYTHON) + " " + (folder / "names.py") + " " + (folder / "run/checkpoint")});
+  REQUIRE_MESSAGE(result.status == 0, result.err);
+  for (const char* line :
+       {"tok_emb 32 64\n", "lower.0.attn.wq 64 64\n", "upper.0.gca.wo 64 64\n", "out_norm 64\n",
+        "first_moment.mem.wk 64 64\n", "second_moment.group.0.query_norm 64\n"})
+    CHECK_MESSAGE(result.out.find(line) != std::string::npos, line);
+}
