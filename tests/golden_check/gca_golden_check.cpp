@@ -68,8 +68,7 @@ std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype) 
     plain = run();
   }
   const double score_rounding =
-      is_kernel ? 4 * static_cast<double>(std::numeric_limits<float>::epsilon()) * largest_score(golden)
-                : 0.0;
+      is_kernel ? static_cast<double>(std::numeric_limits<float>::epsilon()) * largest_score(golden) : 0.0;
 
   std::vector<Quantity> quantities;
   for (const auto& [name, stored] : golden.tensors) {
