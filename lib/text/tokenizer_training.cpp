@@ -4,8 +4,8 @@
 #include <sentencepiece_trainer.h>
 
 #include <algorithm>
-#include <functional>
 #include <unordered_map>
+#include <unordered_set>
 #include <utility>
 
 #include "lib/core/error.h"
@@ -23,7 +23,7 @@ constexpr int64_t kSampleBlockBytes = int64_t{1} << 16;
 constexpr size_t kMaxSentenceBytes = 4000;
 /// <unk>, <s>, </s>, the newline and the 256 byte pieces.
 constexpr int64_t kFixedPieces = 3 + 1 + 256;
-/// Rarer characters stay bytes: SentencePiece's advice for rich scripts.
+/// SentencePiece's advice for rich scripts.
 constexpr double kCharacterCoverage = 0.9995;
 
 /// A stretch of whole words of [begin, begin + size_bytes): what the borders cut in two is left out.
@@ -107,27 +107,58 @@ std::vector<std::string_view> split_sentences(std::string_view text) {
   return sentences;
 }
 
-/// How much of the text its single-character pieces should cover: kCharacterCoverage, less where these
-/// characters would take more than half of the vocabulary.
-double character_coverage(std::span<const std::string_view> sentences, int64_t vocab_size) {
+/// The characters that get pieces of their own: the most frequent ones up to kCharacterCoverage of the text,
+/// but no more than half of the vocabulary; the others stay bytes.
+std::unordered_set<std::string_view> frequent_characters(std::span<const std::string_view> sentences,
+                                                         int64_t vocab_size) {
   std::unordered_map<std::string_view, int64_t> count_of_character;
   int64_t total = 0;
   for (std::string_view sentence : sentences) {
-    while (!sentence.empty()) {
+    for (; !sentence.empty(); ++total) {
       const size_t length = first_utf8_sequence(sentence).length;
       ++count_of_character[sentence.substr(0, length)];
       sentence.remove_prefix(length);
-      ++total;
     }
   }
-  std::vector<int64_t> counts;
-  for (const auto& [character, count] : count_of_character) counts.push_back(count);
-  std::sort(counts.begin(), counts.end(), std::greater<>());
+  std::vector<std::pair<int64_t, std::string_view>> ranking;  // by falling count, ties by code point
+  for (const auto& [character, count] : count_of_character) ranking.emplace_back(-count, character);
+  std::sort(ranking.begin(), ranking.end());
+
   const auto most = static_cast<size_t>(std::max<int64_t>(1, (vocab_size - kFixedPieces) / 2));
-  if (counts.size() <= most) return kCharacterCoverage;
+  std::unordered_set<std::string_view> frequent;
   int64_t covered = 0;
-  for (size_t i = 0; i < most; ++i) covered += counts[i];
-  return std::min(kCharacterCoverage, static_cast<double>(covered) / static_cast<double>(total));
+  for (const auto& [negative_count, character] : ranking) {
+    if (frequent.size() == most ||
+        static_cast<double>(covered) >= kCharacterCoverage * static_cast<double>(total))
+      break;
+    frequent.insert(character);
+    covered -= negative_count;
+  }
+  return frequent;
+}
+
+/// The stretches of `sentences` between characters that are not in `frequent`. (The trainer's own
+/// character_coverage does the same, but takes nothing below 0.98.)
+std::vector<std::string_view> split_at_rare_characters(std::span<const std::string_view> sentences,
+                                                       const std::unordered_set<std::string_view>& frequent) {
+  std::vector<std::string_view> stretches;
+  const auto add = [&](std::string_view stretch) {
+    if (!stretch.empty()) stretches.push_back(stretch);
+  };
+  for (const std::string_view sentence : sentences) {
+    size_t begin = 0;
+    for (size_t at = 0; at < sentence.size();) {
+      const std::string_view rest = sentence.substr(at);
+      const size_t length = first_utf8_sequence(rest).length;
+      if (!frequent.contains(rest.substr(0, length))) {
+        add(sentence.substr(begin, at - begin));
+        begin = at + length;
+      }
+      at += length;
+    }
+    add(sentence.substr(begin));
+  }
+  return stretches;
 }
 
 class SentenceList : public sentencepiece::SentenceIterator {
@@ -161,9 +192,16 @@ std::string train_tokenizer(std::span<const std::string> paths, const TokenizerT
         fmt::format("ask for {} to {}: {} are taken by single bytes and signs", kLeast, kMost, kFixedPieces));
 
   const std::string sample = sample_text(paths, training);
-  const std::vector<std::string_view> sentences = split_sentences(sample);
+  std::vector<std::string_view> sentences = split_sentences(sample);
+  sentences = split_at_rare_characters(sentences, frequent_characters(sentences, vocab_size));
   if (sentences.empty())
     fail_usage(kVocabFlag, "the inputs hold no text to learn from", "give files of UTF-8 text");
+
+  // A required character that never occurs would end the process.
+  const auto has_space = [](std::string_view sentence) {
+    return sentence.find(' ') != std::string_view::npos;
+  };
+  if (std::none_of(sentences.begin(), sentences.end(), has_space)) sentences.push_back(" ");
 
   const std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
@@ -177,7 +215,7 @@ std::string train_tokenizer(std::span<const std::string> paths, const TokenizerT
       {"split_digits", "true"},                  // a number is its digits, wherever it stands
       {"user_defined_symbols", "\n"},
       {"required_chars", std::string(kSpaceSymbol)},
-      {"character_coverage", fmt::format("{:.9f}", character_coverage(sentences, vocab_size))},
+      {"character_coverage", "1.0"},  // rare ones are out already
       {"num_threads", "1"},
       {"minloglevel", "3"},
   };
