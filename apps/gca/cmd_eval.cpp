@@ -164,24 +164,25 @@ nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionLoss& 
 
 /// Loss by position: a line a bucket, a column a row of the first table.
 std::string position_table(std::span<const EvalRow> rows) {
-  std::string table = fmt::format("\n{:>17}", "loss at position");
-  for (const EvalRow& row : rows)
-    table += fmt::format(" {:>18}", fmt::format("{} {}", row.context, row.retriever));
+  std::vector<std::string> labels;
+  for (const EvalRow& row : rows) labels.push_back(fmt::format("{} {}", row.context, row.retriever));
+  std::string table = fmt::format("\n{:>18}", "loss at position");
+  for (const std::string& label : labels) table += "  " + label;
   table += "\n";
-  for (int64_t from = 0, to = 16;; from = to, to *= 2) {
-    std::string line = fmt::format("{:>17}", fmt::format("{} to {}", from, to - 1));
-    bool any = false;
-    for (const EvalRow& row : rows) {
-      const auto& positions = row.perplexity.positions;
+  int64_t longest = 0;
+  for (const EvalRow& row : rows) longest = std::max(longest, row.perplexity.positions.back().to);
+  for (int64_t from = 0, to = kFirstPositionEnd; from < longest; from = to, to *= 2) {
+    table += fmt::format("{:>18}", fmt::format("{} to {}", from, to - 1));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto& positions = rows[i].perplexity.positions;
       const auto found =
           std::find_if(positions.begin(), positions.end(), [&](const auto& p) { return p.from == from; });
-      line += found == positions.end() ? fmt::format(" {:>18}", "")
-                                       : fmt::format(" {:>18.4f}", found->sum.loss());
-      any = any || found != positions.end();
+      const std::string loss = found == positions.end() ? "" : fmt::format("{:.4f}", found->sum.loss());
+      table += fmt::format("  {:>{}}", loss, labels[i].size());
     }
-    if (!any) return table;
-    table += line + "\n";
+    table += "\n";
   }
+  return table;
 }
 
 std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {

@@ -18,10 +18,8 @@
 namespace gca {
 namespace {
 
-constexpr int64_t kFirstBucketEnd = 16;
-
 size_t bucket_of(int64_t j) {
-  return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(j / kFirstBucketEnd)));
+  return static_cast<size_t>(std::bit_width(static_cast<uint64_t>(j / kFirstPositionEnd)));
 }
 
 /// Runs the stretches of one measurement and adds their losses up.
@@ -60,7 +58,7 @@ class StretchScorer {
   Perplexity finish() {
     for (size_t i = 0; i < buckets_.size(); ++i) {
       if (buckets_[i].tokens == 0) continue;
-      const int64_t to = kFirstBucketEnd << i;
+      const int64_t to = kFirstPositionEnd << i;
       result_.positions.push_back({i == 0 ? 0 : to / 2, std::min(to, options_.context), buckets_[i]});
     }
     return std::move(result_);

@@ -28,6 +28,9 @@ struct LossSum {
   LossSum& operator+=(const LossSum& other);
 };
 
+/// The first bucket of positions ends here; each further one is as long as all before it.
+inline constexpr int64_t kFirstPositionEnd = 16;
+
 /// Targets whose predicting token is number from <= j < to of its stretch.
 struct PositionLoss {
   int64_t from = 0;

@@ -70,7 +70,8 @@ std::string retrieval_table(std::span<const ChunkReading> readings,
   const auto paint = [&](const char* colour) { return options.colour ? colour : ""; };
   const int64_t text_width = std::max<int64_t>(options.width - 2, 20);
   const int64_t retrieved_width = std::max<int64_t>(options.width - 45, 20);
-  std::string table;
+  std::string table = fmt::format("{}{:>9}  {:>6}  {:>9}  {:15}  text{}\n\n", paint(kDim), "read by", "chunk",
+                                  "score", "weight", paint(kReset));
   const auto out = std::back_inserter(table);
   for (const ChunkReading& reading : readings) {
     fmt::format_to(out, "{}chunk {}{}  tokens {}-{}\n", paint(kBold), reading.chunk, paint(kReset),

@@ -23,12 +23,12 @@ std::string find_checkpoint(const std::string& folder) {
       "give a folder that gca pretrain wrote, with config.json, model.safetensors and tokenizer.model");
 }
 
-/// train.context of trainer_state.json; 0 where the file or the field is missing.
+/// train_config.context of trainer_state.json; 0 where the file or the field is missing.
 int64_t read_trained_context(const std::string& folder) {
   const std::string path = folder + "/trainer_state.json";
   if (!fs::exists(path)) return 0;
   const auto state = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  const nlohmann::json::json_pointer field("/train/context");
+  const nlohmann::json::json_pointer field("/train_config/context");
   if (!state.is_object() || !state.contains(field) || !state[field].is_number_integer()) return 0;
   return state[field].get<int64_t>();
 }

@@ -30,6 +30,8 @@ TEST_CASE("the table shows each chunk beside what it read") {
   const auto text_of = [](int64_t chunk) { return "text\nof " + std::to_string(chunk); };
   const std::string table = retrieval_table(readings, text_of, {});
   CHECK(table ==
+        "  read by   chunk      score  weight           text\n"
+        "\n"
         "chunk 0  tokens 0-6\n"
         "  text\\nof 0\n"
         "  group 0  read nothing\n"

@@ -1,0 +1,106 @@
+// gca generate, through the binary.
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "lib/core/utf8.h"
+#include "tests/cli/nano_run.h"
+#include "tests/support/json_schema.h"
+
+namespace {
+
+ProcessResult generate(const NanoRun& run, std::vector<std::string> words, const std::string& input = "") {
+  words.insert(words.begin(), {"generate", "--checkpoint", run.checkpoint()});
+  return run_gca(words, input);
+}
+
+}  // namespace
+
+TEST_CASE("generate: text on standard output, the same in the report, decided by the seed") {
+  const NanoRun run;
+  const std::string prompt = NanoRun::pages(3, 9);  // some chunks long
+  const std::vector<std::string> words = {"--prompt", prompt, "--max-new-tokens", "40", "--seed", "7"};
+  std::vector<std::string> with_report = words;
+  with_report.insert(with_report.end(), {"--report", run / "generate.json"});
+  const ProcessResult streamed = generate(run, with_report);
+  REQUIRE(streamed.status == 0);
+  CHECK(streamed.err == "");
+  CHECK(streamed.out.size() > 20);
+  const auto report = nlohmann::json::parse(gca::read_file(run / "generate.json"));
+  CHECK(problems_of("generate", report) == "");
+  CHECK(report["result"]["new_tokens"] == 40);
+  CHECK(report["result"]["tokens"].size() == 40);
+  CHECK(report["result"]["prompt_tokens"] > 60);
+  if (gca::complete_utf8_prefix(streamed.out) == streamed.out.size() &&
+      report["result"]["text"].get<std::string>().find("\xEF\xBF\xBD") == std::string::npos)
+    CHECK(report["result"]["text"] == streamed.out);
+
+  CHECK(generate(run, words).out == streamed.out);
+  gca::write_file_atomically(run / "prompt.txt", prompt);
+  CHECK(generate(run, {"--prompt-file", run / "prompt.txt", "--max-new-tokens", "40", "--seed", "7"}).out ==
+        streamed.out);
+  CHECK(generate(run, {"--prompt-file", "-", "--max-new-tokens", "40", "--seed", "7"}, prompt).out ==
+        streamed.out);
+  CHECK(generate(run, {"--prompt", prompt, "--max-new-tokens", "40", "--seed", "8"}).out != streamed.out);
+
+  std::vector<std::string> as_json = words;
+  as_json.push_back("--json");
+  const auto printed = generate(run, as_json).json();
+  CHECK(problems_of("generate", printed) == "");
+  CHECK(printed["result"]["tokens"] == report["result"]["tokens"]);
+}
+
+TEST_CASE("generate: greedy text does not depend on the segments of prefill, nor on the seed") {
+  const NanoRun run;
+  const std::vector<std::string> words = {
+      "--prompt", NanoRun::pages(3, 9), "--temperature", "0", "--max-new-tokens", "24", "--dtype", "fp32"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = generate(run, all);
+    REQUIRE(result.status == 0);
+    return result.out;
+  };
+  const std::string text = with({});
+  CHECK(with({"--segment", "16"}) == text);
+  CHECK(with({"--segment", "33", "--seed", "5"}) == text);
+  CHECK(with({"--top-k", "5", "--threads", "1"}) == text);
+}
+
+TEST_CASE("generate: an interruption ends it with 130") {
+  const NanoRun run;
+  RunningProcess process(gca_words(
+      {"generate", "--checkpoint", run.checkpoint(), "--prompt", "On day", "--max-new-tokens", "10M"}));
+  std::this_thread::sleep_for(std::chrono::seconds(3));
+  process.send_signal(SIGINT);
+  const ProcessResult result = process.wait();
+  CHECK(result.status == 130);
+  CHECK(result.out != "");
+}
+
+TEST_CASE("generate: wrong usage is told in one line") {
+  const NanoRun run;
+  const struct {
+    std::vector<std::string> words;
+    std::string says;
+  } cases[] = {
+      {{}, "--prompt"},
+      {{"--prompt", ""}, "--prompt"},
+      {{"--prompt", "a", "--prompt-file", "b"}, "--prompt"},
+      {{"--prompt-file", run / "nothing"}, "nothing"},
+      {{"--prompt", "a", "--top-p", "2"}, "--top-p"},
+      {{"--prompt", "a", "--temperature", "-1"}, "--temperature"},
+      {{"--prompt", "a", "--memory", "file:/tmp/x"}, "--memory"},
+  };
+  for (const auto& one : cases) {
+    const ProcessResult result = generate(run, one.words);
+    CAPTURE(result.err);
+    CHECK(result.status == 2);
+    CHECK(result.out == "");
+    CHECK(result.err.find(one.says) != std::string::npos);
+    CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  }
+}
