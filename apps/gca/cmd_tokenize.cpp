@@ -93,8 +93,8 @@ TokenizeTotals encode_inputs(const TokenizeOptions& options, const Tokenizer& to
   const bool progress = shows_progress(options.common);
   EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
+  encoding.poll = throw_if_interrupted;
   encode_documents(inputs, tokenizer, encoding, [&](const EncodedBlock& block) {
-    throw_if_interrupted();
     if (writer != nullptr)
       write_block(*writer, block, inputs[static_cast<size_t>(block.document)].name);
     else
@@ -126,6 +126,7 @@ void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokeniz
       {"vocab_size", tokenizer.piece_count()},
       {"megabytes_per_second", ratio(static_cast<double>(totals.bytes) / 1e6, encode_seconds)},
       {"tokenizer", tokenizer.fingerprint()},
+      {"lossless", tokenizer.is_lossless()},
       {"nul_bytes", totals.faults.nul_bytes},
       {"invalid_utf8_bytes", totals.faults.invalid_utf8_bytes},
       {"unknown_tokens", totals.faults.unknown_tokens},
@@ -173,6 +174,7 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"tokenizer", options.tokenizer_path},
                    {"train_vocab", options.train_vocab}};
   const TextInputs inputs = list_text_inputs(options.inputs);
+  if (!options.output.empty()) TokenWriter::check_folder(options.output);  // before a vocabulary is trained
   const Tokenizer tokenizer = make_tokenizer(options, inputs.texts);
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();

@@ -50,11 +50,15 @@ void cut_mapped_file(const std::string& path, const Tokenizer& tokenizer, size_t
 }
 
 /// Reads up to `size_bytes`; fewer only at the end of the stream.
-size_t read_fully(int descriptor, const std::string& name, char* out, size_t size_bytes) {
+size_t read_fully(int descriptor, const std::string& name, const std::function<void()>& poll, char* out,
+                  size_t size_bytes) {
   size_t filled = 0;
   while (filled < size_bytes) {
     const ssize_t count = ::read(descriptor, out + filled, size_bytes - filled);
-    if (count < 0 && errno == EINTR) continue;
+    if (count < 0 && errno == EINTR) {
+      poll();
+      continue;
+    }
     if (count < 0) fail_usage(name, std::string("cannot be read (") + std::strerror(errno) + ")");
     if (count == 0) break;
     filled += static_cast<size_t>(count);
@@ -62,14 +66,14 @@ size_t read_fully(int descriptor, const std::string& name, char* out, size_t siz
   return filled;
 }
 
-void cut_stream(int descriptor, const std::string& name, const Tokenizer& tokenizer, size_t block_bytes,
-                const BlockSink& sink) {
+void cut_stream(int descriptor, const std::string& name, const Tokenizer& tokenizer,
+                const EncodeOptions& options, const BlockSink& sink) {
   std::string carried;  // read, not yet handed on
-  size_t wanted = block_bytes;
+  size_t wanted = options.block_bytes;
   for (bool at_end = false; !at_end;) {
     const size_t before = carried.size();
     carried.resize(before + wanted);
-    const size_t count = read_fully(descriptor, name, carried.data() + before, wanted);
+    const size_t count = read_fully(descriptor, name, options.poll, carried.data() + before, wanted);
     at_end = count < wanted;
     carried.resize(before + count);
     size_t cut = carried.size();
@@ -77,25 +81,33 @@ void cut_stream(int descriptor, const std::string& name, const Tokenizer& tokeni
       cut = carried.size() > kLookAheadBytes ? tokenizer.safe_cut(carried, carried.size() - kLookAheadBytes)
                                              : carried.size();
       if (cut == 0 || cut == carried.size()) {  // No safe place so far: read as much again.
-        wanted = std::max(block_bytes, carried.size());
+        wanted = std::max(options.block_bytes, carried.size());
         continue;
       }
     }
-    wanted = block_bytes;
+    wanted = options.block_bytes;
     const auto block = std::make_shared<const std::string>(carried, 0, cut);
     carried.erase(0, cut);
     sink({*block, block}, at_end);
   }
 }
 
-void cut_input(const TextInput& input, const Tokenizer& tokenizer, size_t block_bytes,
+int open_stream(const std::string& path, const std::function<void()>& poll) {
+  for (;;) {
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (descriptor >= 0) return descriptor;
+    if (errno != EINTR) fail_usage(path, std::string("cannot be read (") + std::strerror(errno) + ")");
+    poll();
+  }
+}
+
+void cut_input(const TextInput& input, const Tokenizer& tokenizer, const EncodeOptions& options,
                const BlockSink& sink) {
-  if (!input.is_stream) return cut_mapped_file(input.name, tokenizer, block_bytes, sink);
-  if (input.name == "-") return cut_stream(STDIN_FILENO, "standard input", tokenizer, block_bytes, sink);
-  const int descriptor = ::open(input.name.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) fail_usage(input.name, std::string("cannot be read (") + std::strerror(errno) + ")");
+  if (!input.is_stream) return cut_mapped_file(input.name, tokenizer, options.block_bytes, sink);
+  if (input.name == "-") return cut_stream(STDIN_FILENO, "standard input", tokenizer, options, sink);
+  const int descriptor = open_stream(input.name, options.poll);
   const std::shared_ptr<void> closer(nullptr, [descriptor](void*) { ::close(descriptor); });
-  cut_stream(descriptor, input.name, tokenizer, block_bytes, sink);
+  cut_stream(descriptor, input.name, tokenizer, options, sink);
 }
 
 }  // namespace
@@ -114,7 +126,8 @@ void encode_documents(std::span<const TextInput> inputs, const Tokenizer& tokeni
   };
   for (size_t i = 0; i < inputs.size(); ++i) {
     bool is_first = true;
-    cut_input(inputs[i], tokenizer, options.block_bytes, [&](TextBlock source, bool is_last) {
+    cut_input(inputs[i], tokenizer, options, [&](TextBlock source, bool is_last) {
+      options.poll();
       if (pending.size() >= most_pending) hand_on_oldest();
       EncodedBlock block;
       block.document = static_cast<int64_t>(i);

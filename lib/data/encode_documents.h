@@ -27,6 +27,8 @@ struct EncodedBlock {
 struct EncodeOptions {
   int threads = 1;
   size_t block_bytes = size_t{1} << 20;  ///< of text, as near as a safe cut allows
+  /// Called before each block and when a signal cuts a wait for input short; may throw to stop.
+  std::function<void()> poll = [] {};
 };
 
 /// Calls `sink` once per block, in the order of the text, from the calling thread. Every input gives at least

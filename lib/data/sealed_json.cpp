@@ -5,6 +5,8 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
+#include "lib/data/sequence_index.h"
+#include "lib/data/token_shard.h"
 
 namespace gca {
 namespace {
@@ -14,6 +16,11 @@ constexpr const char* kSeal = "seal";
 std::string string_field(const nlohmann::json& json, const char* key) {
   const auto found = json.is_object() ? json.find(key) : json.end();
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+/// The command that writes folders of `format`.
+std::string writer_of(const std::string& format) {
+  return format == kTokenFormat ? "gca tokenize" : format == kSequenceFormat ? "gca chunk" : "gca";
 }
 
 }  // namespace
@@ -29,16 +36,17 @@ std::string write_sealed_json(const std::string& path, nlohmann::json content) {
 nlohmann::json read_sealed_json(const std::string& path, const std::string& format) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored))
-    fail_usage(path, "no such file", "name a folder that holds \"" + format + "\"");
+    fail_usage(path, "no such file", "name a folder written by " + writer_of(format));
   nlohmann::json content = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   if (content.is_discarded() || !content.is_object())
-    fail_usage(path, "is damaged (no JSON object)", "write the folder again");
+    fail_usage(path, "is damaged (no JSON object)", "run " + writer_of(format) + " again");
   const std::string found = string_field(content, "format");
-  if (found != format) fail_usage(path, "has the format \"" + found + "\"", "expected \"" + format + "\"");
+  if (found != format)
+    fail_usage(path, "has the format \"" + found + "\"", "name a folder written by " + writer_of(format));
   nlohmann::json unsealed = content;
   unsealed.erase(kSeal);
   if (sha256_hex(unsealed.dump()) != string_field(content, kSeal))
-    fail_usage(path, "is damaged (does not match its checksum)", "write the folder again");
+    fail_usage(path, "is damaged (does not match its checksum)", "run " + writer_of(format) + " again");
   return content;
 }
 

@@ -62,6 +62,9 @@ class TokenWriter {
   TokenWriter(const TokenWriter&) = delete;
   TokenWriter& operator=(const TokenWriter&) = delete;
 
+  /// Throws Error(usage) where the constructor would refuse `folder`.
+  static void check_folder(const std::string& folder);
+
   void begin_document(const std::string& name);
   void append(std::span<const int32_t> ids, std::string_view source_text);
   void end_document();

@@ -93,6 +93,10 @@ TokenWriter::~TokenWriter() {
   fs::remove_all(impl_->working_folder, ignored);
 }
 
+void TokenWriter::check_folder(const std::string& folder) {
+  claim_folder(folder);
+}
+
 void TokenWriter::begin_document(const std::string& name) {
   // A document never spans shards: a shard is closed at the first border past its size.
   if (impl_->shard && impl_->shard->tokens >= impl_->tokens_per_shard) impl_->close_shard();

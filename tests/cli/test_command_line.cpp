@@ -1,0 +1,99 @@
+// What every subcommand does alike: help, version, exit statuses, one line for an error, standard output.
+
+#include <doctest/doctest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+#include "tests/cli/tokenized_books.h"
+#include "tests/support/run_gca.h"
+
+namespace {
+
+const std::vector<std::string> kSubcommands = {"tokenize", "chunk",    "pretrain",
+                                               "eval",     "generate", "inspect-retrieval"};
+
+/// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds
+/// `words`.
+void check_refused(const std::vector<std::string>& arguments, const std::string& command,
+                   const std::string& words) {
+  const ProcessResult result = run_gca(arguments);
+  CAPTURE(result.err);
+  CHECK(result.status == 2);
+  CHECK(result.out == "");
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
+  CHECK(result.err.starts_with(command + ": error: "));
+  CHECK(result.err.find(words) != std::string::npos);
+}
+
+}  // namespace
+
+TEST_CASE("help and version are results: standard output, status 0") {
+  CHECK(run_gca({"--version"}).out.starts_with("gca "));
+  const ProcessResult general = run_gca({"--help"});
+  CHECK(general.status == 0);
+  CHECK(general.err == "");
+  CHECK(run_gca({"help"}).out == general.out);
+  for (const std::string& name : kSubcommands) {
+    CAPTURE(name);
+    CHECK(general.out.find("  " + name) != std::string::npos);
+    const ProcessResult help = run_gca({name, "--help"});
+    CHECK(help.status == 0);
+    for (const char* flag : {"--report", "--json", "--quiet", "--threads", "--seed"})
+      CHECK(help.out.find(flag) != std::string::npos);
+    const ProcessResult helped = run_gca({"help", name});
+    CHECK(helped.status == 0);
+    CHECK(helped.out.find("--seed") != std::string::npos);
+  }
+}
+
+TEST_CASE("wrong usage is status 2 and one line that says what would be right") {
+  check_refused({}, "gca", "gca --help");
+  check_refused({"tokenise"}, "gca", "did you mean tokenize?");
+  check_refused({"help", "chunks"}, "gca help", "did you mean chunk?");
+  check_refused({"tokenize", "--outptu", "x"}, "gca tokenize", "did you mean --output?");
+  check_refused({"chunk", "--tokens", "x"}, "gca chunk", "--output is required");
+  check_refused({"chunk", "--tokens", "x", "--output", "y", "--context", "12Q"}, "gca chunk",
+                "--context: '12Q'");
+  check_refused({"chunk", "--tokens", "x", "--output", "y", "--seed", "a"}, "gca chunk", "--seed");
+  check_refused({"chunk", "--tokens", "x", "--output", "y", "--threads", "0"}, "gca chunk", "--threads");
+  check_refused({"chunk", "--tokens", "/no/such", "--output", "y"}, "gca chunk", "/no/such/index.json");
+  check_refused({"tokenize", "/no/such", "--output", "y", "--train-vocab", "1K"}, "gca tokenize", "/no/such");
+  check_refused({"tokenize"}, "gca tokenize", "INPUT");
+}
+
+TEST_CASE("a full disk behind standard output is a failure, a reader that leaves is not") {
+  const TokenizedBooks books;
+  const ProcessResult full =
+      RunningProcess(gca_words({"tokenize", "--decode", books.tokens()}), "", "/dev/full").wait();
+  CHECK(full.status == 1);
+  CHECK(full.err.find("standard output") != std::string::npos);
+
+  const std::string pipeline = "(\"$0\" tokenize --decode \"$1\"; echo $? >\"$2\") | head -c 1";
+  const ProcessResult piped =
+      run_program({"sh", "-c", pipeline, GCA_BINARY, books.tokens(), books / "status"});
+  CHECK(piped.out == books.texts()[0].substr(0, 1));
+  CHECK(piped.err == "");
+  CHECK(gca::read_file(books / "status") == "0\n");
+}
+
+TEST_CASE("an interrupt ends with 130 and leaves nothing behind") {
+  const TokenizedBooks books;
+  const TemporaryFolder folder;
+  const std::string pipe = books / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  RunningProcess process(
+      gca_words({"tokenize", pipe, "--output", folder / "tokens", "--tokenizer", books.model()}));
+  // The folder written aside appears once the signal handler is in place; then it waits for the pipe.
+  for (int i = 0; i < 1000 && std::filesystem::is_empty(folder.path()); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  REQUIRE_FALSE(std::filesystem::is_empty(folder.path()));
+  process.send_signal(SIGINT);
+  const ProcessResult result = process.wait();
+  CHECK(result.status == 130);
+  CHECK(result.err == "gca tokenize: error: interrupted\n");
+  CHECK(std::filesystem::is_empty(folder.path()));
+}
