@@ -80,7 +80,7 @@ TEST_CASE("texts that a trainer stumbles over") {
     const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
     CHECK(tokenizer.is_lossless());
     CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
-    CHECK((has_piece(model, "two") || has_piece(model, " two")));
+    CHECK((has_piece(model, "one") || has_piece(model, " one")));
   }
   CHECK(Tokenizer::from_serialized(model_of("withoutanyspace\n" + std::string(50, 'x'), 270), "test")
             .is_lossless());
