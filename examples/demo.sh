@@ -31,7 +31,7 @@ step 'The books to measure on, cut alike' \
 step 'The model before training' \
   pretrain --data $out/train --valid $out/valid --config mini --steps 0 --output $out/untrained
 step "Training for $minutes minutes" \
-  pretrain --data $out/train --valid $out/valid --config mini --minutes "$minutes" --output $out/trained
+  pretrain --data $out/train --valid $out/valid --config mini --batch 1 --minutes "$minutes" --output $out/trained
 
 # The first 16K tokens of the two books together: enough to compare, quick enough for a demo.
 step 'Perplexity before' \
@@ -44,8 +44,8 @@ step 'A continuation' \
   generate --checkpoint $out/trained --prompt 'It was a dark and stormy night, and the captain' --max-new-tokens 60 \
   --temperature 0.8 --top-p 0.95 --seed 1 --report $out/generate.json
 
-# About 700 tokens from the middle of a book that the model has not seen: 20 chunks of past to choose from.
-tail -c +60001 $books/valid/the-secret-garden.txt | head -c 2600 | iconv -c -f UTF-8 -t UTF-8 >$out/passage.txt
+# Mary meets the robin, in a book that the model has not seen: some 20 chunks of past to choose from.
+sed -n 496,520p $books/valid/the-secret-garden.txt >$out/passage.txt
 step 'What each chunk of a passage read' \
   inspect-retrieval --checkpoint $out/trained --prompt-file $out/passage.txt --quiet --report $out/inspect.json
 
