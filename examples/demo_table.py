@@ -30,7 +30,7 @@ def main():
     print(f"\n== In short\nmini, {training['parameters']:,} parameters, {training['tokens']:,} tokens of training\n")
     print(f"{'books not seen in training':40} {'perplexity':>12} {'bits/byte':>10}")
     rows = [("before training, context 2048", before[2048, "learned"])]
-    rows += [(f"after, context {context}, {retriever} chunks", row) for (context, retriever), row in after.items()]
+    rows += [(f"after, context {context}, {retriever.replace('none', 'no')} chunks", row) for (context, retriever), row in after.items()]
     for title, row in rows:
         print(f"{title:40} {row['perplexity']:12.1f} {row['bits_per_byte']:10.3f}")
     print(f"\n{'tokens/s':40} {'training':>12} {'decoding':>10}")
