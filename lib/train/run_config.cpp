@@ -25,11 +25,6 @@ std::string preset_or_file_text(const std::string& name, std::string* where) {
   return read_file(name);
 }
 
-/// Written into every config.json for other tools; nothing of ours.
-bool is_foreign_key(const std::string& key) {
-  return key == "model_type" || key == "architectures";
-}
-
 }  // namespace
 
 std::vector<std::string> run_config_keys() {
@@ -59,8 +54,11 @@ void RunConfig::read(const std::string& preset_or_file) {
   const std::string text = preset_or_file_text(preset_or_file, &where);
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
   if (!json.is_object()) fail_usage(where, "not a JSON object", "write {\"KEY\": VALUE, ...}");
-  for (const auto& [key, value] : json.items())
-    if (!is_foreign_key(key)) set(where, key, value);
+  if (json.contains("model_type")) {  // the config.json of a checkpoint
+    model = model_config_from_json(json, where);
+    return;
+  }
+  for (const auto& [key, value] : json.items()) set(where, key, value);
 }
 
 nlohmann::ordered_json RunConfig::to_json() const {
