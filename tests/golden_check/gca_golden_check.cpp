@@ -45,6 +45,11 @@ constexpr double kModelTolerance = 5e-5;
 // Half a unit of bf16's last place: what rounding the largest entry of an exact result may cost.
 constexpr double kFloor = 1.0 / 512;
 
+// The error of one bf16 run is one draw: where a result is a small difference of large numbers (the gradient
+// of the retrieval scores), another rounding of the same weights errs several times more or less. The plain
+// version's error is the worst of this many runs that differ by less than a rounding of the weights.
+constexpr uint64_t kPlainRuns = 5;
+
 bool contains(const std::string& text, const char* part) {
   return text.find(part) != std::string::npos;
 }
@@ -60,12 +65,13 @@ bool is_gradient(const std::string& name, bool is_kernel) {
 std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype) {
   const GoldenFile golden = load_model_case(path);
   const bool is_kernel = golden.metadata.contains("kind");
-  const auto run = [&] { return is_kernel ? run_kernel_case(golden, dtype) : run_model_case(golden, dtype); };
-  const NamedTensors fast = run();
-  NamedTensors plain;
+  const NamedTensors fast = is_kernel ? run_kernel_case(golden, dtype) : run_model_case(golden, dtype);
+  std::vector<NamedTensors> plain_runs;
   if (dtype == at::kBFloat16) {
     const kernels::ImplementationGuard guard(kernels::Implementation::reference);
-    plain = run();
+    if (is_kernel) plain_runs.push_back(run_kernel_case(golden, dtype));
+    for (uint64_t jitter = 0; !is_kernel && jitter < kPlainRuns; ++jitter)
+      plain_runs.push_back(run_model_case(golden, dtype, jitter));
   }
   const double score_rounding =
       is_kernel ? static_cast<double>(std::numeric_limits<float>::epsilon()) * largest_score(golden) : 0.0;
@@ -84,7 +90,9 @@ std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype) 
     if (is_choice) {
       quantity.bound = 0.0;  // the same chunks
     } else if (dtype == at::kBFloat16) {
-      quantity.plain_error = relative_error(plain.at(name), wanted, absolute);
+      for (const NamedTensors& plain : plain_runs)
+        quantity.plain_error =
+            std::max(quantity.plain_error, relative_error(plain.at(name), wanted, absolute));
       quantity.bound = (is_gradient(name, is_kernel) ? 3 : 2) * quantity.plain_error + kFloor;
     } else {
       quantity.bound = is_kernel ? kKernelTolerance + score_rounding : kModelTolerance;

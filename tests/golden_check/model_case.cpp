@@ -7,6 +7,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "kernels/common/philox.h"
 #include "lib/core/error.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/model/drt.h"
@@ -16,6 +17,14 @@ namespace {
 
 bool starts_with(const std::string& text, const std::string& start) {
   return text.compare(0, start.size(), start) == 0;
+}
+
+void jitter_weight(const at::Tensor& weight, uint64_t seed) {
+  auto* data = weight.mutable_data_ptr<float>();
+  for (int64_t i = 0; i < weight.numel(); ++i) {
+    const PhiloxBlock block = philox_block(seed, RandomStream::task, 0, static_cast<uint64_t>(i));
+    data[i] *= 1.0F + (2.0F * open_unit_float(block.word[0]) - 1.0F) / 1024.0F;
+  }
 }
 
 /// idx (B, C, K) sorted by chunk number in each row, absent slots last, and the order that does it.
@@ -123,13 +132,14 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config) {
   return {at::tensor(ids, at::kLong).view({B, -1}), at::tensor(targets, at::kLong).view({B, -1})};
 }
 
-NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype) {
+NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter) {
   Drt model(model_config_of(golden), dtype);
   for (Weight& weight : model.weights()) {
     const auto entry = golden.tensors.find("weight/" + weight.name);
     if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);
     const at::NoGradGuard no_grad;
     weight.master.copy_(entry->second);
+    if (jitter > 0) jitter_weight(weight.master, jitter);
   }
   model.refresh_compute_weights();
   const CaseBatch batch = batch_of(golden, model.config());

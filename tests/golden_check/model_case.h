@@ -21,7 +21,9 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config);
 /// names
 /// ("act/...", "grad/...", "act_grad/...", "eval/..."). Choices idx.g and weights w.g are ordered by chunk
 /// number.
-NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype);
+/// A `jitter` above 0 multiplies every weight by 1 + 2^-10 x, x in (-1, 1) drawn with that seed: less than
+/// bf16's own rounding of the weights, but other roundings all the way through.
+NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter = 0);
 
 /// Brings golden results to the same form: idx.g and w.g by chunk number, scores without meaning as 0.
 at::Tensor canonical(const GoldenFile& golden, const std::string& name);
