@@ -57,10 +57,10 @@ void window_score(int64_t keys, int64_t queries, float* x, int64_t stride, float
 void exponential_columns(int64_t keys, int64_t queries, float* x, int64_t stride, float scale,
                          const float* shift, float* sum) {
   for (int64_t i = 0; i < queries; i += kLanes) {
-    const Vector subtracted = load(shift + i);
+    const Vector subtracted = load(shift + i), factor = broadcast(scale);
     Vector total = load(sum + i);
     for (int64_t j = 0; j < keys; ++j) {
-      const Vector value = exponential(load(x + j * stride + i) * scale - subtracted);
+      const Vector value = exponential(multiply_add(load(x + j * stride + i), factor, -subtracted));
       total += value;
       store(x + j * stride + i, value);
     }
@@ -111,38 +111,53 @@ void row_products(int64_t rows, int64_t columns, const float* x, int64_t x_strid
 }
 
 void score_gradient(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride, const float* delta,
-                    float weight) {
+                    const float* weight) {
   for (int64_t i = 0; i < queries; i += kLanes) {
-    const Vector mean = load(delta + i);
+    const Vector mean = load(delta + i), factor = load(weight + i);
     for (int64_t j = 0; j < keys; ++j) {
-      const Vector weighted = load(p + j * stride + i) * weight;
+      const Vector weighted = load(p + j * stride + i) * factor;
       store(dp + j * stride + i, weighted * (load(dp + j * stride + i) - mean));
       store(p + j * stride + i, weighted);
     }
   }
 }
 
-void widen_bf16(int64_t count, const uint16_t* from, float* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    ShortVector half;
-    std::memcpy(&half, from + i, sizeof half);
-    const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
-    std::memcpy(to + i, &bits, sizeof bits);
-  }
-  for (; i < count; ++i) {
-    const uint32_t bits = uint32_t{from[i]} << 16;
-    std::memcpy(to + i, &bits, sizeof bits);
+void copy_rows(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
+               int64_t to_stride) {
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    int64_t e = 0;
+    for (; e + kLanes <= columns; e += kLanes) store(to + e, load(from + e));
+    for (; e < columns; ++e) to[e] = from[e];
   }
 }
 
-void narrow_bf16(int64_t count, const float* from, uint16_t* to) {
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t bits;
-    std::memcpy(&bits, from + i, sizeof bits);
-    const uint32_t rounded = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
-    const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
-    to[i] = static_cast<uint16_t>(is_nan ? 0x7FC0U : rounded);
+void widen_bf16(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, float* to,
+                int64_t to_stride) {
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    int64_t e = 0;
+    for (; e + kLanes <= columns; e += kLanes) {
+      ShortVector half;
+      std::memcpy(&half, from + e, sizeof half);
+      const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
+      std::memcpy(to + e, &bits, sizeof bits);
+    }
+    for (; e < columns; ++e) {
+      const uint32_t bits = uint32_t{from[e]} << 16;
+      std::memcpy(to + e, &bits, sizeof bits);
+    }
+  }
+}
+
+void narrow_bf16(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
+                 int64_t to_stride) {
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    for (int64_t e = 0; e < columns; ++e) {
+      uint32_t bits;
+      std::memcpy(&bits, from + e, sizeof bits);
+      const uint32_t rounded = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
+      const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+      to[e] = static_cast<uint16_t>(is_nan ? 0x7FC0U : rounded);
+    }
   }
 }
 
@@ -155,6 +170,7 @@ namespace GCA_TILE_ISA {
 
 extern const TileKernels kKernels;
 const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
+                              2 * kLanes < kTileColumns ? kTileColumns : 2 * kLanes,
                               tile_product,
                               transpose,
                               largest_score,
@@ -165,6 +181,7 @@ const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                               column_products,
                               row_products,
                               score_gradient,
+                              copy_rows,
                               widen_bf16,
                               narrow_bf16};
 

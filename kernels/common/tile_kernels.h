@@ -24,7 +24,8 @@ constexpr int64_t padded_columns(int64_t count) {
 }
 
 struct TileKernels {
-  const char* name;  ///< "baseline", "avx2" or "avx512"
+  const char* name;         ///< "baseline", "avx2" or "avx512"
+  int64_t product_columns;  ///< columns of b that the product takes at once; fewer cost as much
 
   /// c (rows x columns) = or += a (rows x depth) b (depth x columns); element (i, l) of a is a[i * a_row + l
   /// * a_column].
@@ -62,13 +63,19 @@ struct TileKernels {
   void (*row_products)(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
                        int64_t y_stride, float* sum);
 
-  /// p = weight * p, and dp = p * (dp - delta[i]) with the new p: from probabilities and their gradients to
-  /// scores'.
+  /// p[j][i] = weight[i] * p[j][i], and dp = p * (dp - delta[i]) with the new p: from probabilities and their
+  /// gradients to the scores'.
   void (*score_gradient)(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride,
-                         const float* delta, float weight);
+                         const float* delta, const float* weight);
 
-  void (*widen_bf16)(int64_t count, const uint16_t* from, float* to);
-  void (*narrow_bf16)(int64_t count, const float* from, uint16_t* to);  ///< to nearest, ties to even
+  /// Rows into or out of a tile, the same number of columns in each; strides in elements.
+  void (*copy_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
+                    int64_t to_stride);
+  void (*widen_bf16)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, float* to,
+                     int64_t to_stride);
+  /// To nearest, ties to even.
+  void (*narrow_bf16)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
+                      int64_t to_stride);
 };
 
 /// The best version that this processor runs.

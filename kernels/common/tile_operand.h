@@ -4,10 +4,12 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <type_traits>
 
 #include "kernels/common/tile_kernels.h"
 
@@ -42,6 +44,9 @@ class RowView {
     return row;
   }
 
+  /// Elements from one index of a leading dimension to the next.
+  int64_t stride(size_t dimension) const { return stride_[dimension]; }
+
  private:
   T* data_;
   std::array<int64_t, kLeading> stride_;
@@ -70,39 +75,48 @@ class TileBuffer {
   std::unique_ptr<float[], Free> floats_;
 };
 
-inline void widen(const TileKernels&, int64_t count, const float* from, float* to) {
-  std::copy_n(from, count, to);
-}
-inline void widen(const TileKernels& kernels, int64_t count, const at::BFloat16* from, float* to) {
-  kernels.widen_bf16(count, reinterpret_cast<const uint16_t*>(from), to);
+inline void scale_floats(float factor, int64_t count, float* floats) {
+  for (int64_t i = 0; i < count; ++i) floats[i] *= factor;
 }
 
-inline void narrow(const TileKernels&, int64_t count, const float* from, float* to) {
-  std::copy_n(from, count, to);
-}
-inline void narrow(const TileKernels& kernels, int64_t count, const float* from, at::BFloat16* to) {
-  kernels.narrow_bf16(count, from, reinterpret_cast<uint16_t*>(to));
-}
-
-/// Copies `rows` rows of `columns` elements into a tile; `row_at(i)` points at row i. Padding columns are not
+/// Copies `rows` rows of `columns` elements, `row_step` elements apart, into a tile. Padding columns are not
 /// touched.
-template <typename RowAt>
-void load_tile(const TileKernels& kernels, int64_t rows, int64_t columns, RowAt row_at, float* tile,
-               int64_t stride) {
-  for (int64_t i = 0; i < rows; ++i) widen(kernels, columns, row_at(i), tile + i * stride);
+inline void load_tile(const TileKernels& kernels, int64_t rows, int64_t columns, const float* first,
+                      int64_t row_step, float* tile, int64_t stride) {
+  kernels.copy_rows(rows, columns, first, row_step, tile, stride);
+}
+inline void load_tile(const TileKernels& kernels, int64_t rows, int64_t columns, const at::BFloat16* first,
+                      int64_t row_step, float* tile, int64_t stride) {
+  kernels.widen_bf16(rows, columns, reinterpret_cast<const uint16_t*>(first), row_step, tile, stride);
 }
 
-/// The way back. The tile is scaled in passing (and left scaled).
-template <typename RowAt>
-void store_tile(const TileKernels& kernels, int64_t rows, int64_t columns, float scale, float* tile,
-                int64_t stride, RowAt row_at) {
-  for (int64_t i = 0; i < rows; ++i) {
-    float* from = tile + i * stride;
-    if (scale != 1.0F) {
-      for (int64_t e = 0; e < columns; ++e) from[e] *= scale;
-    }
-    narrow(kernels, columns, from, row_at(i));
+/// The way back.
+inline void store_tile(const TileKernels& kernels, int64_t rows, int64_t columns, const float* tile,
+                       int64_t stride, float* first, int64_t row_step) {
+  kernels.copy_rows(rows, columns, tile, stride, first, row_step);
+}
+inline void store_tile(const TileKernels& kernels, int64_t rows, int64_t columns, const float* tile,
+                       int64_t stride, at::BFloat16* first, int64_t row_step) {
+  kernels.narrow_bf16(rows, columns, tile, stride, reinterpret_cast<uint16_t*>(first), row_step);
+}
+
+/// A matrix of floats that lies somewhere: in a tile or in a tensor.
+struct FloatRows {
+  const float* data;
+  int64_t stride;
+};
+
+/// Rows that are used once, for which a copy would cost as much as the use: in place where they are float and
+/// their columns need no padding, else loaded into `tile`.
+template <typename T>
+FloatRows rows_in_place(const TileKernels& kernels, int64_t rows, int64_t columns, const T* first,
+                        int64_t row_step, float* tile) {
+  const int64_t stride = padded_columns(columns);
+  if constexpr (std::is_same_v<T, float>) {
+    if (stride == columns) return {first, row_step};
   }
+  load_tile(kernels, rows, columns, first, row_step, tile, stride);
+  return {tile, stride};
 }
 
 }  // namespace gca::kernels

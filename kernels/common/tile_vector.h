@@ -49,9 +49,14 @@ inline Vector multiply_add(Vector a, Vector b, Vector c) {
 #endif
 }
 
-/// The larger of both; b where a is not a number.
+/// The larger of both; b where one is not a number. Written as the instruction does it.
 inline Vector larger(Vector a, Vector b) {
   return a > b ? a : b;
+}
+
+/// The smaller of both; b where one is not a number.
+inline Vector smaller(Vector a, Vector b) {
+  return a < b ? a : b;
 }
 
 /// 0, 1, 2, ...
@@ -62,29 +67,32 @@ inline Vector lane_numbers() {
 }
 
 inline float lane_sum(Vector value) {
-  float sum = 0;
-  for (int64_t lane = 0; lane < kLanes; ++lane) sum += value[lane];
-  return sum;
+  float lanes[kLanes];
+  std::memcpy(lanes, &value, sizeof lanes);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  }
+  return lanes[0];
 }
 
 /// e^x with a relative error of about 1e-7 for -87 <= x <= 88; 0 below, the value at 88 above; NaN stays NaN.
 inline Vector exponential(Vector x) {
-  const Vector lowest = broadcast(-87.0F), highest = broadcast(88.0F);
-  Vector clamped = x < lowest ? lowest : x;
-  clamped = clamped > highest ? highest : clamped;
+  const Vector lowest = broadcast(-87.0F);
+  const Vector clamped = smaller(broadcast(88.0F), larger(lowest, x));
   // x = n ln 2 + r, |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
   const Vector magic = broadcast(12582912.0F);
   const Vector shifted = multiply_add(clamped, broadcast(1.44269504F), magic);
   const Vector n = shifted - magic;
   Vector r = multiply_add(n, broadcast(-0.693359375F), clamped);
   r = multiply_add(n, broadcast(2.12194440e-4F), r);
-  Vector polynomial = broadcast(1.9875691500e-4F);
-  polynomial = multiply_add(polynomial, r, broadcast(1.3981999507e-3F));
-  polynomial = multiply_add(polynomial, r, broadcast(8.3334519073e-3F));
-  polynomial = multiply_add(polynomial, r, broadcast(4.1665795894e-2F));
-  polynomial = multiply_add(polynomial, r, broadcast(1.6666665459e-1F));
-  polynomial = multiply_add(polynomial, r, broadcast(5.0000001201e-1F));
-  polynomial = multiply_add(polynomial, r * r, r + 1.0F);
+  // e^r = 1 + r + r^2 (c0 + c1 r + ... + c5 r^5), in pairs: a chain of few steps, since latency bounds this
+  // function.
+  const Vector square = r * r;
+  const Vector high = multiply_add(r, broadcast(1.9875691500e-4F), broadcast(1.3981999507e-3F));
+  const Vector middle = multiply_add(r, broadcast(8.3334519073e-3F), broadcast(4.1665795894e-2F));
+  const Vector low = multiply_add(r, broadcast(1.6666665459e-1F), broadcast(5.0000001201e-1F));
+  Vector polynomial = multiply_add(multiply_add(high, square, middle), square, low);
+  polynomial = multiply_add(polynomial, square, r + 1.0F);
   IntVector exponent;
   std::memcpy(&exponent, &shifted, sizeof exponent);
   exponent = (exponent - 0x4B400000 + 127) << 23;

@@ -94,26 +94,63 @@ Tile tile_of_row(const Sizes& sizes, int64_t batch, int64_t row, int64_t kv_head
   return {batch, row, kv_head, first, count, padded_columns(std::max<int64_t>(count, 0))};
 }
 
-/// The row of `view` that belongs to query `i` of a tile.
-template <typename View>
-auto query_row(const Sizes& sizes, const View& view, const Tile& tile, int64_t i) {
-  const int64_t query = tile.first + i;
-  return view(tile.batch, sizes.first_position(tile.row) + query / sizes.heads_per_kv,
-              tile.kv_head * sizes.heads_per_kv + query % sizes.heads_per_kv);
+/// Calls `body(i, count, first, step)` for runs of queries of a tile: queries i to i + count have their rows
+/// in `view` at `first` and every `step` elements on. One run where a key/value head has one query head, else
+/// one a position.
+template <typename View, typename Body>
+void for_each_query_run(const Sizes& sizes, const View& view, const Tile& tile, Body body) {
+  const int64_t position = sizes.first_position(tile.row);
+  if (sizes.heads_per_kv == 1) {
+    body(0, tile.count, view(tile.batch, position + tile.first, tile.kv_head), view.stride(1));
+    return;
+  }
+  for (int64_t i = 0; i < tile.count;) {
+    const int64_t query = tile.first + i, head = query % sizes.heads_per_kv;
+    const int64_t count = std::min(sizes.heads_per_kv - head, tile.count - i);
+    body(i, count,
+         view(tile.batch, position + query / sizes.heads_per_kv, tile.kv_head * sizes.heads_per_kv + head),
+         view.stride(2));
+    i += count;
+  }
 }
 
-/// One query (head_columns floats) against one chunk: adds w o_k to `out` (head_columns floats), returns lse.
-/// `score` holds M floats.
+template <typename T>
+void load_queries(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& view,
+                  const Tile& tile, float* to) {
+  for_each_query_run(sizes, view, tile, [&](int64_t i, int64_t count, const T* first, int64_t step) {
+    load_tile(kernels, count, sizes.head_dim, first, step, to + i * sizes.head_columns, sizes.head_columns);
+  });
+}
+
+template <typename T>
+void store_queries(const TileKernels& kernels, const Sizes& sizes, const float* from,
+                   const RowView<T, 3>& view, const Tile& tile) {
+  for_each_query_run(sizes, view, tile, [&](int64_t i, int64_t count, T* first, int64_t step) {
+    store_tile(kernels, count, sizes.head_dim, from + i * sizes.head_columns, sizes.head_columns, first,
+               step);
+  });
+}
+
+/// Keys or values of one chunk and head.
+template <typename T>
+void load_chunk(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 4>& view,
+                const Tile& tile, int64_t chunk, float* to) {
+  load_tile(kernels, sizes.keys, sizes.head_dim, view(tile.batch, chunk, 0, tile.kv_head), view.stride(2), to,
+            sizes.head_columns);
+}
+
+/// One query against one chunk: adds w o_k to `out` (head_columns floats), returns lse. `score` holds M
+/// floats.
 float read_chunk_with_one_query(const TileKernels& kernels, const Sizes& sizes, const float* query,
-                                const float* keys, int64_t keys_stride, const float* values,
-                                int64_t values_stride, float weight, float* score, float* out) {
-  kernels.row_products(sizes.keys, sizes.head_dim, keys, keys_stride, query, 0, score);
+                                const FloatRows& keys, const FloatRows& values, float weight, float* score,
+                                float* out) {
+  kernels.row_products(sizes.keys, sizes.head_dim, keys.data, keys.stride, query, 0, score);
   float largest = sizes.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity();
   for (int64_t j = 0; j < sizes.keys; ++j) largest = std::max(largest, score[j] *= sizes.scale);
   float denominator = sizes.softmax_one ? std::exp(-largest) : 0.0F;
   for (int64_t j = 0; j < sizes.keys; ++j) denominator += score[j] = std::exp(score[j] - largest);
   for (int64_t j = 0; j < sizes.keys; ++j) score[j] *= weight / denominator;
-  kernels.product(1, sizes.head_columns, sizes.keys, score, sizes.keys, 1, values, values_stride, out,
+  kernels.product(1, sizes.head_columns, sizes.keys, score, sizes.keys, 1, values.data, values.stride, out,
                   sizes.head_columns, true);
   return largest + std::log(denominator);
 }
@@ -163,9 +200,7 @@ class Forward {
 
   void read_with_tile(const Tile& tile, Scratch& s) const {
     const int64_t head_columns = sizes_.head_columns;
-    load_tile(
-        kernels_, tile.count, sizes_.head_dim, [&](int64_t i) { return query_row(sizes_, q_, tile, i); },
-        s.q.data(), head_columns);
+    load_queries(kernels_, sizes_, q_, tile, s.q.data());
     kernels_.transpose(tile.count, sizes_.head_dim, s.q.data(), head_columns, s.q_transposed.data(),
                        tile.columns);
 
@@ -173,10 +208,11 @@ class Forward {
     for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
       const int32_t chunk = idx_(tile.batch, tile.row)[slot];
       if (chunk < 0) {
-        for (int64_t i = 0; i < tile.count; ++i) query_row(sizes_, lse_, tile, i)[slot] = 0;
+        set_lse(tile, slot, [](int64_t) { return 0.0F; });
         continue;
       }
-      load_chunk(tile, chunk, s);
+      load_chunk(kernels_, sizes_, k_, tile, chunk, s.k.data());
+      load_chunk(kernels_, sizes_, v_, tile, chunk, s.v.data());
       kernels_.product(sizes_.keys, tile.columns, sizes_.head_dim, s.k.data(), head_columns, 1,
                        s.q_transposed.data(), tile.columns, s.score.data(), tile.columns, false);
 
@@ -194,49 +230,47 @@ class Forward {
                            s.largest.data(), s.denominator.data());
 
       const float weight = w_(tile.batch, tile.row)[slot];
-      for (int64_t i = 0; i < tile.count; ++i) {
-        s.factor.data()[i] = weight / s.denominator.data()[i];
-        query_row(sizes_, lse_, tile, i)[slot] = s.largest.data()[i] + std::log(s.denominator.data()[i]);
-      }
+      for (int64_t i = 0; i < tile.count; ++i) s.factor.data()[i] = weight / s.denominator.data()[i];
+      set_lse(tile, slot, [&](int64_t i) { return s.largest.data()[i] + std::log(s.denominator.data()[i]); });
       kernels_.scale_columns(sizes_.keys, tile.columns, s.score.data(), tile.columns, s.factor.data());
       kernels_.product(tile.count, head_columns, sizes_.keys, s.score.data(), 1, tile.columns, s.v.data(),
                        head_columns, s.out.data(), head_columns, has_output);
       has_output = true;
     }
     if (!has_output) std::fill_n(s.out.data(), tile.count * head_columns, 0.0F);
-    store_tile(kernels_, tile.count, sizes_.head_dim, 1.0F, s.out.data(), head_columns,
-               [&](int64_t i) { return query_row(sizes_, out_, tile, i); });
+    store_queries(kernels_, sizes_, s.out.data(), out_, tile);
   }
 
   void read_with_few_queries(const Tile& tile, Scratch& s) const {
     const int64_t head_columns = sizes_.head_columns;
-    load_tile(
-        kernels_, tile.count, sizes_.head_dim, [&](int64_t i) { return query_row(sizes_, q_, tile, i); },
-        s.q.data(), head_columns);
+    load_queries(kernels_, sizes_, q_, tile, s.q.data());
     std::fill_n(s.out.data(), tile.count * head_columns, 0.0F);
     for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
       const int32_t chunk = idx_(tile.batch, tile.row)[slot];
-      if (chunk >= 0) load_chunk(tile, chunk, s);
-      for (int64_t i = 0; i < tile.count; ++i) {
-        query_row(sizes_, lse_, tile, i)[slot] =
-            chunk < 0 ? 0.0F
-                      : read_chunk_with_one_query(kernels_, sizes_, s.q.data() + i * head_columns, s.k.data(),
-                                                  head_columns, s.v.data(), head_columns,
-                                                  w_(tile.batch, tile.row)[slot], s.score.data(),
-                                                  s.out.data() + i * head_columns);
+      if (chunk < 0) {
+        set_lse(tile, slot, [](int64_t) { return 0.0F; });
+        continue;
       }
+      const FloatRows keys = rows_in_place(kernels_, sizes_.keys, sizes_.head_dim,
+                                           k_(tile.batch, chunk, 0, tile.kv_head), k_.stride(2), s.k.data());
+      const FloatRows values =
+          rows_in_place(kernels_, sizes_.keys, sizes_.head_dim, v_(tile.batch, chunk, 0, tile.kv_head),
+                        v_.stride(2), s.v.data());
+      set_lse(tile, slot, [&](int64_t i) {
+        return read_chunk_with_one_query(kernels_, sizes_, s.q.data() + i * head_columns, keys, values,
+                                         w_(tile.batch, tile.row)[slot], s.score.data(),
+                                         s.out.data() + i * head_columns);
+      });
     }
-    store_tile(kernels_, tile.count, sizes_.head_dim, 1.0F, s.out.data(), head_columns,
-               [&](int64_t i) { return query_row(sizes_, out_, tile, i); });
+    store_queries(kernels_, sizes_, s.out.data(), out_, tile);
   }
 
-  void load_chunk(const Tile& tile, int64_t chunk, Scratch& s) const {
-    load_tile(
-        kernels_, sizes_.keys, sizes_.head_dim,
-        [&](int64_t j) { return k_(tile.batch, chunk, j, tile.kv_head); }, s.k.data(), sizes_.head_columns);
-    load_tile(
-        kernels_, sizes_.keys, sizes_.head_dim,
-        [&](int64_t j) { return v_(tile.batch, chunk, j, tile.kv_head); }, s.v.data(), sizes_.head_columns);
+  /// lse of every query of a tile, by `value(i)`.
+  template <typename Value>
+  void set_lse(const Tile& tile, int64_t slot, Value value) const {
+    for_each_query_run(sizes_, lse_, tile, [&](int64_t i, int64_t count, float* first, int64_t step) {
+      for (int64_t u = 0; u < count; ++u) first[u * step + slot] = value(i + u);
+    });
   }
 
   const TileKernels& kernels_ = tile_kernels();
@@ -315,8 +349,9 @@ class Backward {
           ds(sizes.keys * sizes.tile_queries),
           lse(sizes.tile_queries),
           delta(sizes.tile_queries),
-          unused(sizes.tile_queries) {}
-    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, unused;
+          zero(sizes.tile_queries),
+          factor(sizes.tile_queries) {}
+    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, zero, factor;
   };
 
   void run_by_head() const {
@@ -368,7 +403,7 @@ class Backward {
         for (const Reader& reader : readers[static_cast<size_t>(batch)][static_cast<size_t>(chunk)]) {
           const Tile tile = tile_of_row(sizes_, batch, reader.row, kv_head, reader.tile);
           if (tile.count <= 0) continue;
-          load_queries(tile, scratch);
+          load_tile_queries(tile, scratch);
           score_gradients(tile, reader.slot, chunk, scratch);
           add_chunk_gradients(tile, scratch, dk.data(), dv.data());
         }
@@ -385,7 +420,7 @@ class Backward {
     for (int64_t number = 0; number < sizes_.tiles_per_row; ++number) {
       const Tile tile = tile_of_row(sizes_, batch, row, kv_head, number);
       if (tile.count <= 0) continue;
-      load_queries(tile, s);
+      load_tile_queries(tile, s);
       std::fill_n(s.dq.data(), tile.count * sizes_.head_columns, 0.0F);
       for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
         const int32_t chunk = idx_(batch, row)[slot];
@@ -396,43 +431,52 @@ class Backward {
                          s.k.data(), sizes_.head_columns, s.dq.data(), sizes_.head_columns, true);
         visit(tile, chunk);
       }
-      store_tile(kernels_, tile.count, sizes_.head_dim, sizes_.scale, s.dq.data(), sizes_.head_columns,
-                 [&](int64_t i) { return query_row(sizes_, dq_, tile, i); });
+      scale_floats(sizes_.scale, tile.count * sizes_.head_columns, s.dq.data());
+      store_queries(kernels_, sizes_, s.dq.data(), dq_, tile);
     }
   }
 
-  void load_queries(const Tile& tile, Scratch& s) const {
-    const auto load = [&](const RowView<const T, 3>& view, float* rows, float* transposed) {
-      load_tile(
-          kernels_, tile.count, sizes_.head_dim, [&](int64_t i) { return query_row(sizes_, view, tile, i); },
-          rows, sizes_.head_columns);
-      kernels_.transpose(tile.count, sizes_.head_dim, rows, sizes_.head_columns, transposed, tile.columns);
-    };
-    load(q_, s.q.data(), s.q_transposed.data());
-    load(dout_, s.dout.data(), s.dout_transposed.data());
+  void load_tile_queries(const Tile& tile, Scratch& s) const {
+    load_queries(kernels_, sizes_, q_, tile, s.q.data());
+    load_queries(kernels_, sizes_, dout_, tile, s.dout.data());
+    kernels_.transpose(tile.count, sizes_.head_dim, s.q.data(), sizes_.head_columns, s.q_transposed.data(),
+                       tile.columns);
+    kernels_.transpose(tile.count, sizes_.head_dim, s.dout.data(), sizes_.head_columns,
+                       s.dout_transposed.data(), tile.columns);
   }
 
   /// Leaves K in k, w p in p, dS in ds (both M x queries) and <dO, o_k> in delta.
   void score_gradients(const Tile& tile, int64_t slot, int64_t chunk, Scratch& s) const {
     const int64_t head_columns = sizes_.head_columns, columns = tile.columns;
-    load_tile(
-        kernels_, sizes_.keys, sizes_.head_dim,
-        [&](int64_t j) { return k_(tile.batch, chunk, j, tile.kv_head); }, s.k.data(), head_columns);
-    load_tile(
-        kernels_, sizes_.keys, sizes_.head_dim,
-        [&](int64_t j) { return v_(tile.batch, chunk, j, tile.kv_head); }, s.v.data(), head_columns);
-    for (int64_t i = 0; i < tile.count; ++i) s.lse.data()[i] = query_row(sizes_, lse_, tile, i)[slot];
+    load_chunk(kernels_, sizes_, k_, tile, chunk, s.k.data());
+    load_chunk(kernels_, sizes_, v_, tile, chunk, s.v.data());
+    for_each_query_run(sizes_, lse_, tile, [&](int64_t i, int64_t count, const float* first, int64_t step) {
+      for (int64_t u = 0; u < count; ++u) s.lse.data()[i + u] = first[u * step + slot];
+    });
 
     kernels_.product(sizes_.keys, columns, sizes_.head_dim, s.k.data(), head_columns, 1,
                      s.q_transposed.data(), columns, s.p.data(), columns, false);
+    std::fill_n(s.factor.data(), columns, 0.0F);
+    if (sizes_.softmax_one) {
+      std::fill_n(s.zero.data(), columns, 0.0F);
+      kernels_.exponential(1, columns, s.zero.data(), columns, 1.0F, s.lse.data(), s.factor.data());
+    }
     kernels_.exponential(sizes_.keys, columns, s.p.data(), columns, sizes_.scale, s.lse.data(),
-                         s.unused.data());
+                         s.factor.data());
     kernels_.product(sizes_.keys, columns, sizes_.head_dim, s.v.data(), head_columns, 1,
                      s.dout_transposed.data(), columns, s.ds.data(), columns, false);
     std::fill_n(s.delta.data(), columns, 0.0F);
     kernels_.column_products(sizes_.keys, columns, s.p.data(), s.ds.data(), columns, s.delta.data());
+    // Probabilities sum to 1 but for the rounding of lse, which for scores of hundreds is larger than
+    // gradients can bear.
+    const float weight = w_(tile.batch, tile.row)[slot];
+    for (int64_t i = 0; i < columns; ++i) {
+      const float sum = s.factor.data()[i];
+      s.delta.data()[i] /= sum;
+      s.factor.data()[i] = weight / sum;
+    }
     kernels_.score_gradient(sizes_.keys, columns, s.p.data(), s.ds.data(), columns, s.delta.data(),
-                            w_(tile.batch, tile.row)[slot]);
+                            s.factor.data());
   }
 
   /// dv += (w p)^T dO and dk += dS^T q, of one tile; the scale of dk comes when it is stored.
@@ -444,10 +488,11 @@ class Backward {
   }
 
   void store_chunk_gradients(int64_t batch, int64_t chunk, int64_t kv_head, float* dk, float* dv) const {
-    store_tile(kernels_, sizes_.keys, sizes_.head_dim, sizes_.scale, dk, sizes_.head_columns,
-               [&](int64_t j) { return dk_(batch, chunk, j, kv_head); });
-    store_tile(kernels_, sizes_.keys, sizes_.head_dim, 1.0F, dv, sizes_.head_columns,
-               [&](int64_t j) { return dv_(batch, chunk, j, kv_head); });
+    scale_floats(sizes_.scale, sizes_.keys * sizes_.head_columns, dk);
+    store_tile(kernels_, sizes_.keys, sizes_.head_dim, dk, sizes_.head_columns, dk_(batch, chunk, 0, kv_head),
+               dk_.stride(2));
+    store_tile(kernels_, sizes_.keys, sizes_.head_dim, dv, sizes_.head_columns, dv_(batch, chunk, 0, kv_head),
+               dv_.stride(2));
   }
 
   const TileKernels& kernels_ = tile_kernels();

@@ -99,24 +99,123 @@ Tile seen_keys(const Sizes& sizes, const Tile& queries, const Tile& keys) {
   return {keys.batch, keys.head, first, keys.first + keys.count - first};
 }
 
-/// The position of a query tile's first query less that of a key tile's first key.
-int64_t first_distance(const Sizes& sizes, const Tile& queries, const Tile& keys) {
-  return sizes.past + queries.first - keys.first;
+struct Span {
+  int64_t first, end;
+  int64_t count() const { return end - first; }
+};
+
+/// A tile of queries against a tile of keys, and which blocks of that square hold a pair (i, j) with 0 <=
+/// distance <= W, distance = first_distance + i - j. Scores outside visible blocks are neither computed nor
+/// read.
+struct TilePair {
+  Tile queries, keys;
+  int64_t columns;         // queries.count, padded
+  int64_t first_distance;  // position of the first query less that of the first key
+  int64_t block;           // queries or keys of a block: the whole tile where every pair is visible
+  int64_t window;
+
+  TilePair(const TileKernels& kernels, const Sizes& sizes, const Tile& query_tile, const Tile& key_tile)
+      : queries(query_tile),
+        keys(seen_keys(sizes, query_tile, key_tile)),
+        columns(padded_columns(queries.count)),
+        first_distance(sizes.past + queries.first - keys.first),
+        window(sizes.window) {
+    const bool all_visible = first_distance >= keys.count - 1 && first_distance + queries.count - 1 <= window;
+    block = all_visible ? kTile : kernels.product_columns;
+  }
+
+  /// Keys that a query of the block beginning at i sees.
+  Span keys_of_queries(int64_t i) const {
+    return in_blocks(first_distance + i - window, first_distance + i + block, keys.count);
+  }
+  /// Queries that see a key of the block beginning at j.
+  Span queries_of_keys(int64_t j) const {
+    return in_blocks(j - first_distance, window - first_distance + j + block, queries.count);
+  }
+
+ private:
+  /// The blocks that hold [first, end), within [0, count).
+  Span in_blocks(int64_t first, int64_t end, int64_t count) const {
+    const int64_t low = std::max<int64_t>(first, 0) / block * block;
+    const int64_t high = std::min((std::max<int64_t>(end, 0) + block - 1) / block * block, count);
+    return {low, std::max(low, high)};
+  }
+};
+
+/// Calls `body(first, count, visible)` for each block of queries of a pair that sees a key; count is padded.
+template <typename Body>
+void for_each_query_block(const TilePair& pair, Body body) {
+  for (int64_t i = 0; i < pair.columns; i += pair.block) {
+    const Span visible = pair.keys_of_queries(i);
+    if (visible.count() > 0) body(i, std::min(pair.block, pair.columns - i), visible);
+  }
+}
+
+/// score (keys x queries) = rows (keys x dh) times transposed (dh x queries), visible blocks only.
+void score_product(const TileKernels& kernels, const Sizes& sizes, const TilePair& pair, const float* rows,
+                   const float* transposed, float* score) {
+  for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
+    kernels.product(visible.count(), count, sizes.head_dim, rows + visible.first * sizes.head_columns,
+                    sizes.head_columns, 1, transposed + i, pair.columns,
+                    score + visible.first * pair.columns + i, pair.columns, false);
+  });
+}
+
+/// to (queries x dh) = or += score^T (queries x keys) times rows (keys x dh), visible blocks only.
+void add_to_queries(const TileKernels& kernels, const Sizes& sizes, const TilePair& pair, const float* score,
+                    const float* rows, float* to, bool add) {
+  for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
+    kernels.product(std::min(count, pair.queries.count - i), sizes.head_columns, visible.count(),
+                    score + visible.first * pair.columns + i, 1, pair.columns,
+                    rows + visible.first * sizes.head_columns, sizes.head_columns,
+                    to + i * sizes.head_columns, sizes.head_columns, add);
+  });
+}
+
+/// to (keys x dh) += score (keys x queries) times rows (queries x dh), visible blocks only.
+void add_to_keys(const TileKernels& kernels, const Sizes& sizes, const TilePair& pair, const float* score,
+                 const float* rows, float* to) {
+  for (int64_t j = 0; j < pair.keys.count; j += pair.block) {
+    const Span visible = pair.queries_of_keys(j);
+    if (visible.count() == 0) continue;
+    kernels.product(std::min(pair.block, pair.keys.count - j), sizes.head_columns, visible.count(),
+                    score + j * pair.columns + visible.first, pair.columns, 1,
+                    rows + visible.first * sizes.head_columns, sizes.head_columns,
+                    to + j * sizes.head_columns, sizes.head_columns, true);
+  }
+}
+
+/// Scores with scale, bias and mask; `largest` of each query is raised to them.
+void window_scores(const TileKernels& kernels, const Sizes& sizes, const TilePair& pair, float slope,
+                   float* score, float* largest) {
+  for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
+    kernels.window_score(visible.count(), count, score + visible.first * pair.columns + i, pair.columns,
+                         sizes.scale, slope, pair.first_distance + i - visible.first, sizes.window,
+                         largest + i);
+  });
+}
+
+/// Scores become exp(score - shift) of their query; `sum` of each query grows by them.
+void exponentials(const TileKernels& kernels, const TilePair& pair, float* score, const float* shift,
+                  float* sum) {
+  for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
+    kernels.exponential(visible.count(), count, score + visible.first * pair.columns + i, pair.columns, 1.0F,
+                        shift + i, sum + i);
+  });
 }
 
 template <typename T>
 void load(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& view, const Tile& tile,
           float* to) {
-  load_tile(
-      kernels, tile.count, sizes.head_dim,
-      [&](int64_t i) { return view(tile.batch, tile.first + i, tile.head); }, to, sizes.head_columns);
+  load_tile(kernels, tile.count, sizes.head_dim, view(tile.batch, tile.first, tile.head), view.stride(1), to,
+            sizes.head_columns);
 }
 
 template <typename T>
-void store(const TileKernels& kernels, const Sizes& sizes, float scale, float* from,
-           const RowView<T, 3>& view, const Tile& tile) {
-  store_tile(kernels, tile.count, sizes.head_dim, scale, from, sizes.head_columns,
-             [&](int64_t i) { return view(tile.batch, tile.first + i, tile.head); });
+void store(const TileKernels& kernels, const Sizes& sizes, const float* from, const RowView<T, 3>& view,
+           const Tile& tile) {
+  store_tile(kernels, tile.count, sizes.head_dim, from, sizes.head_columns,
+             view(tile.batch, tile.first, tile.head), view.stride(1));
 }
 
 template <typename T>
@@ -168,24 +267,20 @@ class Forward {
     const float slope = *slopes_(queries.head);
 
     for (int64_t other = number; other >= sizes_.first_key_tile_of_query_tile(number); --other) {
-      const Tile keys = seen_keys(sizes_, queries, key_tile(sizes_, queries.batch, queries.head, other));
-      load(kernels_, sizes_, k_, keys, s.k.data());
-      load(kernels_, sizes_, v_, keys, s.v.data());
-      kernels_.product(keys.count, columns, sizes_.head_dim, s.k.data(), head_columns, 1,
-                       s.q_transposed.data(), columns, s.score.data(), columns, false);
+      const TilePair pair(kernels_, sizes_, queries, key_tile(sizes_, queries.batch, queries.head, other));
+      load(kernels_, sizes_, k_, pair.keys, s.k.data());
+      load(kernels_, sizes_, v_, pair.keys, s.v.data());
+      score_product(kernels_, sizes_, pair, s.k.data(), s.q_transposed.data(), s.score.data());
 
       std::copy_n(s.largest.data(), columns, s.factor.data());
-      kernels_.window_score(keys.count, columns, s.score.data(), columns, sizes_.scale, slope,
-                            first_distance(sizes_, queries, keys), sizes_.window, s.largest.data());
+      window_scores(kernels_, sizes_, pair, slope, s.score.data(), s.largest.data());
       if (other != number) {  // what was summed under the old maximum counts less under the new one
         kernels_.exponential(1, columns, s.factor.data(), columns, 1.0F, s.largest.data(), s.unused.data());
         kernels_.scale_columns(1, columns, s.denominator.data(), columns, s.factor.data());
         kernels_.scale_rows(queries.count, head_columns, s.out.data(), head_columns, s.factor.data());
       }
-      kernels_.exponential(keys.count, columns, s.score.data(), columns, 1.0F, s.largest.data(),
-                           s.denominator.data());
-      kernels_.product(queries.count, head_columns, keys.count, s.score.data(), 1, columns, s.v.data(),
-                       head_columns, s.out.data(), head_columns, other != number);
+      exponentials(kernels_, pair, s.score.data(), s.largest.data(), s.denominator.data());
+      add_to_queries(kernels_, sizes_, pair, s.score.data(), s.v.data(), s.out.data(), other != number);
     }
 
     for (int64_t i = 0; i < queries.count; ++i) {
@@ -194,7 +289,7 @@ class Forward {
       s.factor.data()[i] = 1.0F / s.denominator.data()[i];
     }
     kernels_.scale_rows(queries.count, head_columns, s.out.data(), head_columns, s.factor.data());
-    store(kernels_, sizes_, 1.0F, s.out.data(), out_, queries);
+    store(kernels_, sizes_, s.out.data(), out_, queries);
   }
 
   void attend_with_one_query(const Tile& queries, int64_t i, Scratch& s) const {
@@ -202,7 +297,8 @@ class Forward {
     const int64_t last = sizes_.past + position;
     const int64_t first = std::max<int64_t>(0, last - sizes_.window);
     const float slope = *slopes_(queries.head);
-    widen(kernels_, sizes_.head_dim, q_(queries.batch, position, queries.head), s.q.data());
+    const Tile query{queries.batch, queries.head, position, 1};
+    load(kernels_, sizes_, q_, query, s.q.data());
 
     std::vector<float> score(static_cast<size_t>(last + 1 - first));
     float largest = -std::numeric_limits<float>::infinity();
@@ -224,11 +320,16 @@ class Forward {
 
     for (int64_t begin = first; begin <= last; begin += kTile) {
       const Tile keys{queries.batch, queries.head, begin, std::min(kTile, last + 1 - begin)};
-      load(kernels_, sizes_, v_, keys, s.v.data());
-      kernels_.product(1, sizes_.head_columns, keys.count, score.data() + (begin - first), 0, 1, s.v.data(),
-                       sizes_.head_columns, s.out.data(), sizes_.head_columns, begin != first);
+      const FloatRows rows = rows_of(v_, keys, s.v.data());
+      kernels_.product(1, sizes_.head_columns, keys.count, score.data() + (begin - first), 0, 1, rows.data,
+                       rows.stride, s.out.data(), sizes_.head_columns, begin != first);
     }
-    narrow(kernels_, sizes_.head_dim, s.out.data(), out_(queries.batch, position, queries.head));
+    store(kernels_, sizes_, s.out.data(), out_, query);
+  }
+
+  FloatRows rows_of(const RowView<const T, 3>& view, const Tile& tile, float* copy) const {
+    return rows_in_place(kernels_, tile.count, sizes_.head_dim, view(tile.batch, tile.first, tile.head),
+                         view.stride(1), copy);
   }
 
   const TileKernels& kernels_ = tile_kernels();
@@ -284,8 +385,11 @@ class Backward {
           ds(kTile * kTile),
           lse(kTile),
           delta(kTile),
-          unused(kTile) {}
-    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, unused;
+          unused(kTile),
+          one(kTile) {
+      std::fill_n(one.data(), kTile, 1.0F);
+    }
+    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, unused, one;
   };
 
   void run_by_head() const {
@@ -296,14 +400,15 @@ class Backward {
         const int64_t keys = sizes_.past + sizes_.positions;
         const TileBuffer dk(keys * sizes_.head_columns), dv(keys * sizes_.head_columns);
         for (int64_t number = 0; number < sizes_.tiles; ++number) {
-          query_tile_gradients(batch, head, number, scratch, [&](const Tile& queries, const Tile& key) {
-            add_key_gradients(queries, key, scratch, dk.data() + key.first * sizes_.head_columns,
-                              dv.data() + key.first * sizes_.head_columns);
+          query_tile_gradients(batch, head, number, scratch, [&](const TilePair& pair) {
+            const int64_t offset = pair.keys.first * sizes_.head_columns;
+            add_key_gradients(pair, scratch, dk.data() + offset, dv.data() + offset);
           });
         }
         const Tile all{batch, head, 0, keys};
-        store(kernels_, sizes_, sizes_.scale, dk.data(), dk_, all);
-        store(kernels_, sizes_, 1.0F, dv.data(), dv_, all);
+        scale_floats(sizes_.scale, keys * sizes_.head_columns, dk.data());
+        store(kernels_, sizes_, dk.data(), dk_, all);
+        store(kernels_, sizes_, dv.data(), dv_, all);
       }
     });
   }
@@ -313,7 +418,7 @@ class Backward {
       Scratch scratch(sizes_);
       for (int64_t task = begin; task < end; ++task) {
         query_tile_gradients(task / sizes_.tiles / sizes_.heads, task / sizes_.tiles % sizes_.heads,
-                             task % sizes_.tiles, scratch, [](const Tile&, const Tile&) {});
+                             task % sizes_.tiles, scratch, [](const TilePair&) {});
       }
     });
   }
@@ -335,32 +440,32 @@ class Backward {
              other <= sizes_.last_query_tile_of_key_tile(number); ++other) {
           const Tile queries = query_tile(sizes_, batch, head, other);
           load_queries(queries, scratch);
-          const Tile seen = seen_keys(sizes_, queries, keys);
-          const int64_t offset = (seen.first - keys.first) * sizes_.head_columns;
-          score_gradients(queries, seen, scratch);
-          add_key_gradients(queries, seen, scratch, dk.data() + offset, dv.data() + offset);
+          const TilePair pair(kernels_, sizes_, queries, keys);
+          const int64_t offset = (pair.keys.first - keys.first) * sizes_.head_columns;
+          score_gradients(pair, scratch);
+          add_key_gradients(pair, scratch, dk.data() + offset, dv.data() + offset);
         }
-        store(kernels_, sizes_, sizes_.scale, dk.data(), dk_, keys);
-        store(kernels_, sizes_, 1.0F, dv.data(), dv_, keys);
+        scale_floats(sizes_.scale, tile_floats, dk.data());
+        store(kernels_, sizes_, dk.data(), dk_, keys);
+        store(kernels_, sizes_, dv.data(), dv_, keys);
       }
     });
   }
 
-  /// dq of one query tile. `visit(queries, keys)` is called while the scratch holds the probabilities and
+  /// dq of one query tile. `visit(pair)` is called while the scratch holds the probabilities and
   /// score gradients of that pair of tiles.
   template <typename Visit>
   void query_tile_gradients(int64_t batch, int64_t head, int64_t number, Scratch& s, Visit visit) const {
     const Tile queries = query_tile(sizes_, batch, head, number);
-    const int64_t columns = padded_columns(queries.count);
     load_queries(queries, s);
     for (int64_t other = number; other >= sizes_.first_key_tile_of_query_tile(number); --other) {
-      const Tile keys = seen_keys(sizes_, queries, key_tile(sizes_, batch, head, other));
-      score_gradients(queries, keys, s);
-      kernels_.product(queries.count, sizes_.head_columns, keys.count, s.ds.data(), 1, columns, s.k.data(),
-                       sizes_.head_columns, s.dq.data(), sizes_.head_columns, other != number);
-      visit(queries, keys);
+      const TilePair pair(kernels_, sizes_, queries, key_tile(sizes_, batch, head, other));
+      score_gradients(pair, s);
+      add_to_queries(kernels_, sizes_, pair, s.ds.data(), s.k.data(), s.dq.data(), other != number);
+      visit(pair);
     }
-    store(kernels_, sizes_, sizes_.scale, s.dq.data(), dq_, queries);
+    scale_floats(sizes_.scale, queries.count * sizes_.head_columns, s.dq.data());
+    store(kernels_, sizes_, s.dq.data(), dq_, queries);
   }
 
   /// Queries and output gradients, as they are and transposed, with lse and D in delta.
@@ -378,29 +483,25 @@ class Backward {
     std::copy_n(lse_(queries.batch, queries.head) + queries.first, queries.count, s.lse.data());
   }
 
-  /// Leaves K in k, p in p and dS in ds (both keys x queries).
-  void score_gradients(const Tile& queries, const Tile& keys, Scratch& s) const {
-    const int64_t head_columns = sizes_.head_columns, columns = padded_columns(queries.count);
-    load(kernels_, sizes_, k_, keys, s.k.data());
-    load(kernels_, sizes_, v_, keys, s.v.data());
-    kernels_.product(keys.count, columns, sizes_.head_dim, s.k.data(), head_columns, 1, s.q_transposed.data(),
-                     columns, s.p.data(), columns, false);
-    kernels_.window_score(keys.count, columns, s.p.data(), columns, sizes_.scale, *slopes_(queries.head),
-                          first_distance(sizes_, queries, keys), sizes_.window, s.unused.data());
-    kernels_.exponential(keys.count, columns, s.p.data(), columns, 1.0F, s.lse.data(), s.unused.data());
-    kernels_.product(keys.count, columns, sizes_.head_dim, s.v.data(), head_columns, 1,
-                     s.dout_transposed.data(), columns, s.ds.data(), columns, false);
-    kernels_.score_gradient(keys.count, columns, s.p.data(), s.ds.data(), columns, s.delta.data(), 1.0F);
+  /// Leaves K in k, p in p and dS in ds (both keys x queries, visible blocks).
+  void score_gradients(const TilePair& pair, Scratch& s) const {
+    load(kernels_, sizes_, k_, pair.keys, s.k.data());
+    load(kernels_, sizes_, v_, pair.keys, s.v.data());
+    score_product(kernels_, sizes_, pair, s.k.data(), s.q_transposed.data(), s.p.data());
+    window_scores(kernels_, sizes_, pair, *slopes_(pair.queries.head), s.p.data(), s.unused.data());
+    exponentials(kernels_, pair, s.p.data(), s.lse.data(), s.unused.data());
+    score_product(kernels_, sizes_, pair, s.v.data(), s.dout_transposed.data(), s.ds.data());
+    for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
+      const int64_t offset = visible.first * pair.columns + i;
+      kernels_.score_gradient(visible.count(), count, s.p.data() + offset, s.ds.data() + offset, pair.columns,
+                              s.delta.data() + i, s.one.data() + i);
+    });
   }
 
   /// dv += p^T dO and dk += dS^T q, of one pair of tiles; the scale of dk comes when it is stored.
-  void add_key_gradients(const Tile& queries, const Tile& keys, const Scratch& s, float* dk,
-                         float* dv) const {
-    const int64_t columns = padded_columns(queries.count);
-    kernels_.product(keys.count, sizes_.head_columns, queries.count, s.p.data(), columns, 1, s.dout.data(),
-                     sizes_.head_columns, dv, sizes_.head_columns, true);
-    kernels_.product(keys.count, sizes_.head_columns, queries.count, s.ds.data(), columns, 1, s.q.data(),
-                     sizes_.head_columns, dk, sizes_.head_columns, true);
+  void add_key_gradients(const TilePair& pair, const Scratch& s, float* dk, float* dv) const {
+    add_to_keys(kernels_, sizes_, pair, s.p.data(), s.dout.data(), dv);
+    add_to_keys(kernels_, sizes_, pair, s.ds.data(), s.q.data(), dk);
   }
 
   const TileKernels& kernels_ = tile_kernels();

@@ -5,7 +5,7 @@
 #include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <doctest/doctest.h>
+#include <doctest/doctest.h>  // after LibTorch, whose CHECK aborts
 
 #include <algorithm>
 #include <cstring>

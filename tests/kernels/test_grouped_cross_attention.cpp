@@ -1,7 +1,6 @@
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 
 #include <ATen/Context.h>
-#include <doctest/doctest.h>
 
 #include <array>
 #include <cmath>
@@ -76,10 +75,16 @@ TEST_CASE("grouped cross-attention: golden files") {
       CAPTURE(kQuantityNames[i]);
       CHECK(relative_error(in_double[i], truth[i]) <= 1e-6);
     }
-    if (std::string(name) ==
-        "gca-large-scores") {  // scores of several hundred: a rounding error of the score is one of p
-      const Quantities in_float = compute(problem, Implementation::fast);
-      for (size_t i = 0; i < kQuantities; ++i) CHECK(relative_error(in_float[i], truth[i]) <= 1e-4);
+    if (std::string(name) == "gca-large-scores") {
+      // bf16 cannot hold scores of several hundred; the plain version bears the rounding of lse.
+      for (const auto version : {Implementation::reference, Implementation::fast}) {
+        const Quantities in_float = compute(problem, version);
+        for (size_t i = 0; i < kQuantities; ++i) {
+          CAPTURE(kQuantityNames[i]);
+          CAPTURE(static_cast<int>(version));
+          CHECK(relative_error(in_float[i], truth[i]) <= (version == Implementation::fast ? 1e-5 : 1e-4));
+        }
+      }
     } else {
       check_all_versions(problem, truth, 1e-5);
     }

@@ -1,7 +1,6 @@
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 
 #include <ATen/Context.h>
-#include <doctest/doctest.h>
 
 #include <array>
 #include <cmath>

@@ -128,7 +128,7 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
   for (const TileKernels* kernels : runnable_tile_kernels()) {
     CAPTURE(kernels->name);
     const auto x = random_floats(rows * columns, 5), y = random_floats(rows * columns, 6);
-    const auto factor = random_floats(columns, 7);
+    const auto factor = random_floats(columns, 7), weight = random_floats(columns, 8);
     auto by_column = x, by_row = x, p = x, dp = y;
     std::vector<float> column_sum(columns, 0.5F), row_sum(rows), first_row_sum(rows),
         transposed(rows * columns);
@@ -138,7 +138,7 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
     kernels->row_products(rows, columns - 1, at(x), columns, at(y), columns, row_sum.data());
     kernels->row_products(rows, columns, at(x), columns, at(y), 0, first_row_sum.data());
     kernels->transpose(rows, columns, at(x), columns, transposed.data(), rows);
-    kernels->score_gradient(rows, columns, p.data(), dp.data(), columns, at(factor), 0.7F);
+    kernels->score_gradient(rows, columns, p.data(), dp.data(), columns, at(factor), at(weight));
 
     std::vector<double> true_column_sum(columns, 0.5);
     for (int64_t i = 0; i < rows; ++i) {
@@ -148,9 +148,9 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
         CHECK(at(by_column)[place] == at(x)[place] * at(factor)[e]);
         CHECK(at(by_row)[place] == at(x)[place] * at(factor)[i]);
         CHECK(at(transposed)[e * rows + i] == at(x)[place]);
-        const double weighted = 0.7F * double{at(x)[place]};
+        const double weighted = double{at(weight)[e]} * at(x)[place];
         CHECK(at(p)[place] == doctest::Approx(weighted).epsilon(1e-6));
-        CHECK(std::abs(at(dp)[place] - weighted * (double{at(y)[place]} - at(factor)[e])) <= 1e-6);
+        CHECK(std::abs(at(dp)[place] - weighted * (double{at(y)[place]} - at(factor)[e])) <= 1e-5);
         true_column_sum[static_cast<size_t>(e)] += double{at(x)[place]} * at(y)[place];
         if (e < columns - 1) true_row_sum += double{at(x)[place]} * at(y)[place];
         true_first_row_sum += double{at(x)[place]} * at(y)[e];
@@ -164,14 +164,15 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
   }
 }
 
-TEST_CASE("tile bf16: widening is exact, narrowing rounds to nearest even") {
+TEST_CASE("tile rows in and out: widening is exact, narrowing rounds to nearest even, padding stays") {
   for (const TileKernels* kernels : runnable_tile_kernels()) {
     CAPTURE(kernels->name);
     std::vector<uint16_t> all(65536), back(65536);
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
     std::vector<float> wide(65536);
-    kernels->widen_bf16(65535, all.data(), wide.data());  // an odd count takes the remainder loop too
-    kernels->narrow_bf16(65535, wide.data(), back.data());
+    kernels->widen_bf16(1, 65535, all.data(), 65535, wide.data(),
+                        65535);  // an odd count takes the remainder loop too
+    kernels->narrow_bf16(1, 65535, wide.data(), 65535, back.data(), 65535);
     CHECK(wide[0x3F80] == 1.0F);
     CHECK(wide[0xC048] == -3.125F);
     for (size_t i = 0; i < 65535; ++i) {
@@ -182,11 +183,17 @@ TEST_CASE("tile bf16: widening is exact, narrowing rounds to nearest even") {
       }
     }
     const std::vector<float> halfway = {1.00390625F, 1.01171875F, 1.0039065F, -1.00390625F};
-    kernels->narrow_bf16(4, halfway.data(), back.data());
+    kernels->narrow_bf16(2, 2, halfway.data(), 2, back.data(), 2);
     CHECK(back[0] == 0x3F80);  // tie, to even below
     CHECK(back[1] == 0x3F82);  // tie, to even above
     CHECK(back[2] == 0x3F81);
     CHECK(back[3] == 0xBF80);
+    std::vector<float> copied(2 * 24, 7.0F);  // two rows of 19 columns, 24 apart
+    kernels->copy_rows(2, 19, &wide[0x3F80], 100, copied.data(), 24);
+    for (size_t e = 0; e < 24; ++e) {
+      CHECK(copied[e] == (e < 19 ? wide[0x3F80 + e] : 7.0F));
+      CHECK(copied[24 + e] == (e < 19 ? wide[0x3F80 + 100 + e] : 7.0F));
+    }
   }
 }
 
