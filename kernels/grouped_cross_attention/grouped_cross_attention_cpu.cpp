@@ -357,10 +357,12 @@ class Backward {
   void run_by_head() const {
     at::parallel_for(0, sizes_.batch * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(sizes_);
+      const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
+      const TileBuffer dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t batch = task / sizes_.kv_heads, kv_head = task % sizes_.kv_heads;
-        const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
-        const TileBuffer dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
+        std::fill_n(dk.data(), sizes_.chunks * chunk_floats, 0.0F);
+        std::fill_n(dv.data(), sizes_.chunks * chunk_floats, 0.0F);
         for (int64_t row = 0; row < sizes_.rows; ++row) {
           row_gradients(batch, row, kv_head, scratch, [&](const Tile& tile, int64_t chunk) {
             add_chunk_gradients(tile, scratch, dk.data() + chunk * chunk_floats,

@@ -78,8 +78,8 @@ struct Sizes {
 
 /// A run of positions or keys of one head.
 struct Tile {
-  int64_t batch, head;
-  int64_t first, count;
+  int64_t batch = 0, head = 0;
+  int64_t first = 0, count = 0;
 };
 
 Tile query_tile(const Sizes& sizes, int64_t batch, int64_t head, int64_t number) {
@@ -185,6 +185,70 @@ void add_to_keys(const TileKernels& kernels, const Sizes& sizes, const TilePair&
   }
 }
 
+template <typename T>
+void load(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& view, const Tile& tile,
+          float* to) {
+  load_tile(kernels, tile.count, sizes.head_dim, view(tile.batch, tile.first, tile.head), view.stride(1), to,
+            sizes.head_columns);
+}
+
+template <typename T>
+void store(const TileKernels& kernels, const Sizes& sizes, const float* from, const RowView<T, 3>& view,
+           const Tile& tile) {
+  store_tile(kernels, tile.count, sizes.head_dim, from, sizes.head_columns,
+             view(tile.batch, tile.first, tile.head), view.stride(1));
+}
+
+/// Key and value tiles in float, kept from one query tile to the next: neighbours share all of them but one,
+/// and a copy lies densely where a head's rows lie a whole position apart.
+template <typename T>
+class KeyTiles {
+ public:
+  KeyTiles(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& k,
+           const RowView<const T, 3>& v)
+      : kernels_(kernels),
+        sizes_(sizes),
+        k_(k),
+        v_(v),
+        places_(std::min(sizes.window / kTile + 2, kMaxPlaces)),
+        tile_floats_(kTile * sizes.head_columns),
+        held_(static_cast<size_t>(places_)) {}
+
+  /// The rows of keys and values at `tile.first`; key tile `number` holds them. Valid until the next call.
+  struct Rows {
+    const float* keys;
+    const float* values;
+  };
+  Rows rows(int64_t number, const Tile& tile) {
+    if (!keys_.data()) {
+      keys_ = TileBuffer(places_ * tile_floats_);
+      values_ = TileBuffer(places_ * tile_floats_);
+    }
+    const int64_t place = (number % places_ + places_) % places_;
+    const Tile whole = key_tile(sizes_, tile.batch, tile.head, number);
+    Tile& held = held_[static_cast<size_t>(place)];
+    if (held.batch != whole.batch || held.head != whole.head || held.first != whole.first ||
+        held.count == 0) {
+      load(kernels_, sizes_, k_, whole, keys_.data() + place * tile_floats_);
+      load(kernels_, sizes_, v_, whole, values_.data() + place * tile_floats_);
+      held = whole;
+    }
+    const int64_t offset = place * tile_floats_ + (tile.first - whole.first) * sizes_.head_columns;
+    return {keys_.data() + offset, values_.data() + offset};
+  }
+
+ private:
+  // A window of 4096 positions; a longer one would not stay in the second-level cache anyway.
+  static constexpr int64_t kMaxPlaces = 66;
+
+  const TileKernels& kernels_;
+  const Sizes& sizes_;
+  const RowView<const T, 3>&k_, &v_;
+  int64_t places_, tile_floats_;
+  TileBuffer keys_, values_;  // allocated by the first use: single queries need none
+  std::vector<Tile> held_;    // by place; no count: nothing yet
+};
+
 /// Scores with scale, bias and mask; `largest` of each query is raised to them.
 void window_scores(const TileKernels& kernels, const Sizes& sizes, const TilePair& pair, float slope,
                    float* score, float* largest) {
@@ -205,20 +269,6 @@ void exponentials(const TileKernels& kernels, const TilePair& pair, float* score
 }
 
 template <typename T>
-void load(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& view, const Tile& tile,
-          float* to) {
-  load_tile(kernels, tile.count, sizes.head_dim, view(tile.batch, tile.first, tile.head), view.stride(1), to,
-            sizes.head_columns);
-}
-
-template <typename T>
-void store(const TileKernels& kernels, const Sizes& sizes, const float* from, const RowView<T, 3>& view,
-           const Tile& tile) {
-  store_tile(kernels, tile.count, sizes.head_dim, from, sizes.head_columns,
-             view(tile.batch, tile.first, tile.head), view.stride(1));
-}
-
-template <typename T>
 class Forward {
  public:
   Forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& slopes,
@@ -228,6 +278,7 @@ class Forward {
   void run() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(sizes_);
+      KeyTiles<T> tiles(kernels_, sizes_, k_, v_);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t number = task % sizes_.tiles;
         const Tile queries = query_tile(sizes_, task / sizes_.tiles / sizes_.heads,
@@ -235,7 +286,7 @@ class Forward {
         if (queries.count <= kFewQueries) {
           for (int64_t i = 0; i < queries.count; ++i) attend_with_one_query(queries, i, scratch);
         } else {
-          attend_with_tile(queries, number, scratch);
+          attend_with_tile(queries, number, tiles, scratch);
         }
       }
     });
@@ -257,7 +308,7 @@ class Forward {
     TileBuffer q, q_transposed, out, k, v, score, largest, denominator, factor, unused;
   };
 
-  void attend_with_tile(const Tile& queries, int64_t number, Scratch& s) const {
+  void attend_with_tile(const Tile& queries, int64_t number, KeyTiles<T>& tiles, Scratch& s) const {
     const int64_t head_columns = sizes_.head_columns, columns = padded_columns(queries.count);
     load(kernels_, sizes_, q_, queries, s.q.data());
     kernels_.transpose(queries.count, sizes_.head_dim, s.q.data(), head_columns, s.q_transposed.data(),
@@ -268,9 +319,8 @@ class Forward {
 
     for (int64_t other = number; other >= sizes_.first_key_tile_of_query_tile(number); --other) {
       const TilePair pair(kernels_, sizes_, queries, key_tile(sizes_, queries.batch, queries.head, other));
-      load(kernels_, sizes_, k_, pair.keys, s.k.data());
-      load(kernels_, sizes_, v_, pair.keys, s.v.data());
-      score_product(kernels_, sizes_, pair, s.k.data(), s.q_transposed.data(), s.score.data());
+      const auto rows = tiles.rows(other, pair.keys);
+      score_product(kernels_, sizes_, pair, rows.keys, s.q_transposed.data(), s.score.data());
 
       std::copy_n(s.largest.data(), columns, s.factor.data());
       window_scores(kernels_, sizes_, pair, slope, s.score.data(), s.largest.data());
@@ -280,7 +330,7 @@ class Forward {
         kernels_.scale_rows(queries.count, head_columns, s.out.data(), head_columns, s.factor.data());
       }
       exponentials(kernels_, pair, s.score.data(), s.largest.data(), s.denominator.data());
-      add_to_queries(kernels_, sizes_, pair, s.score.data(), s.v.data(), s.out.data(), other != number);
+      add_to_queries(kernels_, sizes_, pair, s.score.data(), rows.values, s.out.data(), other != number);
     }
 
     for (int64_t i = 0; i < queries.count; ++i) {
@@ -304,10 +354,9 @@ class Forward {
     float largest = -std::numeric_limits<float>::infinity();
     for (int64_t begin = first; begin <= last; begin += kTile) {
       const Tile keys{queries.batch, queries.head, begin, std::min(kTile, last + 1 - begin)};
-      load(kernels_, sizes_, k_, keys, s.k.data());
+      const FloatRows rows = rows_of(k_, keys, s.k.data());
       float* of_tile = score.data() + (begin - first);
-      kernels_.row_products(keys.count, sizes_.head_dim, s.k.data(), sizes_.head_columns, s.q.data(), 0,
-                            of_tile);
+      kernels_.row_products(keys.count, sizes_.head_dim, rows.data, rows.stride, s.q.data(), 0, of_tile);
       for (int64_t j = 0; j < keys.count; ++j) {
         of_tile[j] = of_tile[j] * sizes_.scale - slope * static_cast<float>(last - begin - j);
         largest = std::max(largest, of_tile[j]);
@@ -372,6 +421,8 @@ class Backward {
   }
 
  private:
+  using Rows = typename KeyTiles<T>::Rows;
+
   struct Scratch {
     explicit Scratch(const Sizes& sizes)
         : q(kTile * sizes.head_columns),
@@ -379,8 +430,6 @@ class Backward {
           dout(kTile * sizes.head_columns),
           dout_transposed(sizes.head_columns * kTile),
           dq(kTile * sizes.head_columns),
-          k(kTile * sizes.head_columns),
-          v(kTile * sizes.head_columns),
           p(kTile * kTile),
           ds(kTile * kTile),
           lse(kTile),
@@ -389,18 +438,21 @@ class Backward {
           one(kTile) {
       std::fill_n(one.data(), kTile, 1.0F);
     }
-    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, unused, one;
+    TileBuffer q, q_transposed, dout, dout_transposed, dq, p, ds, lse, delta, unused, one;
   };
 
   void run_by_head() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(sizes_);
+      KeyTiles<T> tiles(kernels_, sizes_, k_, v_);
+      const int64_t keys = sizes_.past + sizes_.positions;
+      const TileBuffer dk(keys * sizes_.head_columns), dv(keys * sizes_.head_columns);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t batch = task / sizes_.heads, head = task % sizes_.heads;
-        const int64_t keys = sizes_.past + sizes_.positions;
-        const TileBuffer dk(keys * sizes_.head_columns), dv(keys * sizes_.head_columns);
+        std::fill_n(dk.data(), keys * sizes_.head_columns, 0.0F);
+        std::fill_n(dv.data(), keys * sizes_.head_columns, 0.0F);
         for (int64_t number = 0; number < sizes_.tiles; ++number) {
-          query_tile_gradients(batch, head, number, scratch, [&](const TilePair& pair) {
+          query_tile_gradients(batch, head, number, tiles, scratch, [&](const TilePair& pair) {
             const int64_t offset = pair.keys.first * sizes_.head_columns;
             add_key_gradients(pair, scratch, dk.data() + offset, dv.data() + offset);
           });
@@ -416,9 +468,10 @@ class Backward {
   void run_by_query_tile() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(sizes_);
+      KeyTiles<T> tiles(kernels_, sizes_, k_, v_);
       for (int64_t task = begin; task < end; ++task) {
         query_tile_gradients(task / sizes_.tiles / sizes_.heads, task / sizes_.tiles % sizes_.heads,
-                             task % sizes_.tiles, scratch, [](const TilePair&) {});
+                             task % sizes_.tiles, tiles, scratch, [](const TilePair&) {});
       }
     });
   }
@@ -428,6 +481,7 @@ class Backward {
     const int64_t key_tiles = sizes_.tiles - first_key_tile;
     at::parallel_for(0, sizes_.batch * sizes_.heads * key_tiles, 1, [&](int64_t begin, int64_t end) {
       Scratch scratch(sizes_);
+      KeyTiles<T> tiles(kernels_, sizes_, k_, v_);
       const int64_t tile_floats = kTile * sizes_.head_columns;
       const TileBuffer dk(tile_floats), dv(tile_floats);
       for (int64_t task = begin; task < end; ++task) {
@@ -442,7 +496,7 @@ class Backward {
           load_queries(queries, scratch);
           const TilePair pair(kernels_, sizes_, queries, keys);
           const int64_t offset = (pair.keys.first - keys.first) * sizes_.head_columns;
-          score_gradients(pair, scratch);
+          score_gradients(pair, tiles.rows(number, pair.keys), scratch);
           add_key_gradients(pair, scratch, dk.data() + offset, dv.data() + offset);
         }
         scale_floats(sizes_.scale, tile_floats, dk.data());
@@ -455,13 +509,15 @@ class Backward {
   /// dq of one query tile. `visit(pair)` is called while the scratch holds the probabilities and
   /// score gradients of that pair of tiles.
   template <typename Visit>
-  void query_tile_gradients(int64_t batch, int64_t head, int64_t number, Scratch& s, Visit visit) const {
+  void query_tile_gradients(int64_t batch, int64_t head, int64_t number, KeyTiles<T>& tiles, Scratch& s,
+                            Visit visit) const {
     const Tile queries = query_tile(sizes_, batch, head, number);
     load_queries(queries, s);
     for (int64_t other = number; other >= sizes_.first_key_tile_of_query_tile(number); --other) {
       const TilePair pair(kernels_, sizes_, queries, key_tile(sizes_, batch, head, other));
-      score_gradients(pair, s);
-      add_to_queries(kernels_, sizes_, pair, s.ds.data(), s.k.data(), s.dq.data(), other != number);
+      const Rows rows = tiles.rows(other, pair.keys);
+      score_gradients(pair, rows, s);
+      add_to_queries(kernels_, sizes_, pair, s.ds.data(), rows.keys, s.dq.data(), other != number);
       visit(pair);
     }
     scale_floats(sizes_.scale, queries.count * sizes_.head_columns, s.dq.data());
@@ -483,14 +539,12 @@ class Backward {
     std::copy_n(lse_(queries.batch, queries.head) + queries.first, queries.count, s.lse.data());
   }
 
-  /// Leaves K in k, p in p and dS in ds (both keys x queries, visible blocks).
-  void score_gradients(const TilePair& pair, Scratch& s) const {
-    load(kernels_, sizes_, k_, pair.keys, s.k.data());
-    load(kernels_, sizes_, v_, pair.keys, s.v.data());
-    score_product(kernels_, sizes_, pair, s.k.data(), s.q_transposed.data(), s.p.data());
+  /// Leaves p in p and dS in ds (both keys x queries, visible blocks).
+  void score_gradients(const TilePair& pair, const Rows& rows, Scratch& s) const {
+    score_product(kernels_, sizes_, pair, rows.keys, s.q_transposed.data(), s.p.data());
     window_scores(kernels_, sizes_, pair, *slopes_(pair.queries.head), s.p.data(), s.unused.data());
     exponentials(kernels_, pair, s.p.data(), s.lse.data(), s.unused.data());
-    score_product(kernels_, sizes_, pair, s.v.data(), s.dout_transposed.data(), s.ds.data());
+    score_product(kernels_, sizes_, pair, rows.values, s.dout_transposed.data(), s.ds.data());
     for_each_query_block(pair, [&](int64_t i, int64_t count, const Span& visible) {
       const int64_t offset = visible.first * pair.columns + i;
       kernels_.score_gradient(visible.count(), count, s.p.data() + offset, s.ds.data() + offset, pair.columns,
