@@ -4,6 +4,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstdlib>
 #include <string>
 
 #include "tests/support/run_gca.h"
@@ -12,6 +13,9 @@ class NanoRun {
  public:
   /// `model_settings`: values of --set.
   explicit NanoRun(const std::vector<std::string>& model_settings = {}) {
+    // Threads that wait spin by default: with several tests at once that makes steps of a nano model 40 times
+    // slower.
+    setenv("OMP_WAIT_POLICY", "passive", 0);
     gca::write_file_atomically(folder_ / "book.txt", pages(0, 120));
     gca::write_file_atomically(folder_ / "other.txt", pages(500, 60));
     must_run({"tokenize", book(), folder_ / "other.txt", "--output", tokens(), "--train-vocab", "400"});
