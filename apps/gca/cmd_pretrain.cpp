@@ -24,6 +24,9 @@
 namespace gca {
 namespace {
 
+/// Part of --minutes after which no further step is measured.
+constexpr double kMeasuredPart = 0.05;
+
 struct PretrainOptions {
   CommonOptions common;
   TensorOptions tensor;
@@ -91,7 +94,7 @@ int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, c
     validation_seconds = clock.elapsed_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  const double step_seconds = trainer.measure_step_seconds();
+  const double step_seconds = trainer.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
   return steps_within(60.0 * options.minutes - elapsed_seconds - clock.elapsed_seconds(), step_seconds,
                       validation_seconds, config.train.eval_interval);
 }

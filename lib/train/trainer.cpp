@@ -119,11 +119,12 @@ StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at
   return result;
 }
 
-double Trainer::measure_step_seconds() {
-  // The first run allocates and is not counted.
-  constexpr int kRuns = 3;
-  double counted_seconds = 0.0;
-  for (int run = 0; run <= kRuns; ++run) {
+double Trainer::measure_step_seconds(double at_most_seconds) {
+  constexpr int kRuns = 4;
+  double total_seconds = 0.0;
+  double first_seconds = 0.0;
+  int runs = 0;
+  while (runs < kRuns && total_seconds <= at_most_seconds) {
     const auto start = std::chrono::steady_clock::now();
     clear_gradients();
     accumulate_gradients(0, step_batches(0), false);
@@ -131,11 +132,14 @@ double Trainer::measure_step_seconds() {
     optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
     model_.refresh_compute_weights();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    if (run > 0) counted_seconds += seconds;
+    if (runs == 0) first_seconds = seconds;
+    total_seconds += seconds;
+    ++runs;
   }
   clear_gradients();
   optimizer_.reset();
-  return counted_seconds / kRuns;
+  // The first run allocates: it counts only where it is all there is.
+  return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
 }
 
 void Trainer::fail_non_finite(int64_t step, const std::vector<Batch>& batches, const StepResult& result) {

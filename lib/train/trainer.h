@@ -39,9 +39,9 @@ class Trainer {
   /// are then still those of before the step.
   StepResult make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval);
 
-  /// Seconds that a step takes, the update included. Changes no bit of the weights; moments must be zero
-  /// before, and are after.
-  double measure_step_seconds();
+  /// Seconds that a step takes, the update included; looks at a few steps, at fewer when these take more than
+  /// `at_most_seconds`. Changes no bit of the weights; moments must be zero before, and are after.
+  double measure_step_seconds(double at_most_seconds);
 
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
