@@ -13,7 +13,8 @@ namespace {
 constexpr int64_t kBlock = int64_t{1} << 15;
 
 template <class Scalar>
-void update(Scalar* weight, const Scalar* gradient, Scalar* m, Scalar* v, int64_t size, const AdamWSettings& s) {
+void update(Scalar* weight, const Scalar* gradient, Scalar* m, Scalar* v, int64_t size,
+            const AdamWSettings& s) {
   const auto beta1 = static_cast<Scalar>(s.beta1);
   const auto beta2 = static_cast<Scalar>(s.beta2);
   const auto scale = static_cast<Scalar>(s.gradient_scale);
@@ -40,7 +41,8 @@ double sum_of_squares(const Scalar* x, int64_t size) {
     for (int64_t block = first; block < last; ++block) {
       double sum = 0.0;
       const int64_t end = std::min(size, (block + 1) * kBlock);
-      for (int64_t i = block * kBlock; i < end; ++i) sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+      for (int64_t i = block * kBlock; i < end; ++i)
+        sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
       partial[static_cast<size_t>(block)] = sum;
     }
   });
@@ -54,14 +56,15 @@ double sum_of_squares(const Scalar* x, int64_t size) {
 void adamw_step(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first_moment,
                 const at::Tensor& second_moment, const AdamWSettings& settings) {
   for (const at::Tensor* t : {&gradient, &first_moment, &second_moment}) {
-    TORCH_CHECK(t->is_contiguous() && t->scalar_type() == weight.scalar_type() && t->sizes() == weight.sizes(),
-                "adamw_step: gradient and moments must be contiguous and of the weight's type and shape");
+    TORCH_CHECK(
+        t->is_contiguous() && t->scalar_type() == weight.scalar_type() && t->sizes() == weight.sizes(),
+        "adamw_step: gradient and moments must be contiguous and of the weight's type and shape");
   }
   TORCH_CHECK(weight.is_contiguous(), "adamw_step: the weight must be contiguous");
   AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "adamw_step", [&] {
     update(weight.mutable_data_ptr<scalar_t>(), gradient.const_data_ptr<scalar_t>(),
-           first_moment.mutable_data_ptr<scalar_t>(), second_moment.mutable_data_ptr<scalar_t>(), weight.numel(),
-           settings);
+           first_moment.mutable_data_ptr<scalar_t>(), second_moment.mutable_data_ptr<scalar_t>(),
+           weight.numel(), settings);
   });
 }
 
@@ -70,9 +73,8 @@ double gradient_norm(const std::vector<at::Tensor>& gradients) {
   for (const at::Tensor& gradient : gradients) {
     if (!gradient.defined()) continue;
     const at::Tensor x = gradient.contiguous();
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "gradient_norm", [&] {
-      total += sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel());
-    });
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "gradient_norm",
+                               [&] { total += sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel()); });
   }
   return std::sqrt(total);
 }

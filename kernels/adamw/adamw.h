@@ -22,12 +22,13 @@ struct AdamWSettings {
   double gradient_scale = 1.0;  ///< c, the clipping factor
 };
 
-/// One update of `weight`, in place, with its moments; all float32 (or all float64), contiguous, of one shape.
+/// One update of `weight`, in place, with its moments; all float32 (or all float64), contiguous, of one
+/// shape.
 void adamw_step(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first_moment,
                 const at::Tensor& second_moment, const AdamWSettings& settings);
 
-/// Euclidean norm over all gradients together, accumulated in double in a fixed order (the same for any number of
-/// threads); undefined tensors count as zero.
+/// Euclidean norm over all gradients together, accumulated in double in a fixed order (the same for any
+/// number of threads); undefined tensors count as zero.
 double gradient_norm(const std::vector<at::Tensor>& gradients);
 
 }  // namespace gca::kernels

@@ -36,8 +36,9 @@ GCA_HOST_DEVICE inline PhiloxBlock philox4x32(PhiloxBlock counter, uint64_t key)
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = uint64_t{0xD2511F53U} * counter.word[0];
     const uint64_t product1 = uint64_t{0xCD9E8D57U} * counter.word[2];
-    counter = {{static_cast<uint32_t>(product1 >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(product1),
-                static_cast<uint32_t>(product0 >> 32) ^ counter.word[3] ^ key1, static_cast<uint32_t>(product0)}};
+    counter = {
+        {static_cast<uint32_t>(product1 >> 32) ^ counter.word[1] ^ key0, static_cast<uint32_t>(product1),
+         static_cast<uint32_t>(product0 >> 32) ^ counter.word[3] ^ key1, static_cast<uint32_t>(product0)}};
     key0 += 0x9E3779B9U;
     key1 += 0xBB67AE85U;
   }
@@ -45,7 +46,8 @@ GCA_HOST_DEVICE inline PhiloxBlock philox4x32(PhiloxBlock counter, uint64_t key)
 }
 
 /// The block number `index` of stream `stream` at `step` under `seed`. Steps up to 2^32.
-GCA_HOST_DEVICE inline PhiloxBlock philox_block(uint64_t seed, RandomStream stream, uint64_t step, uint64_t index) {
+GCA_HOST_DEVICE inline PhiloxBlock philox_block(uint64_t seed, RandomStream stream, uint64_t step,
+                                                uint64_t index) {
   return philox4x32({{static_cast<uint32_t>(index), static_cast<uint32_t>(index >> 32),
                       static_cast<uint32_t>(step), static_cast<uint32_t>(stream)}},
                     seed);

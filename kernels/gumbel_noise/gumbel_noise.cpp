@@ -11,8 +11,9 @@
 namespace gca::kernels {
 
 at::Tensor gumbel_noise(const GumbelCoordinates& at, int64_t B, int64_t R, int64_t C) {
-  TORCH_CHECK(C <= int64_t{1} << 24 && at.first_query + R <= int64_t{1} << 22 && at.batch_offset + B <= 1 << 16,
-              "gumbel_noise: more chunks or batch rows than its counters tell apart");
+  TORCH_CHECK(
+      C <= int64_t{1} << 24 && at.first_query + R <= int64_t{1} << 22 && at.batch_offset + B <= 1 << 16,
+      "gumbel_noise: more chunks or batch rows than its counters tell apart");
   at::Tensor noise = at::empty({B, R, C}, at::kFloat);
   auto* out = noise.mutable_data_ptr<float>();
   at::parallel_for(0, B * R, 8, [&](int64_t begin, int64_t end) {

@@ -1,13 +1,13 @@
 #pragma once
-// Gumbel noise of the retrieval choice, -log(-log u), a pure function of its coordinates: the same for any split of the
-// work, number of threads, or device.
+// Gumbel noise of the retrieval choice, -log(-log u), a pure function of its coordinates: the same for any
+// split of the work, number of threads, or device.
 
 #include <ATen/core/Tensor.h>
 
 namespace gca::kernels {
 
-/// Coordinates of a block of noise. Four candidates share a Philox block; a block's index is, from the low bits,
-/// c / 4 (22 bits), t (22 bits), batch row (16 bits), group (4 bits).
+/// Coordinates of a block of noise. Four candidates share a Philox block; a block's index is, from the low
+/// bits, c / 4 (22 bits), t (22 bits), batch row (16 bits), group (4 bits).
 struct GumbelCoordinates {
   uint64_t seed = 0;
   uint64_t step = 0;         ///< optimizer step

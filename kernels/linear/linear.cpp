@@ -16,8 +16,8 @@ at::Tensor as_rows(const at::Tensor& x) {
 
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& master,
-                            const at::Tensor& compute) {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                            const at::Tensor& master, const at::Tensor& compute) {
     context->save_for_backward({x, compute});
     context->saved_data["master_dtype"] = master.scalar_type();
     std::vector<int64_t> shape = x.sizes().vec();
@@ -49,8 +49,8 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarTy
 }
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute) {
-  TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ", x.sizes(),
-              " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
+  TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ",
+              x.sizes(), " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
   return LinearFunction::apply(x, master, compute);
 }
 

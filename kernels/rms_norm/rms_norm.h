@@ -7,8 +7,8 @@
 
 namespace gca::kernels {
 
-/// x (.., d) and weight (d) of one type (float32, or float64), y (.., d) rounded once to `out_dtype`; differentiable in
-/// both. Statistics are in the type of x.
+/// x (.., d) and weight (d) of one type (float32, or float64), y (.., d) rounded once to `out_dtype`;
+/// differentiable in both. Statistics are in the type of x.
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType out_dtype);
 
 /// Without autograd: (y, inverse_rms (rows)).

@@ -1,6 +1,6 @@
 #pragma once
-// Rotary positions (Su et al., arXiv 2104.09864), rotate-half: element e < dh/2 of a head pairs with e + dh/2, turned by
-// the angle pos * theta^(-2e / dh).
+// Rotary positions (Su et al., arXiv 2104.09864), rotate-half: element e < dh/2 of a head pairs with e +
+// dh/2, turned by the angle pos * theta^(-2e / dh).
 
 #include <ATen/core/Tensor.h>
 

@@ -3,6 +3,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "kernels/common/philox.h"
@@ -42,7 +43,11 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   };
 
   const auto prefill_start = std::chrono::steady_clock::now();
-  feed(prompt);
+  for (auto rest = prompt; !rest.empty() && !interrupted();) {
+    const auto segment = rest.first(std::min(static_cast<size_t>(feeder.room()), rest.size()));
+    feed(segment);
+    rest = rest.subspan(segment.size());
+  }
   result.prefill_seconds = seconds_since(prefill_start);
 
   const auto decode_start = std::chrono::steady_clock::now();

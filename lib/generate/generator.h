@@ -29,7 +29,8 @@ struct Generation {
   int64_t memory_bytes = 0;  ///< windows, open chunk and chunk memory at the end
 };
 
-/// `show` gets the text as it comes; `interrupted` is asked before each token. The landmark and control
+/// `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt and before
+/// each token. The landmark and control
 /// pieces are never drawn. Throws Error(usage) for an empty prompt.
 Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
                     const std::function<void(const std::string&)>& show,

@@ -54,9 +54,7 @@ void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
   const at::NoGradGuard no_grad;
   while (!text.empty()) {
     const int64_t first_text = text_count();
-    const int64_t border = (state_.position / segment_positions_ + 1) * segment_positions_;
-    const int64_t room = layout_.text_before(border) - first_text;
-    const auto piece = text.first(static_cast<size_t>(std::min(room, static_cast<int64_t>(text.size()))));
+    const auto piece = text.first(std::min(static_cast<size_t>(room()), text.size()));
     text = text.subspan(piece.size());
 
     std::vector<int64_t> ids, text_rows;
@@ -70,6 +68,11 @@ void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
     if (text_rows.size() < ids.size()) hidden = hidden.index_select(1, row_of(text_rows));
     sink(hidden, first_text);
   }
+}
+
+int64_t TextFeeder::room() const {
+  const int64_t border = (state_.position / segment_positions_ + 1) * segment_positions_;
+  return layout_.text_before(border) - text_count();
 }
 
 int64_t TextFeeder::memory_bytes() const {

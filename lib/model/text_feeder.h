@@ -35,6 +35,9 @@ class TextFeeder {
   /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.
   void feed(std::span<const int32_t> text, const Sink& sink);
 
+  /// Text tokens that the segment now begun still takes: feeding at most so many runs one segment.
+  int64_t room() const;
+
   const ChunkLayout& layout() const { return layout_; }
   const DrtState& state() const { return state_; }
   /// Text tokens fed so far.

@@ -162,8 +162,16 @@ TEST_CASE("no prompt, no new tokens, an interruption") {
   options.max_new_tokens = 0;
   CHECK(run(model, prompt, options).tokens.empty());
   options.max_new_tokens = 10;
-  int asked = 0;
-  const Generation cut = generate(
-      model, prompt, options, [](const std::string&) {}, [&] { return ++asked > 4; });
-  CHECK(cut.tokens.size() == 4);
+  const auto tokens_when_asked = [&](int times) {
+    int asked = 0;
+    return generate(
+               model, prompt_of(model, 20), options, [](const std::string&) {},
+               [&] { return ++asked > times; })
+        .tokens.size();
+  };
+  CHECK(tokens_when_asked(5) == 4);  // the first time before the only segment of the prompt
+  CHECK(tokens_when_asked(0) == 0);
+  options.segment_positions = 8;  // three segments
+  CHECK(tokens_when_asked(5) == 2);
+  CHECK(tokens_when_asked(2) == 0);
 }

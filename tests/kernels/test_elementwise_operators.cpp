@@ -51,7 +51,8 @@ struct Run {
 Run run_case(const Case& one, at::ScalarType dtype, Implementation version) {
   const ImplementationGuard guard(version);
   std::vector<at::Tensor> leaves;
-  for (const at::Tensor& input : one.inputs) leaves.push_back(input.to(dtype, false, /*copy=*/true).requires_grad_());
+  for (const at::Tensor& input : one.inputs)
+    leaves.push_back(input.to(dtype, false, /*copy=*/true).requires_grad_());
   Run run{one.run(leaves), {}};
   torch::autograd::backward({run.out}, {some_numbers(run.out.sizes(), 1.0, 0.2).to(dtype)});
   for (const at::Tensor& leaf : leaves) run.gradients.push_back(leaf.grad());
