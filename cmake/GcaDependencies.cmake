@@ -3,8 +3,12 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Threads REQUIRED)
 
-# Header-only: LibTorch exports symbols of another fmt, which must not be mixed with a library of ours.
+# LibTorch's include folder holds another fmt, which would be found first: a folder that comes before it has the system's.
 find_package(fmt 9 REQUIRED)
+find_path(FMT_INCLUDE_DIR fmt/format.h NO_CMAKE_PATH REQUIRED)
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/include)
+file(CREATE_LINK ${FMT_INCLUDE_DIR}/fmt ${PROJECT_BINARY_DIR}/include/fmt SYMBOLIC)
+target_include_directories(gca_settings INTERFACE ${PROJECT_BINARY_DIR}/include)
 
 find_path(SENTENCEPIECE_INCLUDE_DIR sentencepiece_processor.h REQUIRED)
 find_library(SENTENCEPIECE_LIBRARY sentencepiece REQUIRED)

@@ -49,7 +49,9 @@ void add_help_command(CLI::App& app) {
   CLI::App* help = app.add_subcommand("help", "Tell about a subcommand");
   help->add_option("SUBCOMMAND", *name, "Its name");
   help->callback([&app, name] {
-    if (name->empty()) return gca::write_output(app.help());
+    // App::help() would describe the chosen subcommand, which is this one.
+    if (name->empty())
+      return gca::write_output(app.get_formatter()->make_help(&app, "", CLI::AppFormatMode::Normal));
     for (const CLI::App* command : app.get_subcommands({}))
       if (command->get_name() == *name) return gca::write_output(command->help("gca"));
     gca::fail_usage(*name, "no such subcommand",

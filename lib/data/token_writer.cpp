@@ -51,7 +51,7 @@ struct TokenWriter::Impl {
   bool is_narrow() const { return piece_count <= std::numeric_limits<uint16_t>::max() + int64_t{1}; }
 
   void open_shard() {
-    shard.emplace();
+    shard = Shard();
     shard->file = fmt::format("tokens-{:05}.bin", shards.size());
     shard->output = std::make_unique<AtomicFile>(working_folder + "/" + shard->file);
   }

@@ -65,9 +65,11 @@ TEST_CASE("a wrong type names the place, the key and what it takes") {
                {"slopes", 1.0, "a list of numbers"},
                {"slopes", {1.0, "a"}, "a list of numbers"},
                {"layers", {1, 2.5}, "a list of whole numbers"}};
-  for (const auto& [key, value, expected] : cases) {
+  for (const auto& bad : cases) {
+    const char* key = bad.key;
+    const char* expected = bad.expected;
     CAPTURE(key);
-    const auto error = error_of([&, k = key, v = value] { set(settings, k, v); });
+    const auto error = error_of([&] { set(settings, key, bad.value); });
     REQUIRE(error);
     CHECK(error->is_usage());
     CHECK(error->message.starts_with("--set: "));
