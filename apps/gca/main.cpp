@@ -51,7 +51,7 @@ void add_help_command(CLI::App& app) {
   help->callback([&app, name] {
     // App::help() would describe the chosen subcommand, which is this one.
     if (name->empty())
-      return gca::write_output(app.get_formatter()->make_help(&app, "", CLI::AppFormatMode::Normal));
+      return gca::write_output(app.get_formatter()->make_help(&app, "gca", CLI::AppFormatMode::Normal));
     for (const CLI::App* command : app.get_subcommands({}))
       if (command->get_name() == *name) return gca::write_output(command->help("gca"));
     gca::fail_usage(*name, "no such subcommand",
