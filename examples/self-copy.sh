@@ -2,7 +2,7 @@
 # Does retrieval learn? Random passages are repeated from beyond everything that the windows reach: four layers of a
 # window of 8 see 32 positions back, the passage lies 64. The model with retrieval begins with the residual a + lambda o,
 # lambda 1, and ends as the paper's, lambda 0; the same model without retrieval has nothing to go by. The size is mini;
-# about five minutes on two cores.
+# about seven minutes on two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,8 +18,8 @@ train() {
     --set vocab_size=64 --set sliding_window=8 --set eval_interval=50 --set eval_sequences=64 "${settings[@]}"
 }
 
-train retrieval 500 residual_blend_begin=300 residual_blend_end=400
-train sliding-window 500 long_range=none
+train retrieval 1300 residual_blend_begin=900 residual_blend_end=1100
+train sliding-window 1300 long_range=none
 
 printf '\n%-16s %10s %10s\n' model copied chance
 for name in retrieval sliding-window; do
