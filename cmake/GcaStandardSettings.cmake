@@ -18,8 +18,7 @@ endif()
 
 add_library(gca_settings INTERFACE)
 target_include_directories(gca_settings INTERFACE ${PROJECT_SOURCE_DIR})
-# -Wrestrict is wrong about std::string in GCC 12 (GCC bug 105651).
-target_compile_options(gca_settings INTERFACE -Wall -Wextra -Wshadow -Wno-unknown-pragmas -Wno-restrict)
+target_compile_options(gca_settings INTERFACE -Wall -Wextra -Wshadow -Wno-unknown-pragmas)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(gca_settings INTERFACE -Wno-restrict)  # false alarms on std::string operator+ (GCC bug 105651)
 endif()

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "kernels/common/bench_rate.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace {
@@ -19,9 +20,7 @@ void BM_tile_product(benchmark::State& state) {
     benchmark::ClobberMemory();
   }
   state.SetLabel(kernels.name);
-  const auto operations =
-      2.0 * static_cast<double>(rows * columns * depth) * static_cast<double>(state.iterations());
-  state.counters["GFLOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsRate);
+  gca::kernels::report_rate(state, 2.0 * static_cast<double>(rows * columns * depth));
 }
 BENCHMARK(BM_tile_product)->Args({64, 64, 64})->Args({63, 64, 64});
 

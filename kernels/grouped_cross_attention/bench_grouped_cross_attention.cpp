@@ -4,9 +4,9 @@
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 
-#include <algorithm>
 #include <cmath>
 
+#include "kernels/common/bench_rate.h"
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 
 namespace {
@@ -38,18 +38,13 @@ Case make_case(int64_t chunks, int64_t positions, int64_t slots, int64_t keys, i
   return c;
 }
 
-void set_rate(benchmark::State& state, double operations) {
-  state.counters["GFLOP/s"] = benchmark::Counter(operations * static_cast<double>(state.iterations()) * 1e-9,
-                                                 benchmark::Counter::kIsRate);
-}
-
 void run_forward(benchmark::State& state, const Case& c) {
   at::set_num_threads(1);
   for (auto _ : state) {
     benchmark::DoNotOptimize(
         gca::kernels::grouped_cross_attention_forward(c.q, c.k, c.v, c.idx, c.w, c.layout, c.scale, true));
   }
-  set_rate(state, 2 * c.product_operations);
+  gca::kernels::report_rate(state, 2 * c.product_operations);
 }
 
 void run_backward(benchmark::State& state, const Case& c) {
@@ -61,7 +56,7 @@ void run_backward(benchmark::State& state, const Case& c) {
     benchmark::DoNotOptimize(gca::kernels::grouped_cross_attention_backward(dout, c.q, c.k, c.v, c.idx, c.w,
                                                                             lse, c.layout, c.scale, true));
   }
-  set_rate(state, 5 * c.product_operations);
+  gca::kernels::report_rate(state, 5 * c.product_operations);
 }
 
 // Sequences of 16 chunks, K = 8; 63 keys a chunk as in the model.

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/common/bench_rate.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 
 namespace {
@@ -35,18 +36,13 @@ Case make_case(int64_t past, int64_t positions, int64_t window, at::ScalarType t
   return c;
 }
 
-void set_rate(benchmark::State& state, double operations) {
-  state.counters["GFLOP/s"] = benchmark::Counter(operations * static_cast<double>(state.iterations()) * 1e-9,
-                                                 benchmark::Counter::kIsRate);
-}
-
 void run_forward(benchmark::State& state, const Case& c) {
   at::set_num_threads(1);
   for (auto _ : state) {
     benchmark::DoNotOptimize(
         gca::kernels::sliding_window_attention_forward(c.q, c.k, c.v, c.slopes, c.window, c.scale));
   }
-  set_rate(state, 2 * c.product_operations);
+  gca::kernels::report_rate(state, 2 * c.product_operations);
 }
 
 void run_backward(benchmark::State& state, const Case& c) {
@@ -58,7 +54,7 @@ void run_backward(benchmark::State& state, const Case& c) {
     benchmark::DoNotOptimize(gca::kernels::sliding_window_attention_backward(dout, c.q, c.k, c.v, out, lse,
                                                                              c.slopes, c.window, c.scale));
   }
-  set_rate(state, 5 * c.product_operations);
+  gca::kernels::report_rate(state, 5 * c.product_operations);
 }
 
 void BM_forward(benchmark::State& state, at::ScalarType type) {
