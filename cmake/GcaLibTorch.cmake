@@ -30,7 +30,11 @@ target_link_options(libtorch_cpu INTERFACE "-Wl,--allow-shlib-undefined")
 set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH})
 set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH})
 
-# LibTorch's headers take 15 s a file to parse; parsed once, they are shared by every target that asks for them here.
+# <ATen/Functions.h> declares two thousand operators; sources include <ATen/ops/NAME.h> for those they call.
+target_compile_definitions(libtorch_cpu INTERFACE AT_PER_OPERATOR_HEADERS)
+
+# What nearly every source parses, parsed once for all targets that ask for it here. GCC instantiates a precompiled
+# header's pending templates again in each source, so it holds little: the more it holds, the slower each source is.
 # Sources still include what they use: they compile without this, too.
 option(GCA_PRECOMPILE_LIBTORCH "Parse LibTorch's headers once for all targets" ON)
 if(GCA_PRECOMPILE_LIBTORCH)
@@ -38,7 +42,7 @@ if(GCA_PRECOMPILE_LIBTORCH)
   add_library(gca_libtorch_pch OBJECT ${PROJECT_BINARY_DIR}/libtorch_pch.cpp)
   target_link_libraries(gca_libtorch_pch PRIVATE gca_settings libtorch_cpu)
   target_precompile_headers(gca_libtorch_pch PRIVATE
-    <nlohmann/json.hpp> <ATen/Functions.h> <ATen/Parallel.h> <torch/csrc/autograd/custom_function.h> <torch/library.h>)
+    <nlohmann/json.hpp> <ATen/core/Tensor.h> <ATen/Context.h>)
 endif()
 
 # gca_precompile_libtorch(TARGET...): those that exist use the precompiled headers.

@@ -1,7 +1,9 @@
 // Rate of grouped cross-attention, one thread. Counted: 2 products of positions x M x dh forward, 5 backward,
 // for each head and slot; what a version repeats is not counted.
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
 #include <benchmark/benchmark.h>
 
 #include <cmath>

@@ -1,7 +1,7 @@
 #include "kernels/gumbel_noise/gumbel_noise.h"
 
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>

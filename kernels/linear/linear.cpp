@@ -1,6 +1,6 @@
 #include "kernels/linear/linear.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>

@@ -5,9 +5,14 @@
 #include "kernels/rotary/rotary.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/pow.h>
+#include <ATen/ops/sin.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 

@@ -1,8 +1,9 @@
 // Rate of sliding-window attention, one thread. Counted: 2 products of dh forward, 5 backward, for each head
 // and each pair of a query and a key that it sees; masked pairs of a tile and what a version repeats are not
 // counted.
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/randn.h>
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

@@ -1,7 +1,8 @@
 #include "lib/model/chunk_encoder.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/ones.h>
 
 #include <cmath>
 

@@ -1,7 +1,7 @@
 #include "lib/model/chunk_memory.h"
 
-#include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // model.safetensors and config.json, the model's part of a checkpoint.
 
-#include <ATen/Functions.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <fstream>
 

@@ -1,7 +1,9 @@
 #include "lib/model/retrieval.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/matmul.h>
 
 #include <cmath>
 

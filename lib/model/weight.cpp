@@ -1,6 +1,7 @@
 #include "lib/model/weight.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 
 namespace gca {
 

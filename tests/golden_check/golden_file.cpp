@@ -1,6 +1,6 @@
 #include "tests/golden_check/golden_file.h"
 
-#include <ATen/Functions.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <filesystem>

@@ -1,7 +1,7 @@
 #include "tests/golden_check/kernel_case.h"
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
 
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"

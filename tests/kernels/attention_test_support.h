@@ -2,9 +2,10 @@
 // What the tests of the attention operators share: golden files as tensors, errors relative to a tensor's
 // largest entry, and operands that lie inside memory full of NaN.
 
-#include <ATen/Functions.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <doctest/doctest.h>  // after LibTorch, whose CHECK aborts
 
 #include <algorithm>

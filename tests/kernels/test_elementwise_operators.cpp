@@ -1,6 +1,8 @@
 // RMSNorm, SwiGLU, rotary: the fast version against the reference, and both gradients against finite
 // differences.
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
 #include <doctest/doctest.h>
 
 #include "kernels/common/implementation.h"

@@ -1,6 +1,15 @@
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
+#include <ATen/ops/softmax.h>
 
 #include <array>
 #include <cmath>

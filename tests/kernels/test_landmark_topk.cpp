@@ -1,5 +1,9 @@
 // The choice of chunks and its weights, and the noise in it.
 
+#include <ATen/ops/equal.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/round.h>
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include <limits>

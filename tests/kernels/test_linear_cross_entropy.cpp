@@ -1,5 +1,10 @@
 // Products with master weights, and the output projection fused with its loss.
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones_like.h>
 #include <doctest/doctest.h>
 
 #include "kernels/linear/linear.h"

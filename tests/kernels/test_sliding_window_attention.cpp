@@ -1,6 +1,13 @@
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/rand.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/randn_like.h>
+#include <ATen/ops/softmax.h>
 
 #include <array>
 #include <cmath>

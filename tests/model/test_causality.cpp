@@ -1,5 +1,6 @@
 // Changing token j leaves every logit before j as it was, bit for bit.
 
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include "tests/support/tiny_model.h"

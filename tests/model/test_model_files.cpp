@@ -1,5 +1,6 @@
 // A checkpoint's model files: what is saved comes back, and damage is refused.
 
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -1,5 +1,6 @@
 // The named configurations: their sizes as published, and a training step of the paper's models.
 
+#include <ATen/ops/zeros_like.h>
 #include <doctest/doctest.h>
 
 #include <torch/csrc/autograd/autograd.h>

@@ -1,5 +1,6 @@
 // Any cut of a text into segments gives the logits of one batch: training, prefill and decoding are one path.
 
+#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include "tests/support/tiny_model.h"

@@ -1,5 +1,9 @@
 // Gradients of the whole model: finite differences in double, activation recomputation, threads.
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/zeros_like.h>
 #include <doctest/doctest.h>
 
 #include <ATen/Parallel.h>

@@ -1,10 +1,11 @@
 #pragma once
 // Finite differences in double against the gradient that autograd gives.
 
-#include <ATen/Functions.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/sin.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <algorithm>

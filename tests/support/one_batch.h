@@ -2,6 +2,7 @@
 // The independent truth for everything that feeds text to a model piece by piece: one batch, laid out by
 // hand.
 
+#include <ATen/ops/tensor.h>
 #include <span>
 
 #include "tests/support/tiny_model.h"

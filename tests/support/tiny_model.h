@@ -1,9 +1,10 @@
 #pragma once
 // Small models with large random weights, so that every path moves the result.
 
-#include <ATen/Functions.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
 
 #include <vector>
 

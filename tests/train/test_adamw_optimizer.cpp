@@ -1,5 +1,6 @@
 #include "lib/train/adamw_optimizer.h"
 
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,6 @@
 #include "lib/train/retrieval_diagnostics.h"
 
+#include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
 #include <cmath>
