@@ -11,9 +11,10 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
 #include "lib/core/error.h"
+#include "lib/profile/machine_rates.h"
+#include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
 #include "lib/train/checkpoint.h"
-#include "lib/train/peak_rate.h"
 #include "lib/train/process_settings.h"
 #include "lib/train/resume_rules.h"
 #include "lib/train/run_lock.h"
@@ -45,6 +46,7 @@ struct PretrainOptions {
   bool resume = false;
   bool overwrite = false;
   bool peak = false;
+  bool profile = false;
   bool task_given = false;
 };
 
@@ -251,6 +253,8 @@ void run_pretrain(PretrainOptions& options) {
   run.quiet = options.common.quiet;
   run.is_new = !options.resume;
   run.stop = &interrupt_flag();
+  OperatorProfile profile;
+  if (options.profile) run.profile = &profile;
   if (run_training(trainer, state, data.validation, run) == RunEnd::interrupted) throw Interrupted();
 
   report.seed = state.seed;
@@ -261,7 +265,9 @@ void run_pretrain(PretrainOptions& options) {
   report.config["valid"] = state.valid;
   report.config["output"] = options.output;
   report.result = result_of(options, model, state, data);
-  finish_report(report, options.common, options.output, table_of(report.result));
+  if (options.profile) report.result["profile"] = profile.to_json();
+  finish_report(report, options.common, options.output,
+                table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
 }
 
 }  // namespace
@@ -304,6 +310,8 @@ void add_pretrain_command(CLI::App& app) {
   task->check(CLI::IsMember(task_names()))->type_name("NAME");
   command->add_flag("--peak", options->peak,
                     "Measure this machine's matrix products and report the utilization");
+  command->add_flag("--profile", options->profile,
+                    "Tell where the time of the steps goes, by operator (the first step left out)");
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
   command->callback([options, task] {

@@ -13,6 +13,7 @@ void add_pretrain_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_retrieval_command(CLI::App& app);
+void add_bench_command(CLI::App& app);
 
 /// Thrown by a subcommand that stopped at Ctrl-C, after saving what it saves: the process exits with 130.
 struct Interrupted : std::exception {

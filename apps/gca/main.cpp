@@ -134,6 +134,7 @@ int main(int argc, char** argv) {
   gca::add_eval_command(app);
   gca::add_generate_command(app);
   gca::add_inspect_retrieval_command(app);
+  gca::add_bench_command(app);
   add_help_command(app);
   return run(app, argc, argv);
 }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/common/named_work.h"
+
 namespace gca::kernels {
 namespace {
 
@@ -55,6 +57,7 @@ double sum_of_squares(const Scalar* x, int64_t size) {
 
 void adamw_step(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first_moment,
                 const at::Tensor& second_moment, const AdamWSettings& settings) {
+  const NamedWork work("gca::adamw_step");
   for (const at::Tensor* t : {&gradient, &first_moment, &second_moment}) {
     TORCH_CHECK(
         t->is_contiguous() && t->scalar_type() == weight.scalar_type() && t->sizes() == weight.sizes(),
@@ -69,6 +72,7 @@ void adamw_step(const at::Tensor& weight, const at::Tensor& gradient, const at::
 }
 
 double gradient_norm(const std::vector<at::Tensor>& gradients) {
+  const NamedWork work("gca::gradient_norm");
   double total = 0.0;
   for (const at::Tensor& gradient : gradients) {
     if (!gradient.defined()) continue;

@@ -1,5 +1,5 @@
-// Useful work of the model's own arithmetic: multiply-adds of matrix products and attention, two FLOPs each.
-// Landmark positions, recomputation, norms and activations are not counted.
+// Useful work and least traffic of the model's own arithmetic: multiply-adds of matrix products and
+// attention, two FLOPs each. Landmark positions, recomputation, norms and activations are not counted.
 
 #include <algorithm>
 
@@ -44,6 +44,27 @@ double Drt::forward_flops_per_token(int64_t context) const {
     multiply_adds += static_cast<double>(config_.retrieval_groups) * d * static_cast<double>(C) / 2 / (S - 1);
   }
   return 2 * multiply_adds;
+}
+
+double Drt::decoding_bytes_per_token(int64_t context) const {
+  const auto d = static_cast<double>(config_.d_model);
+  const auto ff = static_cast<double>(config_.d_ff);
+  const auto V = static_cast<double>(config_.vocab_size);
+  const double layer = 4 * d * d + 3 * d * ff;
+  const double decoder_layers = static_cast<double>(config_.n_lower_layers + config_.n_upper_layers);
+  const double window = std::min(static_cast<double>(config_.window_size), static_cast<double>(context));
+  double elements = decoder_layers * (layer + 2 * window * d) + V * d;
+  if (config_.uses_retrieval()) {
+    const auto text_size = static_cast<double>(config_.chunk_text_size());
+    const auto kv = static_cast<double>(config_.n_kv_heads * config_.head_dim());
+    const int64_t C = context / config_.chunk_text_size();
+    const auto read = static_cast<double>(std::min(C, config_.chunk_top_k)) * text_size;
+    elements += static_cast<double>(config_.n_upper_layers) * (2 * d * d + 2 * read * kv);
+    const double encoder = static_cast<double>(config_.n_encoder_layers) * layer + 2 * d * kv;
+    const double landmarks = static_cast<double>(config_.retrieval_groups * C) * d;
+    elements += (encoder + landmarks) / text_size;
+  }
+  return elements * static_cast<double>(c10::elementSize(compute_dtype_));
 }
 
 }  // namespace gca

@@ -106,8 +106,11 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSourc
   bool is_saved = true;
   while (state.step < last_step && !is_stopped()) {
     const auto step_start = Clock::now();
+    OperatorProfile* profile = state.step > first_step ? options.profile : nullptr;
+    if (profile != nullptr) profile->start();
     const StepResult result =
         trainer.make_step(state.step, state.sequences, is_due(state.step, config.diagnostics_interval));
+    if (profile != nullptr) profile->stop();
     const double step_seconds = seconds_since(step_start);
 
     ++state.step;

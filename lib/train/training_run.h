@@ -5,6 +5,7 @@
 #include <atomic>
 #include <string>
 
+#include "lib/profile/operator_profile.h"
 #include "lib/train/batch_source.h"
 #include "lib/train/trainer.h"
 #include "lib/train/trainer_state.h"
@@ -18,6 +19,7 @@ struct RunOptions {
   bool quiet = false;
   bool is_new = true;                       ///< metrics of an earlier run are dropped
   const std::atomic<bool>* stop = nullptr;  ///< asked between steps; may be null
+  OperatorProfile* profile = nullptr;       ///< collects the steps after the first; may be null
 };
 
 enum class RunEnd { finished, interrupted };

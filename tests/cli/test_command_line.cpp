@@ -13,8 +13,8 @@
 
 namespace {
 
-const std::vector<std::string> kSubcommands = {"tokenize", "chunk",    "pretrain",
-                                               "eval",     "generate", "inspect-retrieval"};
+const std::vector<std::string> kSubcommands = {"tokenize",          "chunk", "pretrain", "eval", "generate",
+                                               "inspect-retrieval", "bench"};
 
 /// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds
 /// `words`.

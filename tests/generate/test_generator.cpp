@@ -1,6 +1,6 @@
 #include "lib/generate/generator.h"
 
-#include <doctest/doctest.h>
+#include "tests/support/doctest.h"
 
 #include "kernels/common/philox.h"
 #include "lib/core/atomic_file.h"

@@ -1,6 +1,6 @@
 #include "lib/inspect/retrieval_trace.h"
 
-#include <doctest/doctest.h>
+#include "tests/support/doctest.h"
 
 #include <cmath>
 #include <map>

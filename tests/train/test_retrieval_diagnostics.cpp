@@ -1,8 +1,8 @@
 #include "lib/train/retrieval_diagnostics.h"
 
-#include <ATen/ops/tensor.h>
-#include <doctest/doctest.h>
+#include "tests/support/doctest.h"
 
+#include <ATen/ops/tensor.h>
 #include <cmath>
 
 #include "tests/support/tiny_training.h"

@@ -1,8 +1,8 @@
 #include "lib/train/trainer.h"
 
-#include <ATen/Parallel.h>
-#include <doctest/doctest.h>
+#include "tests/support/doctest.h"
 
+#include <ATen/Parallel.h>
 #include "lib/train/batch_tensors.h"
 #include "tests/support/error_of.h"
 #include "tests/support/tiny_training.h"

@@ -2,7 +2,7 @@
 
 #include "lib/train/training_run.h"
 
-#include <doctest/doctest.h>
+#include "tests/support/doctest.h"
 
 #include <cstring>
 #include <filesystem>

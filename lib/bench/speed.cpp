@@ -1,0 +1,124 @@
+#include "lib/bench/speed.h"
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "lib/bench/random_text.h"
+#include "lib/generate/sampler.h"
+#include "lib/model/text_feeder.h"
+#include "lib/train/trainer.h"
+
+namespace gca {
+namespace {
+
+/// Median time of `run`, which is called once more at first: that one allocates.
+double median_seconds(const SpeedSettings& settings, const std::function<void()>& run) {
+  run();
+  std::vector<double> seconds;
+  for (int i = 0; i < settings.repeats; ++i) {
+    if (settings.profile != nullptr) settings.profile->start();
+    const auto start = std::chrono::steady_clock::now();
+    run();
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    if (settings.profile != nullptr) settings.profile->stop();
+  }
+  std::sort(seconds.begin(), seconds.end());
+  const size_t middle = seconds.size() / 2;
+  return seconds.size() % 2 == 1 ? seconds[middle] : (seconds[middle - 1] + seconds[middle]) / 2;
+}
+
+/// The projection to the vocabulary, a block of rows at a time: all logits of a long text do not fit.
+void score_rows(const Drt& model, const at::Tensor& hidden) {
+  constexpr int64_t kRows = 256;
+  const at::NoGradGuard no_grad;
+  for (int64_t row = 0; row < hidden.size(1); row += kRows)
+    model.logits(hidden.narrow(1, row, std::min(kRows, hidden.size(1) - row)));
+}
+
+double projection_flops(const ModelConfig& config) {
+  return 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.d_model);
+}
+
+}  // namespace
+
+SpeedResult measure_training(Drt& model, TrainConfig config, const SpeedSettings& settings) {
+  config.context = settings.context;
+  const ChunkLayout layout = chunk_layout_of(model.config());
+  BatchSource source;
+  source.fingerprint = "random text";
+  source.batch = [&](int64_t consumed, int64_t rows) {
+    return random_batch(settings.seed, consumed, rows, config.context, model.config().vocab_size, layout);
+  };
+  const int64_t total_steps = settings.repeats + 1;
+  Trainer trainer(model, config, source, settings.seed, total_steps);
+  int64_t step = 0;
+
+  SpeedResult result;
+  result.tokens = config.sequences_per_step() * config.context;
+  result.positions = config.sequences_per_step() * layout.length_of(config.context);
+  result.flops = 3.0 * model.forward_flops_per_token(config.context) * static_cast<double>(result.tokens);
+  result.median_seconds = median_seconds(settings, [&] {
+    trainer.make_step(step, step * config.sequences_per_step(), false);
+    ++step;
+  });
+  return result;
+}
+
+SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSettings& settings) {
+  const ChunkLayout layout = chunk_layout_of(model.config());
+  const std::vector<int32_t> text =
+      random_text(settings.seed, 0, settings.context, model.config().vocab_size, layout);
+  SpeedResult result;
+  result.tokens = settings.context;
+  result.positions = layout.length_of(settings.context);
+  const double per_token = model.forward_flops_per_token(settings.context) -
+                           (with_logits ? 0.0 : projection_flops(model.config()));
+  result.flops = per_token * static_cast<double>(result.tokens);
+  result.median_seconds = median_seconds(settings, [&] {
+    TextFeeder feeder(model, {});
+    feeder.feed(text, [&](const at::Tensor& hidden, int64_t) {
+      if (with_logits) score_rows(model, hidden);
+    });
+  });
+  return result;
+}
+
+SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings) {
+  const ChunkLayout layout = chunk_layout_of(model.config());
+  const int64_t vocab_size = model.config().vocab_size;
+  std::vector<uint8_t> allowed(static_cast<size_t>(vocab_size), 1);
+  if (layout.has_landmarks()) allowed[static_cast<size_t>(layout.landmark_id)] = 0;
+  const SamplingOptions greedy{.temperature = 0.0};
+
+  TextFeeder feeder(model, {});
+  at::Tensor hidden;
+  const auto feed = [&](std::span<const int32_t> tokens) {
+    feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });
+  };
+  feed(random_text(settings.seed, 0, settings.context, vocab_size, layout));
+
+  SpeedResult result;
+  result.tokens = settings.decoded_tokens;
+  result.positions = layout.length_of(settings.context + result.tokens) - layout.length_of(settings.context);
+  result.flops = model.forward_flops_per_token(settings.context) * static_cast<double>(result.tokens);
+  result.bytes = model.decoding_bytes_per_token(settings.context) * static_cast<double>(result.tokens);
+  result.median_seconds = median_seconds(settings, [&] {
+    const at::NoGradGuard no_grad;
+    for (int64_t n = 0; n < result.tokens; ++n) {
+      const at::Tensor row =
+          model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
+      const std::span<const float> logits(row.const_data_ptr<float>(), static_cast<size_t>(row.numel()));
+      const auto token = static_cast<int32_t>(sample_token(logits, allowed, greedy, 0.5));
+      feed({&token, 1});
+    }
+  });
+  return result;
+}
+
+}  // namespace gca

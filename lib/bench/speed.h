@@ -1,0 +1,37 @@
+#pragma once
+// How fast a model trains, reads and writes: each measured on random text, repeated, and told as a median.
+
+#include <cstdint>
+#include <string>
+
+#include "lib/model/drt.h"
+#include "lib/profile/operator_profile.h"
+#include "lib/train/train_config.h"
+
+namespace gca {
+
+struct SpeedSettings {
+  int64_t context = 0;  ///< text tokens of a sequence; decoding: of the past
+  int repeats = 5;      ///< measured runs, after one that is not
+  uint64_t seed = 0;
+  int64_t decoded_tokens = 0;          ///< of one run of decoding
+  OperatorProfile* profile = nullptr;  ///< collects all measured runs; null: none
+};
+
+/// What a run costs beside the median of its time.
+struct SpeedResult {
+  int64_t tokens = 0;     ///< of text, of one run
+  int64_t positions = 0;  ///< landmarks included
+  double median_seconds = 0;
+  double flops = 0;  ///< useful ones of one run
+  double bytes = 0;  ///< decoding: weights, windows and chunks that must be read in one run
+};
+
+/// One optimizer step of config.batch * config.gradient_accumulation sequences.
+SpeedResult measure_training(Drt& model, TrainConfig config, const SpeedSettings& settings);
+/// A text of T tokens read in segments; `with_logits` also scores every token, as eval does.
+SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSettings& settings);
+/// Greedy tokens, one at a time, after a past of T tokens.
+SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings);
+
+}  // namespace gca

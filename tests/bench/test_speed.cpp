@@ -1,0 +1,84 @@
+#include "lib/bench/speed.h"
+
+#include <doctest/doctest.h>
+
+namespace {
+
+gca::ModelConfig tiny_config(const std::string& long_range) {
+  gca::ModelConfig config;
+  config.vocab_size = 50;
+  config.d_model = 32;
+  config.n_heads = config.n_kv_heads = 2;
+  config.n_lower_layers = config.n_upper_layers = 2;
+  config.n_encoder_layers = 1;
+  config.window_size = 16;
+  config.chunk_size = 8;
+  config.chunk_top_k = 2;
+  config.long_range = long_range;
+  return config;
+}
+
+gca::Drt tiny_model(const std::string& long_range) {
+  gca::Drt model(tiny_config(long_range), at::kFloat);
+  model.initialise(1);
+  model.refresh_compute_weights();
+  return model;
+}
+
+double matrix_bytes(const gca::Drt& model, const std::string& part) {
+  double bytes = 0;
+  for (const gca::Weight& weight : model.weights())
+    if (weight.name.starts_with(part) && weight.master.dim() == 2)
+      bytes += static_cast<double>(weight.master.nbytes());
+  return bytes;
+}
+
+}  // namespace
+
+TEST_CASE("decoding reads every matrix of the decoder once, and the windows' keys and values") {
+  const gca::Drt model = tiny_model("none");
+  const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
+  CHECK(model.decoding_bytes_per_token(1000) == doctest::Approx(matrix_bytes(model, "") + windows));
+  const double short_windows = 4.0 * 2 * 5 * 32 * sizeof(float);
+  CHECK(model.decoding_bytes_per_token(5) == doctest::Approx(matrix_bytes(model, "") + short_windows));
+}
+
+TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks once a chunk") {
+  const gca::Drt model = tiny_model("gca");
+  constexpr int64_t kChunks = 10;
+  const double once_a_chunk =
+      matrix_bytes(model, "enc.") + matrix_bytes(model, "mem.") + kChunks * 32.0 * sizeof(float);
+  const double each_time =
+      matrix_bytes(model, "") - matrix_bytes(model, "enc.") - matrix_bytes(model, "mem.");
+  const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
+  const double chunks = 2.0 * 2 * 2 * 7 * 32 * sizeof(float);
+  CHECK(model.decoding_bytes_per_token(kChunks * 7) ==
+        doctest::Approx(each_time + windows + chunks + once_a_chunk / 7));
+}
+
+TEST_CASE("speed: tokens, positions and work are those of one run") {
+  gca::Drt model = tiny_model("gca");
+  gca::TrainConfig train;
+  train.batch = 2;
+  gca::OperatorProfile profile;
+  const gca::SpeedSettings settings{
+      .context = 70, .repeats = 2, .seed = 4, .decoded_tokens = 14, .profile = &profile};
+  const gca::SpeedResult training = measure_training(model, train, settings);
+  CHECK(training.tokens == 140);
+  CHECK(training.positions == 160);
+  CHECK(training.flops == doctest::Approx(3 * 140 * model.forward_flops_per_token(70)));
+  CHECK(training.median_seconds > 0);
+  int64_t updates = 0;
+  for (const gca::OperatorTime& time : profile.operators())
+    if (time.name == "gca::adamw_step") updates = time.calls;
+  CHECK(updates == 2 * static_cast<int64_t>(model.weights().size()));
+
+  const gca::SpeedResult prefill = measure_prefill(model, false, settings);
+  const gca::SpeedResult scoring = measure_prefill(model, true, settings);
+  CHECK(prefill.tokens == 70);
+  CHECK(scoring.flops - prefill.flops == doctest::Approx(70.0 * 2 * 50 * 32));
+  const gca::SpeedResult decoding = measure_decoding(model, settings);
+  CHECK(decoding.tokens == 14);
+  CHECK(decoding.positions == 16);
+  CHECK(decoding.bytes == doctest::Approx(14 * model.decoding_bytes_per_token(70)));
+}

@@ -1,0 +1,52 @@
+// gca bench, through the binary.
+
+#include <doctest/doctest.h>
+
+#include "tests/support/json_schema.h"
+#include "tests/support/run_gca.h"
+
+TEST_CASE("bench: a row a mode and context, rates that follow from what was counted") {
+  const ProcessResult result =
+      run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "128,256", "--repeats",
+               "2", "--decode-tokens", "30", "--profile", "--json"});
+  REQUIRE(result.status == 0);
+  const auto report = result.json();
+  CHECK(problems_of("bench", report) == "");
+  const auto& rows = report["result"]["rows"];
+  REQUIRE(rows.size() == 8);
+  for (const auto& row : rows) {
+    const double seconds = row["median_seconds"];
+    CHECK(row["tokens_per_second"].get<double>() == doctest::Approx(row["tokens"].get<double>() / seconds));
+    const bool decodes = row["mode"] == "decoding";
+    CHECK(row.contains("bytes_per_token") == decodes);
+    const double work = decodes ? row["bytes_per_token"] : row["flops_per_token"];
+    const double limit =
+        1e9 * (decodes ? report["result"]["memory_gigabytes_per_second"] : report["result"]["peak_gflops"])
+                  .get<double>();
+    CHECK(row["utilization"].get<double>() ==
+          doctest::Approx(work * row["tokens_per_second"].get<double>() / limit));
+    double shares = 0;
+    for (const auto& time : row["profile"]["operators"]) shares += time["share"].get<double>();
+    CHECK(shares == doctest::Approx(row["profile"]["explained"].get<double>()));
+    CHECK(shares <= 1.0);
+  }
+  CHECK(rows[0]["mode"] == "training");
+  CHECK(rows[3]["mode"] == "decoding");
+  CHECK(rows[4]["context"] == 256);
+}
+
+TEST_CASE("bench: --mode chooses, --no-peak leaves the machine alone, wrong values say what is right") {
+  const ProcessResult result = run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context",
+                                        "64", "--mode", "prefill", "--repeats", "1", "--no-peak", "--json"});
+  REQUIRE(result.status == 0);
+  const auto report = result.json();
+  CHECK(problems_of("bench", report) == "");
+  REQUIRE(report["result"]["rows"].size() == 1);
+  CHECK(report["result"]["rows"][0]["mode"] == "prefill");
+  CHECK(report["result"]["rows"][0]["utilization"].is_null());
+  CHECK(report["result"]["peak_gflops"].is_null());
+
+  CHECK(run_gca({"bench", "--mode", "sleeping"}).status == 2);
+  CHECK(run_gca({"bench", "--config", "nano", "--repeats", "0"}).status == 2);
+  CHECK(run_gca({"bench", "--config", "nano", "--context", "1"}).status == 2);
+}
