@@ -110,6 +110,35 @@ void row_products(int64_t rows, int64_t columns, const float* x, int64_t x_strid
   }
 }
 
+inline Vector load_bf16(const uint16_t* from) {
+  ShortVector half;
+  std::memcpy(&half, from, sizeof half);
+  const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
+  Vector value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+void row_products_bf16(int64_t rows, int64_t columns, const float* x, const uint16_t* y, int64_t y_stride,
+                       float* sum) {
+  for (int64_t i = 0; i < rows; ++i, y += y_stride) {
+    Vector total[2] = {};
+    int64_t e = 0;
+    for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
+      total[0] = multiply_add(load(x + e), load_bf16(y + e), total[0]);
+      total[1] = multiply_add(load(x + e + kLanes), load_bf16(y + e + kLanes), total[1]);
+    }
+    float rest = 0;
+    for (; e < columns; ++e) {
+      const uint32_t bits = uint32_t{y[e]} << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof value);
+      rest += x[e] * value;
+    }
+    sum[i] = lane_sum(total[0] + total[1]) + rest;
+  }
+}
+
 void score_gradient(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride, const float* delta,
                     const float* weight) {
   for (int64_t i = 0; i < queries; i += kLanes) {
@@ -180,6 +209,7 @@ const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                               scale_rows,
                               column_products,
                               row_products,
+                              row_products_bf16,
                               score_gradient,
                               copy_rows,
                               widen_bf16,

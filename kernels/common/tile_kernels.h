@@ -63,6 +63,10 @@ struct TileKernels {
   void (*row_products)(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
                        int64_t y_stride, float* sum);
 
+  /// sum[i] = <x, row i of y>, y in bf16, any number of columns.
+  void (*row_products_bf16)(int64_t rows, int64_t columns, const float* x, const uint16_t* y,
+                            int64_t y_stride, float* sum);
+
   /// p[j][i] = weight[i] * p[j][i], and dp = p * (dp - delta[i]) with the new p: from probabilities and their
   /// gradients to the scores'.
   void (*score_gradient)(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride,

@@ -28,7 +28,8 @@ struct ReadingLayout {
 ///   w    (B, R, K) float32 (double when q is double); ignored where idx is -1
 /// scale multiplies the scores; softmax_one adds 1 to each softmax's denominator (one more key of score and
 /// value 0). Returns out (B, n, H, dh), type of q. Scores, statistics and sums are float32 (double for
-/// double); bf16 rounds the probabilities once before their product with V.
+/// double); bf16 operands
+/// are widened, probabilities are not rounded.
 at::Tensor grouped_cross_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    const at::Tensor& idx, const at::Tensor& w, const ReadingLayout& layout,
                                    double scale, bool softmax_one);

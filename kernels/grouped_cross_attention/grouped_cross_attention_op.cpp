@@ -119,6 +119,11 @@ class GroupedCrossAttentionFunction : public torch::autograd::Function<GroupedCr
 at::Tensor with_autograd(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& idx,
                          const at::Tensor& w, int64_t chunk_size, int64_t first_offset, double scale,
                          bool softmax_one) {
+  if (!at::GradMode::is_enabled()) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return std::get<0>(
+        grouped_cross_attention_forward(q, k, v, idx, w, {chunk_size, first_offset}, scale, softmax_one));
+  }
   return GroupedCrossAttentionFunction::apply(q, k, v, idx, w, chunk_size, first_offset, scale, softmax_one);
 }
 

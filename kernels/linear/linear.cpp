@@ -1,11 +1,14 @@
 #include "kernels/linear/linear.h"
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>
 
 #include "kernels/common/cpu_features.h"
+#include "kernels/common/implementation.h"
+#include "kernels/linear/linear_few_rows.h"
 
 namespace gca::kernels {
 namespace {
@@ -14,15 +17,19 @@ at::Tensor as_rows(const at::Tensor& x) {
   return x.reshape({-1, x.size(-1)});
 }
 
+at::Tensor forward_product(const at::Tensor& x, const at::Tensor& weight) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return matrix_product(as_rows(x), weight.t(), x.scalar_type()).reshape(shape);
+}
+
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
                             const at::Tensor& master, const at::Tensor& compute) {
     context->save_for_backward({x, compute});
     context->saved_data["master_dtype"] = master.scalar_type();
-    std::vector<int64_t> shape = x.sizes().vec();
-    shape.back() = compute.size(0);
-    return matrix_product(as_rows(x), compute.t(), x.scalar_type()).reshape(shape);
+    return forward_product(x, compute);
   }
 
   static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
@@ -51,6 +58,12 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarTy
 at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute) {
   TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ",
               x.sizes(), " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
+  // Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
+  if (!at::GradMode::is_enabled()) {
+    if (implementation() == Implementation::fast && takes_few_rows(x, compute))
+      return linear_few_rows(x, compute);
+    return forward_product(x, compute);
+  }
   return LinearFunction::apply(x, master, compute);
 }
 

@@ -183,6 +183,7 @@ TensorPair rms_norm_backward(const at::Tensor& dy, const at::Tensor& x, const at
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps, at::ScalarType out_dtype) {
+  if (!at::GradMode::is_enabled()) return std::get<0>(rms_norm_forward(x, weight, eps, out_dtype));
   return RmsNormFunction::apply(x, weight, eps, out_dtype);
 }
 

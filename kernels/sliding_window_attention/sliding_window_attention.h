@@ -18,7 +18,7 @@ namespace gca::kernels {
 ///   slopes (H) float32 (double when q is double), ALiBi, 0 for none
 ///   window W: a position sees itself and the W before it
 /// Returns out (B, n, H, dh), type of q. Scores, statistics and sums are float32 (double for double); bf16
-/// rounds the probabilities once before their product with v.
+/// operands are widened, probabilities are not rounded.
 at::Tensor sliding_window_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                     const at::Tensor& slopes, int64_t window, double scale);
 

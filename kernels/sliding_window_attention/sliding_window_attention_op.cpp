@@ -88,6 +88,10 @@ class SlidingWindowAttentionFunction : public torch::autograd::Function<SlidingW
 
 at::Tensor with_autograd(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                          const at::Tensor& slopes, int64_t window, double scale) {
+  if (!at::GradMode::is_enabled()) {
+    const at::AutoDispatchBelowADInplaceOrView below_autograd;
+    return std::get<0>(sliding_window_attention_forward(q, k, v, slopes, window, scale));
+  }
   return SlidingWindowAttentionFunction::apply(q, k, v, slopes, window, scale);
 }
 

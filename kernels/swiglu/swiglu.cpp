@@ -63,15 +63,19 @@ TORCH_LIBRARY_IMPL(gca, CPU, m) {
   m.impl("swiglu_backward", backward_any);
 }
 
+at::Tensor call_forward(const at::Tensor& gate, const at::Tensor& up) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("gca::swiglu", "")
+                             .typed<at::Tensor(const at::Tensor&, const at::Tensor&)>();
+  return op.call(gate, up);
+}
+
 class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
  public:
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& gate,
                             const at::Tensor& up) {
-    static const auto op = c10::Dispatcher::singleton()
-                               .findSchemaOrThrow("gca::swiglu", "")
-                               .typed<at::Tensor(const at::Tensor&, const at::Tensor&)>();
     context->save_for_backward({gate, up});
-    return op.call(gate, up);
+    return call_forward(gate, up);
   }
 
   static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
@@ -90,6 +94,7 @@ class SwigluFunction : public torch::autograd::Function<SwigluFunction> {
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   TORCH_CHECK(gate.sizes() == up.sizes() && gate.scalar_type() == up.scalar_type(), "swiglu: gate is ",
               gate.sizes(), " ", gate.scalar_type(), ", up is ", up.sizes(), " ", up.scalar_type());
+  if (!at::GradMode::is_enabled()) return call_forward(gate, up);
   return SwigluFunction::apply(gate, up);
 }
 

@@ -7,14 +7,9 @@
 #include <vector>
 
 #include "lib/model/chunk_memory.h"
+#include "lib/model/window_cache.h"
 
 namespace gca {
-
-/// Keys and values of the last W positions of one self-attention layer.
-struct WindowCache {
-  at::Tensor keys;    ///< (B, P, H, dh), P <= W; undefined before the first segment
-  at::Tensor values;  ///< (B, P, H, dh)
-};
 
 /// The retrieval that serves the chunk now open, per group.
 struct OpenRetrieval {

@@ -77,7 +77,7 @@ int64_t TextFeeder::room() const {
 
 int64_t TextFeeder::memory_bytes() const {
   int64_t bytes = tensor_bytes(state_.open_chunk);
-  for (const auto& window : state_.windows) bytes += tensor_bytes(window.keys) + tensor_bytes(window.values);
+  for (const auto& window : state_.windows) bytes += window.size_bytes();
   for (const auto& retrieval : state_.open_retrieval)
     bytes += tensor_bytes(retrieval.idx) + tensor_bytes(retrieval.weights);
   if (state_.memory) bytes += state_.memory->size_bytes();

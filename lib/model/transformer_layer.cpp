@@ -1,9 +1,7 @@
 #include "lib/model/transformer_layer.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 
-#include <algorithm>
 #include <cmath>
 
 #include "kernels/linear/linear.h"
@@ -58,14 +56,9 @@ at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x
   at::Tensor k = heads(weights.wk);
   at::Tensor v = heads(weights.wv);
   if (window != nullptr) {
-    if (window->keys.defined()) {
-      k = at::cat({window->keys, k}, 1);  // (B, P + n, H, dh)
-      v = at::cat({window->values, v}, 1);
-    }
-    // A copy, so that the window does not keep the whole segment alive.
-    const int64_t kept = std::min(k.size(1), config.window_size);
-    window->keys = k.narrow(1, k.size(1) - kept, kept).clone();
-    window->values = v.narrow(1, v.size(1) - kept, kept).clone();
+    const WindowCache::Rows rows = window->append(k, v, config.window_size);  // (B, P + n, H, dh)
+    k = rows.keys;
+    v = rows.values;
   }
   const at::Tensor out = kernels::sliding_window_attention(q, k, v, slopes, config.window_size,
                                                            1.0 / std::sqrt(static_cast<double>(dh)));

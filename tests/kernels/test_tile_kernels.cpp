@@ -164,6 +164,30 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
   }
 }
 
+TEST_CASE("row products with bf16 rows: any number of columns, any stride") {
+  constexpr int64_t rows = 5, stride = 80;
+  const auto x = random_floats(stride, 21), values = random_floats(rows * stride, 22);
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(kernels->name);
+    std::vector<uint16_t> y(rows * stride);
+    std::vector<float> exact_y(rows * stride);
+    kernels->narrow_bf16(rows, stride, at(values), stride, y.data(), stride);
+    kernels->widen_bf16(rows, stride, y.data(), stride, exact_y.data(), stride);
+    for (const int64_t columns : {int64_t{1}, int64_t{7}, int64_t{16}, int64_t{33}, int64_t{79}, stride}) {
+      CAPTURE(columns);
+      std::vector<float> sum(rows);
+      kernels->row_products_bf16(rows, columns, at(x), y.data(), stride, sum.data());
+      for (int64_t i = 0; i < rows; ++i) {
+        double expected = 0;
+        for (int64_t e = 0; e < columns; ++e) {
+          expected += double{at(x)[e]} * at(exact_y)[i * stride + e];
+        }
+        CHECK(std::abs(at(sum)[i] - expected) <= 1e-5);
+      }
+    }
+  }
+}
+
 TEST_CASE("tile rows in and out: widening is exact, narrowing rounds to nearest even, padding stays") {
   for (const TileKernels* kernels : runnable_tile_kernels()) {
     CAPTURE(kernels->name);

@@ -1,0 +1,70 @@
+#include "lib/model/window_cache.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace gca {
+namespace {
+
+int64_t bytes_of(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
+}
+
+/// A buffer of `capacity` rows that begins with the last `count` of `rows`.
+at::Tensor buffer_with(const at::Tensor& rows, int64_t count, int64_t capacity) {
+  std::vector<int64_t> shape = rows.sizes().vec();
+  shape[1] = capacity;
+  at::Tensor buffer = at::empty(shape, rows.options());
+  buffer.narrow(1, 0, count).copy_(rows.narrow(1, rows.size(1) - count, count));
+  return buffer;
+}
+
+}  // namespace
+
+WindowCache::Rows WindowCache::past() const {
+  return {keys_.narrow(1, begin_, count_), values_.narrow(1, begin_, count_)};
+}
+
+void WindowCache::keep_last(const Rows& rows, int64_t count, int64_t capacity) {
+  keys_ = buffer_with(rows.keys, count, capacity);
+  values_ = buffer_with(rows.values, count, capacity);
+  begin_ = 0;
+  count_ = count;
+}
+
+WindowCache::Rows WindowCache::append(const at::Tensor& keys, const at::Tensor& values, int64_t window) {
+  const int64_t n = keys.size(1);
+  if (n >= window || !keys_.defined()) {
+    Rows rows{keys, values};
+    if (keys_.defined()) rows = {at::cat({past().keys, keys}, 1), at::cat({past().values, values}, 1)};
+    const int64_t kept = std::min(rows.keys.size(1), window);
+    // A copy, so that the window does not keep the whole segment alive.
+    keep_last(rows, kept, kept);
+    return rows;
+  }
+
+  if (begin_ + count_ + n > keys_.size(1)) keep_last(past(), count_, count_ + n + window);
+  keys_.narrow(1, begin_ + count_, n).copy_(keys);
+  values_.narrow(1, begin_ + count_, n).copy_(values);
+  count_ += n;
+  const Rows rows = past();
+  const int64_t forgotten = std::max<int64_t>(0, count_ - window);
+  begin_ += forgotten;
+  count_ -= forgotten;
+  return rows;
+}
+
+int64_t WindowCache::size_bytes() const {
+  return bytes_of(keys_) + bytes_of(values_);
+}
+
+WindowCache WindowCache::clone() const {
+  WindowCache copy;
+  if (keys_.defined()) copy.keep_last(past(), count_, count_);
+  return copy;
+}
+
+}  // namespace gca

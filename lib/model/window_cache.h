@@ -1,0 +1,38 @@
+#pragma once
+// Keys and values of the last positions of one self-attention layer.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace gca {
+
+class WindowCache {
+ public:
+  /// All that new positions may read: (B, P + n, H, dh), P <= W.
+  struct Rows {
+    at::Tensor keys;
+    at::Tensor values;
+  };
+
+  /// Appends n positions, keys and values (B, n, H, dh), and forgets all but the last `window`. The result
+  /// holds until the next append.
+  Rows append(const at::Tensor& keys, const at::Tensor& values, int64_t window);
+
+  int64_t size_bytes() const;
+  /// A copy that later appends to either do not change.
+  WindowCache clone() const;
+
+ private:
+  Rows past() const;
+  void keep_last(const Rows& rows, int64_t count, int64_t capacity);
+
+  // Rows begin_ .. begin_ + count_ of the buffers are in use. Short segments are written behind them; the
+  // rows move to the front once in W positions, not once a position.
+  at::Tensor keys_;
+  at::Tensor values_;
+  int64_t begin_ = 0;
+  int64_t count_ = 0;
+};
+
+}  // namespace gca

@@ -1,0 +1,75 @@
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/randn.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "lib/model/window_cache.h"
+#include "tests/support/doctest.h"
+
+namespace gca {
+namespace {
+
+constexpr int64_t W = 12;
+
+at::Tensor random_rows(int64_t n) {
+  return at::randn({2, n, 3, 4});
+}
+
+/// What the cache must hold, written plainly: everything kept, then cut to the last W.
+struct PlainWindow {
+  at::Tensor past;
+
+  at::Tensor append(const at::Tensor& rows) {
+    const at::Tensor all = past.defined() ? at::cat({past, rows}, 1) : rows;
+    const int64_t kept = std::min(all.size(1), W);
+    past = all.narrow(1, all.size(1) - kept, kept).clone();
+    return all;
+  }
+};
+
+TEST_CASE("a window cache equals keeping everything and cutting to the last W, at any segment lengths") {
+  for (const std::vector<int64_t>& pattern :
+       {std::vector<int64_t>{1}, {5, 1, 1}, {W}, {W - 1, 1}, {W + 1, 2}, {3, 40, 1, 7}}) {
+    CAPTURE(pattern.front());
+    WindowCache cache;
+    PlainWindow keys, values;
+    for (int64_t step = 0; step < 60; ++step) {
+      const int64_t n = pattern[static_cast<size_t>(step) % pattern.size()];
+      const at::Tensor k = random_rows(n), v = random_rows(n);
+      const WindowCache::Rows rows = cache.append(k, v, W);
+      CHECK(at::equal(rows.keys, keys.append(k)));
+      CHECK(at::equal(rows.values, values.append(v)));
+    }
+  }
+}
+
+TEST_CASE("the clone of a window cache goes its own way") {
+  WindowCache cache;
+  PlainWindow truth;
+  const auto append = [](WindowCache& to, PlainWindow& plain, const at::Tensor& rows) {
+    const WindowCache::Rows all = to.append(rows, rows, W);
+    CHECK(at::equal(all.keys, plain.append(rows)));
+  };
+  for (int64_t step = 0; step < 20; ++step) append(cache, truth, random_rows(1));
+
+  WindowCache copy = cache.clone();
+  PlainWindow copy_truth = truth;
+  for (int64_t step = 0; step < 30; ++step) {
+    append(cache, truth, random_rows(1));
+    append(copy, copy_truth, random_rows(2));
+  }
+}
+
+TEST_CASE("a window cache holds no more than two windows of rows however long the text") {
+  WindowCache cache;
+  const int64_t row_bytes = random_rows(1).nbytes();
+  for (int64_t step = 0; step < 500; ++step) {
+    cache.append(random_rows(1), random_rows(1), W);
+    CHECK(cache.size_bytes() <= 2 * (2 * W + 2) * row_bytes);
+  }
+}
+
+}  // namespace
+}  // namespace gca
