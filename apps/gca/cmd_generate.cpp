@@ -1,97 +1,13 @@
-// gca generate: a prompt continued, as it comes.
+// gca generate: its flags.
 
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include <unistd.h>
-
 #include "apps/gca/commands.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/interrupt.h"
-#include "apps/gca/standard_output.h"
-#include "apps/gca/text_arguments.h"
-#include "lib/core/error.h"
-#include "lib/generate/generator.h"
+#include "apps/gca/generate_options.h"
+#include "apps/gca/tensor_stages.h"
 
 namespace gca {
-namespace {
-
-struct GenerateOptions {
-  CommonOptions common;
-  CheckpointOptions checkpoint;
-  PromptOptions prompt;
-  GenerationOptions generation;
-  std::string memory = "ram";
-  std::string memory_dtype;
-};
-
-void check_options(const GenerateOptions& options) {
-  const SamplingOptions& sampling = options.generation.sampling;
-  if (!(sampling.temperature >= 0.0))
-    fail_usage("--temperature", "is below 0", "0 always takes the most probable token, 1 samples plainly");
-  if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0))
-    fail_usage("--top-p", "is not above 0 and at most 1", "1 leaves every token in");
-  if (options.memory != "ram")
-    fail_usage("--memory " + options.memory, "this build keeps chunk memory in RAM only", "use --memory ram");
-  if (!options.memory_dtype.empty() && options.memory_dtype != resolved_dtype(options.checkpoint.tensor))
-    fail_usage("--memory-dtype " + options.memory_dtype,
-               "this build keeps chunk memory in the type of --dtype",
-               "leave it out, or use --memory-dtype " + resolved_dtype(options.checkpoint.tensor));
-}
-
-double per_second(int64_t count, double seconds) {
-  return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
-}
-
-nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_tokens) {
-  const auto new_tokens = static_cast<int64_t>(generation.tokens.size());
-  nlohmann::ordered_json result;
-  result["text"] = generation.text;
-  result["prompt_tokens"] = prompt_tokens;
-  result["new_tokens"] = new_tokens;
-  result["prefill_tokens_per_second"] = per_second(prompt_tokens, generation.prefill_seconds);
-  result["decode_tokens_per_second"] = per_second(new_tokens, generation.decode_seconds);
-  result["memory_bytes"] = generation.memory_bytes;
-  result["stopped"] = generation.stopped;
-  result["tokens"] = generation.tokens;
-  return result;
-}
-
-void run_generate(GenerateOptions& options) {
-  check_options(options);
-  JsonReport report = begin_report("generate", options.common);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  const std::vector<int32_t> prompt =
-      read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
-  options.generation.seed = options.common.seed;
-  const SamplingOptions& sampling = options.generation.sampling;
-  report.config = checkpoint_config(options.checkpoint, model);
-  report.config["max_new_tokens"] = options.generation.max_new_tokens;
-  report.config["temperature"] = sampling.temperature;
-  report.config["top_k"] = sampling.top_k;
-  report.config["top_p"] = sampling.top_p;
-  report.config["stop"] = options.generation.stop_text;
-  report.config["memory"] = options.memory;
-
-  install_interrupt_handler();
-  const bool streams = !options.common.json;
-  bool ends_line = true;
-  const auto show = [&](const std::string& text) {
-    if (!streams) return;
-    write_output(text);
-    flush_output();
-    ends_line = text.ends_with('\n');
-  };
-  const Generation generation =
-      generate(model, prompt, options.generation, show, [] { return interrupt_flag().load(); });
-  if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
-
-  report.result = result_of(generation, static_cast<int64_t>(prompt.size()));
-  finish_report(report, options.common, "", "");
-  if (interrupt_flag()) throw Interrupted();
-}
-
-}  // namespace
 
 void add_generate_command(CLI::App& app) {
   auto options = std::make_shared<GenerateOptions>();

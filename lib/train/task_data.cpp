@@ -140,11 +140,6 @@ TaskData open_self_copy(const TaskRequest& request, RunConfig& config) {
 
 }  // namespace
 
-const std::vector<std::string>& task_names() {
-  static const std::vector<std::string> kNames = {"text", "self-copy"};
-  return kNames;
-}
-
 TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
   return request.task == "self-copy" ? open_self_copy(request, config) : open_text(request, config);
 }

@@ -11,7 +11,7 @@
 namespace gca {
 
 struct TaskRequest {
-  std::string task;   ///< one of task_names()
+  std::string task;   ///< one of task_names() (task_names.h)
   std::string data;   ///< folder of sequences or of token shards; self-copy: only its tokenizer, may be empty
   std::string valid;  ///< folder to validate on; empty: the valid split of `data`
   uint64_t seed = 0;
@@ -24,9 +24,6 @@ struct TaskData {
   std::string tokenizer_fingerprint;  ///< empty for none
   double chance = 0.0;                ///< self-copy: accuracy of guessing
 };
-
-/// "text" and "self-copy".
-const std::vector<std::string>& task_names();
 
 /// Opens the data and completes `config` with what it decides: vocabulary, landmark, length of a sequence.
 /// Throws Error(usage) where data and configuration do not agree.

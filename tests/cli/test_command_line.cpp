@@ -97,3 +97,24 @@ TEST_CASE("an interrupt ends with 130 and leaves nothing behind") {
   CHECK(result.err == "gca tokenize: error: interrupted\n");
   CHECK(std::filesystem::is_empty(folder.path()));
 }
+
+TEST_CASE("gca alone answers help and refuses wrong usage; what needs tensors says that gca-tensor is missing") {
+  const TemporaryFolder folder;
+  const std::string alone = folder / "gca";
+  std::filesystem::copy_file(GCA_BINARY, alone);
+  CHECK(run_program({alone, "generate", "--help"}).out == run_gca({"generate", "--help"}).out);
+  CHECK(run_program({alone, "bench", "--mode", "x"}).status == 2);
+  const ProcessResult result = run_program({alone, "generate", "--checkpoint", "x", "--prompt", "y"});
+  CHECK(result.status == 1);
+  CHECK(result.out == "");
+  CHECK(result.err.starts_with("gca generate: error: " + (folder / "gca-tensor") + ": is missing"));
+
+  std::filesystem::create_directories(folder / "bin");
+  std::filesystem::create_directories(folder / "libexec/gca");
+  std::filesystem::copy_file(GCA_BINARY, folder / "bin/gca");
+  std::filesystem::create_symlink(std::string(GCA_BINARY) + "-tensor", folder / "libexec/gca/gca-tensor");
+  const ProcessResult installed =
+      run_program({folder / "bin/gca", "generate", "--checkpoint", "/no/such", "--prompt", "y"});
+  CHECK(installed.status == 2);
+  CHECK(installed.err.find("/no/such") != std::string::npos);
+}

@@ -1,0 +1,17 @@
+#pragma once
+// The model that --checkpoint names.
+
+#include <nlohmann/json.hpp>
+
+#include "apps/gca/text_arguments.h"
+#include "lib/model/text_model.h"
+
+namespace gca {
+
+/// Sets the threads of the process and opens the model.
+TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common);
+
+/// What a report says of the model it was made with.
+nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const TextModel& model);
+
+}  // namespace gca

@@ -1,0 +1,230 @@
+// gca eval: how well a model predicts text, by context length and position.
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca/common_options.h"
+#include "apps/gca/eval_options.h"
+#include "apps/gca/interrupt.h"
+#include "apps/gca/tensor_stages.h"
+#include "lib/core/error.h"
+#include "lib/data/encode_documents.h"
+#include "lib/data/input_files.h"
+#include "lib/data/sealed_json.h"
+#include "lib/eval/perplexity.h"
+
+namespace gca {
+namespace {
+
+/// One measurement: a context with a retriever.
+struct EvalRow {
+  int64_t context = 0;
+  std::string retriever;
+  Perplexity perplexity;
+};
+
+Retriever retriever_of(const std::string& name) {
+  if (name == "random") return Retriever::random;
+  if (name == "recent") return Retriever::recent;
+  if (name == "none") return Retriever::none;
+  return Retriever::learned;
+}
+
+void check_options(const EvalOptions& options) {
+  if (options.task != "perplexity")
+    fail_usage("--task " + options.task, "is not available", "this version measures --task perplexity");
+  if (options.data.empty() == options.inputs.empty()) {
+    fail_usage("--data", options.data.empty() ? "is missing" : "is not used together with INPUT...",
+               "give --data DIR (written by gca chunk or gca tokenize), or text files");
+  }
+  for (const int64_t context : options.contexts)
+    if (context < 1) fail_usage("--context", "0 tokens are no context", "give 1 or more");
+}
+
+std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer) {
+  const TextInputs inputs = list_text_inputs(options.inputs);
+  std::vector<EvalDocument> documents;
+  std::vector<int32_t> tokens;
+  EncodeOptions encoding;
+  encoding.threads = thread_count(options.common);
+  encode_documents(inputs.texts, tokenizer, encoding, [&](const EncodedBlock& block) {
+    throw_if_interrupted();
+    tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
+    if (!block.is_last) return;
+    documents.push_back(
+        eval_document(inputs.texts[static_cast<size_t>(block.document)].name, std::move(tokens)));
+    tokens.clear();
+  });
+  return documents;
+}
+
+/// The documents to measure on; `context` becomes what the data was cut for, where it says so.
+std::vector<EvalDocument> open_documents(const EvalOptions& options, const TextModel& model,
+                                         int64_t& context) {
+  if (options.data.empty()) return encode_inputs(options, model.tokenizer);
+  const std::string where = "--data " + options.data;
+  if (folder_format(options.data) == kTokenFormat) {
+    if (options.split != "auto")
+      fail_usage("--split", "a shard folder has no splits",
+                 "leave it out, or give a folder written by gca chunk");
+    const TokenStore tokens = TokenStore::open(options.data);
+    model.require_tokenizer(tokens.tokenizer_fingerprint(), where);
+    return eval_documents(tokens);
+  }
+  const SequenceIndex index = SequenceIndex::open(options.data);
+  model.require_tokenizer(index.tokens().tokenizer_fingerprint(), where);
+  context = index.settings().context;
+  const EvalSplit split = options.split == "train"   ? EvalSplit::train
+                          : options.split == "valid" ? EvalSplit::valid
+                                                     : EvalSplit::held_out;
+  std::vector<EvalDocument> documents = eval_documents(index, split);
+  if (documents.empty()) fail_usage(where, "has no documents in this split", "choose another --split");
+  return documents;
+}
+
+/// Contexts to measure at: those asked for, else the one the model was trained with, else that of the data.
+std::vector<int64_t> contexts_of(const EvalOptions& options, const TextModel& model, int64_t data_context) {
+  if (!options.contexts.empty()) return options.contexts;
+  if (model.trained_context > 0) return {model.trained_context};
+  if (data_context > 0) return {data_context};
+  fail_usage("--context", "is missing, and the checkpoint does not tell what it was trained with",
+             "give one or more, such as --context 2K,8K");
+}
+
+/// A sliding-window model reads nothing, whatever is asked: its rows say so.
+std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config) {
+  if (config.uses_retrieval()) return options.retrievers;
+  for (const std::string& name : options.retrievers)
+    if (name == "random" || name == "recent")
+      fail_usage("--retriever " + name, "the checkpoint is a sliding-window model", "leave --retriever out");
+  return {"none"};
+}
+
+std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
+                             std::span<const EvalDocument> documents, std::span<const EvalSpan> spans,
+                             std::span<const int64_t> contexts, std::span<const std::string> retrievers) {
+  const std::vector<int32_t> id_bytes = model.id_bytes();
+  const bool progress = shows_progress(options.common);
+  std::vector<EvalRow> rows;
+  for (const int64_t context : contexts) {
+    for (const std::string& retriever : retrievers) {
+      PerplexityOptions how;
+      how.context = context;
+      how.retriever = retriever_of(retriever);
+      how.seed = options.common.seed;
+      how.segment_positions = options.segment_positions;
+      const auto show = [&](const LossSum& sum) {
+        throw_if_interrupted();
+        if (progress)
+          fmt::print(stderr, "\rcontext {}  {}  {} tokens  loss {:.4f} ", context, retriever, sum.tokens,
+                     sum.loss());
+      };
+      rows.push_back(
+          {context, retriever, measure_perplexity(model.model, documents, spans, id_bytes, how, show)});
+    }
+  }
+  if (progress) fmt::print(stderr, "\r\033[K");
+  return rows;
+}
+
+nlohmann::ordered_json context_to_json(const EvalRow& row) {
+  const LossSum& total = row.perplexity.total;
+  return {{"context", row.context},
+          {"retriever", row.retriever},
+          {"tokens", total.tokens},
+          {"bytes", total.bytes},
+          {"loss", total.loss()},
+          {"perplexity", total.perplexity()},
+          {"bits_per_byte", total.bits_per_byte()},
+          {"stretches", row.perplexity.stretches},
+          {"full_stretches", row.perplexity.full_stretches},
+          {"tokens_per_second", static_cast<double>(total.tokens) / row.perplexity.seconds}};
+}
+
+nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionLoss& position) {
+  return {{"context", row.context}, {"retriever", row.retriever},    {"from", position.from},
+          {"to", position.to},      {"tokens", position.sum.tokens}, {"loss", position.sum.loss()}};
+}
+
+/// Loss by position: a line a bucket, a column a row of the first table.
+std::string position_table(std::span<const EvalRow> rows) {
+  std::vector<std::string> labels;
+  for (const EvalRow& row : rows) labels.push_back(fmt::format("{} {}", row.context, row.retriever));
+  std::string table = fmt::format("\n{:>18}", "loss at position");
+  for (const std::string& label : labels) table += "  " + label;
+  table += "\n";
+  int64_t longest = 0;
+  for (const EvalRow& row : rows) longest = std::max(longest, row.perplexity.positions.back().to);
+  for (int64_t from = 0, to = kFirstPositionEnd; from < longest; from = to, to *= 2) {
+    table += fmt::format("{:>18}", fmt::format("{} to {}", from, to - 1));
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const auto& positions = rows[i].perplexity.positions;
+      const auto found =
+          std::find_if(positions.begin(), positions.end(), [&](const auto& p) { return p.from == from; });
+      const std::string loss = found == positions.end() ? "" : fmt::format("{:.4f}", found->sum.loss());
+      table += fmt::format("  {:>{}}", loss, labels[i].size());
+    }
+    table += "\n";
+  }
+  return table;
+}
+
+std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
+  std::string table = fmt::format("{:>9}  {:9} {:>11} {:>9} {:>11} {:>10} {:>9}\n", "context", "retriever",
+                                  "tokens", "loss", "perplexity", "bits/byte", "tokens/s");
+  for (const EvalRow& row : rows) {
+    const LossSum& total = row.perplexity.total;
+    table += fmt::format("{:>9}  {:9} {:>11} {:>9.4f} {:>11.3f} {:>10.4f} {:>9.0f}\n", row.context,
+                         row.retriever, total.tokens, total.loss(), total.perplexity(), total.bits_per_byte(),
+                         static_cast<double>(total.tokens) / row.perplexity.seconds);
+  }
+  if (left_out > 0) table += fmt::format("{} tokens left out by --max-tokens\n", left_out);
+  return table + position_table(rows);
+}
+
+}  // namespace
+
+void run_eval(const EvalOptions& options) {
+  check_options(options);
+  install_interrupt_handler();
+  JsonReport report = begin_report("eval", options.common);
+  const TextModel model = open_checkpoint(options.checkpoint, options.common);
+  int64_t data_context = 0;
+  const std::vector<EvalDocument> documents = open_documents(options, model, data_context);
+  const std::vector<int64_t> contexts = contexts_of(options, model, data_context);
+  const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
+
+  // The same text for every context: spans of the longest, which the shorter ones cut further.
+  const int64_t longest = *std::max_element(contexts.begin(), contexts.end());
+  const std::vector<EvalSpan> spans = choose_eval_spans(documents, longest, options.max_tokens);
+  int64_t tokens = 0;
+  int64_t chosen = 0;
+  for (const EvalDocument& document : documents) tokens += document.tokens;
+  for (const EvalSpan& span : spans) chosen += span.tokens;
+  const std::vector<EvalRow> rows = measure(options, model, documents, spans, contexts, retrievers);
+  if (rows.front().perplexity.total.tokens == 0)
+    fail_usage(options.data.empty() ? "INPUT" : "--data " + options.data, "has no token to predict",
+               "give a text of two tokens or more");
+
+  report.config = checkpoint_config(options.checkpoint, model);
+  report.config["data"] = options.data;
+  report.config["inputs"] = options.inputs;
+  report.config["split"] = options.split;
+  report.config["max_tokens"] = options.max_tokens;
+  report.result["task"] = options.task;
+  report.result["documents"] = documents.size();
+  report.result["text_tokens"] = chosen;
+  report.result["left_out_tokens"] = tokens - chosen;
+  report.result["contexts"] = nlohmann::ordered_json::array();
+  report.result["positions"] = nlohmann::ordered_json::array();
+  for (const EvalRow& row : rows) {
+    report.result["contexts"].push_back(context_to_json(row));
+    for (const PositionLoss& position : row.perplexity.positions)
+      report.result["positions"].push_back(position_to_json(row, position));
+  }
+  finish_report(report, options.common, "", table_of(rows, tokens - chosen));
+}
+
+}  // namespace gca

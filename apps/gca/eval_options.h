@@ -1,0 +1,26 @@
+#pragma once
+// What the command line of gca eval says.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/gca/common_options.h"
+#include "apps/gca/text_arguments.h"
+
+namespace gca {
+
+struct EvalOptions {
+  CommonOptions common;
+  CheckpointOptions checkpoint;
+  std::string data;
+  std::vector<std::string> inputs;
+  std::string task = "perplexity";
+  std::string split = "auto";
+  std::vector<int64_t> contexts;
+  std::vector<std::string> retrievers = {"learned"};
+  int64_t max_tokens = 0;
+  int64_t segment_positions = 0;
+};
+
+}  // namespace gca

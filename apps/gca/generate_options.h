@@ -1,0 +1,23 @@
+#pragma once
+// What the command line of gca generate says.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/gca/common_options.h"
+#include "apps/gca/text_arguments.h"
+#include "lib/generate/generation_options.h"
+
+namespace gca {
+
+struct GenerateOptions {
+  CommonOptions common;
+  CheckpointOptions checkpoint;
+  PromptOptions prompt;
+  GenerationOptions generation;
+  std::string memory = "ram";
+  std::string memory_dtype;
+};
+
+}  // namespace gca

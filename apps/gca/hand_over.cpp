@@ -1,0 +1,64 @@
+// gca's side of tensor_stages.h: the process goes on as gca-tensor, with the same words, streams and number.
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+#include "apps/gca/common_options.h"
+#include "apps/gca/standard_output.h"
+#include "apps/gca/tensor_stages.h"
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+/// gca-tensor: beside gca in a build folder, under libexec where it is installed.
+std::filesystem::path tensor_program() {
+  std::error_code error;
+  const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  if (error) fail_run("/proc/self/exe", "cannot be read: " + error.message());
+  const std::array places = {folder / "gca-tensor", folder / "../libexec/gca/gca-tensor"};
+  for (const auto& place : places)
+    if (std::filesystem::exists(place, error)) return place;
+  fail_run(places.front().string(), "is missing, and so is " + places.back().lexically_normal().string(),
+           "install gca whole, or build it again");
+}
+
+[[noreturn]] void hand_over() {
+  flush_output();
+  const std::string program = tensor_program().string();
+  std::vector<char*> words;
+  for (std::string& word : command_line()) words.push_back(word.data());
+  words.push_back(nullptr);
+  execv(program.c_str(), words.data());
+  fail_run(program, std::string("cannot be started: ") + std::strerror(errno), "install gca whole");
+}
+
+}  // namespace
+
+void run_pretrain(const PretrainOptions& /*options*/) {
+  hand_over();
+}
+
+void run_eval(const EvalOptions& /*options*/) {
+  hand_over();
+}
+
+void run_generate(const GenerateOptions& /*options*/) {
+  hand_over();
+}
+
+void run_inspect(const InspectOptions& /*options*/) {
+  hand_over();
+}
+
+void run_bench(const BenchOptions& /*options*/) {
+  hand_over();
+}
+
+}  // namespace gca

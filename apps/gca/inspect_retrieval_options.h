@@ -1,0 +1,20 @@
+#pragma once
+// What the command line of gca inspect-retrieval says.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/gca/common_options.h"
+#include "apps/gca/text_arguments.h"
+
+namespace gca {
+
+struct InspectOptions {
+  CommonOptions common;
+  CheckpointOptions checkpoint;
+  PromptOptions prompt;
+  int64_t chunk = -1;  // all
+};
+
+}  // namespace gca

@@ -1,0 +1,34 @@
+#pragma once
+// What the command line of gca pretrain says.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps/gca/common_options.h"
+
+namespace gca {
+
+struct PretrainOptions {
+  CommonOptions common;
+  TensorOptions tensor;
+  std::string data;
+  std::string valid;
+  std::string config;
+  std::vector<std::string> settings;
+  std::string output;
+  std::string init;
+  std::string task = "text";
+  int64_t steps = -1;  // -1: not given
+  int64_t tokens = -1;
+  double minutes = -1.0;
+  int64_t batch = -1;
+  int64_t stop_at = 0;
+  bool resume = false;
+  bool overwrite = false;
+  bool peak = false;
+  bool profile = false;
+  bool task_given = false;
+};
+
+}  // namespace gca

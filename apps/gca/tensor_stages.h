@@ -1,0 +1,20 @@
+#pragma once
+// The stages that need LibTorch, whose libraries take a fifth of a second to load. The same command line is
+// linked twice: in gca these functions hand the process over to gca-tensor (hand_over.cpp), so that help,
+// wrong usage, tokenize and chunk do not wait; in gca-tensor they do the work (apps/gca-tensor).
+
+namespace gca {
+
+struct PretrainOptions;
+struct EvalOptions;
+struct GenerateOptions;
+struct InspectOptions;
+struct BenchOptions;
+
+void run_pretrain(const PretrainOptions& options);
+void run_eval(const EvalOptions& options);
+void run_generate(const GenerateOptions& options);
+void run_inspect(const InspectOptions& options);
+void run_bench(const BenchOptions& options);
+
+}  // namespace gca

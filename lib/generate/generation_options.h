@@ -1,0 +1,19 @@
+#pragma once
+// How a prompt is continued.
+
+#include <cstdint>
+#include <string>
+
+#include "lib/generate/sampler.h"
+
+namespace gca {
+
+struct GenerationOptions {
+  SamplingOptions sampling;
+  int64_t max_new_tokens = 256;
+  uint64_t seed = 0;  ///< token n of the continuation is drawn by number n of this seed, whatever came before
+  std::string stop_text;          ///< ends the text where it comes; empty: none
+  int64_t segment_positions = 0;  ///< of prefill; 0: chosen by default_segment_positions()
+};
+
+}  // namespace gca
