@@ -66,13 +66,27 @@ inline Vector lane_numbers() {
   return value;
 }
 
+/// Halves are added to halves, so the order is that of a binary tree.
 inline float lane_sum(Vector value) {
+#if defined(__AVX512F__)
+  __m256 halves[2];
+  std::memcpy(halves, &value, sizeof halves);
+  const __m256 eight = _mm256_add_ps(halves[0], halves[1]);
+#elif defined(__AVX2__)
+  const __m256 eight = value;
+#endif
+#if defined(__AVX2__)
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+#else
   float lanes[kLanes];
   std::memcpy(lanes, &value, sizeof lanes);
   for (int64_t width = kLanes / 2; width > 0; width /= 2) {
     for (int64_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
   }
   return lanes[0];
+#endif
 }
 
 /// e^x with a relative error of about 1e-7 for -87 <= x <= 88; 0 below, the value at 88 above; NaN stays NaN.

@@ -277,7 +277,7 @@ class Forward {
 
   void run() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
-      Scratch scratch(sizes_);
+      Scratch scratch(sizes_, std::min(sizes_.positions, kTile));
       KeyTiles<T> tiles(kernels_, sizes_, k_, v_);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t number = task % sizes_.tiles;
@@ -294,13 +294,14 @@ class Forward {
 
  private:
   struct Scratch {
-    explicit Scratch(const Sizes& sizes)
-        : q(kTile * sizes.head_columns),
-          q_transposed(sizes.head_columns * kTile),
-          out(kTile * sizes.head_columns),
+    /// A decoding step takes no more than its few queries need: filling whole tiles would cost as much as it.
+    Scratch(const Sizes& sizes, int64_t queries)
+        : q(queries * sizes.head_columns),
+          q_transposed(queries <= kFewQueries ? 0 : sizes.head_columns * kTile),
+          out(queries * sizes.head_columns),
           k(kTile * sizes.head_columns),
           v(kTile * sizes.head_columns),
-          score(kTile * kTile),
+          score(queries <= kFewQueries ? 0 : kTile * kTile),
           largest(kTile),
           denominator(kTile),
           factor(kTile),
