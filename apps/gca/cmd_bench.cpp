@@ -16,7 +16,7 @@ void add_bench_command(CLI::App& app) {
   command
       ->add_option("--config", options->config,
                    "Preset (nano, mini, small, 128m, 350m) or JSON file (default: small)")
-      ->type_name("NAME");
+      ->type_name("PRESET|FILE");
   command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)

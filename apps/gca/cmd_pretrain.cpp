@@ -18,7 +18,7 @@ void add_pretrain_command(CLI::App& app) {
   command->add_option("--valid", options->valid, "Folder to validate on (default: the valid split of --data)")
       ->type_name("DIR");
   command->add_option("--config", options->config, "Preset (nano, mini, small, 128m, 350m) or JSON file")
-      ->type_name("NAME");
+      ->type_name("PRESET|FILE");
   command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)

@@ -4,6 +4,8 @@
 
 #include <CLI/App.hpp>
 #include <exception>
+#include <string>
+#include <vector>
 
 namespace gca {
 
@@ -14,6 +16,10 @@ void add_eval_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_retrieval_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
+/// The last: it tells about those before it.
+void add_help_command(CLI::App& app);
+
+std::vector<std::string> subcommand_names(const CLI::App& app);
 
 /// Thrown by a subcommand that stopped at Ctrl-C, after saving what it saves: the process exits with 130.
 struct Interrupted : std::exception {

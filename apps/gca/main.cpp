@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
-#include <memory>
 #include <new>
 #include <string>
 #include <system_error>
@@ -38,27 +37,6 @@ std::vector<std::string> long_flags(const CLI::App& command) {
   return flags;
 }
 
-std::vector<std::string> subcommand_names(const CLI::App& app) {
-  std::vector<std::string> names;
-  for (const CLI::App* command : app.get_subcommands({})) names.push_back(command->get_name());
-  return names;
-}
-
-void add_help_command(CLI::App& app) {
-  auto name = std::make_shared<std::string>();
-  CLI::App* help = app.add_subcommand("help", "Tell about a subcommand");
-  help->add_option("SUBCOMMAND", *name, "Its name");
-  help->callback([&app, name] {
-    // App::help() would describe the chosen subcommand, which is this one.
-    if (name->empty())
-      return gca::write_output(app.get_formatter()->make_help(&app, "gca", CLI::AppFormatMode::Normal));
-    for (const CLI::App* command : app.get_subcommands({}))
-      if (command->get_name() == *name) return gca::write_output(command->help("gca"));
-    gca::fail_usage(*name, "no such subcommand",
-                    "did you mean " + gca::nearest_name(*name, subcommand_names(app)) + "?");
-  });
-}
-
 /// What would be right: the nearest known word for one that is not, the help otherwise.
 std::string remedy(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
@@ -86,7 +64,7 @@ int finish_parse(const CLI::App& app, const CLI::ParseError& error) {
     if (!words.front().starts_with("-"))
       return report_error(app,
                           words.front() + ": no such subcommand; did you mean " +
-                              gca::nearest_name(words.front(), subcommand_names(app)) + "?",
+                              gca::nearest_name(words.front(), gca::subcommand_names(app)) + "?",
                           kUsage);
   }
   return report_error(app, std::string(error.what()) + "; " + remedy(app), kUsage);
@@ -135,6 +113,6 @@ int main(int argc, char** argv) {
   gca::add_generate_command(app);
   gca::add_inspect_retrieval_command(app);
   gca::add_bench_command(app);
-  add_help_command(app);
+  gca::add_help_command(app);
   return run(app, argc, argv);
 }

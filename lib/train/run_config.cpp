@@ -33,6 +33,17 @@ std::vector<std::string> run_config_keys() {
   return keys;
 }
 
+std::vector<Setting> run_config_settings() {
+  const nlohmann::ordered_json defaults = RunConfig{}.to_json();
+  std::vector<Setting> settings;
+  const auto add = [&](const auto& fields) {
+    for (const auto& field : fields) settings.push_back({field.key, field.help, defaults[field.key].dump()});
+  };
+  add(model_config_fields());
+  add(train_config_fields());
+  return settings;
+}
+
 void RunConfig::set(const std::string& where, const std::string& key, const nlohmann::json& value) {
   if (set_field(model, model_config_fields(), where, key, value)) return;
   if (set_field(train, train_config_fields(), where, key, value)) return;

@@ -31,4 +31,14 @@ struct RunConfig {
 /// Every key of a RunConfig, the model's first.
 std::vector<std::string> run_config_keys();
 
+/// A key as help and man pages tell it.
+struct Setting {
+  std::string key;
+  std::string meaning;
+  std::string default_value;  ///< as JSON
+};
+
+/// In the order of run_config_keys().
+std::vector<Setting> run_config_settings();
+
 }  // namespace gca

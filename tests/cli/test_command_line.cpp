@@ -98,7 +98,8 @@ TEST_CASE("an interrupt ends with 130 and leaves nothing behind") {
   CHECK(std::filesystem::is_empty(folder.path()));
 }
 
-TEST_CASE("gca alone answers help and refuses wrong usage; what needs tensors says that gca-tensor is missing") {
+TEST_CASE(
+    "gca alone answers help and refuses wrong usage, what needs tensors says that gca-tensor is missing") {
   const TemporaryFolder folder;
   const std::string alone = folder / "gca";
   std::filesystem::copy_file(GCA_BINARY, alone);

@@ -58,7 +58,7 @@ TEST_CASE("a landmark follows every S-1 text tokens, and positions count both") 
     }
 }
 
-TEST_CASE("each text token predicts the next text token across landmarks; landmarks predict nothing") {
+TEST_CASE("each text token predicts the next text token across landmarks, landmarks predict nothing") {
   for (const int64_t chunk_size : {0, 2, 4})
     for (const int64_t next : {int64_t{777}, kNoTarget}) {
       const int64_t text_count = 10;

@@ -30,7 +30,7 @@ std::vector<std::string> listed(const TemporaryFolder& folder, const std::vector
 
 }  // namespace
 
-TEST_CASE("a folder gives its text files, sorted, at any depth; the others are counted") {
+TEST_CASE("a folder gives its text files, sorted, at any depth, the others are counted") {
   const TemporaryFolder folder;
   for (const char* name : {"b.txt", "a/z.tex", "a/m.md", "c.pdf", ".hidden.txt", ".git/x.txt"})
     touch(folder / name);
@@ -44,7 +44,7 @@ TEST_CASE("a folder without text files gives every regular file") {
   CHECK(listed(folder, {folder.path()}) == std::vector<std::string>{"one.rst", "two"});
 }
 
-TEST_CASE("files are taken in the order given, whatever their names; - is standard input") {
+TEST_CASE("files are taken in the order given, whatever their names, - is standard input") {
   const TemporaryFolder folder;
   touch(folder / "b.pdf");
   touch(folder / "a.txt");

@@ -52,7 +52,7 @@ std::vector<NumberedDocument> documents_with_texts(const std::vector<std::string
 
 }  // namespace
 
-TEST_CASE("every token is in one sequence or dropped with a tail; no sequence crosses a document") {
+TEST_CASE("every token is in one sequence or dropped with a tail, no sequence crosses a document") {
   const TemporaryFolder folder;
   const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
   for (const int64_t chunk_size : {0, 2, 5, 9, 33})

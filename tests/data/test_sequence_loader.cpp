@@ -56,7 +56,7 @@ bool same(const Batch& a, const Batch& b) {
 
 }  // namespace
 
-TEST_CASE("an epoch hands out every sequence once, each in another order; the seed decides") {
+TEST_CASE("an epoch hands out every sequence once, each in another order, the seed decides") {
   const Fixture fixture;
   const SequenceLoader loader = fixture.loader(1, true);
   CHECK(loader.sequence_count() == 11);
@@ -110,7 +110,7 @@ TEST_CASE("batches depend on the number of sequences handed out only, across epo
     CHECK(first_ids(loader.batch(i, 1)).at(0) == stream[static_cast<size_t>(i)]);
 }
 
-TEST_CASE("rows are the laid-out sequences; what is shorter is padded and has no targets there") {
+TEST_CASE("rows are the laid-out sequences, what is shorter is padded and has no targets there") {
   const Fixture fixture;
   const SequenceLoader loader = fixture.loader(0, false);
   const Batch batch = loader.batch(0, 4);  // 40, 40, 20 tokens of document 0, 37 of document 1

@@ -1,0 +1,169 @@
+# bash completion for gca. Written by `gca help --format bash`.
+
+_gca_words() { mapfile -t COMPREPLY < <(compgen -W "$1" -- "$current"); }
+
+_gca_more_words() {
+    local more
+    mapfile -t more < <(compgen -W "$1" -- "$current")
+    COMPREPLY+=("${more[@]}")
+}
+
+# Words separated by commas: the last is completed, those before it stay.
+_gca_list() {
+    local before=
+    [[ $current == *,* ]] && before=${current%,*},
+    mapfile -t COMPREPLY < <(compgen -P "$before" -W "$1" -- "${current##*,}")
+}
+
+_gca_files() {
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen "$1" -- "$current")
+}
+
+_gca_settings() {
+    compopt -o nospace 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -S = -W "$gca_settings" -- "$current")
+}
+
+_gca() {
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command= word
+    # bash takes --flag=value for three words.
+    if [[ $current == = ]]; then
+        current=
+    elif [[ $previous == = && COMP_CWORD -ge 2 ]]; then
+        previous=${COMP_WORDS[COMP_CWORD-2]}
+    fi
+    for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+        [[ $word == -* ]] || { command=$word; break; }
+    done
+    COMPREPLY=()
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads num_key_value_heads intermediate_size num_lower_layers num_upper_layers retrieval_groups upper_group_layers num_encoder_layers sliding_window chunk_size chunk_top_k long_range softmax_off_by_one residual_blend gumbel_scale rms_norm_eps encoder_rms_norm_eps rope_theta alibi_slopes initializer_range output_initializer_scale learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise residual_blend_start residual_blend_begin residual_blend_end copy_chunks eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval'
+    case $command in
+        tokenize)
+            case $previous in
+                --output) _gca_files -d; return ;;
+                --tokenizer) _gca_files -f; return ;;
+                --train-vocab) :; return ;;
+                --decode) _gca_files -d; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --print-ids --decode --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            ;;
+        chunk)
+            case $previous in
+                --tokens) _gca_files -d; return ;;
+                --output) _gca_files -d; return ;;
+                --chunk-size) :; return ;;
+                --context) :; return ;;
+                --valid-fraction) :; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            _gca_words '--help -h --tokens --output --chunk-size --context --valid-fraction --join-documents --report --json --quiet --threads --seed'
+            ;;
+        pretrain)
+            case $previous in
+                --data) _gca_files -d; return ;;
+                --valid) _gca_files -d; return ;;
+                --config) _gca_files -f; _gca_more_words 'nano mini small 128m 350m'; return ;;
+                --set) _gca_settings; return ;;
+                --output) _gca_files -d; return ;;
+                --steps) :; return ;;
+                --tokens) :; return ;;
+                --minutes) :; return ;;
+                --stop-at) :; return ;;
+                --batch) :; return ;;
+                --init) _gca_files -d; return ;;
+                --task) _gca_words 'text self-copy'; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+            esac
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --peak --profile --report --json --quiet --threads --seed --device --dtype'
+            ;;
+        eval)
+            case $previous in
+                --checkpoint) _gca_files -d; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --data) _gca_files -d; return ;;
+                --task) :; return ;;
+                --split) _gca_words 'auto train valid'; return ;;
+                --context) :; return ;;
+                --retriever) _gca_list 'learned random recent none'; return ;;
+                --max-tokens) :; return ;;
+                --segment) :; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            ;;
+        generate)
+            case $previous in
+                --checkpoint) _gca_files -d; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --prompt) :; return ;;
+                --prompt-file) _gca_files -f; return ;;
+                --max-new-tokens) :; return ;;
+                --temperature) :; return ;;
+                --top-k) :; return ;;
+                --top-p) :; return ;;
+                --stop) :; return ;;
+                --segment) :; return ;;
+                --memory) :; return ;;
+                --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --report --json --quiet --threads --seed'
+            ;;
+        inspect-retrieval)
+            case $previous in
+                --checkpoint) _gca_files -d; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --prompt) :; return ;;
+                --prompt-file) _gca_files -f; return ;;
+                --chunk) :; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --chunk --report --json --quiet --threads --seed'
+            ;;
+        bench)
+            case $previous in
+                --config) _gca_files -f; _gca_more_words 'nano mini small 128m 350m'; return ;;
+                --set) _gca_settings; return ;;
+                --context) :; return ;;
+                --mode) _gca_list 'training prefill scoring decoding'; return ;;
+                --batch) :; return ;;
+                --repeats) :; return ;;
+                --decode-tokens) :; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+            esac
+            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --report --json --quiet --threads --seed --device --dtype'
+            ;;
+        help)
+            case $previous in
+                --format) _gca_words 'text man bash zsh fish'; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help'; fi
+            ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help --help --version' ;;
+    esac
+}
+
+complete -F _gca gca
