@@ -133,11 +133,12 @@ _gca() {
                 --prompt) :; return ;;
                 --prompt-file) _gca_files -f; return ;;
                 --chunk) :; return ;;
+                --html) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --chunk --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --chunk --html --ascii --report --json --quiet --threads --seed'
             ;;
         bench)
             case $previous in

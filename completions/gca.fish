@@ -108,6 +108,8 @@ complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l dtype -x -
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l prompt -x -d 'The text'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l prompt-file -r -F -d 'A file with the text; - for standard input'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l chunk -x -d 'Show this chunk only (the first is 0)'
+complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l html -r -F -d 'Write one page for a browser: who read whom, the passages, what reading gained'
+complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l ascii -d 'Draw who read whom in the terminal, in place of the table'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l quiet -d 'Print neither table nor progress'

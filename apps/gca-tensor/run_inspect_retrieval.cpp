@@ -11,9 +11,13 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/inspect_retrieval_options.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/inspect/retrieval_map.h"
+#include "lib/inspect/retrieval_page.h"
 #include "lib/inspect/retrieval_table.h"
 #include "lib/inspect/retrieval_trace.h"
+#include "lib/inspect/token_losses.h"
 
 namespace gca {
 namespace {
@@ -47,6 +51,29 @@ nlohmann::ordered_json chunk_to_json(const ChunkReading& reading,
           {"groups", std::move(groups)}};
 }
 
+/// The page of --html: costs two more passes over the text, with and without reading.
+void write_page(const InspectOptions& options, const TextModel& model, std::span<const int32_t> prompt,
+                std::span<const ChunkReading> readings) {
+  RetrievalPageInput page;
+  page.title = "What each chunk read: " + (options.prompt.file.empty() ? "a prompt" : options.prompt.file);
+  page.model = model_config_to_json(model.model.config());
+  page.readings = readings;
+  page.pieces.reserve(prompt.size());
+  for (const int32_t token : prompt) page.pieces.push_back(model.tokenizer.decode({&token, 1}));
+  const std::vector<float> losses = token_losses(model.model, prompt, Retriever::learned);
+  const std::vector<float> losses_reading_none = token_losses(model.model, prompt, Retriever::none);
+  page.losses = losses;
+  page.losses_reading_none = losses_reading_none;
+  write_file_atomically(options.html_path, retrieval_page(page));
+}
+
+std::string maps_of(std::span<const ChunkReading> readings, int64_t width) {
+  std::string maps;
+  for (size_t group = 0; group < readings.front().groups.size(); ++group)
+    maps += (group > 0 ? "\n" : "") + retrieval_map(readings, static_cast<int64_t>(group), width);
+  return maps;
+}
+
 std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, int64_t chunk) {
   const auto count = static_cast<int64_t>(readings.size());
   if (chunk >= count) {
@@ -74,14 +101,22 @@ void run_inspect(const InspectOptions& options) {
     const size_t tokens = std::min(static_cast<size_t>(chunk_text), prompt.size() - first);
     return model.tokenizer.decode(std::span(prompt).subspan(first, tokens));
   };
+  const RetrievalTableOptions terminal = terminal_options();
+  std::string shown;
+  if (!options.html_path.empty()) {
+    write_page(options, model, prompt, readings);
+    shown = options.html_path + "\n";
+  }
+  if (options.ascii) shown += maps_of(readings, terminal.width);
   if (options.chunk >= 0) readings = only_chunk(readings, options.chunk);
+  if (shown.empty() || options.chunk >= 0) shown += retrieval_table(readings, text_of, terminal);
 
   report.config = checkpoint_config(options.checkpoint, model);
   report.result["prompt_tokens"] = prompt.size();
   report.result["chunks"] = nlohmann::ordered_json::array();
   for (const ChunkReading& reading : readings)
     report.result["chunks"].push_back(chunk_to_json(reading, text_of));
-  finish_report(report, options.common, "", retrieval_table(readings, text_of, terminal_options()));
+  finish_report(report, options.common, "", shown);
 }
 
 }  // namespace gca

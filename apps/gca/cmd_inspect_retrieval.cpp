@@ -15,6 +15,11 @@ void add_inspect_retrieval_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--chunk", options->chunk, "Show this chunk only (the first is 0)");
+  command
+      ->add_option("--html", options->html_path,
+                   "Write one page for a browser: who read whom, the passages, what reading gained")
+      ->type_name("FILE");
+  command->add_flag("--ascii", options->ascii, "Draw who read whom in the terminal, in place of the table");
   add_common_options(*command, options->common);
   command->callback([options] { run_inspect(*options); });
 }

@@ -15,6 +15,8 @@ struct InspectOptions {
   CheckpointOptions checkpoint;
   PromptOptions prompt;
   int64_t chunk = -1;  // all
+  std::string html_path;
+  bool ascii = false;
 };
 
 }  // namespace gca

@@ -5,15 +5,10 @@
 #include <functional>
 #include <span>
 #include <string>
-#include <string_view>
 
 #include "lib/inspect/retrieval_trace.h"
 
 namespace gca {
-
-/// `text` on one line: control characters as \n, \t, \xNN, invalid UTF-8 as \xNN; at most `width` characters,
-/// the rest shown as "...".
-std::string one_line(std::string_view text, int64_t width);
 
 struct RetrievalTableOptions {
   int64_t width = 100;  ///< columns of the terminal

@@ -1,5 +1,7 @@
 #include "lib/inspect/retrieval_table.h"
 
+#include "lib/inspect/one_line.h"
+
 #include <doctest/doctest.h>
 
 using namespace gca;

@@ -1,0 +1,17 @@
+#pragma once
+// Who read whom, as a picture of characters.
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "lib/inspect/retrieval_trace.h"
+
+namespace gca {
+
+/// A square of at most `width` columns for one group: a row a reading chunk, a column a read one, the largest
+/// weight of a cell as one of " .:-=+*#%@"; more chunks than columns share cells. The half that lies in the
+/// future is left blank.
+std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group, int64_t width);
+
+}  // namespace gca

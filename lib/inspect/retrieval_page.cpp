@@ -1,0 +1,65 @@
+#include "lib/inspect/retrieval_page.h"
+
+#include <cmath>
+#include <string_view>
+
+namespace gca {
+
+extern const std::string_view kRetrievalPageHtml;  // retrieval_page.html
+
+namespace {
+
+constexpr std::string_view kDataMark = "@DATA@";
+
+/// Three decimals: more would only make the page larger.
+double rounded(double x) {
+  return std::round(x * 1000.0) / 1000.0;
+}
+
+nlohmann::json chunk_to_json(const RetrievalPageInput& input, const ChunkReading& reading) {
+  nlohmann::json pieces = nlohmann::json::array();
+  nlohmann::json losses = nlohmann::json::array();
+  nlohmann::json losses_reading_none = nlohmann::json::array();
+  for (int64_t i = reading.first_token; i < reading.first_token + reading.tokens; ++i) {
+    const auto token = static_cast<size_t>(i);
+    pieces.push_back(input.pieces[token]);
+    losses.push_back(rounded(input.losses[token]));
+    losses_reading_none.push_back(rounded(input.losses_reading_none[token]));
+  }
+  nlohmann::json groups = nlohmann::json::array();
+  for (const auto& group : reading.groups) {
+    nlohmann::json retrieved = nlohmann::json::array();
+    for (const RetrievedChunk& read : group)
+      retrieved.push_back({read.chunk, rounded(read.score), rounded(read.weight)});
+    groups.push_back(std::move(retrieved));
+  }
+  return {{"first", reading.first_token},
+          {"pieces", std::move(pieces)},
+          {"loss", std::move(losses)},
+          {"none", std::move(losses_reading_none)},
+          {"groups", std::move(groups)}};
+}
+
+/// JSON that can stand inside a script element: no "</" that would end it.
+std::string text_in_script(const nlohmann::json& data) {
+  std::string text = data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  for (size_t at = 0; (at = text.find("</", at)) != std::string::npos; at += 3) text.replace(at, 2, "<\\/");
+  for (size_t at = 0; (at = text.find("<!--", at)) != std::string::npos; at += 4)
+    text.replace(at, 1, "\\u003c");
+  return text;
+}
+
+}  // namespace
+
+std::string retrieval_page(const RetrievalPageInput& input) {
+  nlohmann::json data;
+  data["title"] = input.title;
+  data["model"] = input.model;
+  data["chunks"] = nlohmann::json::array();
+  for (const ChunkReading& reading : input.readings) data["chunks"].push_back(chunk_to_json(input, reading));
+  std::string page(kRetrievalPageHtml);
+  page.replace(page.find(kDataMark), kDataMark.size(), text_in_script(data));
+  return page;
+}
+
+}  // namespace gca

@@ -1,0 +1,17 @@
+#pragma once
+// The loss of every token of a text, with one way of choosing chunks.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lib/model/drt.h"
+
+namespace gca {
+
+/// Loss in nats of each token given all before it, in one pass; 0 for the first, which nothing predicts.
+/// `segment_positions` as in TextFeeder.
+std::vector<float> token_losses(const Drt& model, std::span<const int32_t> text, Retriever retriever,
+                                int64_t segment_positions = 0);
+
+}  // namespace gca

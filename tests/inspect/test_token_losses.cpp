@@ -1,0 +1,33 @@
+#include "lib/inspect/token_losses.h"
+
+#include <ATen/ops/log_softmax.h>
+
+#include <cmath>
+
+#include "tests/support/doctest.h"
+#include "tests/support/one_batch.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+TEST_CASE("losses of tokens are those of the logits of one batch, whatever the segments") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 5);
+  const std::vector<int32_t> text = some_text(7 * 9 + 4, 40);
+  for (const Retriever retriever : {Retriever::learned, Retriever::none}) {
+    ForwardOptions options;
+    options.retriever = retriever;
+    const at::Tensor log_p = at::log_softmax(one_batch_logits(model, text, options).to(at::kDouble), -1);
+    REQUIRE(log_p.size(-2) == static_cast<int64_t>(text.size()));  // a row a text token
+    for (const int64_t segment : {8, 24, 0}) {
+      CAPTURE(segment);
+      const std::vector<float> losses = token_losses(model, text, retriever, segment);
+      REQUIRE(losses.size() == text.size());
+      CHECK(losses[0] == 0.0F);
+      for (size_t i = 1; i < text.size(); ++i) {
+        const double expected =
+            -log_p.reshape({-1, log_p.size(-1)})[static_cast<int64_t>(i) - 1][text[i]].item<double>();
+        CHECK(std::abs(losses[i] - expected) < 1e-4);
+      }
+    }
+  }
+}
