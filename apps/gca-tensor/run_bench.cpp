@@ -24,7 +24,7 @@ RunConfig bench_config(const BenchOptions& options) {
   RunConfig config;
   config.read(options.config);
   for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
-  if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch));
+  if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
   if (config.model.vocab_size == 0) config.model.vocab_size = kVocabSize;
   config.model.validate("--config " + options.config);
   config.train.validate("--config " + options.config);

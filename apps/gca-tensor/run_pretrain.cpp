@@ -8,6 +8,7 @@
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
+#include "apps/gca/pretrain_config.h"
 #include "apps/gca/pretrain_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
@@ -30,21 +31,6 @@ constexpr double kMeasuredPart = 0.05;
 
 at::ScalarType scalar_type(const std::string& dtype) {
   return dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-}
-
-std::vector<std::string> all_settings(const PretrainOptions& options) {
-  std::vector<std::string> settings = options.settings;
-  if (options.batch >= 0) settings.push_back("batch=" + std::to_string(options.batch));
-  return settings;
-}
-
-/// Settings of a run that begins: the checkpoint it starts from, the preset or file, --set.
-RunConfig new_config(const PretrainOptions& options) {
-  RunConfig config;
-  if (!options.init.empty()) config.read(options.init + "/config.json");
-  if (!options.config.empty()) config.read(options.config);
-  for (const std::string& assignment : all_settings(options)) config.set_from_flag(assignment);
-  return config;
 }
 
 /// A fine-tuned model must read the ids that it was trained on.
@@ -180,7 +166,10 @@ void run_pretrain(const PretrainOptions& options) {
   RunConfig config;
   if (options.resume) {
     state = load_trainer_state(checkpoint_folder(options.output));
-    config = resumed_config(state, options.config, all_settings(options));
+    RunConfig asked = recorded_config(state);
+    if (!options.config.empty()) asked.read(options.config);
+    apply_flags(options, asked);
+    config = resumed_config(state, asked);
     if (options.task_given && options.task != state.task)
       fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
     if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
@@ -189,7 +178,7 @@ void run_pretrain(const PretrainOptions& options) {
     if (!options.data.empty()) state.data = options.data;
     if (!options.valid.empty()) state.valid = options.valid;
   } else {
-    config = new_config(options);
+    config = new_run_config(options);
     state.seed = options.common.seed;
     state.dtype = resolved_dtype(options.tensor);
     state.task = options.task;
@@ -244,6 +233,7 @@ void run_pretrain(const PretrainOptions& options) {
   report.config["data"] = state.data;
   report.config["valid"] = state.valid;
   report.config["output"] = options.output;
+  report.config["init"] = options.init;
   report.result = result_of(options, model, state, data);
   if (options.profile) report.result["profile"] = profile.to_json();
   finish_report(report, options.common, options.output,

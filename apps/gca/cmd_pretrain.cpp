@@ -4,11 +4,22 @@
 #include <memory>
 
 #include "apps/gca/commands.h"
+#include "apps/gca/pretrain_config.h"
 #include "apps/gca/pretrain_options.h"
+#include "apps/gca/standard_output.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/error.h"
 #include "lib/train/task_names.h"
 
 namespace gca {
+namespace {
+
+void print_config(const PretrainOptions& options) {
+  const RunConfig config = new_run_config(options);
+  write_output(options.common.json ? config.to_json().dump(2) + "\n" : config_table(config));
+}
+
+}  // namespace
 
 void add_pretrain_command(CLI::App& app) {
   auto options = std::make_shared<PretrainOptions>();
@@ -17,15 +28,17 @@ void add_pretrain_command(CLI::App& app) {
       ->type_name("DIR");
   command->add_option("--valid", options->valid, "Folder to validate on (default: the valid split of --data)")
       ->type_name("DIR");
-  command->add_option("--config", options->config, "Preset (nano, mini, small, 128m, 350m) or JSON file")
+  command
+      ->add_option("--config", options->config,
+                   "Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it")
       ->type_name("PRESET|FILE");
   command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
   command
-      ->add_option("--output", options->output, "Folder of the run: checkpoint/, metrics.jsonl, report.json")
-      ->required()
+      ->add_option("--output", options->output,
+                   "Folder of the run: checkpoint/, metrics.jsonl, report.json; required to train")
       ->type_name("DIR");
   CLI::Option* steps =
       add_size_option(*command, "--steps", options->steps, "Optimizer steps; 0 saves the untrained model");
@@ -50,9 +63,15 @@ void add_pretrain_command(CLI::App& app) {
                     "Measure this machine's matrix products and report the utilization");
   command->add_flag("--profile", options->profile,
                     "Tell where the time of the steps goes, by operator (the first step left out)");
+  command->add_flag(
+      "--print-config", options->print_config,
+      "Print every setting and where it comes from (with --json: as a file for --config); train nothing");
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
-  command->callback([options, task] {
+  command->callback([options, command, task] {
+    if (options->print_config) return print_config(*options);
+    if (options->output.empty()) fail_usage("--output", "is required", "name the folder of the run");
+    take_flags_from_report(*command, *options);
     options->task_given = task->count() > 0;
     run_pretrain(*options);
   });

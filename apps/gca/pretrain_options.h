@@ -28,6 +28,7 @@ struct PretrainOptions {
   bool overwrite = false;
   bool peak = false;
   bool profile = false;
+  bool print_config = false;
   bool task_given = false;
 };
 

@@ -14,15 +14,15 @@ bool is_completed_by_data(const std::string& key) {
 
 }  // namespace
 
-RunConfig resumed_config(const TrainerState& state, const std::string& config_name,
-                         const std::vector<std::string>& settings) {
+RunConfig recorded_config(const TrainerState& state) {
   RunConfig recorded;
   recorded.model = state.model;
   recorded.train = state.train;
-  RunConfig asked = recorded;
-  if (!config_name.empty()) asked.read(config_name);
-  for (const std::string& assignment : settings) asked.set_from_flag(assignment);
+  return recorded;
+}
 
+RunConfig resumed_config(const TrainerState& state, const RunConfig& asked) {
+  RunConfig recorded = recorded_config(state);
   const nlohmann::ordered_json before = recorded.to_json();
   const nlohmann::ordered_json after = asked.to_json();
   for (const auto& [key, value] : before.items()) {

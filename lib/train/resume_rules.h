@@ -9,10 +9,12 @@
 
 namespace gca {
 
-/// The configuration of `state` with `config_name` (empty: none) and --set `settings` laid over it. Throws
-/// Error(usage) naming the first key whose value differs and is no observation key.
-RunConfig resumed_config(const TrainerState& state, const std::string& config_name,
-                         const std::vector<std::string>& settings);
+/// What the run was begun with.
+RunConfig recorded_config(const TrainerState& state);
+
+/// The configuration of `state` with what `asked` (recorded_config() and what the command line laid over it)
+/// may change. Throws Error(usage) naming the first key whose value differs and is no observation key.
+RunConfig resumed_config(const TrainerState& state, const RunConfig& asked);
 
 /// Throws Error(usage) unless `data_fingerprint` is that of the run.
 void require_same_data(const TrainerState& state, const std::string& data,

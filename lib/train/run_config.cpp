@@ -45,18 +45,20 @@ std::vector<Setting> run_config_settings() {
 }
 
 void RunConfig::set(const std::string& where, const std::string& key, const nlohmann::json& value) {
-  if (set_field(model, model_config_fields(), where, key, value)) return;
-  if (set_field(train, train_config_fields(), where, key, value)) return;
-  fail_usage(where, "unknown setting '" + key + "'",
-             "did you mean '" + nearest_name(key, run_config_keys()) + "'?");
+  if (!set_field(model, model_config_fields(), where, key, value) &&
+      !set_field(train, train_config_fields(), where, key, value))
+    fail_usage(where, "unknown setting '" + key + "'",
+               "did you mean '" + nearest_name(key, run_config_keys()) + "'?");
+  sources[key] = where;
 }
 
-void RunConfig::set_from_flag(const std::string& assignment) {
+void RunConfig::set_from_flag(const std::string& assignment, const std::string& flag) {
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
-    fail_usage("--set " + assignment, "not a setting", "write --set KEY=VALUE");
+    fail_usage(flag + " " + assignment, "not a setting", "write --set KEY=VALUE");
   const std::string key = assignment.substr(0, equals);
-  set("--set " + assignment, key, parse_setting_value(assignment.substr(equals + 1)));
+  set(flag + " " + assignment, key, parse_setting_value(assignment.substr(equals + 1)));
+  sources[key] = flag;
   explicit_keys.insert(key);
 }
 
@@ -67,6 +69,16 @@ void RunConfig::read(const std::string& preset_or_file) {
   if (!json.is_object()) fail_usage(where, "not a JSON object", "write {\"KEY\": VALUE, ...}");
   if (json.contains("model_type")) {  // the config.json of a checkpoint
     model = model_config_from_json(json, where);
+    for (const std::string& key : field_names(model_config_fields())) sources[key] = where;
+    return;
+  }
+  if (json.contains(
+          "schema")) {  // the report of a run: what its config tells beside the settings is no setting
+    const auto config = json.find("config");
+    if (config == json.end() || !config->is_object())
+      fail_usage(where, "a report without a configuration", "give the report.json of a gca pretrain run");
+    for (const std::string& key : run_config_keys())
+      if (config->contains(key)) set(where, key, (*config)[key]);
     return;
   }
   for (const auto& [key, value] : json.items()) set(where, key, value);

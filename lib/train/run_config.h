@@ -2,6 +2,7 @@
 // The one flat list of settings a user sees: the model's keys and the training's, from a preset or a file,
 // then --set.
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
@@ -17,12 +18,15 @@ struct RunConfig {
   TrainConfig train;
   /// Keys given by hand (--set, --batch): these must be obeyed or refused, never quietly replaced.
   std::set<std::string> explicit_keys;
+  /// Where each key that is no default was set last: "preset small", a file, a flag.
+  std::map<std::string, std::string> sources;
 
   /// Throws Error(usage) naming `where`: a wrong type, or an unknown key with the nearest known one.
   void set(const std::string& where, const std::string& key, const nlohmann::json& value);
-  /// KEY=VALUE of --set.
-  void set_from_flag(const std::string& assignment);
-  /// A preset's name, or a JSON file of any of the keys (a checkpoint's config.json is one).
+  /// KEY=VALUE of --set, or of a flag that stands for a setting.
+  void set_from_flag(const std::string& assignment, const std::string& flag = "--set");
+  /// A preset's name, or a JSON file of any of the keys: also a checkpoint's config.json, or the report of a
+  /// run, for its settings.
   void read(const std::string& preset_or_file);
 
   nlohmann::ordered_json to_json() const;

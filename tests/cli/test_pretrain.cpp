@@ -172,6 +172,64 @@ TEST_CASE("Two runs into one folder: the second is refused") {
   CHECK(second.err.find("another run") != std::string::npos);
 }
 
+TEST_CASE("--config with the report of a run repeats it, bit for bit") {
+  const TemporaryFolder folder;
+  const std::string tokens = make_tokens(folder);
+  const ProcessResult first =
+      run_gca({"pretrain", "--data",     tokens,    "--valid", tokens,     "--config",         "nano",
+               "--set",    "context=60", "--batch", "2",       "--set",    "eval_sequences=2", "--tokens",
+               "300",      "--seed",     "5",       "--quiet", "--output", folder / "a"});
+  REQUIRE_MESSAGE(first.status == 0, first.err);
+  const ProcessResult again =
+      run_gca({"pretrain", "--config", folder / "a/report.json", "--quiet", "--output", folder / "b"});
+  REQUIRE_MESSAGE(again.status == 0, again.err);
+  CHECK(gca::read_file(folder / "a/checkpoint/model.safetensors") ==
+        gca::read_file(folder / "b/checkpoint/model.safetensors"));
+  const json report = json::parse(gca::read_file(folder / "b/report.json"));
+  CHECK(report["seed"] == 5);
+  CHECK(report["result"]["steps"] ==
+        json::parse(gca::read_file(folder / "a/report.json"))["result"]["steps"]);
+
+  const ProcessResult other = run_gca(
+      {"pretrain", "--config", folder / "a/report.json", "--seed", "6", "--quiet", "--output", folder / "c"});
+  REQUIRE_MESSAGE(other.status == 0, other.err);
+  CHECK(gca::read_file(folder / "a/checkpoint/model.safetensors") !=
+        gca::read_file(folder / "c/checkpoint/model.safetensors"));
+
+  gca::write_file_atomically(folder / "no.json", R"({"schema": "gca.eval/1", "config": {}})");
+  const ProcessResult refused =
+      run_gca({"pretrain", "--config", folder / "no.json", "--steps", "1", "--output", folder / "d"});
+  CHECK(refused.status == 2);
+  CHECK(refused.err.find("not the report of a training run") != std::string::npos);
+}
+
+TEST_CASE("--print-config tells every setting and its source, as a table or as a file for --config") {
+  const TemporaryFolder folder;
+  gca::write_file_atomically(folder / "mine.json", R"({"chunk_top_k": 3, "learning_rate": 0.25})");
+  const std::vector<std::string> words = {"pretrain", "--config",          folder / "mine.json",
+                                          "--set",    "learning_rate=0.5", "--batch",
+                                          "7",        "--print-config"};
+  const ProcessResult table = run_gca(words);
+  REQUIRE_MESSAGE(table.status == 0, table.err);
+  const auto line_of = [&](const std::string& key) {
+    const size_t begin = table.out.find("\n" + key + " ") + 1;
+    return table.out.substr(begin, table.out.find('\n', begin) - begin);
+  };
+  CHECK(line_of("chunk_top_k").find(folder / "mine.json") != std::string::npos);
+  CHECK(line_of("learning_rate").find(" 0.5 ") != std::string::npos);
+  CHECK(line_of("learning_rate").ends_with(" --set"));
+  CHECK(line_of("batch").ends_with(" --batch"));
+  CHECK(line_of("retrieval_groups").ends_with(" default"));
+
+  std::vector<std::string> as_json = words;
+  as_json.emplace_back("--json");
+  const ProcessResult printed = run_gca(as_json);
+  gca::write_file_atomically(folder / "printed.json", printed.out);
+  CHECK(run_gca({"pretrain", "--config", folder / "printed.json", "--print-config", "--json"}).out ==
+        printed.out);
+  CHECK(printed.json()["chunk_top_k"] == 3);
+}
+
 TEST_CASE("Wrong usage of pretrain is refused by name") {
   const TemporaryFolder folder;
   const auto refuses = [&](const std::vector<std::string>& words, const std::string& name) {
@@ -182,6 +240,7 @@ TEST_CASE("Wrong usage of pretrain is refused by name") {
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   };
   refuses(tiny_run(folder / "x"), "--steps");
+  refuses({"pretrain", "--config", "nano", "--steps", "1"}, "--output");
   refuses(tiny_run(folder / "x", {"--steps", "1", "--tokens", "1"}), "--tokens");
   refuses(tiny_run(folder / "x", {"--steps", "1", "--set", "chunk_sise=8"}), "chunk_size");
   refuses(tiny_run(folder / "x", {"--steps", "1", "--set", "chunk_size=0"}), "chunk_size");

@@ -55,17 +55,48 @@ TEST_CASE("A file that is no JSON object is refused") {
   CHECK(error_of([&] { config.read(folder / "list.json"); })->says("list.json"));
 }
 
+TEST_CASE("Every setting tells where it comes from, and the report of a run gives its settings") {
+  const TemporaryFolder folder;
+  RunConfig config;
+  config.read("nano");
+  config.set_from_flag("learning_rate=0.5");
+  config.set_from_flag("batch=3", "--batch");
+  CHECK(config.sources.at("hidden_size") == "preset nano");
+  CHECK(config.sources.at("learning_rate") == "--set");
+  CHECK(config.sources.at("batch") == "--batch");
+  CHECK(!config.sources.contains("seed"));
+
+  nlohmann::json report;
+  report["schema"] = "gca.pretrain/1";
+  report["config"] = config.to_json();
+  report["config"]["data"] = "books";  // what a report tells beside the settings
+  std::ofstream(folder / "report.json") << report;
+  RunConfig again;
+  again.read(folder / "report.json");
+  CHECK(again.to_json() == config.to_json());
+  CHECK(again.sources.at("batch") == folder / "report.json");
+
+  std::ofstream(folder / "bad.json") << R"({"schema": "gca.pretrain/1"})";
+  CHECK(error_of([&] { again.read(folder / "bad.json"); })->says("without a configuration"));
+}
+
 TEST_CASE("A resumed run may look and save at other times, and nothing else") {
   TrainerState state;
   state.model.vocab_size = 50;
   state.train.learning_rate = 1e-3;
-  CHECK(resumed_config(state, "", {"eval_interval=7", "learning_rate=0.001"}).train.eval_interval == 7);
-  const auto error = error_of([&] { resumed_config(state, "", {"learning_rate=0.002"}); });
+  const auto resumed = [&](const std::string& preset, const std::vector<std::string>& settings) {
+    RunConfig asked = recorded_config(state);
+    if (!preset.empty()) asked.read(preset);
+    for (const std::string& assignment : settings) asked.set_from_flag(assignment);
+    return resumed_config(state, asked);
+  };
+  CHECK(resumed("", {"eval_interval=7", "learning_rate=0.001"}).train.eval_interval == 7);
+  const auto error = error_of([&] { resumed("", {"learning_rate=0.002"}); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("learning_rate is 0.001"));
-  CHECK(error_of([&] { resumed_config(state, "", {"hidden_size=64"}); })->says("hidden_size"));
-  CHECK(error_of([&] { resumed_config(state, "nano", {}); }));
+  CHECK(error_of([&] { resumed("", {"hidden_size=64"}); })->says("hidden_size"));
+  CHECK(error_of([&] { resumed("nano", {}); }));
 }
 
 TEST_CASE("A resumed run must read the same data") {

@@ -1,0 +1,78 @@
+#include "apps/gca/pretrain_config.h"
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+/// The entry `name` of `json`, as T.
+template <class T>
+T entry(const nlohmann::json& json, const std::string& name, const std::string& where) {
+  const auto found = json.find(name);
+  if (found == json.end())
+    fail_usage(where, "has no \"" + name + "\"", "give the report.json of a gca pretrain run");
+  try {
+    return found->get<T>();
+  } catch (const nlohmann::json::exception&) {
+    fail_usage(where, "\"" + name + "\" is " + found->dump(), "give the report.json of a gca pretrain run");
+  }
+}
+
+}  // namespace
+
+void apply_flags(const PretrainOptions& options, RunConfig& config) {
+  for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
+  if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
+}
+
+RunConfig new_run_config(const PretrainOptions& options) {
+  RunConfig config;
+  if (!options.init.empty()) config.read(options.init + "/config.json");
+  if (!options.config.empty()) config.read(options.config);
+  apply_flags(options, config);
+  return config;
+}
+
+void take_flags_from_report(const CLI::App& command, PretrainOptions& options) {
+  if (options.resume || !std::filesystem::is_regular_file(options.config)) return;
+  const nlohmann::json report = nlohmann::json::parse(read_file(options.config), nullptr, false);
+  if (!report.is_object() || !report.contains("schema")) return;
+  const std::string where = "--config " + options.config;
+  if (report["schema"] != "gca.pretrain/1")
+    fail_usage(where, "is not the report of a training run", "give the report.json of a gca pretrain run");
+  const auto config = entry<nlohmann::json>(report, "config", where);
+  const auto result = entry<nlohmann::json>(report, "result", where);
+  if (!config.is_object() || !result.is_object())
+    fail_usage(where, "is damaged", "give the report.json of a gca pretrain run");
+
+  const auto is_given = [&](const char* flag) { return command.get_option(flag)->count() > 0; };
+  if (!is_given("--data")) {
+    options.data = entry<std::string>(config, "data", where);
+    if (!is_given("--valid")) options.valid = entry<std::string>(config, "valid", where);
+  }
+  if (!is_given("--init")) options.init = entry<std::string>(config, "init", where);
+  if (!is_given("--task")) options.task = entry<std::string>(config, "task", where);
+  if (!is_given("--dtype")) options.tensor.dtype = entry<std::string>(config, "dtype", where);
+  if (!is_given("--seed")) options.common.seed = entry<uint64_t>(report, "seed", where);
+  if (!is_given("--steps") && !is_given("--tokens") && !is_given("--minutes"))
+    options.steps = entry<int64_t>(result, "planned_steps", where);
+}
+
+std::string config_table(const RunConfig& config) {
+  const nlohmann::ordered_json settings = config.to_json();
+  std::string table;
+  for (const auto& [key, value] : settings.items()) {
+    const auto source = config.sources.find(key);
+    table += fmt::format("{:<34} {:<14} {}\n", key, value.dump(),
+                         source == config.sources.end() ? "default" : source->second);
+  }
+  return table;
+}
+
+}  // namespace gca
