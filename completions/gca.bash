@@ -119,11 +119,13 @@ _gca() {
                 --segment) :; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
+                --save-memory) _gca_files -d; return ;;
+                --load-memory) _gca_files -d; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in

@@ -96,6 +96,8 @@ complete -c gca -n '__fish_seen_subcommand_from generate' -l stop -x -d 'End whe
 complete -c gca -n '__fish_seen_subcommand_from generate' -l segment -x -d 'Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l memory -x -d 'Where chunk memory is kept: ram'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l memory-dtype -x -a 'bf16 fp32 int8' -d 'Type of chunk memory'
+complete -c gca -n '__fish_seen_subcommand_from generate' -l save-memory -x -a '(__fish_complete_directories)' -d 'Keep all that was read and written in this folder, to go on from with --load-memory'
+complete -c gca -n '__fish_seen_subcommand_from generate' -l load-memory -x -a '(__fish_complete_directories)' -d 'Go on after the text that --save-memory kept; a prompt may follow it'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l quiet -d 'Print neither table nor progress'

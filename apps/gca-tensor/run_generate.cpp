@@ -12,6 +12,8 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 #include "lib/generate/generator.h"
+#include "lib/generate/text_session.h"
+#include "lib/model/text_feeder.h"
 
 namespace gca {
 namespace {
@@ -34,10 +36,11 @@ double per_second(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
 }
 
-nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_tokens) {
+nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_tokens, int64_t past_tokens) {
   const auto new_tokens = static_cast<int64_t>(generation.tokens.size());
   nlohmann::ordered_json result;
   result["text"] = generation.text;
+  result["past_tokens"] = past_tokens;
   result["prompt_tokens"] = prompt_tokens;
   result["new_tokens"] = new_tokens;
   result["prefill_tokens_per_second"] = per_second(prompt_tokens, generation.prefill_seconds);
@@ -54,10 +57,17 @@ void run_generate(const GenerateOptions& options) {
   check_options(options);
   JsonReport report = begin_report("generate", options.common);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  const std::vector<int32_t> prompt =
-      read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
+  if (!options.save_memory.empty()) check_session_folder(options.save_memory, "--save-memory");
+  TextSession session;
+  if (!options.load_memory.empty()) session = load_session(options.load_memory, model);
+  const int64_t past_tokens = chunk_layout_of(model.model.config()).text_before(session.state.position);
+  const bool has_prompt = !options.prompt.text.empty() || !options.prompt.file.empty();
+  std::vector<int32_t> prompt;
+  if (has_prompt || options.load_memory.empty())
+    prompt = read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
   GenerationOptions how = options.generation;
   how.seed = options.common.seed;
+  how.keeps_session = !options.save_memory.empty();
   const SamplingOptions& sampling = how.sampling;
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["max_new_tokens"] = options.generation.max_new_tokens;
@@ -66,6 +76,8 @@ void run_generate(const GenerateOptions& options) {
   report.config["top_p"] = sampling.top_p;
   report.config["stop"] = options.generation.stop_text;
   report.config["memory"] = options.memory;
+  report.config["save_memory"] = options.save_memory;
+  report.config["load_memory"] = options.load_memory;
 
   install_interrupt_handler();
   const bool streams = !options.common.json;
@@ -76,10 +88,13 @@ void run_generate(const GenerateOptions& options) {
     flush_output();
     ends_line = text.ends_with('\n');
   };
-  const Generation generation = generate(model, prompt, how, show, [] { return interrupt_flag().load(); });
+  const Generation generation =
+      generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
 
-  report.result = result_of(generation, static_cast<int64_t>(prompt.size()));
+  // An interrupted text is kept as far as it came.
+  if (!options.save_memory.empty()) save_session(options.save_memory, "--save-memory", model, session);
+  report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens);
   finish_report(report, options.common, "", "");
   if (interrupt_flag()) throw Interrupted();
 }

@@ -35,6 +35,14 @@ void add_generate_command(CLI::App& app) {
   command->add_option("--memory-dtype", options->memory_dtype, "Type of chunk memory")
       ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
       ->type_name("NAME");
+  command
+      ->add_option("--save-memory", options->save_memory,
+                   "Keep all that was read and written in this folder, to go on from with --load-memory")
+      ->type_name("DIR");
+  command
+      ->add_option("--load-memory", options->load_memory,
+                   "Go on after the text that --save-memory kept; a prompt may follow it")
+      ->type_name("DIR");
   add_common_options(*command, options->common);
   command->callback([options] { run_generate(*options); });
 }

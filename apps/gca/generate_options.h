@@ -18,6 +18,8 @@ struct GenerateOptions {
   GenerationOptions generation;
   std::string memory = "ram";
   std::string memory_dtype;
+  std::string save_memory;
+  std::string load_memory;
 };
 
 }  // namespace gca

@@ -11,8 +11,9 @@ namespace gca {
 struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_new_tokens = 256;
-  uint64_t seed = 0;  ///< token n of the continuation is drawn by number n of this seed, whatever came before
+  uint64_t seed = 0;  ///< token n drawn of a session is drawn by number n of this seed, whatever the prompt
   std::string stop_text;          ///< ends the text where it comes; empty: none
+  bool keeps_session = false;     ///< the last token is read, too, so that the session can go on after it
   int64_t segment_positions = 0;  ///< of prefill; 0: chosen by default_segment_positions()
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
@@ -29,15 +30,17 @@ std::vector<float> last_logits(const Drt& model, const at::Tensor& hidden) {
 }  // namespace
 
 Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
-                    const std::function<void(const std::string&)>& show,
+                    TextSession& session, const std::function<void(const std::string&)>& show,
                     const std::function<bool()>& interrupted) {
-  if (prompt.empty()) fail_usage("prompt", "is empty", "give at least one character to continue");
+  if (prompt.empty() && !session.last_hidden.defined())
+    fail_usage("prompt", "is empty", "give at least one character to continue");
   const std::vector<uint8_t> allowed = model.text_ids();
   TextFeeder feeder(model.model, {}, options.segment_positions);
+  feeder.start_from(std::move(session.state));
   TextStream stream(options.stop_text);
   Generation result;
 
-  at::Tensor hidden;  // of the last segment fed
+  at::Tensor hidden = session.last_hidden;  // of the last segment fed
   const auto feed = [&](std::span<const int32_t> tokens) {
     feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });
   };
@@ -53,8 +56,8 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   const auto decode_start = std::chrono::steady_clock::now();
   for (int64_t n = 0; n < options.max_new_tokens && !stream.stopped() && !interrupted(); ++n) {
     if (n > 0) feed({&result.tokens.back(), 1});
-    const double uniform =
-        open_unit_double(philox_block(options.seed, RandomStream::sampling, 0, static_cast<uint64_t>(n)));
+    const double uniform = open_unit_double(
+        philox_block(options.seed, RandomStream::sampling, 0, static_cast<uint64_t>(session.drawn_tokens++)));
     const auto token = static_cast<int32_t>(
         sample_token(last_logits(model.model, hidden), allowed, options.sampling, uniform));
     result.tokens.push_back(token);
@@ -66,7 +69,10 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   if (const std::string rest = stream.finish(); !rest.empty()) show(rest);
   result.text = stream.text();
   result.stopped = stream.stopped();
+  if (options.keeps_session && !result.tokens.empty()) feed({&result.tokens.back(), 1});
   result.memory_bytes = feeder.memory_bytes();
+  session.state = feeder.take_state();
+  if (hidden.defined()) session.last_hidden = hidden.narrow(1, hidden.size(1) - 1, 1).clone();
   return result;
 }
 

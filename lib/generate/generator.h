@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/generate/generation_options.h"
+#include "lib/generate/text_session.h"
 #include "lib/model/text_model.h"
 
 namespace gca {
@@ -21,11 +22,12 @@ struct Generation {
   int64_t memory_bytes = 0;  ///< windows, open chunk and chunk memory at the end
 };
 
-/// `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt and before
-/// each token. The landmark and control
-/// pieces are never drawn. Throws Error(usage) for an empty prompt.
+/// Goes on after the text of `session` with `prompt`, and leaves in it all that was read and drawn, the last
+/// token included. `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt
+/// and before each token. The landmark and control pieces are never drawn. Throws Error(usage) when there is
+/// nothing to continue: an empty prompt after an empty text.
 Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
-                    const std::function<void(const std::string&)>& show,
+                    TextSession& session, const std::function<void(const std::string&)>& show,
                     const std::function<bool()>& interrupted);
 
 }  // namespace gca

@@ -65,6 +65,8 @@ class TensorChunkMemory final : public ChunkMemory {
   at::Tensor landmarks() const override { return landmarks_.view(); }
   ChunkView read(const at::Tensor& idx) const override { return {keys_.view(), values_.view(), idx}; }
 
+  std::pair<at::Tensor, at::Tensor> all() const override { return {keys_.view(), values_.view()}; }
+
   int64_t size_bytes() const override {
     return landmarks_.size_bytes() + keys_.size_bytes() + values_.size_bytes();
   }

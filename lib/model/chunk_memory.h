@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <utility>
 
 namespace gca {
 
@@ -27,6 +28,8 @@ class ChunkMemory {
   virtual at::Tensor landmarks() const = 0;
   /// The chunks that idx (B, R, K) int32 names, ready to be read.
   virtual ChunkView read(const at::Tensor& idx) const = 0;
+  /// Keys and values of all chunks, (B, C, S-1, H_kv, dh) each.
+  virtual std::pair<at::Tensor, at::Tensor> all() const = 0;
   virtual int64_t size_bytes() const = 0;
   virtual std::unique_ptr<ChunkMemory> clone() const = 0;
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <utility>
 
 #include "lib/data/chunk_layout.h"
 #include "lib/model/drt.h"
@@ -31,6 +32,11 @@ class TextFeeder {
   /// `model` must outlive the feeder. segment_positions is rounded up to whole chunks; 0
   /// chooses default_segment_positions().
   TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions = 0);
+
+  /// Goes on after the text that `state` has seen.
+  void start_from(DrtState state) { state_ = std::move(state); }
+  /// Gives the state away; the feeder is as new.
+  DrtState take_state() { return std::exchange(state_, DrtState()); }
 
   /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.
   void feed(std::span<const int32_t> text, const Sink& sink);

@@ -24,8 +24,15 @@ at::Tensor buffer_with(const at::Tensor& rows, int64_t count, int64_t capacity) 
 
 }  // namespace
 
-WindowCache::Rows WindowCache::past() const {
+WindowCache::Rows WindowCache::held() const {
+  if (!keys_.defined()) return {};
   return {keys_.narrow(1, begin_, count_), values_.narrow(1, begin_, count_)};
+}
+
+WindowCache WindowCache::holding(const Rows& rows) {
+  WindowCache cache;
+  cache.keep_last(rows, rows.keys.size(1), rows.keys.size(1));
+  return cache;
 }
 
 void WindowCache::keep_last(const Rows& rows, int64_t count, int64_t capacity) {
@@ -39,18 +46,18 @@ WindowCache::Rows WindowCache::append(const at::Tensor& keys, const at::Tensor& 
   const int64_t n = keys.size(1);
   if (n >= window || !keys_.defined()) {
     Rows rows{keys, values};
-    if (keys_.defined()) rows = {at::cat({past().keys, keys}, 1), at::cat({past().values, values}, 1)};
+    if (keys_.defined()) rows = {at::cat({held().keys, keys}, 1), at::cat({held().values, values}, 1)};
     const int64_t kept = std::min(rows.keys.size(1), window);
     // A copy, so that the window does not keep the whole segment alive.
     keep_last(rows, kept, kept);
     return rows;
   }
 
-  if (begin_ + count_ + n > keys_.size(1)) keep_last(past(), count_, count_ + n + window);
+  if (begin_ + count_ + n > keys_.size(1)) keep_last(held(), count_, count_ + n + window);
   keys_.narrow(1, begin_ + count_, n).copy_(keys);
   values_.narrow(1, begin_ + count_, n).copy_(values);
   count_ += n;
-  const Rows rows = past();
+  const Rows rows = held();
   const int64_t forgotten = std::max<int64_t>(0, count_ - window);
   begin_ += forgotten;
   count_ -= forgotten;
@@ -63,7 +70,7 @@ int64_t WindowCache::size_bytes() const {
 
 WindowCache WindowCache::clone() const {
   WindowCache copy;
-  if (keys_.defined()) copy.keep_last(past(), count_, count_);
+  if (keys_.defined()) copy.keep_last(held(), count_, count_);
   return copy;
 }
 

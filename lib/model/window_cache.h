@@ -19,12 +19,16 @@ class WindowCache {
   /// holds until the next append.
   Rows append(const at::Tensor& keys, const at::Tensor& values, int64_t window);
 
+  /// The positions held, keys and values (B, P, H, dh); undefined before the first append.
+  Rows held() const;
+  /// A cache that holds these.
+  static WindowCache holding(const Rows& rows);
+
   int64_t size_bytes() const;
   /// A copy that later appends to either do not change.
   WindowCache clone() const;
 
  private:
-  Rows past() const;
   void keep_last(const Rows& rows, int64_t count, int64_t capacity);
 
   // Rows begin_ .. begin_ + count_ of the buffers are in use. Short segments are written behind them; the

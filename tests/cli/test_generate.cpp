@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <filesystem>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -103,4 +105,40 @@ TEST_CASE("generate: wrong usage is told in one line") {
     CHECK(result.err.find(one.says) != std::string::npos);
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
+}
+
+TEST_CASE("generate: a text is kept with --save-memory and gone on with by --load-memory") {
+  const NanoRun run;
+  const std::string prompt = NanoRun::pages(3, 9);
+  const auto generated = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"generate", "--checkpoint", run.checkpoint(), "--seed", "4", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProcessResult result = run_gca(words);
+    INFO(result.err);
+    REQUIRE(result.status == 0);
+    CHECK(problems_of("generate", result.json()) == "");
+    return result.json()["result"];
+  };
+  const auto whole = generated({"--prompt", prompt, "--max-new-tokens", "30"});
+  const auto first =
+      generated({"--prompt", prompt, "--max-new-tokens", "11", "--save-memory", run / "memory"});
+  const auto rest = generated({"--load-memory", run / "memory", "--max-new-tokens", "19"});
+  CHECK(rest["prompt_tokens"] == 0);
+  CHECK(rest["past_tokens"] == first["prompt_tokens"].get<int64_t>() + 11);
+  nlohmann::json tokens = first["tokens"];
+  for (const auto& token : rest["tokens"]) tokens.push_back(token);
+  CHECK(tokens == whole["tokens"]);
+
+  const auto refuses = [&](const std::vector<std::string>& words, const std::string& name) {
+    std::vector<std::string> all = {"generate", "--checkpoint", run.checkpoint()};
+    all.insert(all.end(), words.begin(), words.end());
+    const ProcessResult result = run_gca(all);
+    CAPTURE(result.err);
+    CHECK(result.status == 2);
+    CHECK(result.err.find(name) != std::string::npos);
+  };
+  refuses({"--load-memory", run / "nothing"}, "nothing");
+  refuses({"--max-new-tokens", "1"}, "--prompt");
+  refuses({"--prompt", "x", "--save-memory", run.tokens()}, "--save-memory");
+  CHECK(std::filesystem::exists(run.tokens() + "/index.json"));
 }

@@ -7,54 +7,25 @@
 #include "lib/core/error.h"
 #include "tests/support/one_batch.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_text_model.h"
 
 using namespace gca;
 using namespace gca::testing;
 
 namespace {
 
-constexpr int64_t kPieces = 340;
-
-/// A random model with a real tokenizer, trained on a page of text.
-TextModel make_text_model(uint64_t seed, const std::string& long_range = "gca") {
-  static const std::string serialized = [] {
-    const TemporaryFolder folder;
-    std::string text;
-    for (int i = 0; i < 200; ++i)
-      text += "line " + std::to_string(i) + ": the quick brown fox jumps over the lazy dog\n";
-    write_file_atomically(folder / "page.txt", text);
-    const std::vector<std::string> paths = {folder / "page.txt"};
-    TokenizerTraining training;
-    training.vocab_size = kPieces;
-    return train_tokenizer(paths, training);
-  }();
-  Tokenizer tokenizer = Tokenizer::from_serialized(serialized, "test tokenizer");
-  ModelConfig config = tiny_config();
-  config.vocab_size = tokenizer.vocab_size_with_landmark();
-  config.long_range = long_range;
-  return {"", tiny_model(config, at::kFloat, seed), std::move(tokenizer), 0};
-}
-
 Generation run(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
                std::string* shown = nullptr) {
+  TextSession session;
   return generate(
-      model, prompt, options, [&](const std::string& text) { shown ? * shown += text : std::string(); },
-      [] { return false; });
+      model, prompt, options, session,
+      [&](const std::string& text) { shown ? * shown += text : std::string(); }, [] { return false; });
 }
 
 std::vector<int32_t> joined(std::span<const int32_t> a, std::span<const int32_t> b) {
   std::vector<int32_t> all(a.begin(), a.end());
   all.insert(all.end(), b.begin(), b.end());
   return all;
-}
-
-/// Text that only has pieces a text may have.
-std::vector<int32_t> prompt_of(const TextModel& model, size_t tokens) {
-  const std::vector<uint8_t> is_text = model.text_ids();
-  std::vector<int32_t> prompt;
-  for (const int32_t id : some_text(4 * static_cast<int64_t>(tokens), kPieces, static_cast<uint32_t>(tokens)))
-    if (prompt.size() < tokens && is_text[static_cast<size_t>(id)]) prompt.push_back(id);
-  return prompt;
 }
 
 /// Positions S k - 1, S k, S k + 1 and text tokens about a multiple of S - 1, with S = 8.
@@ -164,8 +135,9 @@ TEST_CASE("no prompt, no new tokens, an interruption") {
   options.max_new_tokens = 10;
   const auto tokens_when_asked = [&](int times) {
     int asked = 0;
+    TextSession session;
     return generate(
-               model, prompt_of(model, 20), options, [](const std::string&) {},
+               model, prompt_of(model, 20), options, session, [](const std::string&) {},
                [&] { return ++asked > times; })
         .tokens.size();
   };

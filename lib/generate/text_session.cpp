@@ -1,0 +1,159 @@
+#include "lib/generate/text_session.h"
+
+#include <ATen/ops/empty.h>
+
+#include <array>
+#include <cstring>
+#include <functional>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/core/safetensors_file.h"
+#include "lib/core/sha256.h"
+#include "lib/data/output_folder.h"
+#include "lib/data/sealed_json.h"
+
+namespace gca {
+namespace {
+
+constexpr const char* kFormat = "gca.session/1";
+constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensors"};
+
+struct TypeName {
+  at::ScalarType type;
+  const char* name;
+};
+constexpr TypeName kTypeNames[] = {
+    {at::kFloat, "F32"}, {at::kBFloat16, "BF16"}, {at::kDouble, "F64"}, {at::kInt, "I32"}};
+
+std::string name_of(at::ScalarType type) {
+  for (const TypeName& one : kTypeNames)
+    if (one.type == type) return one.name;
+  fail_run("session", "a tensor of a type that has no name here");
+}
+
+/// A digest of every weight: a session is of use to the model that made it alone.
+std::string weights_fingerprint(const Drt& model) {
+  Sha256 digest;
+  for (const Weight& weight : model.weights()) {
+    const at::Tensor master = weight.master.detach().to(at::kCPU).contiguous();
+    digest.update(weight.name);
+    digest.update(master.const_data_ptr(), master.nbytes());
+  }
+  return digest.hex_digest();
+}
+
+std::string digest_of(const at::Tensor& tensor) {
+  return sha256_hex({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
+}
+
+/// Calls visit(name, tensor) for every tensor of a session. One list for saving and loading: `visit` reads or
+/// sets the tensor.
+void for_each_tensor(TextSession& session,
+                     const std::function<void(const std::string&, at::Tensor&)>& visit) {
+  DrtState& state = session.state;
+  visit("last_hidden", session.last_hidden);
+  visit("open_chunk", state.open_chunk);
+  for (size_t g = 0; g < state.open_retrieval.size(); ++g) {
+    visit(fmt::format("open_retrieval.{}.idx", g), state.open_retrieval[g].idx);
+    visit(fmt::format("open_retrieval.{}.weights", g), state.open_retrieval[g].weights);
+  }
+  for (size_t layer = 0; layer < state.windows.size(); ++layer) {
+    WindowCache::Rows rows = state.windows[layer].held();
+    visit(fmt::format("window.{}.keys", layer), rows.keys);
+    visit(fmt::format("window.{}.values", layer), rows.values);
+    if (rows.keys.defined()) state.windows[layer] = WindowCache::holding(rows);
+  }
+  const bool remembers = state.memory && state.memory->chunk_count() > 0;
+  at::Tensor landmarks = remembers ? state.memory->landmarks() : at::Tensor();
+  auto [keys, values] = remembers ? state.memory->all() : std::pair<at::Tensor, at::Tensor>();
+  visit("memory.landmarks", landmarks);
+  visit("memory.keys", keys);
+  visit("memory.values", values);
+  if (!remembers && landmarks.defined()) {
+    state.memory = make_tensor_chunk_memory();
+    state.memory->append(landmarks, keys, values);
+  }
+}
+
+/// The entry `name` as a tensor; undefined where the file has none.
+at::Tensor read_tensor(const SafetensorsFile& file, const nlohmann::json& digests, const std::string& name) {
+  const auto found = file.entries().find(name);
+  const auto digest = digests.find(name);
+  if (found == file.entries().end() && digest == digests.end()) return {};
+  if (found == file.entries().end() || digest == digests.end())
+    fail_usage(file.path(), "does not belong to the index.json beside it", "save the session again");
+  const SafetensorsEntry& entry = found->second;
+  for (const TypeName& one : kTypeNames) {
+    if (entry.dtype != one.name) continue;
+    at::Tensor tensor = at::empty(entry.shape, one.type);
+    std::memcpy(tensor.mutable_data_ptr(), entry.data, entry.size_bytes);
+    if (digest_of(tensor) != *digest) fail_usage(file.path(), name + " is damaged", "save the session again");
+    return tensor;
+  }
+  fail_usage(file.path(), name + " is of type " + entry.dtype, "save the session again");
+}
+
+}  // namespace
+
+void check_session_folder(const std::string& folder, const std::string& flag) {
+  claim_output_folder(folder, kFormat, kFiles, flag);
+}
+
+void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
+                  const TextSession& session) {
+  const std::string path = claim_output_folder(folder, kFormat, kFiles, flag);
+  TextSession copy{session.state.clone(), session.last_hidden, session.drawn_tokens};
+  std::vector<at::Tensor> alive;
+  std::vector<SafetensorsTensor> tensors;
+  nlohmann::json digests = nlohmann::json::object();
+  for_each_tensor(copy, [&](const std::string& name, at::Tensor& tensor) {
+    if (!tensor.defined()) return;
+    alive.push_back(tensor.to(at::kCPU).contiguous());
+    const at::Tensor& dense = alive.back();
+    tensors.push_back({name, name_of(dense.scalar_type()), dense.sizes().vec(), dense.const_data_ptr()});
+    digests[name] = digest_of(dense);
+  });
+  replace_folder_atomically(path, [&](const std::string& aside) {
+    write_safetensors(aside + "/session.safetensors", tensors, {{"format", "pt"}});
+    write_sealed_json(aside + "/index.json", {{"format", kFormat},
+                                              {"position", copy.state.position},
+                                              {"drawn_tokens", copy.drawn_tokens},
+                                              {"windows", copy.state.windows.size()},
+                                              {"groups", copy.state.open_retrieval.size()},
+                                              {"dtype", name_of(model.model.compute_dtype())},
+                                              {"model", weights_fingerprint(model.model)},
+                                              {"tokenizer", model.tokenizer.fingerprint()},
+                                              {"tensors", digests}});
+  });
+}
+
+TextSession load_session(const std::string& folder, const TextModel& model) {
+  // The seal vouches for every field: what was written together is read together.
+  const nlohmann::json index = read_sealed_json(folder + "/index.json", kFormat);
+  if (index.at("dtype") != name_of(model.model.compute_dtype()))
+    fail_usage(folder,
+               fmt::format("was saved in {}, the model now computes in {}",
+                           index.at("dtype").get<std::string>(), name_of(model.model.compute_dtype())),
+               "give the --dtype of the run that saved it");
+  if (index.at("model") != weights_fingerprint(model.model))
+    fail_usage(folder, "was saved with another model than " + model.folder,
+               "give the checkpoint that saved it");
+  model.require_tokenizer(index.at("tokenizer"), folder);
+
+  TextSession session;
+  session.state.position = index.at("position");
+  session.drawn_tokens = index.at("drawn_tokens");
+  session.state.windows.resize(index.at("windows"));
+  session.state.open_retrieval.resize(index.at("groups"));
+  const SafetensorsFile file(folder + "/session.safetensors");
+  for_each_tensor(session, [&](const std::string& name, at::Tensor& tensor) {
+    tensor = read_tensor(file, index.at("tensors"), name);
+  });
+  return session;
+}
+
+}  // namespace gca

@@ -1,0 +1,32 @@
+#pragma once
+// A text that was read and may be gone on with: kept in memory between calls, or in a folder between runs.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "lib/model/drt_state.h"
+#include "lib/model/text_model.h"
+
+namespace gca {
+
+/// Begins as the empty text.
+struct TextSession {
+  DrtState state;
+  at::Tensor last_hidden;    ///< (1, 1, d) after the last text token; undefined for the empty text
+  int64_t drawn_tokens = 0;  ///< tokens of the text that were drawn: the next is drawn by this number
+};
+
+/// Checks that `folder` can be written: new, empty, or one that save_session() wrote. `flag` is what errors
+/// name. Throws Error(usage).
+void check_session_folder(const std::string& folder, const std::string& flag);
+
+/// Writes `folder` aside and puts it in place: session.safetensors and index.json (sealed, "gca.session/1").
+void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
+                  const TextSession& session);
+
+/// Throws Error(usage) when a file is missing or damaged, or when the session is of another model or type.
+TextSession load_session(const std::string& folder, const TextModel& model);
+
+}  // namespace gca
