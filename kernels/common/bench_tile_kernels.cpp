@@ -1,29 +1,148 @@
-// Rate of the tile product on operands in the first-level cache, one thread: what the fused kernels could
-// reach at best.
+// Rates of tile functions on operands in the first-level cache, one thread: what the fused kernels could
+// reach at best (products), and what else a tile costs. All on tiles of 64 x 64.
 #include <benchmark/benchmark.h>
 
 #include <vector>
 
 #include "kernels/common/bench_rate.h"
+#include "kernels/common/bf16_tile_kernels.h"
 #include "kernels/common/tile_kernels.h"
 
+namespace gca::kernels {
 namespace {
 
-void BM_tile_product(benchmark::State& state) {
-  const auto rows = state.range(0), columns = state.range(1), depth = state.range(2);
-  const gca::kernels::TileKernels& kernels = gca::kernels::tile_kernels();
-  std::vector<float> a(static_cast<size_t>(rows * depth), 0.5F),
-      b(static_cast<size_t>(depth * columns), 0.5F);
-  std::vector<float> c(static_cast<size_t>(rows * columns));
+constexpr int64_t kSize = 64;
+constexpr int64_t kElements = kSize * kSize;
+
+struct Tiles {
+  std::vector<float> x = std::vector<float>(kElements, 0.5F), y = x, c = x, row = std::vector<float>(kSize);
+  std::vector<uint16_t> a = std::vector<uint16_t>(kElements, 0x3F00), b = a, d = a;
+};
+
+template <typename Body>
+void measure(benchmark::State& state, const char* name, double operations, Body body) {
+  Tiles tiles;
   for (auto _ : state) {
-    kernels.product(rows, columns, depth, a.data(), depth, 1, b.data(), columns, c.data(), columns, false);
+    body(tiles);
     benchmark::ClobberMemory();
   }
-  state.SetLabel(kernels.name);
-  gca::kernels::report_rate(state, 2.0 * static_cast<double>(rows * columns * depth));
+  state.SetLabel(name);
+  if (operations > 0) report_rate(state, operations);
 }
-BENCHMARK(BM_tile_product)->Args({64, 64, 64})->Args({63, 64, 64});
+
+constexpr double kProductOperations = 2.0 * kSize * kSize * kSize;
+
+void BM_float_product(benchmark::State& state) {
+  const TileKernels& kernels = tile_kernels();
+  measure(state, kernels.name, kProductOperations, [&](Tiles& t) {
+    kernels.product(kSize, kSize, kSize, t.x.data(), kSize, 1, t.y.data(), kSize, t.c.data(), kSize, false,
+                    nullptr);
+  });
+}
+BENCHMARK(BM_float_product);
+
+void BM_float_exponential(benchmark::State& state) {
+  const TileKernels& kernels = tile_kernels();
+  measure(state, kernels.name, 0, [&](Tiles& t) {
+    std::fill_n(t.row.data(), kSize, 1.0F);
+    kernels.exponential(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data(), t.row.data());
+  });
+}
+BENCHMARK(BM_float_exponential);
+
+void BM_float_largest_score(benchmark::State& state) {
+  const TileKernels& kernels = tile_kernels();
+  measure(state, kernels.name, 0,
+          [&](Tiles& t) { kernels.largest_score(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data()); });
+}
+BENCHMARK(BM_float_largest_score);
+
+void BM_float_window_score(benchmark::State& state) {
+  const TileKernels& kernels = tile_kernels();
+  measure(state, kernels.name, 0, [&](Tiles& t) {
+    kernels.window_score(kSize, kSize, t.x.data(), kSize, 0.1F, 0.1F, 100, 500, t.row.data());
+  });
+}
+BENCHMARK(BM_float_window_score);
+
+void BM_float_transpose(benchmark::State& state) {
+  const TileKernels& kernels = tile_kernels();
+  measure(state, kernels.name, 0,
+          [&](Tiles& t) { kernels.transpose(kSize, kSize, t.x.data(), kSize, t.y.data(), kSize); });
+}
+BENCHMARK(BM_float_transpose);
+
+/// Calls `body(kernels, tiles)` where the processor multiplies bf16.
+template <typename Body>
+void measure_bf16(benchmark::State& state, double operations, Body body) {
+  const Bf16TileKernels* kernels = bf16_tile_kernels();
+  if (kernels == nullptr) {
+    state.SkipWithError("this processor does not multiply bf16");
+    return;
+  }
+  measure(state, kernels->name, operations, [&](Tiles& t) { body(*kernels, t); });
+}
+
+void BM_bf16_product(benchmark::State& state) {
+  measure_bf16(state, kProductOperations, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.product(kSize, kSize, kSize, t.a.data(), kSize, t.b.data(), kSize, t.c.data(), kSize, false,
+                    nullptr);
+  });
+}
+BENCHMARK(BM_bf16_product);
+
+void BM_bf16_product_of_16_columns(benchmark::State& state) {
+  measure_bf16(state, kProductOperations / 4, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.product(kSize, kTileColumns, kSize, t.a.data(), kSize, t.b.data(), kSize, t.c.data(), kSize,
+                    false, nullptr);
+  });
+}
+BENCHMARK(BM_bf16_product_of_16_columns);
+
+void BM_bf16_exponential_right(benchmark::State& state) {
+  measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.exponential_right(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data(), t.row.data(), t.a.data());
+  });
+}
+BENCHMARK(BM_bf16_exponential_right);
+
+void BM_bf16_exponential_and_product(benchmark::State& state) {
+  measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.exponential_and_product(kSize, kSize, t.x.data(), t.y.data(), kSize, 0.1F, t.row.data(),
+                                    t.c.data(), t.c.data() + kSize);
+  });
+}
+BENCHMARK(BM_bf16_exponential_and_product);
+
+void BM_bf16_score_gradient(benchmark::State& state) {
+  measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.score_gradient(kSize, kSize, t.x.data(), t.y.data(), kSize, t.row.data(), t.row.data(),
+                           t.a.data(), t.b.data(), t.d.data());
+  });
+}
+BENCHMARK(BM_bf16_score_gradient);
+
+void BM_bf16_window_score_gradient(benchmark::State& state) {
+  measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
+    kernels.window_score_gradient(kSize, kSize, t.x.data(), t.y.data(), kSize, 0.1F, 0.1F, 100, 500,
+                                  t.row.data(), t.row.data(), t.a.data(), t.b.data(), t.d.data());
+  });
+}
+BENCHMARK(BM_bf16_window_score_gradient);
+
+using Pack = void (*)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
+                      int64_t to_stride);
+void BM_bf16_pack(benchmark::State& state, Pack Bf16TileKernels::*pack) {
+  measure_bf16(state, 0, [&](const Bf16TileKernels& kernels, Tiles& t) {
+    (kernels.*pack)(kSize, kSize, t.a.data(), kSize, t.b.data(), kSize);
+  });
+}
+BENCHMARK_CAPTURE(BM_bf16_pack, left_from_rows, &Bf16TileKernels::left_from_rows);
+BENCHMARK_CAPTURE(BM_bf16_pack, left_from_columns, &Bf16TileKernels::left_from_columns);
+BENCHMARK_CAPTURE(BM_bf16_pack, right_from_rows, &Bf16TileKernels::right_from_rows);
+BENCHMARK_CAPTURE(BM_bf16_pack, right_from_columns, &Bf16TileKernels::right_from_columns);
 
 }  // namespace
+}  // namespace gca::kernels
 
 BENCHMARK_MAIN();

@@ -6,6 +6,7 @@ namespace gca::kernels {
 enum class Implementation {
   fast,       ///< the version a user runs
   reference,  ///< obvious loops or composed ATen calls: the oracle of the tests
+  emulated,   ///< the fast version of a processor that multiplies bf16, on one that may not: for tests
 };
 
 Implementation implementation();

@@ -1,42 +1,90 @@
 #include <array>
 
+#include "kernels/common/bf16_tile_kernels.h"
+#include "kernels/common/implementation.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
 
-// Each is defined in tile_kernels.cpp, compiled with that instruction set.
+// Each is defined in tile_kernels.cpp and bf16_tile_kernels.cpp, compiled with that instruction set.
 namespace baseline {
 extern const TileKernels kKernels;
-}
+extern const Bf16TileKernels kBf16Kernels;
+}  // namespace baseline
 #if defined(__x86_64__)
 namespace avx2 {
 extern const TileKernels kKernels;
-}
+extern const Bf16TileKernels kBf16Kernels;
+}  // namespace avx2
 namespace avx512 {
 extern const TileKernels kKernels;
 }
+namespace avx512bf16 {
+extern const Bf16TileKernels kBf16Kernels;
+}
 #endif
 
-std::span<const TileKernels* const> runnable_tile_kernels() {
-  static const auto list = [] {
-    struct {
-      std::array<const TileKernels*, 3> kernels{&baseline::kKernels};
-      size_t count = 1;
-    } runnable;
+namespace {
+
+/// What this processor runs, the best last.
+template <typename Kernels, size_t kMost>
+struct Runnable {
+  std::array<const Kernels*, kMost> kernels;
+  size_t count = 0;
+
+  void add(const Kernels& one) { kernels[count++] = &one; }
+  std::span<const Kernels* const> list() const { return {kernels.data(), count}; }
+};
+
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-      runnable.kernels[runnable.count++] = &avx2::kKernels;
-      if (__builtin_cpu_supports("avx512f")) runnable.kernels[runnable.count++] = &avx512::kKernels;
-    }
+bool has_avx2() {
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+bool has_avx512() {
+  return has_avx2() && __builtin_cpu_supports("avx512f");
+}
+bool has_avx512bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+}
 #endif
-    return runnable;
+
+}  // namespace
+
+std::span<const TileKernels* const> runnable_tile_kernels() {
+  static const auto runnable = [] {
+    Runnable<TileKernels, 3> found;
+    found.add(baseline::kKernels);
+#if defined(__x86_64__)
+    if (has_avx2()) found.add(avx2::kKernels);
+    if (has_avx512()) found.add(avx512::kKernels);
+#endif
+    return found;
   }();
-  return {list.kernels.data(), list.count};
+  return runnable.list();
+}
+
+std::span<const Bf16TileKernels* const> runnable_bf16_tile_kernels() {
+  static const auto runnable = [] {
+    Runnable<Bf16TileKernels, 3> found;
+    found.add(baseline::kBf16Kernels);
+#if defined(__x86_64__)
+    if (has_avx2()) found.add(avx2::kBf16Kernels);
+    if (has_avx512bf16()) found.add(avx512bf16::kBf16Kernels);
+#endif
+    return found;
+  }();
+  return runnable.list();
 }
 
 const TileKernels& tile_kernels() {
   static const TileKernels& best = *runnable_tile_kernels().back();
   return best;
+}
+
+const Bf16TileKernels* bf16_tile_kernels() {
+  static const Bf16TileKernels* const best = runnable_bf16_tile_kernels().back();
+  return best->native || implementation() == Implementation::emulated ? best : nullptr;
 }
 
 }  // namespace gca::kernels

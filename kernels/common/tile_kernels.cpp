@@ -4,21 +4,22 @@
 #include "kernels/common/tile_kernels.h"
 
 #include "kernels/common/tile_product.h"
+#include "kernels/common/tile_transpose.h"
 #include "kernels/common/tile_vector.h"
 
 namespace gca::kernels {
 namespace {
 
-// Rows of the transpose that are read together, so that whole cache lines are written.
-constexpr int64_t kTransposeBlock = 8;
-
 void transpose(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
                int64_t to_stride) {
+  const int64_t whole_columns = columns / kTransposed * kTransposed;
   int64_t i = 0;
-  for (; i + kTransposeBlock <= rows; i += kTransposeBlock) {
-    for (int64_t e = 0; e < columns; ++e) {
-      for (int64_t u = 0; u < kTransposeBlock; ++u)
-        to[e * to_stride + i + u] = from[(i + u) * from_stride + e];
+  for (; i + kTransposed <= rows; i += kTransposed) {
+    for (int64_t e = 0; e < whole_columns; e += kTransposed) {
+      transpose_words(from + i * from_stride + e, from_stride, to + e * to_stride + i, to_stride);
+    }
+    for (int64_t e = whole_columns; e < columns; ++e) {
+      for (int64_t u = 0; u < kTransposed; ++u) to[e * to_stride + i + u] = from[(i + u) * from_stride + e];
     }
   }
   for (; i < rows; ++i) {
@@ -35,23 +36,33 @@ void largest_score(int64_t keys, int64_t queries, const float* x, int64_t stride
   }
 }
 
-void window_score(int64_t keys, int64_t queries, float* x, int64_t stride, float scale, float slope,
-                  int64_t first_distance, int64_t window, float* largest) {
-  const Vector masked = broadcast(-__builtin_inff());
+template <bool kMasked>
+inline void window_score_of(int64_t keys, int64_t queries, float* x, int64_t stride, float scale, float slope,
+                            int64_t first_distance, int64_t window, float* largest) {
+  const Vector masked = broadcast(kMaskedScore), factor = broadcast(scale);
   const auto last_distance = static_cast<float>(window);
   for (int64_t i = 0; i < queries; i += kLanes) {
     Vector top = load(largest + i);
     const Vector distance_of_first_key = lane_numbers() + static_cast<float>(first_distance + i);
     for (int64_t j = 0; j < keys; ++j) {
       const Vector distance = distance_of_first_key - static_cast<float>(j);
-      Vector score = load(x + j * stride + i) * scale - distance * slope;
-      score = distance < 0.0F ? masked : score;
-      score = distance > last_distance ? masked : score;
+      Vector score = multiply_add(load(x + j * stride + i), factor, distance * -slope);
+      if constexpr (kMasked) {
+        score = distance < 0.0F ? masked : score;
+        score = distance > last_distance ? masked : score;
+      }
       top = larger(score, top);
       store(x + j * stride + i, score);
     }
     store(largest + i, top);
   }
+}
+
+void window_score(int64_t keys, int64_t queries, float* x, int64_t stride, float scale, float slope,
+                  int64_t first_distance, int64_t window, float* largest) {
+  const bool all_visible = first_distance >= keys - 1 && first_distance + queries - 1 <= window;
+  const auto run = all_visible ? window_score_of<false> : window_score_of<true>;
+  run(keys, queries, x, stride, scale, slope, first_distance, window, largest);
 }
 
 void exponential_columns(int64_t keys, int64_t queries, float* x, int64_t stride, float scale,
@@ -66,6 +77,40 @@ void exponential_columns(int64_t keys, int64_t queries, float* x, int64_t stride
     }
     store(sum + i, total);
   }
+}
+
+void softmax_row(int64_t keys, float* x, float scale, float bias, float bias_step, float* largest,
+                 float* denominator) {
+  const int64_t whole = keys / kLanes * kLanes;
+  const Vector factor = broadcast(scale), bias_of_lane = lane_numbers() * bias_step + bias;
+  // The last keys, filled up with scores that count for nothing.
+  float rest[kLanes];
+  for (int64_t lane = 0; lane < kLanes; ++lane) {
+    const int64_t j = whole + lane;
+    rest[lane] = j < keys ? x[j] * scale + bias + static_cast<float>(j) * bias_step : -__builtin_inff();
+  }
+  Vector top = larger(load(rest), broadcast(*largest));
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    const Vector score = multiply_add(load(x + j), factor, bias_of_lane + static_cast<float>(j) * bias_step);
+    top = larger(score, top);
+    store(x + j, score);
+  }
+  float greatest = top[0];
+  for (int64_t lane = 1; lane < kLanes; ++lane) greatest = top[lane] > greatest ? top[lane] : greatest;
+  *largest = greatest;
+  const Vector last = exponential(load(rest) - greatest);
+  Vector total = last;
+  for (int64_t j = 0; j < whole; j += kLanes) {
+    const Vector value = exponential(load(x + j) - greatest);
+    total += value;
+    store(x + j, value);
+  }
+  for (int64_t j = whole; j < keys; ++j) x[j] = last[j - whole];
+  *denominator += lane_sum(total);
+}
+
+void logarithm_of_all(int64_t count, float* x) {
+  for (int64_t i = 0; i < count; i += kLanes) store(x + i, logarithm(load(x + i)));
 }
 
 void scale_columns(int64_t rows, int64_t columns, float* x, int64_t stride, const float* factor) {
@@ -93,50 +138,109 @@ void column_products(int64_t rows, int64_t columns, const float* x, const float*
   }
 }
 
-void row_products(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
-                  int64_t y_stride, float* sum) {
-  for (int64_t i = 0; i < rows; ++i) {
-    const float* x_row = x + i * x_stride;
-    const float* y_row = y + i * y_stride;
-    Vector total[2] = {};
-    int64_t e = 0;
-    for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
-      total[0] = multiply_add(load(x_row + e), load(y_row + e), total[0]);
-      total[1] = multiply_add(load(x_row + e + kLanes), load(y_row + e + kLanes), total[1]);
-    }
-    float rest = 0;
-    for (; e < columns; ++e) rest += x_row[e] * y_row[e];
-    sum[i] = lane_sum(total[0] + total[1]) + rest;
-  }
+inline Vector load_wide(const float* from) {
+  return load(from);
 }
-
-inline Vector load_bf16(const uint16_t* from) {
+inline Vector load_wide(const uint16_t* bf16) {
   ShortVector half;
-  std::memcpy(&half, from, sizeof half);
+  std::memcpy(&half, bf16, sizeof half);
   const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
   Vector value;
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
 
-void row_products_bf16(int64_t rows, int64_t columns, const float* x, const uint16_t* y, int64_t y_stride,
-                       float* sum) {
-  for (int64_t i = 0; i < rows; ++i, y += y_stride) {
-    Vector total[2] = {};
-    int64_t e = 0;
-    for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
-      total[0] = multiply_add(load(x + e), load_bf16(y + e), total[0]);
-      total[1] = multiply_add(load(x + e + kLanes), load_bf16(y + e + kLanes), total[1]);
-    }
-    float rest = 0;
-    for (; e < columns; ++e) {
-      const uint32_t bits = uint32_t{y[e]} << 16;
-      float value;
-      std::memcpy(&value, &bits, sizeof value);
-      rest += x[e] * value;
-    }
-    sum[i] = lane_sum(total[0] + total[1]) + rest;
+inline float load_one(const float* from) {
+  return *from;
+}
+inline float load_one(const uint16_t* bf16) {
+  const uint32_t bits = uint32_t{*bf16} << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/// <x, row i of y> for kRows rows at once: x is loaded once for all, and sums do not wait for each other.
+template <int64_t kRows, typename Element>
+inline void row_products_block(int64_t columns, const float* x, const Element* y, int64_t y_stride,
+                               float* products) {
+  Vector total[kRows] = {};
+  int64_t e = 0;
+  for (; e + kLanes <= columns; e += kLanes) {
+    const Vector factor = load(x + e);
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < kRows; ++i)
+      total[i] = multiply_add(factor, load_wide(y + i * y_stride + e), total[i]);
   }
+#pragma GCC unroll 8
+  for (int64_t i = 0; i < kRows; ++i) {
+    float sum = lane_sum(total[i]);
+    for (int64_t u = e; u < columns; ++u) sum += x[u] * load_one(y + i * y_stride + u);
+    products[i] = sum;
+  }
+}
+
+template <typename Element>
+inline void row_products_of(int64_t rows, int64_t columns, const float* x, const Element* y, int64_t y_stride,
+                            float* products) {
+  constexpr int64_t kRows = 8;
+  int64_t i = 0;
+  for (; i + kRows <= rows; i += kRows)
+    row_products_block<kRows>(columns, x, y + i * y_stride, y_stride, products + i);
+  for (; i < rows; ++i) row_products_block<1>(columns, x, y + i * y_stride, y_stride, products + i);
+}
+
+void row_products(int64_t rows, int64_t columns, const float* x, const float* y, int64_t y_stride,
+                  float* products) {
+  row_products_of(rows, columns, x, y, y_stride, products);
+}
+
+void row_products_bf16(int64_t rows, int64_t columns, const float* x, const uint16_t* y, int64_t y_stride,
+                       float* products) {
+  row_products_of(rows, columns, x, y, y_stride, products);
+}
+
+void paired_row_products(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
+                         int64_t y_stride, float* products) {
+  for (int64_t i = 0; i < rows; ++i)
+    row_products_block<1>(columns, x + i * x_stride, y + i * y_stride, y_stride, products + i);
+}
+
+template <typename Element>
+inline void add_weighted_rows_of(int64_t rows, int64_t columns, const float* weight, const Element* y,
+                                 int64_t y_stride, float* sum) {
+  constexpr int64_t kVectors = 4;
+  int64_t e = 0;
+  for (; e + kVectors * kLanes <= columns; e += kVectors * kLanes) {
+    Vector total[kVectors];
+    for (int64_t u = 0; u < kVectors; ++u) total[u] = load(sum + e + u * kLanes);
+    for (int64_t i = 0; i < rows; ++i) {
+      const Vector factor = broadcast(weight[i]);
+#pragma GCC unroll 4
+      for (int64_t u = 0; u < kVectors; ++u)
+        total[u] = multiply_add(factor, load_wide(y + i * y_stride + e + u * kLanes), total[u]);
+    }
+    for (int64_t u = 0; u < kVectors; ++u) store(sum + e + u * kLanes, total[u]);
+  }
+  for (; e + kLanes <= columns; e += kLanes) {
+    Vector total = load(sum + e);
+    for (int64_t i = 0; i < rows; ++i)
+      total = multiply_add(broadcast(weight[i]), load_wide(y + i * y_stride + e), total);
+    store(sum + e, total);
+  }
+  for (; e < columns; ++e) {
+    for (int64_t i = 0; i < rows; ++i) sum[e] += weight[i] * load_one(y + i * y_stride + e);
+  }
+}
+
+void add_weighted_rows(int64_t rows, int64_t columns, const float* weight, const float* y, int64_t y_stride,
+                       float* sum) {
+  add_weighted_rows_of(rows, columns, weight, y, y_stride, sum);
+}
+
+void add_weighted_rows_bf16(int64_t rows, int64_t columns, const float* weight, const uint16_t* y,
+                            int64_t y_stride, float* sum) {
+  add_weighted_rows_of(rows, columns, weight, y, y_stride, sum);
 }
 
 void score_gradient(int64_t keys, int64_t queries, float* p, float* dp, int64_t stride, const float* delta,
@@ -205,11 +309,16 @@ const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                               largest_score,
                               window_score,
                               exponential_columns,
+                              softmax_row,
+                              logarithm_of_all,
                               scale_columns,
                               scale_rows,
                               column_products,
+                              paired_row_products,
                               row_products,
                               row_products_bf16,
+                              add_weighted_rows,
+                              add_weighted_rows_bf16,
                               score_gradient,
                               copy_rows,
                               widen_bf16,

@@ -23,14 +23,18 @@ constexpr int64_t padded_columns(int64_t count) {
   return (count + kTileColumns - 1) / kTileColumns * kTileColumns;
 }
 
+/// A score so low that its exponential beside any other is 0, and finite, so that no sum of it is NaN.
+inline constexpr float kMaskedScore = -1e30F;
+
 struct TileKernels {
   const char* name;         ///< "baseline", "avx2" or "avx512"
   int64_t product_columns;  ///< columns of b that the product takes at once; fewer cost as much
 
-  /// c (rows x columns) = or += a (rows x depth) b (depth x columns); element (i, l) of a is a[i * a_row + l
-  /// * a_column].
+  /// c (rows x columns) = or += a (rows x depth) b (depth x columns), or c[i][e] += factor[e] * (a b)[i][e]
+  /// where factor is not null; element (i, l) of a is a[i * a_row + l * a_column].
   void (*product)(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row,
-                  int64_t a_column, const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add);
+                  int64_t a_column, const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add,
+                  const float* factor);
 
   /// to (columns x rows) = transpose of from (rows x columns).
   void (*transpose)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
@@ -40,7 +44,7 @@ struct TileKernels {
   void (*largest_score)(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
                         float* largest);
 
-  /// x[j][i] = x[j][i] * scale - slope * distance where 0 <= distance <= window, else -inf, with
+  /// x[j][i] = x[j][i] * scale - slope * distance where 0 <= distance <= window, else kMaskedScore, with
   /// distance = first_distance + i - j; largest as above, of the result.
   void (*window_score)(int64_t keys, int64_t queries, float* x, int64_t stride, float scale, float slope,
                        int64_t first_distance, int64_t window, float* largest);
@@ -48,6 +52,14 @@ struct TileKernels {
   /// x[j][i] = exp(x[j][i] * scale - shift[i]); sum[i] += that.
   void (*exponential)(int64_t keys, int64_t queries, float* x, int64_t stride, float scale,
                       const float* shift, float* sum);
+
+  /// x[j] = exp(x[j] * scale + bias + j * bias_step - largest) for one query, where largest is raised to the
+  /// greatest of the scores; denominator += the sum. Any number of keys.
+  void (*softmax_row)(int64_t keys, float* x, float scale, float bias, float bias_step, float* largest,
+                      float* denominator);
+
+  /// x[i] = ln x[i] for positive x; any number of elements, a multiple of kTileColumns.
+  void (*logarithm)(int64_t count, float* x);
 
   /// x[j][i] *= factor[i].
   void (*scale_columns)(int64_t rows, int64_t columns, float* x, int64_t stride, const float* factor);
@@ -59,13 +71,21 @@ struct TileKernels {
   void (*column_products)(int64_t rows, int64_t columns, const float* x, const float* y, int64_t stride,
                           float* sum);
 
-  /// sum[i] = <row i of x, row i of y>, any number of columns; stride 0 repeats one row.
-  void (*row_products)(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
-                       int64_t y_stride, float* sum);
+  /// products[i] = <row i of x, row i of y>, any number of columns.
+  void (*paired_row_products)(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
+                              int64_t y_stride, float* products);
 
-  /// sum[i] = <x, row i of y>, y in bf16, any number of columns.
+  /// products[i] = <x, row i of y>, any number of columns: a matrix times a vector.
+  void (*row_products)(int64_t rows, int64_t columns, const float* x, const float* y, int64_t y_stride,
+                       float* products);
   void (*row_products_bf16)(int64_t rows, int64_t columns, const float* x, const uint16_t* y,
+                            int64_t y_stride, float* products);
+
+  /// sum[e] += weight[i] * y[i][e] over all rows i, any number of columns.
+  void (*add_weighted_rows)(int64_t rows, int64_t columns, const float* weight, const float* y,
                             int64_t y_stride, float* sum);
+  void (*add_weighted_rows_bf16)(int64_t rows, int64_t columns, const float* weight, const uint16_t* y,
+                                 int64_t y_stride, float* sum);
 
   /// p[j][i] = weight[i] * p[j][i], and dp = p * (dp - delta[i]) with the new p: from probabilities and their
   /// gradients to the scores'.

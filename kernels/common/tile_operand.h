@@ -52,27 +52,28 @@ class RowView {
   std::array<int64_t, kLeading> stride_;
 };
 
-/// Zeroed floats at a cache line, as many as asked for.
+/// Zeroed elements at a cache line, as many as asked for.
+template <typename Element = float>
 class TileBuffer {
  public:
   TileBuffer() = default;
   explicit TileBuffer(int64_t count)
-      : floats_(static_cast<float*>(std::aligned_alloc(kAlignment, size_bytes(count)))) {
-    if (!floats_) throw std::bad_alloc();
-    std::fill_n(floats_.get(), count, 0.0F);
+      : elements_(static_cast<Element*>(std::aligned_alloc(kAlignment, size_bytes(count)))) {
+    if (!elements_) throw std::bad_alloc();
+    std::fill_n(elements_.get(), count, Element{});
   }
-  float* data() const { return floats_.get(); }
+  Element* data() const { return elements_.get(); }
 
  private:
   static constexpr size_t kAlignment = 64;
   static size_t size_bytes(int64_t count) {
-    const size_t size = static_cast<size_t>(count) * sizeof(float);
+    const size_t size = static_cast<size_t>(count) * sizeof(Element);
     return (size / kAlignment + 1) * kAlignment;
   }
   struct Free {
-    void operator()(float* floats) const { std::free(floats); }
+    void operator()(Element* elements) const { std::free(elements); }
   };
-  std::unique_ptr<float[], Free> floats_;
+  std::unique_ptr<Element[], Free> elements_;
 };
 
 inline void scale_floats(float factor, int64_t count, float* floats) {
@@ -100,23 +101,25 @@ inline void store_tile(const TileKernels& kernels, int64_t rows, int64_t columns
   kernels.narrow_bf16(rows, columns, tile, stride, reinterpret_cast<uint16_t*>(first), row_step);
 }
 
-/// A matrix of floats that lies somewhere: in a tile or in a tensor.
-struct FloatRows {
-  const float* data;
-  int64_t stride;
-};
+/// sum[i] = <x, row i>; x has `columns` floats.
+inline void dot_rows(const TileKernels& kernels, int64_t rows, int64_t columns, const float* x,
+                     const float* first, int64_t row_step, float* sum) {
+  kernels.row_products(rows, columns, x, first, row_step, sum);
+}
+inline void dot_rows(const TileKernels& kernels, int64_t rows, int64_t columns, const float* x,
+                     const at::BFloat16* first, int64_t row_step, float* sum) {
+  kernels.row_products_bf16(rows, columns, x, reinterpret_cast<const uint16_t*>(first), row_step, sum);
+}
 
-/// Rows that are used once, for which a copy would cost as much as the use: in place where they are float and
-/// their columns need no padding, else loaded into `tile`.
-template <typename T>
-FloatRows rows_in_place(const TileKernels& kernels, int64_t rows, int64_t columns, const T* first,
-                        int64_t row_step, float* tile) {
-  const int64_t stride = padded_columns(columns);
-  if constexpr (std::is_same_v<T, float>) {
-    if (stride == columns) return {first, row_step};
-  }
-  load_tile(kernels, rows, columns, first, row_step, tile, stride);
-  return {tile, stride};
+/// sum[e] += weight[i] * element e of row i, over all rows.
+inline void add_weighted_rows(const TileKernels& kernels, int64_t rows, int64_t columns, const float* weight,
+                              const float* first, int64_t row_step, float* sum) {
+  kernels.add_weighted_rows(rows, columns, weight, first, row_step, sum);
+}
+inline void add_weighted_rows(const TileKernels& kernels, int64_t rows, int64_t columns, const float* weight,
+                              const at::BFloat16* first, int64_t row_step, float* sum) {
+  kernels.add_weighted_rows_bf16(rows, columns, weight, reinterpret_cast<const uint16_t*>(first), row_step,
+                                 sum);
 }
 
 }  // namespace gca::kernels

@@ -1,8 +1,8 @@
 #pragma once
-// The tile product, c = or += a b. Bound by the multiply-add units: a block of 6 rows by 2 vectors is kept in
-// 12 registers over the whole depth, so that a step costs 12 multiply-adds, 2 loads of b and 6 broadcasts of
-// a. b's panel (depth x 2 vectors) stays in the first-level cache while a's rows pass. Operands are tiles;
-// nothing is packed.
+// The tile product, c = or += a b, or c += a b with a factor on each column. Bound by the multiply-add units:
+// a block of 6 rows by 2 vectors is kept in 12 registers over the whole depth, so that a step costs 12
+// multiply-adds, 2 loads of b and 6 broadcasts of a. b's panel (depth x 2 vectors) stays in the first-level
+// cache while a's rows pass. Operands are tiles; nothing is packed.
 
 #include "kernels/common/tile_vector.h"
 
@@ -14,7 +14,7 @@ constexpr int64_t kBlockRows = 6;
 /// One block of kRows rows and kVectors vectors.
 template <int64_t kRows, int64_t kVectors>
 inline void product_block(int64_t depth, const float* a, int64_t a_row, int64_t a_column, const float* b,
-                          int64_t b_stride, float* c, int64_t c_stride, bool add) {
+                          int64_t b_stride, float* c, int64_t c_stride, bool add, const float* factor) {
   Vector sum[kRows][kVectors] = {};
 #pragma GCC unroll 4
   for (int64_t l = 0; l < depth; ++l) {
@@ -35,7 +35,11 @@ inline void product_block(int64_t depth, const float* a, int64_t a_row, int64_t 
 #pragma GCC unroll 2
     for (int64_t u = 0; u < kVectors; ++u) {
       float* to = c + i * c_stride + u * kLanes;
-      store(to, add ? load(to) + sum[i][u] : sum[i][u]);
+      if (factor != nullptr) {
+        store(to, multiply_add(sum[i][u], load(factor + u * kLanes), load(to)));
+      } else {
+        store(to, add ? load(to) + sum[i][u] : sum[i][u]);
+      }
     }
   }
 }
@@ -43,25 +47,26 @@ inline void product_block(int64_t depth, const float* a, int64_t a_row, int64_t 
 /// All rows of one panel of kVectors vectors.
 template <int64_t kVectors>
 inline void product_panel(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_column,
-                          const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add) {
+                          const float* b, int64_t b_stride, float* c, int64_t c_stride, bool add,
+                          const float* factor) {
   int64_t i = 0;
   for (; i + kBlockRows <= rows; i += kBlockRows) {
     product_block<kBlockRows, kVectors>(depth, a + i * a_row, a_row, a_column, b, b_stride, c + i * c_stride,
-                                        c_stride, add);
+                                        c_stride, add, factor);
   }
   a += i * a_row;
   c += i * c_stride;
   switch (rows - i) {
     case 5:
-      return product_block<5, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add);
+      return product_block<5, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add, factor);
     case 4:
-      return product_block<4, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add);
+      return product_block<4, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add, factor);
     case 3:
-      return product_block<3, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add);
+      return product_block<3, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add, factor);
     case 2:
-      return product_block<2, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add);
+      return product_block<2, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add, factor);
     case 1:
-      return product_block<1, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add);
+      return product_block<1, kVectors>(depth, a, a_row, a_column, b, b_stride, c, c_stride, add, factor);
     default:
       return;
   }
@@ -69,13 +74,15 @@ inline void product_panel(int64_t rows, int64_t depth, const float* a, int64_t a
 
 inline void tile_product(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row,
                          int64_t a_column, const float* b, int64_t b_stride, float* c, int64_t c_stride,
-                         bool add) {
+                         bool add, const float* factor) {
   int64_t e = 0;
   for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
-    product_panel<2>(rows, depth, a, a_row, a_column, b + e, b_stride, c + e, c_stride, add);
+    product_panel<2>(rows, depth, a, a_row, a_column, b + e, b_stride, c + e, c_stride, add,
+                     factor == nullptr ? nullptr : factor + e);
   }
   for (; e < columns; e += kLanes) {
-    product_panel<1>(rows, depth, a, a_row, a_column, b + e, b_stride, c + e, c_stride, add);
+    product_panel<1>(rows, depth, a, a_row, a_column, b + e, b_stride, c + e, c_stride, add,
+                     factor == nullptr ? nullptr : factor + e);
   }
 }
 

@@ -115,5 +115,25 @@ inline Vector exponential(Vector x) {
   return x < lowest ? Vector{} : polynomial * power;
 }
 
+/// ln x with an absolute error of about 1e-7 relative to the larger of 1 and |ln x|, for positive normal x.
+inline Vector logarithm(Vector x) {
+  // x = 2^n m with m in [sqrt(1/2), sqrt(2)): the bits above those of sqrt(1/2) give n.
+  IntVector bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  const IntVector n = (bits - 0x3F3504F3) >> 23;
+  bits -= n << 23;
+  Vector m;
+  std::memcpy(&m, &bits, sizeof m);
+  // ln m = 2 artanh(s) with s = (m - 1) / (m + 1), |s| < 0.172: s^10 is below 1e-7.
+  const Vector s = (m - 1.0F) / (m + 1.0F);
+  const Vector square = s * s;
+  Vector series = multiply_add(square, broadcast(2.0F / 9.0F), broadcast(2.0F / 7.0F));
+  series = multiply_add(series, square, broadcast(2.0F / 5.0F));
+  series = multiply_add(series, square, broadcast(2.0F / 3.0F));
+  series = multiply_add(series, square, broadcast(2.0F));
+  const Vector exponent = __builtin_convertvector(n, Vector);
+  return multiply_add(exponent, broadcast(0.69314718F), series * s);
+}
+
 }  // namespace
 }  // namespace gca::kernels

@@ -5,20 +5,21 @@
 // The unit of work is a tile: up to 96 queries of one reading row and one key/value head (the query heads
 // that share it stand together) against the M keys of one chunk. Its two products forward and five backward
 // bound the speed: with M and dh around 64 everything lies in the first- and second-level cache, so the
-// multiply-add units are the limit and the exponential costs about a tenth. A single query (decoding) is
-// bound by reading keys and values once.
+// multiply-add units are the limit; the exponentials cost about a tenth, packing operands less. A single
+// query (decoding) is bound by reading keys and values once.
 //
 //   float32     tiles in float32
-//   bfloat16    the same: operands become float on their way into a tile, so probabilities are not rounded
+//   bfloat16    on a processor that multiplies bf16, tiles in bf16: probabilities and dS are rounded on their
+//               way into a product; elsewhere tiles in float32, and nothing is rounded
 //
-// Scores are kept transposed, a row a key (tile_kernels.h). Backward rebuilds p from lse. Two orders of work
-// give the same bits, because each chunk's dK and dV are summed over its readers by rising (row, tile, slot)
-// in both:
+// Scores are kept transposed, a row a key, and so are the sums over chunks, a row an element of the head:
+// every factor of a query (w_k over the softmax's denominator) then multiplies columns, and a product adds to
+// them as it ends. Backward rebuilds p from lse. Two orders of work give the same bits, because each chunk's
+// dK and dV are summed over its readers by rising (row, tile, slot) in both:
 //
 //   by head      a thread owns a (batch, key/value head) and walks its rows once: 5 products a tile
 //   by row and by chunk   rows for dq and dw, then chunks for dK and dV through an inverse index: 7 products,
-//   but any
-//                number of threads has work
+//                but any number of threads has work
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -28,8 +29,7 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/common/tile_kernels.h"
-#include "kernels/common/tile_operand.h"
+#include "kernels/common/tile_math.h"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_versions.h"
 
 namespace gca::kernels {
@@ -114,53 +114,47 @@ void for_each_query_run(const Sizes& sizes, const View& view, const Tile& tile, 
   }
 }
 
-template <typename T>
-void load_queries(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 3>& view,
-                  const Tile& tile, float* to) {
+/// Rows (queries x dh) of a tile, as elements of the tile arithmetic.
+template <typename T, typename Math>
+void load_queries(const Math& math, const Sizes& sizes, const RowView<const T, 3>& view, const Tile& tile,
+                  typename Math::Element* to) {
   for_each_query_run(sizes, view, tile, [&](int64_t i, int64_t count, const T* first, int64_t step) {
-    load_tile(kernels, count, sizes.head_dim, first, step, to + i * sizes.head_columns, sizes.head_columns);
+    math.load_rows(count, sizes.head_dim, first, step, to + i * sizes.head_columns, sizes.head_columns);
   });
 }
 
+/// Rows (queries x dh) from floats.
 template <typename T>
-void store_queries(const TileKernels& kernels, const Sizes& sizes, const float* from,
+void store_queries(const TileKernels& floats, const Sizes& sizes, const float* from,
                    const RowView<T, 3>& view, const Tile& tile) {
   for_each_query_run(sizes, view, tile, [&](int64_t i, int64_t count, T* first, int64_t step) {
-    store_tile(kernels, count, sizes.head_dim, from + i * sizes.head_columns, sizes.head_columns, first,
-               step);
+    store_tile(floats, count, sizes.head_dim, from + i * sizes.head_columns, sizes.head_columns, first, step);
   });
 }
 
 /// Keys or values of one chunk and head.
-template <typename T>
-void load_chunk(const TileKernels& kernels, const Sizes& sizes, const RowView<const T, 4>& view,
-                const Tile& tile, int64_t chunk, float* to) {
-  load_tile(kernels, sizes.keys, sizes.head_dim, view(tile.batch, chunk, 0, tile.kv_head), view.stride(2), to,
-            sizes.head_columns);
+template <typename T, typename Math>
+void load_chunk(const Math& math, const Sizes& sizes, const RowView<const T, 4>& view, const Tile& tile,
+                int64_t chunk, typename Math::Element* to) {
+  math.load_rows(sizes.keys, sizes.head_dim, view(tile.batch, chunk, 0, tile.kv_head), view.stride(2), to,
+                 sizes.head_columns);
 }
 
-/// One query against one chunk: adds w o_k to `out` (head_columns floats), returns lse. `score` holds M
-/// floats.
-float read_chunk_with_one_query(const TileKernels& kernels, const Sizes& sizes, const float* query,
-                                const FloatRows& keys, const FloatRows& values, float weight, float* score,
-                                float* out) {
-  kernels.row_products(sizes.keys, sizes.head_dim, keys.data, keys.stride, query, 0, score);
-  float largest = sizes.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity();
-  for (int64_t j = 0; j < sizes.keys; ++j) largest = std::max(largest, score[j] *= sizes.scale);
-  float denominator = sizes.softmax_one ? std::exp(-largest) : 0.0F;
-  for (int64_t j = 0; j < sizes.keys; ++j) denominator += score[j] = std::exp(score[j] - largest);
-  for (int64_t j = 0; j < sizes.keys; ++j) score[j] *= weight / denominator;
-  kernels.product(1, sizes.head_columns, sizes.keys, score, sizes.keys, 1, values.data, values.stride, out,
-                  sizes.head_columns, true);
-  return largest + std::log(denominator);
-}
-
-template <typename T>
+template <typename T, typename Math>
 class Forward {
  public:
-  Forward(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& idx,
-          const at::Tensor& w, at::Tensor& out, at::Tensor& lse, const GcaOptions& options)
-      : sizes_(q, k, idx, options), q_(q), k_(k), v_(v), out_(out), idx_(idx), w_(w), lse_(lse) {}
+  Forward(const Math& math, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+          const at::Tensor& idx, const at::Tensor& w, at::Tensor& out, at::Tensor& lse,
+          const GcaOptions& options)
+      : math_(math),
+        sizes_(q, k, idx, options),
+        q_(q),
+        k_(k),
+        v_(v),
+        out_(out),
+        idx_(idx),
+        w_(w),
+        lse_(lse) {}
 
   void run() const {
     const int64_t tasks = sizes_.batch * sizes_.rows * sizes_.kv_heads;
@@ -183,86 +177,107 @@ class Forward {
   }
 
  private:
+  using Element = typename Math::Element;
+
   struct Scratch {
     explicit Scratch(const Sizes& sizes)
         : q(sizes.tile_queries * sizes.head_columns),
-          q_transposed(sizes.head_columns * sizes.tile_queries),
-          out(sizes.tile_queries * sizes.head_columns),
+          q_right(operand_size(sizes.head_columns, sizes.tile_queries)),
           k(sizes.keys * sizes.head_columns),
           v(sizes.keys * sizes.head_columns),
+          v_left(operand_size(sizes.head_columns, sizes.keys)),
+          p(operand_size(sizes.keys, sizes.tile_queries)),
           score(sizes.keys * std::max(sizes.tile_queries, kTileColumns)),
-          zero(sizes.tile_queries),
+          sum(sizes.head_columns * std::max(sizes.tile_queries, kTileColumns)),
+          out(sizes.tile_queries * sizes.head_columns),
           largest(sizes.tile_queries),
           denominator(sizes.tile_queries),
           factor(sizes.tile_queries) {}
-    TileBuffer q, q_transposed, out, k, v, score, zero, largest, denominator, factor;
+    TileBuffer<Element> q, q_right, k, v, v_left, p;
+    TileBuffer<float> score, sum, out, largest, denominator, factor;
   };
 
   void read_with_tile(const Tile& tile, Scratch& s) const {
-    const int64_t head_columns = sizes_.head_columns;
-    load_queries(kernels_, sizes_, q_, tile, s.q.data());
-    kernels_.transpose(tile.count, sizes_.head_dim, s.q.data(), head_columns, s.q_transposed.data(),
-                       tile.columns);
-
-    bool has_output = false;
+    const int64_t head_columns = sizes_.head_columns, columns = tile.columns;
+    load_queries(math_, sizes_, q_, tile, s.q.data());
+    const Element* queries =
+        math_.right_transposed(tile.count, sizes_.head_dim, s.q.data(), head_columns, s.q_right.data());
+    std::fill_n(s.sum.data(), sizes_.head_dim * columns, 0.0F);
     for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
       const int32_t chunk = idx_(tile.batch, tile.row)[slot];
       if (chunk < 0) {
         set_lse(tile, slot, [](int64_t) { return 0.0F; });
-        continue;
+      } else {
+        read_chunk(tile, slot, chunk, queries, s);
       }
-      load_chunk(kernels_, sizes_, k_, tile, chunk, s.k.data());
-      load_chunk(kernels_, sizes_, v_, tile, chunk, s.v.data());
-      kernels_.product(sizes_.keys, tile.columns, sizes_.head_dim, s.k.data(), head_columns, 1,
-                       s.q_transposed.data(), tile.columns, s.score.data(), tile.columns, false);
-
-      std::fill_n(s.largest.data(), tile.columns,
-                  sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity());
-      kernels_.largest_score(sizes_.keys, tile.columns, s.score.data(), tile.columns, sizes_.scale,
-                             s.largest.data());
-      std::fill_n(s.denominator.data(), tile.columns, 0.0F);
-      if (sizes_.softmax_one) {
-        std::fill_n(s.zero.data(), tile.columns, 0.0F);
-        kernels_.exponential(1, tile.columns, s.zero.data(), tile.columns, 1.0F, s.largest.data(),
-                             s.denominator.data());
-      }
-      kernels_.exponential(sizes_.keys, tile.columns, s.score.data(), tile.columns, sizes_.scale,
-                           s.largest.data(), s.denominator.data());
-
-      const float weight = w_(tile.batch, tile.row)[slot];
-      for (int64_t i = 0; i < tile.count; ++i) s.factor.data()[i] = weight / s.denominator.data()[i];
-      set_lse(tile, slot, [&](int64_t i) { return s.largest.data()[i] + std::log(s.denominator.data()[i]); });
-      kernels_.scale_columns(sizes_.keys, tile.columns, s.score.data(), tile.columns, s.factor.data());
-      kernels_.product(tile.count, head_columns, sizes_.keys, s.score.data(), 1, tile.columns, s.v.data(),
-                       head_columns, s.out.data(), head_columns, has_output);
-      has_output = true;
     }
-    if (!has_output) std::fill_n(s.out.data(), tile.count * head_columns, 0.0F);
-    store_queries(kernels_, sizes_, s.out.data(), out_, tile);
+    floats_.transpose(sizes_.head_dim, columns, s.sum.data(), columns, s.out.data(), head_columns);
+    store_queries(floats_, sizes_, s.out.data(), out_, tile);
+  }
+
+  /// sum (dh x queries) += w_k o_k.
+  void read_chunk(const Tile& tile, int64_t slot, int64_t chunk, const Element* queries, Scratch& s) const {
+    const int64_t head_columns = sizes_.head_columns, columns = tile.columns, keys = sizes_.keys;
+    float* score = s.score.data();
+    load_chunk(math_, sizes_, k_, tile, chunk, s.k.data());
+    load_chunk(math_, sizes_, v_, tile, chunk, s.v.data());
+    math_.product(keys, columns, sizes_.head_dim, math_.left(s.k.data(), head_columns), queries, columns,
+                  score, columns, false);
+
+    std::fill_n(s.largest.data(), columns,
+                sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity());
+    floats_.largest_score(keys, columns, score, columns, sizes_.scale, s.largest.data());
+    std::fill_n(s.denominator.data(), columns, 0.0F);
+    if (sizes_.softmax_one) {
+      std::fill_n(s.factor.data(), columns, 0.0F);  // the score of the added key
+      floats_.exponential(1, columns, s.factor.data(), columns, 1.0F, s.largest.data(), s.denominator.data());
+    }
+    const ScoreBlock all{0, keys, 0, columns};
+    math_.probabilities(all, score, columns, sizes_.scale, s.largest.data(), s.denominator.data(),
+                        s.p.data());
+    const float weight = w_(tile.batch, tile.row)[slot];
+    for (int64_t i = 0; i < columns; ++i) s.factor.data()[i] = weight / s.denominator.data()[i];
+    math_.product(sizes_.head_dim, columns, keys,
+                  math_.left_transposed(keys, sizes_.head_dim, s.v.data(), head_columns, s.v_left.data()),
+                  math_.probabilities_operand(score, s.p.data()), columns, s.sum.data(), columns, true,
+                  s.factor.data());
+
+    floats_.logarithm(columns, s.denominator.data());
+    set_lse(tile, slot, [&](int64_t i) { return s.largest.data()[i] + s.denominator.data()[i]; });
   }
 
   void read_with_few_queries(const Tile& tile, Scratch& s) const {
-    const int64_t head_columns = sizes_.head_columns;
-    load_queries(kernels_, sizes_, q_, tile, s.q.data());
-    std::fill_n(s.out.data(), tile.count * head_columns, 0.0F);
+    for_each_query_run(sizes_, q_, tile, [&](int64_t i, int64_t count, const T* first, int64_t step) {
+      for (int64_t u = 0; u < count; ++u)
+        load_tile(floats_, 1, sizes_.head_dim, first + u * step, step,
+                  s.out.data() + (i + u) * sizes_.head_columns, sizes_.head_columns);
+    });
+    std::fill_n(s.sum.data(), tile.count * sizes_.head_columns, 0.0F);
     for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
       const int32_t chunk = idx_(tile.batch, tile.row)[slot];
-      if (chunk < 0) {
-        set_lse(tile, slot, [](int64_t) { return 0.0F; });
-        continue;
-      }
-      const FloatRows keys = rows_in_place(kernels_, sizes_.keys, sizes_.head_dim,
-                                           k_(tile.batch, chunk, 0, tile.kv_head), k_.stride(2), s.k.data());
-      const FloatRows values =
-          rows_in_place(kernels_, sizes_.keys, sizes_.head_dim, v_(tile.batch, chunk, 0, tile.kv_head),
-                        v_.stride(2), s.v.data());
       set_lse(tile, slot, [&](int64_t i) {
-        return read_chunk_with_one_query(kernels_, sizes_, s.q.data() + i * head_columns, keys, values,
-                                         w_(tile.batch, tile.row)[slot], s.score.data(),
-                                         s.out.data() + i * head_columns);
+        return chunk < 0 ? 0.0F : read_chunk_with_one_query(tile, slot, chunk, i, s);
       });
     }
-    store_queries(kernels_, sizes_, s.out.data(), out_, tile);
+    store_queries(floats_, sizes_, s.sum.data(), out_, tile);
+  }
+
+  /// Query i, in out, against one chunk: adds w o_k to its row of sum, returns lse.
+  float read_chunk_with_one_query(const Tile& tile, int64_t slot, int64_t chunk, int64_t i,
+                                  Scratch& s) const {
+    float* score = s.score.data();
+    const int64_t keys = sizes_.keys;
+    dot_rows(floats_, keys, sizes_.head_dim, s.out.data() + i * sizes_.head_columns,
+             k_(tile.batch, chunk, 0, tile.kv_head), k_.stride(2), score);
+    float largest = sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity();
+    float denominator = 0;
+    floats_.softmax_row(keys, score, sizes_.scale, 0.0F, 0.0F, &largest, &denominator);
+    if (sizes_.softmax_one) denominator += std::exp(-largest);
+    const float factor = w_(tile.batch, tile.row)[slot] / denominator;
+    for (int64_t j = 0; j < keys; ++j) score[j] *= factor;
+    add_weighted_rows(floats_, keys, sizes_.head_dim, score, v_(tile.batch, chunk, 0, tile.kv_head),
+                      v_.stride(2), s.sum.data() + i * sizes_.head_columns);
+    return largest + std::log(denominator);
   }
 
   /// lse of every query of a tile, by `value(i)`.
@@ -273,7 +288,8 @@ class Forward {
     });
   }
 
-  const TileKernels& kernels_ = tile_kernels();
+  const Math& math_;
+  const TileKernels& floats_ = tile_kernels();
   Sizes sizes_;
   RowView<const T, 3> q_;
   RowView<const T, 4> k_, v_;
@@ -303,13 +319,14 @@ std::vector<std::vector<Reader>> readers_of_chunks(const Sizes& sizes, const Row
   return readers;
 }
 
-template <typename T>
+template <typename T, typename Math>
 class Backward {
  public:
-  Backward(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-           const at::Tensor& idx, const at::Tensor& w, const at::Tensor& lse, at::Tensor& dq, at::Tensor& dk,
-           at::Tensor& dv, at::Tensor& dw_of_heads, const GcaOptions& options)
-      : sizes_(q, k, idx, options),
+  Backward(const Math& math, const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
+           const at::Tensor& v, const at::Tensor& idx, const at::Tensor& w, const at::Tensor& lse,
+           at::Tensor& dq, at::Tensor& dk, at::Tensor& dv, at::Tensor& dw_of_heads, const GcaOptions& options)
+      : math_(math),
+        sizes_(q, k, idx, options),
         dout_(dout),
         q_(q),
         k_(k),
@@ -336,29 +353,43 @@ class Backward {
   }
 
  private:
+  using Element = typename Math::Element;
+
   struct Scratch {
-    explicit Scratch(const Sizes& sizes)
-        : q(sizes.tile_queries * sizes.head_columns),
-          q_transposed(sizes.head_columns * sizes.tile_queries),
+    Scratch(const Math& math, const Sizes& sizes)
+        : rows(sizes.tile_queries * sizes.head_columns),
+          q_right(operand_size(sizes.head_columns, sizes.tile_queries)),
+          dout_right(operand_size(sizes.head_columns, sizes.tile_queries)),
+          q(sizes.tile_queries * sizes.head_columns),
           dout(sizes.tile_queries * sizes.head_columns),
-          dout_transposed(sizes.head_columns * sizes.tile_queries),
-          dq(sizes.tile_queries * sizes.head_columns),
+          q_depth(operand_size(sizes.tile_queries, sizes.head_columns)),
+          dout_depth(operand_size(sizes.tile_queries, sizes.head_columns)),
           k(sizes.keys * sizes.head_columns),
           v(sizes.keys * sizes.head_columns),
+          k_left(operand_size(sizes.head_columns, sizes.keys)),
+          operands(math.gradient_scratch_size(sizes.keys, sizes.tile_queries)),
           p(sizes.keys * sizes.tile_queries),
           ds(sizes.keys * sizes.tile_queries),
+          dq(sizes.head_columns * sizes.tile_queries),
           lse(sizes.tile_queries),
           delta(sizes.tile_queries),
           zero(sizes.tile_queries),
           factor(sizes.tile_queries) {}
-    TileBuffer q, q_transposed, dout, dout_transposed, dq, k, v, p, ds, lse, delta, zero, factor;
+    TileBuffer<float> rows;                            // (queries x dh)
+    TileBuffer<Element> q_right, dout_right;           // depth dh
+    TileBuffer<Element> q, dout, q_depth, dout_depth;  // rows; depth queries
+    TileBuffer<Element> k, v, k_left, operands;
+    TileBuffer<float> p, ds, dq, lse, delta, zero, factor;
+    // Where the operands of the tile at hand lie.
+    const Element *queries = nullptr, *douts = nullptr, *queries_depth = nullptr, *douts_depth = nullptr;
+    ScoreGradientTiles<Element> gradients{};
   };
 
   void run_by_head() const {
     at::parallel_for(0, sizes_.batch * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
-      Scratch scratch(sizes_);
+      Scratch scratch(math_, sizes_);
       const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
-      const TileBuffer dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
+      const TileBuffer<float> dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t batch = task / sizes_.kv_heads, kv_head = task % sizes_.kv_heads;
         std::fill_n(dk.data(), sizes_.chunks * chunk_floats, 0.0F);
@@ -379,7 +410,7 @@ class Backward {
 
   void run_by_row() const {
     at::parallel_for(0, sizes_.batch * sizes_.rows * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
-      Scratch scratch(sizes_);
+      Scratch scratch(math_, sizes_);
       for (int64_t task = begin; task < end; ++task) {
         row_gradients(task / sizes_.kv_heads / sizes_.rows, task / sizes_.kv_heads % sizes_.rows,
                       task % sizes_.kv_heads, scratch, [](const Tile&, int64_t) {});
@@ -393,9 +424,9 @@ class Backward {
       readers.push_back(readers_of_chunks(sizes_, idx_, batch));
     }
     at::parallel_for(0, sizes_.batch * sizes_.chunks * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
-      Scratch scratch(sizes_);
+      Scratch scratch(math_, sizes_);
       const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
-      const TileBuffer dk(chunk_floats), dv(chunk_floats);
+      const TileBuffer<float> dk(chunk_floats), dv(chunk_floats);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t kv_head = task % sizes_.kv_heads;
         const int64_t chunk = task / sizes_.kv_heads % sizes_.chunks;
@@ -423,52 +454,58 @@ class Backward {
       const Tile tile = tile_of_row(sizes_, batch, row, kv_head, number);
       if (tile.count <= 0) continue;
       load_tile_queries(tile, s);
-      std::fill_n(s.dq.data(), tile.count * sizes_.head_columns, 0.0F);
+      std::fill_n(s.dq.data(), sizes_.head_dim * tile.columns, 0.0F);
       for (int64_t slot = 0; slot < sizes_.slots; ++slot) {
         const int32_t chunk = idx_(batch, row)[slot];
         if (chunk < 0) continue;
         score_gradients(tile, slot, chunk, s);
         for (int64_t i = 0; i < tile.count; ++i) dw[slot] += s.delta.data()[i];
-        kernels_.product(tile.count, sizes_.head_columns, sizes_.keys, s.ds.data(), 1, tile.columns,
-                         s.k.data(), sizes_.head_columns, s.dq.data(), sizes_.head_columns, true);
+        math_.product(sizes_.head_dim, tile.columns, sizes_.keys,
+                      math_.left_transposed(sizes_.keys, sizes_.head_dim, s.k.data(), sizes_.head_columns,
+                                            s.k_left.data()),
+                      s.gradients.ds_right, tile.columns, s.dq.data(), tile.columns, true);
         visit(tile, chunk);
       }
-      scale_floats(sizes_.scale, tile.count * sizes_.head_columns, s.dq.data());
-      store_queries(kernels_, sizes_, s.dq.data(), dq_, tile);
+      floats_.transpose(sizes_.head_dim, tile.columns, s.dq.data(), tile.columns, s.rows.data(),
+                        sizes_.head_columns);
+      scale_floats(sizes_.scale, tile.count * sizes_.head_columns, s.rows.data());
+      store_queries(floats_, sizes_, s.rows.data(), dq_, tile);
     }
   }
 
   void load_tile_queries(const Tile& tile, Scratch& s) const {
-    load_queries(kernels_, sizes_, q_, tile, s.q.data());
-    load_queries(kernels_, sizes_, dout_, tile, s.dout.data());
-    kernels_.transpose(tile.count, sizes_.head_dim, s.q.data(), sizes_.head_columns, s.q_transposed.data(),
-                       tile.columns);
-    kernels_.transpose(tile.count, sizes_.head_dim, s.dout.data(), sizes_.head_columns,
-                       s.dout_transposed.data(), tile.columns);
+    const int64_t count = tile.count, stride = sizes_.head_columns;
+    load_queries(math_, sizes_, q_, tile, s.q.data());
+    load_queries(math_, sizes_, dout_, tile, s.dout.data());
+    s.queries = math_.right_transposed(count, sizes_.head_dim, s.q.data(), stride, s.q_right.data());
+    s.douts = math_.right_transposed(count, sizes_.head_dim, s.dout.data(), stride, s.dout_right.data());
+    s.queries_depth = math_.right(count, sizes_.head_dim, s.q.data(), stride, s.q_depth.data());
+    s.douts_depth = math_.right(count, sizes_.head_dim, s.dout.data(), stride, s.dout_depth.data());
+    s.gradients = math_.gradient_tiles(sizes_.keys, s.p.data(), s.ds.data(), tile.columns, s.operands.data());
   }
 
-  /// Leaves K in k, w p in p, dS in ds (both M x queries) and <dO, o_k> in delta.
+  /// Leaves K in k, w p and dS in the gradients' operands (M x queries), and <dO, o_k> in delta.
   void score_gradients(const Tile& tile, int64_t slot, int64_t chunk, Scratch& s) const {
     const int64_t head_columns = sizes_.head_columns, columns = tile.columns;
-    load_chunk(kernels_, sizes_, k_, tile, chunk, s.k.data());
-    load_chunk(kernels_, sizes_, v_, tile, chunk, s.v.data());
+    load_chunk(math_, sizes_, k_, tile, chunk, s.k.data());
+    load_chunk(math_, sizes_, v_, tile, chunk, s.v.data());
+    std::fill_n(s.lse.data(), columns, 0.0F);
     for_each_query_run(sizes_, lse_, tile, [&](int64_t i, int64_t count, const float* first, int64_t step) {
       for (int64_t u = 0; u < count; ++u) s.lse.data()[i + u] = first[u * step + slot];
     });
 
-    kernels_.product(sizes_.keys, columns, sizes_.head_dim, s.k.data(), head_columns, 1,
-                     s.q_transposed.data(), columns, s.p.data(), columns, false);
+    math_.product(sizes_.keys, columns, sizes_.head_dim, math_.left(s.k.data(), head_columns), s.queries,
+                  columns, s.p.data(), columns, false);
+    math_.product(sizes_.keys, columns, sizes_.head_dim, math_.left(s.v.data(), head_columns), s.douts,
+                  columns, s.ds.data(), columns, false);
     std::fill_n(s.factor.data(), columns, 0.0F);
     if (sizes_.softmax_one) {
       std::fill_n(s.zero.data(), columns, 0.0F);
-      kernels_.exponential(1, columns, s.zero.data(), columns, 1.0F, s.lse.data(), s.factor.data());
+      floats_.exponential(1, columns, s.zero.data(), columns, 1.0F, s.lse.data(), s.factor.data());
     }
-    kernels_.exponential(sizes_.keys, columns, s.p.data(), columns, sizes_.scale, s.lse.data(),
-                         s.factor.data());
-    kernels_.product(sizes_.keys, columns, sizes_.head_dim, s.v.data(), head_columns, 1,
-                     s.dout_transposed.data(), columns, s.ds.data(), columns, false);
     std::fill_n(s.delta.data(), columns, 0.0F);
-    kernels_.column_products(sizes_.keys, columns, s.p.data(), s.ds.data(), columns, s.delta.data());
+    math_.rebuild_probabilities(sizes_.keys, columns, s.gradients, sizes_.scale, s.lse.data(),
+                                s.factor.data(), s.delta.data());
     // Probabilities sum to 1 but for the rounding of lse, which for scores of hundreds is larger than
     // gradients can bear.
     const float weight = w_(tile.batch, tile.row)[slot];
@@ -477,27 +514,28 @@ class Backward {
       s.delta.data()[i] /= sum;
       s.factor.data()[i] = weight / sum;
     }
-    kernels_.score_gradient(sizes_.keys, columns, s.p.data(), s.ds.data(), columns, s.delta.data(),
-                            s.factor.data());
+    math_.score_gradient(sizes_.keys, columns, s.gradients, s.delta.data(), s.factor.data());
   }
 
   /// dv += (w p)^T dO and dk += dS^T q, of one tile; the scale of dk comes when it is stored.
   void add_chunk_gradients(const Tile& tile, const Scratch& s, float* dk, float* dv) const {
-    kernels_.product(sizes_.keys, sizes_.head_columns, tile.count, s.p.data(), tile.columns, 1, s.dout.data(),
-                     sizes_.head_columns, dv, sizes_.head_columns, true);
-    kernels_.product(sizes_.keys, sizes_.head_columns, tile.count, s.ds.data(), tile.columns, 1, s.q.data(),
-                     sizes_.head_columns, dk, sizes_.head_columns, true);
+    math_.product(sizes_.keys, sizes_.head_columns, tile.count,
+                  math_.left(s.gradients.weighted, tile.columns), s.douts_depth, sizes_.head_columns, dv,
+                  sizes_.head_columns, true);
+    math_.product(sizes_.keys, sizes_.head_columns, tile.count, math_.left(s.gradients.ds, tile.columns),
+                  s.queries_depth, sizes_.head_columns, dk, sizes_.head_columns, true);
   }
 
   void store_chunk_gradients(int64_t batch, int64_t chunk, int64_t kv_head, float* dk, float* dv) const {
     scale_floats(sizes_.scale, sizes_.keys * sizes_.head_columns, dk);
-    store_tile(kernels_, sizes_.keys, sizes_.head_dim, dk, sizes_.head_columns, dk_(batch, chunk, 0, kv_head),
+    store_tile(floats_, sizes_.keys, sizes_.head_dim, dk, sizes_.head_columns, dk_(batch, chunk, 0, kv_head),
                dk_.stride(2));
-    store_tile(kernels_, sizes_.keys, sizes_.head_dim, dv, sizes_.head_columns, dv_(batch, chunk, 0, kv_head),
+    store_tile(floats_, sizes_.keys, sizes_.head_dim, dv, sizes_.head_columns, dv_(batch, chunk, 0, kv_head),
                dv_.stride(2));
   }
 
-  const TileKernels& kernels_ = tile_kernels();
+  const Math& math_;
+  const TileKernels& floats_ = tile_kernels();
   Sizes sizes_;
   RowView<const T, 3> dout_, q_;
   RowView<const T, 4> k_, v_;
@@ -509,25 +547,15 @@ class Backward {
   RowView<float, 3> dw_of_heads_;
 };
 
-/// Calls `body` with a value of the element type of `tensor`, one of the two of this version.
-template <typename Body>
-void with_element_type(const at::Tensor& tensor, Body body) {
-  if (tensor.scalar_type() == at::kBFloat16) {
-    body(at::BFloat16{});
-  } else {
-    body(float{});
-  }
-}
-
 }  // namespace
 
 GcaForwardResult gca_forward_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                  const at::Tensor& idx, const at::Tensor& w, const GcaOptions& options) {
   at::Tensor out = at::empty(q.sizes(), q.options());
   at::Tensor lse = at::empty({q.size(0), q.size(1), q.size(2), idx.size(2)}, w.options());
-  with_element_type(q, [&]<typename T>(T) {
-    Forward<T>(with_dense_rows(q), with_dense_rows(k), with_dense_rows(v), with_dense_rows(idx),
-               with_dense_rows(w), out, lse, options)
+  with_tile_math(q, [&]<typename T, typename Math>(T, const Math& math) {
+    Forward<T, Math>(math, with_dense_rows(q), with_dense_rows(k), with_dense_rows(v), with_dense_rows(idx),
+                     with_dense_rows(w), out, lse, options)
         .run();
   });
   return {out, lse};
@@ -540,10 +568,10 @@ GcaGradients gca_backward_cpu(const at::Tensor& dout, const at::Tensor& q, const
   at::Tensor dk = at::empty(k.sizes(), k.options());
   at::Tensor dv = at::empty(v.sizes(), v.options());
   at::Tensor dw_of_heads = at::zeros({w.size(0), k.size(3), w.size(1), w.size(2)}, w.options());
-  with_element_type(q, [&]<typename T>(T) {
-    Backward<T>(with_dense_rows(dout), with_dense_rows(q), with_dense_rows(k), with_dense_rows(v),
-                with_dense_rows(idx), with_dense_rows(w), with_dense_rows(lse), dq, dk, dv, dw_of_heads,
-                options)
+  with_tile_math(q, [&]<typename T, typename Math>(T, const Math& math) {
+    Backward<T, Math>(math, with_dense_rows(dout), with_dense_rows(q), with_dense_rows(k), with_dense_rows(v),
+                      with_dense_rows(idx), with_dense_rows(w), with_dense_rows(lse), dq, dk, dv, dw_of_heads,
+                      options)
         .run();
   });
   return {dq, dk, dv, dw_of_heads.sum(1)};

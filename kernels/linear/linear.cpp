@@ -60,7 +60,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tenso
               x.sizes(), " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
   // Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
   if (!at::GradMode::is_enabled()) {
-    if (implementation() == Implementation::fast && takes_few_rows(x, compute))
+    if (implementation() != Implementation::reference && takes_few_rows(x, compute))
       return linear_few_rows(x, compute);
     return forward_product(x, compute);
   }

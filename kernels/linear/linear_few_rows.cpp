@@ -57,7 +57,7 @@ at::Tensor linear_few_rows(const at::Tensor& x_in, const at::Tensor& weight) {
     multiply(rows, out, in, x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
              y.mutable_data_ptr<float>(),
              [&](int64_t count, int64_t depth, const float* a, const float* w, float* sum) {
-               tiles.row_products(count, depth, a, 0, w, depth, sum);
+               tiles.row_products(count, depth, a, w, depth, sum);
              });
     return y;
   }

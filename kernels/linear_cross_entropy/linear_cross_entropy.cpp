@@ -78,7 +78,7 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       context->mark_non_differentiable({per_target});
       return {at::zeros({}, per_target.options()), per_target};
     }
-    const int64_t row_block = implementation() == Implementation::fast ? kRowBlock : rows.numel();
+    const int64_t row_block = implementation() != Implementation::reference ? kRowBlock : rows.numel();
     const LossAndGradients result = run_blocks(x.index_select(0, rows), compute,
                                                targets.index_select(0, rows), gradients, wide, row_block);
     per_target.index_copy_(0, rows, result.loss);

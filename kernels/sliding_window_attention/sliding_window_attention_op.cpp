@@ -31,7 +31,7 @@ void check_arguments(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 }
 
 bool use_fast_version(const at::Tensor& q) {
-  return implementation() == Implementation::fast && q.scalar_type() != at::kDouble;
+  return implementation() != Implementation::reference && q.scalar_type() != at::kDouble;
 }
 
 WindowForwardResult forward_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

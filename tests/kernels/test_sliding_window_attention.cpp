@@ -47,11 +47,11 @@ Quantities compute(const Problem& p, Implementation version) {
 /// Float32 within 1e-5; bf16 within twice (gradients three times) the error of the plain version in bf16.
 void check_all_versions(const Problem& problem, const Quantities& truth, double least = 1e-30) {
   const Quantities plain_bf16 = compute(problem.in(at::kBFloat16), Implementation::reference);
-  for (const auto version : {Implementation::reference, Implementation::fast}) {
+  for (const auto version : {Implementation::reference, Implementation::fast, Implementation::emulated}) {
     const Quantities in_float = compute(problem.in(at::kFloat), version);
     const Quantities in_bf16 = compute(problem.in(at::kBFloat16), version);
     for (size_t i = 0; i < kQuantities; ++i) {
-      CAPTURE(kQuantityNames[i]);
+      CAPTURE(std::string(kQuantityNames[i]));
       CAPTURE(static_cast<int>(version));
       CHECK(relative_error(in_float[i], truth[i], least) <= 1e-5);
       const double plain = relative_error(plain_bf16[i], truth[i], least);
@@ -72,7 +72,7 @@ TEST_CASE("sliding-window attention: golden files") {
                               golden.tensor("dk"), golden.tensor("dv")};
     const Quantities in_double = compute(problem.in(at::kDouble), Implementation::reference);
     for (size_t i = 0; i < kQuantities; ++i) {
-      CAPTURE(kQuantityNames[i]);
+      CAPTURE(std::string(kQuantityNames[i]));
       CHECK(relative_error(in_double[i], truth[i]) <= 1e-6);
     }
     check_all_versions(problem, truth);
@@ -117,7 +117,7 @@ Problem random_problem(const Shape& shape, at::ScalarType type) {
 
 TEST_CASE("sliding-window attention: every version on odd shapes") {
   for (const Shape& shape : kShapes) {
-    CAPTURE(shape.what);
+    CAPTURE(std::string(shape.what));
     // Rounded to bf16, so that all types see the same numbers.
     const Problem problem = random_problem(shape, at::kBFloat16);
     check_all_versions(problem, compute(problem.in(at::kDouble), Implementation::reference), 0.1);
@@ -196,7 +196,7 @@ TEST_CASE("sliding-window attention: the same bits with any number of threads") 
         const Quantities quantities = compute(problem, Implementation::fast);
         if (threads == 1) of_one_thread = quantities;
         for (size_t i = 0; i < kQuantities; ++i) {
-          CAPTURE(kQuantityNames[i]);
+          CAPTURE(std::string(kQuantityNames[i]));
           CHECK(same_bits(quantities[i], of_one_thread[i]));
         }
       }

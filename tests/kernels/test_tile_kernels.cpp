@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/common/tile_kernels.h"
@@ -33,7 +34,7 @@ TEST_CASE("tile product: odd sizes, both orders of a, stored and added") {
          {Size{1, 16, 1}, {5, 48, 3}, {6, 32, 64}, {17, 16, 63}, {64, 64, 64}, {63, 80, 17}}) {
       for (const bool transposed : {false, true}) {
         for (const bool add : {false, true}) {
-          CAPTURE(kernels->name);
+          CAPTURE(std::string(kernels->name));
           CAPTURE(size.rows);
           CAPTURE(size.columns);
           CAPTURE(size.depth);
@@ -43,7 +44,7 @@ TEST_CASE("tile product: odd sizes, both orders of a, stored and added") {
           auto c = before;
           const int64_t a_row = transposed ? 1 : size.depth, a_column = transposed ? size.rows : 1;
           kernels->product(size.rows, size.columns, size.depth, at(a), a_row, a_column, at(b), size.columns,
-                           c.data(), size.columns, add);
+                           c.data(), size.columns, add, nullptr);
           double worst = 0;
           for (int64_t i = 0; i < size.rows; ++i) {
             for (int64_t e = 0; e < size.columns; ++e) {
@@ -63,7 +64,7 @@ TEST_CASE("tile product: odd sizes, both orders of a, stored and added") {
 
 TEST_CASE("tile exponential: float accuracy, exact zero for masked scores, NaN stays") {
   for (const TileKernels* kernels : runnable_tile_kernels()) {
-    CAPTURE(kernels->name);
+    CAPTURE(std::string(kernels->name));
     constexpr int64_t rows = 4000;
     std::vector<float> x(rows * kTileColumns), shift(kTileColumns, 0.0F), sum(kTileColumns, 0.0F);
     for (size_t i = 0; i < x.size(); ++i)
@@ -92,11 +93,50 @@ TEST_CASE("tile exponential: float accuracy, exact zero for masked scores, NaN s
   }
 }
 
+TEST_CASE("tile logarithm, and the softmax of one row of scores") {
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(std::string(kernels->name));
+    std::vector<float> x(16000);
+    for (size_t i = 0; i < x.size(); ++i)
+      x[i] = std::exp(-80.0F + 160.0F * static_cast<float>(i) / static_cast<float>(x.size()));
+    const auto arguments = x;
+    kernels->logarithm(static_cast<int64_t>(x.size()), x.data());
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      const double truth = std::log(double{arguments[i]});
+      worst = std::max(worst, std::abs(x[i] - truth) / std::max(1.0, std::abs(truth)));
+    }
+    CHECK(worst <= 2e-7);
+
+    for (const int64_t keys : {1, 5, 16, 63, 64, 513}) {
+      CAPTURE(keys);
+      const auto before = random_floats(keys, 31);
+      auto p = before;
+      float largest = 0.1F, denominator = 0.5F;
+      kernels->softmax_row(keys, p.data(), 0.7F, -3.0F, 0.01F, &largest, &denominator);
+      std::vector<double> scores;
+      double true_largest = double{0.1F};
+      for (int64_t j = 0; j < keys; ++j) {
+        scores.push_back(double{at(before)[j]} * 0.7 - 3.0 + 0.01 * static_cast<double>(j));
+        true_largest = std::max(true_largest, scores.back());
+      }
+      CHECK(largest == doctest::Approx(true_largest).epsilon(1e-6));
+      double sum = 0.5;
+      for (int64_t j = 0; j < keys; ++j) {
+        const double truth = std::exp(scores[static_cast<size_t>(j)] - true_largest);
+        CHECK(at(p)[j] == doctest::Approx(truth).epsilon(2e-6));
+        sum += truth;
+      }
+      CHECK(denominator == doctest::Approx(sum).epsilon(1e-6));
+    }
+  }
+}
+
 TEST_CASE("tile scores: window, bias and maximum") {
   constexpr int64_t keys = 37, queries = 48, window = 11, first_distance = 5;
   constexpr float scale = 0.3F, slope = 0.25F;
   for (const TileKernels* kernels : runnable_tile_kernels()) {
-    CAPTURE(kernels->name);
+    CAPTURE(std::string(kernels->name));
     const auto before = random_floats(keys * queries, 4);
     auto x = before;
     std::vector<float> plain_largest(queries, -0.1F), largest(queries, -0.2F);
@@ -114,7 +154,7 @@ TEST_CASE("tile scores: window, bias and maximum") {
           window_top = std::max(window_top, biased);
           CHECK(at(x)[j * queries + i] == doctest::Approx(biased).epsilon(1e-5));
         } else {
-          CHECK(at(x)[j * queries + i] == -std::numeric_limits<float>::infinity());
+          CHECK(at(x)[j * queries + i] == kMaskedScore);
         }
       }
       CHECK(plain_largest[static_cast<size_t>(i)] == doctest::Approx(top).epsilon(1e-6));
@@ -126,7 +166,7 @@ TEST_CASE("tile scores: window, bias and maximum") {
 TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients") {
   constexpr int64_t rows = 13, columns = 32;
   for (const TileKernels* kernels : runnable_tile_kernels()) {
-    CAPTURE(kernels->name);
+    CAPTURE(std::string(kernels->name));
     const auto x = random_floats(rows * columns, 5), y = random_floats(rows * columns, 6);
     const auto factor = random_floats(columns, 7), weight = random_floats(columns, 8);
     auto by_column = x, by_row = x, p = x, dp = y;
@@ -135,8 +175,10 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
     kernels->scale_columns(rows, columns, by_column.data(), columns, at(factor));
     kernels->scale_rows(rows, columns, by_row.data(), columns, at(factor));
     kernels->column_products(rows, columns, at(x), at(y), columns, column_sum.data());
-    kernels->row_products(rows, columns - 1, at(x), columns, at(y), columns, row_sum.data());
-    kernels->row_products(rows, columns, at(x), columns, at(y), 0, first_row_sum.data());
+    kernels->paired_row_products(rows, columns - 1, at(x), columns, at(y), columns, row_sum.data());
+    kernels->row_products(rows, columns, at(y), at(x), columns, first_row_sum.data());
+    auto weighted_sum = factor;
+    kernels->add_weighted_rows(rows, columns - 1, at(weight), at(x), columns, weighted_sum.data());
     kernels->transpose(rows, columns, at(x), columns, transposed.data(), rows);
     kernels->score_gradient(rows, columns, p.data(), dp.data(), columns, at(factor), at(weight));
 
@@ -159,6 +201,10 @@ TEST_CASE("tile rows and columns: scaling, products, transpose, score gradients"
       CHECK(std::abs(at(first_row_sum)[i] - true_first_row_sum) <= 1e-5);
     }
     for (int64_t e = 0; e < columns; ++e) {
+      double true_weighted = at(factor)[e];
+      for (int64_t i = 0; i < rows && e < columns - 1; ++i)
+        true_weighted += double{at(weight)[i]} * at(x)[i * columns + e];
+      CHECK(std::abs(at(weighted_sum)[e] - true_weighted) <= 1e-5);
       CHECK(std::abs(at(column_sum)[e] - true_column_sum[static_cast<size_t>(e)]) <= 1e-5);
     }
   }
@@ -168,7 +214,7 @@ TEST_CASE("row products with bf16 rows: any number of columns, any stride") {
   constexpr int64_t rows = 5, stride = 80;
   const auto x = random_floats(stride, 21), values = random_floats(rows * stride, 22);
   for (const TileKernels* kernels : runnable_tile_kernels()) {
-    CAPTURE(kernels->name);
+    CAPTURE(std::string(kernels->name));
     std::vector<uint16_t> y(rows * stride);
     std::vector<float> exact_y(rows * stride);
     kernels->narrow_bf16(rows, stride, at(values), stride, y.data(), stride);
@@ -184,13 +230,21 @@ TEST_CASE("row products with bf16 rows: any number of columns, any stride") {
         }
         CHECK(std::abs(at(sum)[i] - expected) <= 1e-5);
       }
+      auto weighted_sum = x;
+      kernels->add_weighted_rows_bf16(rows, columns, at(values), y.data(), stride, weighted_sum.data());
+      for (int64_t e = 0; e < stride; ++e) {
+        double expected = at(x)[e];
+        for (int64_t i = 0; i < rows && e < columns; ++i)
+          expected += double{at(values)[i]} * at(exact_y)[i * stride + e];
+        CHECK(std::abs(at(weighted_sum)[e] - expected) <= 1e-5);
+      }
     }
   }
 }
 
 TEST_CASE("tile rows in and out: widening is exact, narrowing rounds to nearest even, padding stays") {
   for (const TileKernels* kernels : runnable_tile_kernels()) {
-    CAPTURE(kernels->name);
+    CAPTURE(std::string(kernels->name));
     std::vector<uint16_t> all(65536), back(65536);
     for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(i);
     std::vector<float> wide(65536);

@@ -1,0 +1,355 @@
+// The bf16 tile functions of one instruction set, compiled once for each like tile_kernels.cpp.
+//
+// The product is bound by the multiply-add units: a block of the result (6 rows by 4 vectors with AVX-512)
+// stays in registers over the whole depth, so that a pair of the depth costs 24 multiply-adds, 4 loads of the
+// right operand and 6 broadcasts of the left one. Everything else is a pass over a tile that lies in the
+// first-level cache.
+#include "kernels/common/bf16_tile_kernels.h"
+
+#include "kernels/common/bf16_vector.h"
+#include "kernels/common/tile_transpose.h"
+
+namespace gca::kernels {
+namespace {
+
+constexpr float kLog2E = 1.44269504F;
+
+// Vectors of a block's row, and rows of a block by its vectors: as many sums as registers hold beside a row
+// of the right operand.
+constexpr int64_t kBlockVectors = 4;
+constexpr int64_t rows_of_block(int64_t vectors) {
+  return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
+}
+
+struct ProductTarget {
+  float* c;
+  int64_t stride;
+  bool add;
+  const float* factor;  // of the columns, or null
+};
+
+template <int64_t kRows, int64_t kVectors>
+inline void product_block(int64_t pairs, const uint16_t* left, int64_t left_stride, const uint16_t* right,
+                          int64_t right_stride, const ProductTarget& to) {
+  Vector sum[kRows][kVectors] = {};
+  for (int64_t l = 0; l < pairs; ++l) {
+    Words row[kVectors];
+#pragma GCC unroll 4
+    for (int64_t u = 0; u < kVectors; ++u) row[u] = load_words(right + 2 * u * kLanes);
+#pragma GCC unroll 16
+    for (int64_t i = 0; i < kRows; ++i) {
+      const Words pair = broadcast_word(left + i * left_stride + 2 * l);
+#pragma GCC unroll 4
+      for (int64_t u = 0; u < kVectors; ++u) sum[i][u] = multiply_add_pairs(sum[i][u], pair, row[u]);
+    }
+    right += 2 * right_stride;
+  }
+#pragma GCC unroll 16
+  for (int64_t i = 0; i < kRows; ++i) {
+#pragma GCC unroll 4
+    for (int64_t u = 0; u < kVectors; ++u) {
+      float* c = to.c + i * to.stride + u * kLanes;
+      if (to.factor != nullptr) {
+        store(c, multiply_add(sum[i][u], load(to.factor + u * kLanes), load(c)));
+      } else {
+        store(c, to.add ? load(c) + sum[i][u] : sum[i][u]);
+      }
+    }
+  }
+}
+
+/// The last rows, fewer than a block.
+template <int64_t kRows, int64_t kVectors>
+inline void product_rest(int64_t rows, int64_t pairs, const uint16_t* left, int64_t left_stride,
+                         const uint16_t* right, int64_t right_stride, const ProductTarget& to) {
+  if (rows == kRows) {
+    product_block<kRows, kVectors>(pairs, left, left_stride, right, right_stride, to);
+  } else if constexpr (kRows > 1) {
+    product_rest<kRows - 1, kVectors>(rows, pairs, left, left_stride, right, right_stride, to);
+  }
+}
+
+template <int64_t kVectors>
+inline void product_panel(int64_t rows, int64_t pairs, const uint16_t* left, int64_t left_stride,
+                          const uint16_t* right, int64_t right_stride, ProductTarget to) {
+  constexpr int64_t kRows = rows_of_block(kVectors);
+  int64_t i = 0;
+  for (; i + kRows <= rows; i += kRows) {
+    product_block<kRows, kVectors>(pairs, left + i * left_stride, left_stride, right, right_stride, to);
+    to.c += kRows * to.stride;
+  }
+  product_rest<kRows - 1, kVectors>(rows - i, pairs, left + i * left_stride, left_stride, right, right_stride,
+                                    to);
+}
+
+void product(int64_t rows, int64_t columns, int64_t depth, const uint16_t* left, int64_t left_stride,
+             const uint16_t* right, int64_t right_stride, float* c, int64_t c_stride, bool add,
+             const float* factor) {
+  const int64_t pairs = paired_depth(depth) / 2;
+  int64_t vectors = columns / kLanes;
+  while (vectors > 0) {
+    // 5 vectors are 3 and 2: a block of one vector has too few multiply-adds to a load.
+    const int64_t taken = vectors == 5 ? 3 : vectors < kBlockVectors ? vectors : kBlockVectors;
+    const ProductTarget to{c, c_stride, add, factor};
+    switch (taken) {
+      case 4:
+        product_panel<4>(rows, pairs, left, left_stride, right, right_stride, to);
+        break;
+      case 3:
+        product_panel<3>(rows, pairs, left, left_stride, right, right_stride, to);
+        break;
+      case 2:
+        product_panel<2>(rows, pairs, left, left_stride, right, right_stride, to);
+        break;
+      default:
+        product_panel<1>(rows, pairs, left, left_stride, right, right_stride, to);
+    }
+    vectors -= taken;
+    right += 2 * taken * kLanes;
+    c += taken * kLanes;
+    if (factor != nullptr) factor += taken * kLanes;
+  }
+}
+
+/// The words of two rows of `columns` bf16, at most kTransposed; the rest, and a row that is null, are zero.
+inline void interleave_block(int64_t columns, const uint16_t* low, const uint16_t* high, void* to) {
+  auto* words = static_cast<char*>(to);
+  if (columns >= kTransposed && high != nullptr) {
+    for (int64_t e = 0; e < kTransposed; e += kLanes)
+      store_words(words + 4 * e, load_shorts(low + e) | load_shorts(high + e) << 16);
+    return;
+  }
+  for (int64_t e = 0; e < kTransposed; ++e) {
+    const uint32_t low_bits = e < columns ? low[e] : 0U;
+    const uint32_t high_bits = e < columns && high != nullptr ? high[e] : 0U;
+    const uint32_t word = low_bits | high_bits << 16;
+    std::memcpy(words + 4 * e, &word, sizeof word);
+  }
+}
+
+void left_from_rows(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
+                    int64_t to_stride) {
+  constexpr int64_t kElements = 2 * kLanes;
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    int64_t e = 0;
+    for (; e + kElements <= columns; e += kElements) store_words(to + e, load_words(from + e));
+    for (; e < columns; ++e) to[e] = from[e];
+    if (columns % 2 == 1) to[columns] = 0;
+  }
+}
+
+void left_from_columns(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
+                       int64_t to_stride) {
+  const int64_t pairs = paired_depth(rows) / 2;
+  uint32_t words[kTransposed * kTransposed] = {}, turned[kTransposed * kTransposed] = {};
+  for (int64_t first_pair = 0; first_pair < pairs; first_pair += kTransposed) {
+    const int64_t pair_count = pairs - first_pair < kTransposed ? pairs - first_pair : kTransposed;
+    for (int64_t e = 0; e < columns; e += kTransposed) {
+      const int64_t column_count = columns - e < kTransposed ? columns - e : kTransposed;
+      for (int64_t l = 0; l < pair_count; ++l) {
+        const int64_t row = 2 * (first_pair + l);
+        const uint16_t* low = from + row * from_stride + e;
+        interleave_block(column_count, low, row + 1 < rows ? low + from_stride : nullptr,
+                         words + l * kTransposed);
+      }
+      uint16_t* place = to + e * to_stride + 2 * first_pair;
+      // What stands behind the last pair is room to the next row of `to`, or the caller's padding.
+      if (column_count == kTransposed && to_stride % 2 == 0 && 2 * (first_pair + kTransposed) <= to_stride) {
+        transpose_words(words, kTransposed, place, to_stride / 2);
+      } else {
+        transpose_words(words, kTransposed, turned, kTransposed);
+        for (int64_t u = 0; u < column_count; ++u)
+          std::memcpy(place + u * to_stride, turned + u * kTransposed, static_cast<size_t>(pair_count) * 4);
+      }
+    }
+  }
+}
+
+void right_from_rows(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
+                     int64_t to_stride) {
+  for (int64_t row = 0; row < rows; row += 2, to += 2 * to_stride) {
+    const uint16_t* low = from + row * from_stride;
+    const uint16_t* high = row + 1 < rows ? low + from_stride : nullptr;
+    for (int64_t e = 0; e < columns; e += kTransposed) {
+      interleave_block(columns - e < kTransposed ? columns - e : kTransposed, low + e,
+                       high == nullptr ? nullptr : high + e, to + 2 * e);
+    }
+  }
+}
+
+void right_from_columns(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
+                        uint16_t* to, int64_t to_stride) {
+  const int64_t pairs = paired_depth(columns) / 2;
+  uint32_t words[kTransposed * kTransposed] = {}, turned[kTransposed * kTransposed];
+  for (int64_t i = 0; i < rows; i += kTransposed) {
+    const int64_t row_count = rows - i < kTransposed ? rows - i : kTransposed;
+    for (int64_t l = 0; l < pairs; l += kTransposed) {
+      const int64_t pair_count = pairs - l < kTransposed ? pairs - l : kTransposed;
+      const uint16_t* first = from + i * from_stride + 2 * l;
+      uint16_t* place = to + 2 * (l * to_stride + i);
+      const bool whole = row_count == kTransposed && 2 * (l + kTransposed) <= columns;
+      if (whole && from_stride % 2 == 0) {
+        transpose_words(first, from_stride / 2, place, to_stride);
+        continue;
+      }
+      const int64_t elements = columns - 2 * l < 2 * kTransposed ? columns - 2 * l : 2 * kTransposed;
+      std::memset(words, 0, sizeof words);
+      for (int64_t u = 0; u < row_count; ++u)
+        std::memcpy(words + u * kTransposed, first + u * from_stride, static_cast<size_t>(elements) * 2);
+      transpose_words(words, kTransposed, turned, kTransposed);
+      for (int64_t u = 0; u < pair_count; ++u)
+        std::memcpy(place + 2 * u * to_stride, turned + u * kTransposed, kTransposed * sizeof *turned);
+    }
+  }
+}
+
+void exponential_right(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
+                       const float* shift, float* sum, uint16_t* right) {
+  const Vector factor = broadcast(scale * kLog2E);
+  for (int64_t i = 0; i < queries; i += kLanes) {
+    const Vector subtracted = load(shift + i) * -kLog2E;
+    const auto probability = [&](int64_t j) {
+      return power_of_two(multiply_add(load(x + j * stride + i), factor, subtracted));
+    };
+    Vector low_sum = load(sum + i), high_sum = {};
+    int64_t j = 0;
+    for (; j + 2 <= keys; j += 2) {
+      const Vector low = probability(j), high = probability(j + 1);
+      low_sum += low;
+      high_sum += high;
+      store_words(right + j * stride + 2 * i, RoundedRows(low, high).words());
+    }
+    if (j < keys) {
+      const Vector low = probability(j);
+      low_sum += low;
+      store_words(right + j * stride + 2 * i, RoundedRows(low, Vector{}).words());
+    }
+    store(sum + i, low_sum + high_sum);
+  }
+}
+
+void exponential_and_product(int64_t keys, int64_t queries, float* x, const float* dp, int64_t stride,
+                             float scale, const float* shift, float* sum, float* product_sum) {
+  const Vector factor = broadcast(scale * kLog2E);
+  for (int64_t i = 0; i < queries; i += kLanes) {
+    const Vector subtracted = load(shift + i) * -kLog2E;
+    Vector total = load(sum + i), products = load(product_sum + i);
+    for (int64_t j = 0; j < keys; ++j) {
+      float* place = x + j * stride + i;
+      const Vector p = power_of_two(multiply_add(load(place), factor, subtracted));
+      total += p;
+      products = multiply_add(p, load(dp + j * stride + i), products);
+      store(place, p);
+    }
+    store(sum + i, total);
+    store(product_sum + i, products);
+  }
+}
+
+/// Where the operands of a pair of rows go, and whether there is a second row.
+struct GradientTarget {
+  uint16_t *p_left, *ds_left, *ds_right;
+  int64_t stride;
+
+  void store_pair(int64_t j, int64_t i, bool has_high, const RoundedRows& p, const RoundedRows& ds) const {
+    const int64_t place = j * stride + i;
+    p.store_low(p_left + place);
+    ds.store_low(ds_left + place);
+    if (has_high) {
+      p.store_high(p_left + place + stride);
+      ds.store_high(ds_left + place + stride);
+    }
+    store_words(ds_right + j * stride + 2 * i, ds.words());
+  }
+};
+
+void score_gradient(int64_t keys, int64_t queries, const float* p, const float* dp, int64_t stride,
+                    const float* delta, const float* weight, uint16_t* weighted_left, uint16_t* ds_left,
+                    uint16_t* ds_right) {
+  const GradientTarget to{weighted_left, ds_left, ds_right, stride};
+  for (int64_t j = 0; j < keys; j += 2) {
+    const bool has_high = j + 1 < keys;
+    for (int64_t i = 0; i < queries; i += kLanes) {
+      const Vector mean = load(delta + i), factor = load(weight + i);
+      const int64_t place = j * stride + i;
+      const Vector low = load(p + place) * factor;
+      const Vector low_ds = low * (load(dp + place) - mean);
+      Vector high = {}, high_ds = {};
+      if (has_high) {
+        high = load(p + place + stride) * factor;
+        high_ds = high * (load(dp + place + stride) - mean);
+      }
+      to.store_pair(j, i, has_high, RoundedRows(low, high), RoundedRows(low_ds, high_ds));
+    }
+  }
+}
+
+template <bool kMasked>
+inline void window_score_gradient_of(int64_t keys, int64_t queries, const float* x, const float* dp,
+                                     int64_t stride, float scale, float slope, int64_t first_distance,
+                                     int64_t window, const float* lse, const float* delta,
+                                     const GradientTarget& to) {
+  const Vector factor = broadcast(scale * kLog2E);
+  const float slope2 = slope * kLog2E;
+  const auto last_distance = static_cast<float>(window);
+  for (int64_t i = 0; i < queries; i += kLanes) {
+    // The bias is split: that of key 0 belongs to the column, the rest to the row.
+    const Vector distance_of_first_key = lane_numbers() + static_cast<float>(first_distance + i);
+    const Vector shift = multiply_add(distance_of_first_key, broadcast(-slope2), load(lse + i) * -kLog2E);
+    const Vector mean = load(delta + i);
+    const auto probability = [&](int64_t j) {
+      const Vector row_shift = shift + slope2 * static_cast<float>(j);
+      Vector p = power_of_two(multiply_add(load(x + j * stride + i), factor, row_shift));
+      if constexpr (kMasked) {
+        const Vector distance = distance_of_first_key - static_cast<float>(j);
+        p = distance < 0.0F ? Vector{} : p;
+        p = distance > last_distance ? Vector{} : p;
+      }
+      return p;
+    };
+    for (int64_t j = 0; j < keys; j += 2) {
+      const bool has_high = j + 1 < keys;
+      const int64_t place = j * stride + i;
+      const Vector low = probability(j);
+      const Vector low_ds = low * (load(dp + place) - mean);
+      Vector high = {}, high_ds = {};
+      if (has_high) {
+        high = probability(j + 1);
+        high_ds = high * (load(dp + place + stride) - mean);
+      }
+      to.store_pair(j, i, has_high, RoundedRows(low, high), RoundedRows(low_ds, high_ds));
+    }
+  }
+}
+
+void window_score_gradient(int64_t keys, int64_t queries, const float* x, const float* dp, int64_t stride,
+                           float scale, float slope, int64_t first_distance, int64_t window, const float* lse,
+                           const float* delta, uint16_t* p_left, uint16_t* ds_left, uint16_t* ds_right) {
+  const bool all_visible = first_distance >= keys - 1 && first_distance + queries - 1 <= window;
+  const auto run = all_visible ? window_score_gradient_of<false> : window_score_gradient_of<true>;
+  run(keys, queries, x, dp, stride, scale, slope, first_distance, window, lse, delta,
+      {p_left, ds_left, ds_right, stride});
+}
+
+}  // namespace
+
+namespace GCA_TILE_ISA {
+
+#define GCA_TILE_NAME_OF(isa) #isa
+#define GCA_TILE_NAME(isa) GCA_TILE_NAME_OF(isa)
+
+extern const Bf16TileKernels kBf16Kernels;
+const Bf16TileKernels kBf16Kernels = {GCA_TILE_NAME(GCA_TILE_ISA),
+                                      kMultipliesBf16,
+                                      product,
+                                      left_from_rows,
+                                      left_from_columns,
+                                      right_from_rows,
+                                      right_from_columns,
+                                      exponential_right,
+                                      exponential_and_product,
+                                      score_gradient,
+                                      window_score_gradient};
+
+}  // namespace GCA_TILE_ISA
+}  // namespace gca::kernels

@@ -1,0 +1,80 @@
+#pragma once
+// Tiles of bf16 operands: what the products of fused CPU kernels read where the processor multiplies pairs of
+// bf16 (AVX-512 BF16). Elements are kept as their bits, uint16_t; sums are float.
+//
+// The instruction adds a_0 b_0 + a_1 b_1 to a lane, so operands hold pairs along the depth of the product:
+//
+//   left    one row a row of the result, its depth in order; the stride is even
+//   right   pair l, column e, element u:  right[(l * stride + e) * 2 + u],  depth 2 l + u; the stride, in
+//           columns, is a multiple of kTileColumns
+//
+// A depth that is odd is filled with zeros, and so are padding columns of right operands: what is packed here
+// is finite wherever its source is. Score tiles are those of tile_kernels.h: float, a row a key, a column a
+// query.
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/common/tile_kernels.h"
+
+namespace gca::kernels {
+
+/// `depth` rounded up to whole pairs.
+constexpr int64_t paired_depth(int64_t depth) {
+  return (depth + 1) / 2 * 2;
+}
+
+struct Bf16TileKernels {
+  const char* name;
+  bool native;  ///< the processor multiplies bf16 itself; else the arithmetic is emulated, for tests
+
+  /// c (rows x columns) = left right, or c += left right, or c[i][e] += factor[e] * (left right)[i][e] where
+  /// factor is not null. columns is a multiple of kTileColumns.
+  void (*product)(int64_t rows, int64_t columns, int64_t depth, const uint16_t* left, int64_t left_stride,
+                  const uint16_t* right, int64_t right_stride, float* c, int64_t c_stride, bool add,
+                  const float* factor);
+
+  /// Packing: `from` is a matrix of `rows` rows, `from_stride` elements apart.
+  /// left = from; to_stride >= paired_depth(columns).
+  void (*left_from_rows)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
+                         uint16_t* to, int64_t to_stride);
+  /// left = from^T: `columns` rows of depth `rows`; to_stride >= paired_depth(rows).
+  void (*left_from_columns)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
+                            uint16_t* to, int64_t to_stride);
+  /// right = from: depth `rows`; to_stride >= padded_columns(columns).
+  void (*right_from_rows)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
+                          uint16_t* to, int64_t to_stride);
+  /// right = from^T: depth `columns`; to_stride >= padded_columns(rows).
+  void (*right_from_columns)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
+                             uint16_t* to, int64_t to_stride);
+
+  /// p = exp(x[j][i] * scale - shift[i]) as a right operand (depth keys); sum[i] += p before it is rounded.
+  void (*exponential_right)(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
+                            const float* shift, float* sum, uint16_t* right);
+
+  /// x[j][i] becomes p = exp(x * scale - shift[i]); sum[i] += p; product[i] += p * dp[j][i].
+  void (*exponential_and_product)(int64_t keys, int64_t queries, float* x, const float* dp, int64_t stride,
+                                  float scale, const float* shift, float* sum, float* product);
+
+  /// From probabilities and their gradients to operands: weighted = weight[i] * p[j][i] as left,
+  /// ds = weighted * (dp[j][i] - delta[i]) as left and as right. All have the score tile's stride.
+  void (*score_gradient)(int64_t keys, int64_t queries, const float* p, const float* dp, int64_t stride,
+                         const float* delta, const float* weight, uint16_t* weighted_left, uint16_t* ds_left,
+                         uint16_t* ds_right);
+
+  /// The same from scores of a window: p = exp(x[j][i] * scale - slope * distance - lse[i]) where
+  /// 0 <= distance <= window, else 0, with distance = first_distance + i - j; ds = p * (dp[j][i] - delta[i]).
+  void (*window_score_gradient)(int64_t keys, int64_t queries, const float* x, const float* dp,
+                                int64_t stride, float scale, float slope, int64_t first_distance,
+                                int64_t window, const float* lse, const float* delta, uint16_t* p_left,
+                                uint16_t* ds_left, uint16_t* ds_right);
+};
+
+/// The version that fused kernels use; null where the processor does not multiply bf16
+/// (Implementation::emulated: the best of what runs, never null).
+const Bf16TileKernels* bf16_tile_kernels();
+
+/// All versions that this processor runs. For tests.
+std::span<const Bf16TileKernels* const> runnable_bf16_tile_kernels();
+
+}  // namespace gca::kernels
