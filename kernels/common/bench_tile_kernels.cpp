@@ -2,7 +2,8 @@
 // reach at best (products), and what else a tile costs. All on tiles of 64 x 64.
 #include <benchmark/benchmark.h>
 
-#include <vector>
+#include <algorithm>
+#include <memory>
 
 #include "kernels/common/bench_rate.h"
 #include "kernels/common/bf16_tile_kernels.h"
@@ -15,13 +16,22 @@ constexpr int64_t kSize = 64;
 constexpr int64_t kElements = kSize * kSize;
 
 struct Tiles {
-  std::vector<float> x = std::vector<float>(kElements, 0.5F), y = x, c = x, row = std::vector<float>(kSize);
-  std::vector<uint16_t> a = std::vector<uint16_t>(kElements, 0x3F00), b = a, d = a;
+  alignas(64) float x[kElements], y[kElements], c[kElements], row[kSize];
+  alignas(64) uint16_t a[kElements], b[kElements], d[kElements];
+
+  Tiles() {
+    for (int64_t i = 0; i < kElements; ++i) {
+      x[i] = y[i] = c[i] = static_cast<float>(i % 7) - 3.0F;
+      a[i] = b[i] = d[i] = static_cast<uint16_t>(0x3F00 + i % 100);
+    }
+    std::fill_n(row, kSize, 1.0F);
+  }
 };
 
 template <typename Body>
 void measure(benchmark::State& state, const char* name, double operations, Body body) {
-  Tiles tiles;
+  const auto memory = std::make_unique<Tiles>();
+  Tiles& tiles = *memory;
   for (auto _ : state) {
     body(tiles);
     benchmark::ClobberMemory();
@@ -35,40 +45,35 @@ constexpr double kProductOperations = 2.0 * kSize * kSize * kSize;
 void BM_float_product(benchmark::State& state) {
   const TileKernels& kernels = tile_kernels();
   measure(state, kernels.name, kProductOperations, [&](Tiles& t) {
-    kernels.product(kSize, kSize, kSize, t.x.data(), kSize, 1, t.y.data(), kSize, t.c.data(), kSize, false,
-                    nullptr);
+    kernels.product(kSize, kSize, kSize, t.x, kSize, 1, t.y, kSize, t.c, kSize, false, nullptr);
   });
 }
 BENCHMARK(BM_float_product);
 
 void BM_float_exponential(benchmark::State& state) {
   const TileKernels& kernels = tile_kernels();
-  measure(state, kernels.name, 0, [&](Tiles& t) {
-    std::fill_n(t.row.data(), kSize, 1.0F);
-    kernels.exponential(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data(), t.row.data());
-  });
+  measure(state, kernels.name, 0,
+          [&](Tiles& t) { kernels.exponential(kSize, kSize, t.x, kSize, 0.1F, t.row, t.c); });
 }
 BENCHMARK(BM_float_exponential);
 
 void BM_float_largest_score(benchmark::State& state) {
   const TileKernels& kernels = tile_kernels();
   measure(state, kernels.name, 0,
-          [&](Tiles& t) { kernels.largest_score(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data()); });
+          [&](Tiles& t) { kernels.largest_score(kSize, kSize, t.x, kSize, 0.1F, t.row); });
 }
 BENCHMARK(BM_float_largest_score);
 
 void BM_float_window_score(benchmark::State& state) {
   const TileKernels& kernels = tile_kernels();
-  measure(state, kernels.name, 0, [&](Tiles& t) {
-    kernels.window_score(kSize, kSize, t.x.data(), kSize, 0.1F, 0.1F, 100, 500, t.row.data());
-  });
+  measure(state, kernels.name, 0,
+          [&](Tiles& t) { kernels.window_score(kSize, kSize, t.x, kSize, 0.1F, 0.1F, 100, 500, t.row); });
 }
 BENCHMARK(BM_float_window_score);
 
 void BM_float_transpose(benchmark::State& state) {
   const TileKernels& kernels = tile_kernels();
-  measure(state, kernels.name, 0,
-          [&](Tiles& t) { kernels.transpose(kSize, kSize, t.x.data(), kSize, t.y.data(), kSize); });
+  measure(state, kernels.name, 0, [&](Tiles& t) { kernels.transpose(kSize, kSize, t.x, kSize, t.y, kSize); });
 }
 BENCHMARK(BM_float_transpose);
 
@@ -85,47 +90,43 @@ void measure_bf16(benchmark::State& state, double operations, Body body) {
 
 void BM_bf16_product(benchmark::State& state) {
   measure_bf16(state, kProductOperations, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.product(kSize, kSize, kSize, t.a.data(), kSize, t.b.data(), kSize, t.c.data(), kSize, false,
-                    nullptr);
+    kernels.product(kSize, kSize, kSize, t.a, kSize, t.b, kSize, t.c, kSize, false, nullptr);
   });
 }
 BENCHMARK(BM_bf16_product);
 
 void BM_bf16_product_of_16_columns(benchmark::State& state) {
   measure_bf16(state, kProductOperations / 4, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.product(kSize, kTileColumns, kSize, t.a.data(), kSize, t.b.data(), kSize, t.c.data(), kSize,
-                    false, nullptr);
+    kernels.product(kSize, kTileColumns, kSize, t.a, kSize, t.b, kSize, t.c, kSize, false, nullptr);
   });
 }
 BENCHMARK(BM_bf16_product_of_16_columns);
 
 void BM_bf16_exponential_right(benchmark::State& state) {
   measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.exponential_right(kSize, kSize, t.x.data(), kSize, 0.1F, t.row.data(), t.row.data(), t.a.data());
+    kernels.exponential_right(kSize, kSize, t.x, kSize, 0.1F, t.row, t.row, t.a);
   });
 }
 BENCHMARK(BM_bf16_exponential_right);
 
 void BM_bf16_exponential_and_product(benchmark::State& state) {
   measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.exponential_and_product(kSize, kSize, t.x.data(), t.y.data(), kSize, 0.1F, t.row.data(),
-                                    t.c.data(), t.c.data() + kSize);
+    kernels.exponential_and_product(kSize, kSize, t.x, t.y, kSize, 0.1F, t.row, t.c, t.c + kSize);
   });
 }
 BENCHMARK(BM_bf16_exponential_and_product);
 
 void BM_bf16_score_gradient(benchmark::State& state) {
   measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.score_gradient(kSize, kSize, t.x.data(), t.y.data(), kSize, t.row.data(), t.row.data(),
-                           t.a.data(), t.b.data(), t.d.data());
+    kernels.score_gradient(kSize, kSize, t.x, t.y, kSize, t.row, t.row, t.a, t.b, t.d);
   });
 }
 BENCHMARK(BM_bf16_score_gradient);
 
 void BM_bf16_window_score_gradient(benchmark::State& state) {
   measure_bf16(state, 0, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.window_score_gradient(kSize, kSize, t.x.data(), t.y.data(), kSize, 0.1F, 0.1F, 100, 500,
-                                  t.row.data(), t.row.data(), t.a.data(), t.b.data(), t.d.data());
+    kernels.window_score_gradient(kSize, kSize, t.x, t.y, kSize, 0.1F, 0.1F, 100, 500, t.row, t.row, t.a, t.b,
+                                  t.d);
   });
 }
 BENCHMARK(BM_bf16_window_score_gradient);
@@ -134,7 +135,7 @@ using Pack = void (*)(int64_t rows, int64_t columns, const uint16_t* from, int64
                       int64_t to_stride);
 void BM_bf16_pack(benchmark::State& state, Pack Bf16TileKernels::*pack) {
   measure_bf16(state, 0, [&](const Bf16TileKernels& kernels, Tiles& t) {
-    (kernels.*pack)(kSize, kSize, t.a.data(), kSize, t.b.data(), kSize);
+    (kernels.*pack)(kSize, kSize, t.a, kSize, t.b, kSize);
   });
 }
 BENCHMARK_CAPTURE(BM_bf16_pack, left_from_rows, &Bf16TileKernels::left_from_rows);

@@ -138,29 +138,53 @@ void left_from_rows(int64_t rows, int64_t columns, const uint16_t* from, int64_t
   }
 }
 
+/// 16 columns of `pair_count` pairs of rows, turned: word l of row e of `to` is pair l of column e.
+inline void turn_pairs(int64_t pair_count, const uint16_t* from, int64_t from_stride, uint16_t* to,
+                       int64_t to_stride) {
+#if defined(__AVX512BF16__)
+  if (pair_count == kTransposed) {
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23,
+                                           7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    __m512i words[kTransposed];
+#pragma GCC unroll 16
+    for (int64_t l = 0; l < kTransposed; ++l) {
+      const uint16_t* low = from + 2 * l * from_stride;
+      const __m256i high_half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(low + from_stride));
+      const __m512i low_half =
+          _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(low)));
+      const __m512i both = _mm512_inserti64x4(low_half, high_half, 1);
+      words[l] = _mm512_permutexvar_epi16(order, both);
+    }
+    transpose_registers(words, to, 2 * to_stride);
+    return;
+  }
+#endif
+  uint32_t words[kTransposed * kTransposed] = {}, turned[kTransposed * kTransposed];
+  for (int64_t l = 0; l < pair_count; ++l) {
+    interleave_block(kTransposed, from + 2 * l * from_stride, from + (2 * l + 1) * from_stride,
+                     words + l * kTransposed);
+  }
+  transpose_words(words, kTransposed, turned, kTransposed);
+  for (int64_t u = 0; u < kTransposed; ++u)
+    std::memcpy(to + u * to_stride, turned + u * kTransposed, static_cast<size_t>(pair_count) * 4);
+}
+
 void left_from_columns(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
                        int64_t to_stride) {
-  const int64_t pairs = paired_depth(rows) / 2;
-  uint32_t words[kTransposed * kTransposed] = {}, turned[kTransposed * kTransposed] = {};
-  for (int64_t first_pair = 0; first_pair < pairs; first_pair += kTransposed) {
-    const int64_t pair_count = pairs - first_pair < kTransposed ? pairs - first_pair : kTransposed;
-    for (int64_t e = 0; e < columns; e += kTransposed) {
-      const int64_t column_count = columns - e < kTransposed ? columns - e : kTransposed;
-      for (int64_t l = 0; l < pair_count; ++l) {
-        const int64_t row = 2 * (first_pair + l);
-        const uint16_t* low = from + row * from_stride + e;
-        interleave_block(column_count, low, row + 1 < rows ? low + from_stride : nullptr,
-                         words + l * kTransposed);
-      }
-      uint16_t* place = to + e * to_stride + 2 * first_pair;
-      // What stands behind the last pair is room to the next row of `to`, or the caller's padding.
-      if (column_count == kTransposed && to_stride % 2 == 0 && 2 * (first_pair + kTransposed) <= to_stride) {
-        transpose_words(words, kTransposed, place, to_stride / 2);
-      } else {
-        transpose_words(words, kTransposed, turned, kTransposed);
-        for (int64_t u = 0; u < column_count; ++u)
-          std::memcpy(place + u * to_stride, turned + u * kTransposed, static_cast<size_t>(pair_count) * 4);
-      }
+  const int64_t whole_columns = columns / kTransposed * kTransposed;
+  for (int64_t row = 0; row + 1 < rows; row += 2 * kTransposed) {
+    const int64_t pair_count = (rows - row) / 2 < kTransposed ? (rows - row) / 2 : kTransposed;
+    for (int64_t e = 0; e < whole_columns; e += kTransposed)
+      turn_pairs(pair_count, from + row * from_stride + e, from_stride, to + e * to_stride + row, to_stride);
+    for (int64_t e = whole_columns; e < columns; ++e) {
+      for (int64_t u = 0; u < 2 * pair_count; ++u)
+        to[e * to_stride + row + u] = from[(row + u) * from_stride + e];
+    }
+  }
+  if (rows % 2 == 1) {
+    for (int64_t e = 0; e < columns; ++e) {
+      to[e * to_stride + rows - 1] = from[(rows - 1) * from_stride + e];
+      to[e * to_stride + rows] = 0;
     }
   }
 }
@@ -199,6 +223,24 @@ void right_from_columns(int64_t rows, int64_t columns, const uint16_t* from, int
       transpose_words(words, kTransposed, turned, kTransposed);
       for (int64_t u = 0; u < pair_count; ++u)
         std::memcpy(place + 2 * u * to_stride, turned + u * kTransposed, kTransposed * sizeof *turned);
+    }
+  }
+}
+
+void round_rows(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
+                int64_t to_stride) {
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    int64_t e = 0;
+    for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
+      const RoundedRows rounded(load(from + e), load(from + e + kLanes));
+      rounded.store_low(to + e);
+      rounded.store_high(to + e + kLanes);
+    }
+    for (; e < columns; ++e) {
+      uint32_t bits;
+      std::memcpy(&bits, from + e, sizeof bits);
+      const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+      to[e] = static_cast<uint16_t>(is_nan ? 0x7FC0U : (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
     }
   }
 }
@@ -346,6 +388,7 @@ const Bf16TileKernels kBf16Kernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                                       left_from_columns,
                                       right_from_rows,
                                       right_from_columns,
+                                      round_rows,
                                       exponential_right,
                                       exponential_and_product,
                                       score_gradient,

@@ -48,6 +48,10 @@ struct Bf16TileKernels {
   void (*right_from_columns)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride,
                              uint16_t* to, int64_t to_stride);
 
+  /// Rows of floats as rows of bf16, to nearest, ties to even; NaN stays NaN.
+  void (*round_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
+                     int64_t to_stride);
+
   /// p = exp(x[j][i] * scale - shift[i]) as a right operand (depth keys); sum[i] += p before it is rounded.
   void (*exponential_right)(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
                             const float* shift, float* sum, uint16_t* right);

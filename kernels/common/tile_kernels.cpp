@@ -264,6 +264,15 @@ void copy_rows(int64_t rows, int64_t columns, const float* from, int64_t from_st
   }
 }
 
+void add_rows(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
+              int64_t to_stride) {
+  for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
+    int64_t e = 0;
+    for (; e + kLanes <= columns; e += kLanes) store(to + e, load(to + e) + load(from + e));
+    for (; e < columns; ++e) to[e] += from[e];
+  }
+}
+
 void widen_bf16(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, float* to,
                 int64_t to_stride) {
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
@@ -321,6 +330,7 @@ const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                               add_weighted_rows_bf16,
                               score_gradient,
                               copy_rows,
+                              add_rows,
                               widen_bf16,
                               narrow_bf16};
 

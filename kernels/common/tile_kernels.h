@@ -95,6 +95,9 @@ struct TileKernels {
   /// Rows into or out of a tile, the same number of columns in each; strides in elements.
   void (*copy_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
                     int64_t to_stride);
+  /// to[i][e] += from[i][e].
+  void (*add_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, float* to,
+                   int64_t to_stride);
   void (*widen_bf16)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, float* to,
                      int64_t to_stride);
   /// To nearest, ties to even.

@@ -9,15 +9,11 @@ namespace {
 
 constexpr int64_t kTransposed = 16;  // words of a block's side
 
-/// Word i of row e of `to` = word e of row i of `from`, 16 x 16 words of any type; strides in words.
-inline void transpose_words(const void* from_words, int64_t from_stride, void* to_words, int64_t to_stride) {
-  const auto* from = static_cast<const char*>(from_words);
-  auto* to = static_cast<char*>(to_words);
-  from_stride *= 4;
-  to_stride *= 4;
 #if defined(__AVX512F__)
-  __m512i row[kTransposed], mixed[kTransposed];
-  for (int64_t i = 0; i < kTransposed; ++i) row[i] = _mm512_loadu_si512(from + i * from_stride);
+/// Word i of row e of `to` = word e of row[i]; the stride in bytes. The rows are used up.
+inline void transpose_registers(__m512i (&row)[kTransposed], void* to_words, int64_t to_stride) {
+  auto* to = static_cast<char*>(to_words);
+  __m512i mixed[kTransposed];
 #pragma GCC unroll 8
   for (int64_t i = 0; i < kTransposed; i += 2) {
     mixed[i] = _mm512_unpacklo_epi32(row[i], row[i + 1]);
@@ -42,10 +38,21 @@ inline void transpose_words(const void* from_words, int64_t from_stride, void* t
     _mm512_storeu_si512(to + (8 + u) * to_stride, _mm512_shuffle_i32x4(low_even, high_even, 0xDD));
     _mm512_storeu_si512(to + (12 + u) * to_stride, _mm512_shuffle_i32x4(low_odd, high_odd, 0xDD));
   }
+}
+#endif
+
+/// Word i of row e of `to` = word e of row i of `from`, 16 x 16 words of any type; strides in words.
+inline void transpose_words(const void* from_words, int64_t from_stride, void* to_words, int64_t to_stride) {
+  const auto* from = static_cast<const char*>(from_words);
+#if defined(__AVX512F__)
+  __m512i row[kTransposed];
+  for (int64_t i = 0; i < kTransposed; ++i) row[i] = _mm512_loadu_si512(from + 4 * i * from_stride);
+  transpose_registers(row, to_words, 4 * to_stride);
 #else
+  auto* to = static_cast<char*>(to_words);
   for (int64_t i = 0; i < kTransposed; ++i) {
     for (int64_t e = 0; e < kTransposed; ++e)
-      std::memcpy(to + e * to_stride + 4 * i, from + i * from_stride + 4 * e, 4);
+      std::memcpy(to + 4 * (e * to_stride + i), from + 4 * (i * from_stride + e), 4);
   }
 #endif
 }

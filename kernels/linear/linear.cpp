@@ -1,14 +1,13 @@
 #include "kernels/linear/linear.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <vector>
 
-#include "kernels/common/cpu_features.h"
 #include "kernels/common/implementation.h"
 #include "kernels/linear/linear_few_rows.h"
+#include "kernels/matrix_product/matrix_product.h"
 
 namespace gca::kernels {
 namespace {
@@ -48,12 +47,6 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 };
 
 }  // namespace
-
-at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_dtype) {
-  if (a.scalar_type() == at::kBFloat16 && a.device().is_cpu() && !cpu_multiplies_bf16())
-    return at::mm(a.to(at::kFloat), b.to(at::kFloat)).to(out_dtype);
-  return at::mm(a, b).to(out_dtype);
-}
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute) {
   TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ",

@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "kernels/common/implementation.h"
-#include "kernels/linear/linear.h"
+#include "kernels/matrix_product/matrix_product.h"
 
 namespace gca::kernels {
 namespace {
@@ -56,10 +56,7 @@ LossAndGradients run_blocks(const at::Tensor& x, const at::Tensor& weight, const
     dz.mul_(1.0 / static_cast<double>(M));
     const at::Tensor dz_compute = dz.to(x.scalar_type());
     result.dx.narrow(0, begin, rows).copy_(matrix_product(dz_compute, weight, x.scalar_type()));
-    if (x.scalar_type() == wide)
-      result.dweight.addmm_(dz.t(), x_block);
-    else
-      result.dweight.add_(matrix_product(dz_compute.t(), x_block, wide));
+    add_matrix_product(result.dweight, dz_compute.t(), x_block);
   }
   return result;
 }

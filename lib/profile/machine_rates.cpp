@@ -9,7 +9,7 @@
 #include <atomic>
 #include <chrono>
 
-#include "kernels/linear/linear.h"
+#include "kernels/matrix_product/matrix_product.h"
 #include "lib/core/error.h"
 
 namespace gca {
