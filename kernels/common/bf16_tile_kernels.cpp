@@ -1,8 +1,8 @@
 // The bf16 tile functions of one instruction set, compiled once for each like tile_kernels.cpp.
 //
-// The product is bound by the multiply-add units: a block of the result (6 rows by 4 vectors with AVX-512)
-// stays in registers over the whole depth, so that a pair of the depth costs 24 multiply-adds, 4 loads of the
-// right operand and 6 broadcasts of the left one. Everything else is a pass over a tile that lies in the
+// The product is bound by the multiply-add units: a block of the result (4 rows by 4 vectors with AVX-512)
+// stays in registers over the whole depth, so that a pair of the depth costs 16 multiply-adds, 4 loads of the
+// right operand and 4 broadcasts of the left one. Everything else is a pass over a tile that lies in the
 // first-level cache.
 #include "kernels/common/bf16_tile_kernels.h"
 
@@ -18,7 +18,7 @@ constexpr float kLog2E = 1.44269504F;
 // of the right operand.
 constexpr int64_t kBlockVectors = 4;
 constexpr int64_t rows_of_block(int64_t vectors) {
-  return vectors == 4 ? 6 : vectors == 3 ? 8 : vectors == 2 ? 12 : 16;
+  return vectors == 4 ? 4 : vectors == 3 ? 6 : vectors == 2 ? 8 : 16;
 }
 
 struct ProductTarget {
@@ -245,6 +245,55 @@ void round_rows(int64_t rows, int64_t columns, const float* from, int64_t from_s
   }
 }
 
+void scale_row(int64_t columns, float factor, uint16_t* row) {
+  const auto scaled = [&](const uint16_t* from) { return float_of(load_shorts(from) << 16) * factor; };
+  int64_t e = 0;
+  for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
+    const RoundedRows rounded(scaled(row + e), scaled(row + e + kLanes));
+    rounded.store_low(row + e);
+    rounded.store_high(row + e + kLanes);
+  }
+  for (; e < columns; ++e) {
+    const uint32_t bits = uint32_t{row[e]} << 16;
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    value *= factor;
+    round_rows(1, 1, &value, 1, row + e, 1);
+  }
+}
+
+void softmax_rows(int64_t rows, int64_t columns, float* x, int64_t stride, float* largest, float* sum,
+                  uint16_t* p, int64_t p_stride) {
+  const int64_t padded = padded_columns(columns);
+  for (int64_t i = 0; i < rows; ++i, x += stride) {
+    for (int64_t e = columns; e < padded; ++e) x[e] = kMaskedScore;
+    Vector top = load(x);
+    for (int64_t e = kLanes; e < padded; e += kLanes) top = larger(load(x + e), top);
+    largest[i] = largest_lane(top);
+    const Vector shift = broadcast(largest[i] * -kLog2E);
+    const auto probability = [&](int64_t e) {
+      return power_of_two(multiply_add(load(x + e), broadcast(kLog2E), shift));
+    };
+    Vector total = {};
+    int64_t e = 0;
+    for (; e + 2 * kLanes <= padded; e += 2 * kLanes) {
+      const Vector low = probability(e), high = probability(e + kLanes);
+      total += low + high;
+      if (p != nullptr) {
+        const RoundedRows rounded(low, high);
+        rounded.store_low(p + i * p_stride + e);
+        rounded.store_high(p + i * p_stride + e + kLanes);
+      }
+    }
+    if (e < padded) {
+      const Vector low = probability(e);
+      total += low;
+      if (p != nullptr) RoundedRows(low, low).store_low(p + i * p_stride + e);
+    }
+    sum[i] = lane_sum(total);
+  }
+}
+
 void exponential_right(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
                        const float* shift, float* sum, uint16_t* right) {
   const Vector factor = broadcast(scale * kLog2E);
@@ -389,6 +438,8 @@ const Bf16TileKernels kBf16Kernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                                       right_from_rows,
                                       right_from_columns,
                                       round_rows,
+                                      scale_row,
+                                      softmax_rows,
                                       exponential_right,
                                       exponential_and_product,
                                       score_gradient,

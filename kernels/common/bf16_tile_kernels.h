@@ -52,6 +52,15 @@ struct Bf16TileKernels {
   void (*round_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
                      int64_t to_stride);
 
+  /// row[e] *= factor, rounded again.
+  void (*scale_row)(int64_t columns, float factor, uint16_t* row);
+
+  /// Softmax of each row of scores before it is normalised: largest[i] = max of row i, p = exp(x -
+  /// largest[i]), sum[i] = the sum of p before it is rounded. p, where it is not null, has room for
+  /// padded_columns(columns) elements a row; what stands beyond `columns` in x is overwritten, in p it is 0.
+  void (*softmax_rows)(int64_t rows, int64_t columns, float* x, int64_t stride, float* largest, float* sum,
+                       uint16_t* p, int64_t p_stride);
+
   /// p = exp(x[j][i] * scale - shift[i]) as a right operand (depth keys); sum[i] += p before it is rounded.
   void (*exponential_right)(int64_t keys, int64_t queries, const float* x, int64_t stride, float scale,
                             const float* shift, float* sum, uint16_t* right);

@@ -95,8 +95,7 @@ void softmax_row(int64_t keys, float* x, float scale, float bias, float bias_ste
     top = larger(score, top);
     store(x + j, score);
   }
-  float greatest = top[0];
-  for (int64_t lane = 1; lane < kLanes; ++lane) greatest = top[lane] > greatest ? top[lane] : greatest;
+  const float greatest = largest_lane(top);
   *largest = greatest;
   const Vector last = exponential(load(rest) - greatest);
   Vector total = last;

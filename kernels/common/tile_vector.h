@@ -89,6 +89,16 @@ inline float lane_sum(Vector value) {
 #endif
 }
 
+inline float largest_lane(Vector value) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(value);
+#else
+  float top = value[0];
+  for (int64_t lane = 1; lane < kLanes; ++lane) top = value[lane] > top ? value[lane] : top;
+  return top;
+#endif
+}
+
 /// e^x with a relative error of about 1e-7 for -87 <= x <= 88; 0 below, the value at 88 above; NaN stays NaN.
 inline Vector exponential(Vector x) {
   const Vector lowest = broadcast(-87.0F);

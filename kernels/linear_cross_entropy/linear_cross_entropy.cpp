@@ -1,64 +1,39 @@
-// Bound by three matrix products of the same size (logits, dx, dW); what lies between them is a few passes
-// over a block of logits that stays near the cache.
-//   fast       blocks of kRowBlock rows, only rows that have a target
-//   reference  one block of all rows
+// The operator: rows without a target are left out, the rest goes to a version; gradients of the mean are
+// made with the loss and wait for the backward pass.
+//   bf16          linear_cross_entropy_bf16.cpp, where the processor multiplies bf16
+//   float32       composed of library calls, in blocks of rows
+//   reference     the same in one block of all rows
 
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <algorithm>
 #include <vector>
 
 #include "kernels/common/implementation.h"
-#include "kernels/matrix_product/matrix_product.h"
+#include "kernels/common/named_work.h"
+#include "kernels/linear_cross_entropy/linear_cross_entropy_versions.h"
 
 namespace gca::kernels {
 namespace {
 
+/// Rows of float32 logits that are made at a time.
 constexpr int64_t kRowBlock = 512;
 
-struct LossAndGradients {
-  at::Tensor loss;     // (M)
-  at::Tensor dx;       // (M, d), undefined when not wanted
-  at::Tensor dweight;  // (V, d), undefined when not wanted
-};
-
-/// Losses of rows that all have a target; gradients of their mean.
-LossAndGradients run_blocks(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& targets,
-                            bool gradients, at::ScalarType wide, int64_t row_block) {
-  const int64_t M = x.size(0);
-  LossAndGradients result;
-  result.loss = at::empty({M}, x.options().dtype(wide));
-  if (gradients) {
-    result.dx = at::empty_like(x);
-    result.dweight = at::zeros(weight.sizes(), x.options().dtype(wide));
-  }
-  for (int64_t begin = 0; begin < M; begin += row_block) {
-    const int64_t rows = std::min(row_block, M - begin);
-    const at::Tensor x_block = x.narrow(0, begin, rows);
-    const at::Tensor target_block = targets.narrow(0, begin, rows).unsqueeze(1);
-    at::Tensor z = matrix_product(x_block, weight.t(), wide);  // (rows, V)
-    const at::Tensor logsumexp = at::logsumexp(z, {1}, true);
-    result.loss.narrow(0, begin, rows).copy_((logsumexp - z.gather(1, target_block)).squeeze(1));
-    if (!gradients) continue;
-    at::Tensor dz = z.sub_(logsumexp).exp_();
-    dz.scatter_add_(1, target_block, at::full({rows, 1}, -1.0, dz.options()));
-    dz.mul_(1.0 / static_cast<double>(M));
-    const at::Tensor dz_compute = dz.to(x.scalar_type());
-    result.dx.narrow(0, begin, rows).copy_(matrix_product(dz_compute, weight, x.scalar_type()));
-    add_matrix_product(result.dweight, dz_compute.t(), x_block);
-  }
-  return result;
+LossAndGradients run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& targets,
+                     bool gradients) {
+  const NamedWork work("gca::linear_cross_entropy");
+  if (implementation() == Implementation::reference)
+    return linear_cross_entropy_composed(x, weight, targets, gradients, x.size(0));
+  const Bf16TileKernels* kernels = bf16_tile_kernels();
+  if (x.scalar_type() == at::kBFloat16 && x.device().is_cpu() && kernels != nullptr)
+    return linear_cross_entropy_bf16(*kernels, x, weight, targets, gradients);
+  return linear_cross_entropy_composed(x, weight, targets, gradients, kRowBlock);
 }
 
 class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossEntropyFunction> {
@@ -75,9 +50,8 @@ class LinearCrossEntropyFunction : public torch::autograd::Function<LinearCrossE
       context->mark_non_differentiable({per_target});
       return {at::zeros({}, per_target.options()), per_target};
     }
-    const int64_t row_block = implementation() != Implementation::reference ? kRowBlock : rows.numel();
-    const LossAndGradients result = run_blocks(x.index_select(0, rows), compute,
-                                               targets.index_select(0, rows), gradients, wide, row_block);
+    const LossAndGradients result =
+        run(x.index_select(0, rows), compute, targets.index_select(0, rows), gradients);
     per_target.index_copy_(0, rows, result.loss);
     context->saved_data["empty"] = false;
     if (gradients) {

@@ -38,6 +38,8 @@ struct ProductTerm {
   int64_t depth = 0;
 };
 
+inline constexpr int64_t kPanel = 64;  ///< columns of a panel
+
 template <typename Finish>
 class BlockedProduct {
  public:
@@ -60,13 +62,16 @@ class BlockedProduct {
   void run() const {
     if (rows_ == 0 || columns_ == 0) return;
     const int64_t threads = at::get_num_threads();
-    const int64_t row_share = (rows_ + threads - 1) / threads;
-    const int64_t task_rows = std::clamp((row_share + kChunkRows - 1) / kChunkRows * kChunkRows, kChunkRows,
-                                         one_pass_ ? kMostTaskRows : kMostRowsByDepth);
+    const int64_t most_rows = one_pass_ ? kMostTaskRows : kMostRowsByDepth;
+    // Few rows share their panels best when threads share the columns.
+    const bool by_columns = rows_ <= most_rows && columns_ >= 2 * threads * kPanel;
+    const int64_t row_share = by_columns ? rows_ : (rows_ + threads - 1) / threads;
+    const int64_t tasks_of_thread = (row_share + most_rows - 1) / most_rows;
+    const int64_t task_rows = round_up((row_share + tasks_of_thread - 1) / tasks_of_thread, kChunkRows);
     const int64_t row_tasks = (rows_ + task_rows - 1) / task_rows;
     const int64_t column_share = (columns_ * std::min(row_tasks, threads) + threads - 1) / threads;
     const int64_t task_columns =
-        std::min((column_share + kPanel - 1) / kPanel * kPanel, one_pass_ ? columns_ + kPanel : kMostColumns);
+        std::min(round_up(column_share, kPanel), one_pass_ ? round_up(columns_, kPanel) : kMostColumns);
     const int64_t column_tasks = (columns_ + task_columns - 1) / task_columns;
     at::parallel_for(0, row_tasks * column_tasks, 1, [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
@@ -79,11 +84,10 @@ class BlockedProduct {
   }
 
  private:
-  static constexpr int64_t kPanel = 64;           // columns of a panel
-  static constexpr int64_t kChunkRows = 48;       // rows whose sums stay in the first-level cache
-  static constexpr int64_t kMostTaskRows = 1056;  // rows that share a packed panel
+  static constexpr int64_t kChunkRows = 64;       // rows whose sums stay in the first-level cache
+  static constexpr int64_t kMostTaskRows = 1024;  // rows that share a packed panel
   static constexpr int64_t kMostRowsByDepth =
-      528;  // of a block of the depth: they stay in the second-level cache
+      512;  // of a block of the depth: they stay in the second-level cache
   static constexpr int64_t kMostColumns = 2048;   // of a task whose sums stand in memory
   static constexpr int64_t kOnePassDepth = 2048;  // a panel of it takes a quarter of the second-level cache
   static constexpr int64_t kBlockDepth = 1024;
@@ -103,6 +107,8 @@ class BlockedProduct {
   struct LeftMemory;
   struct PanelMemory;
   struct SumMemory;
+
+  static int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
 
   int64_t block_depth() const { return one_pass_ ? kOnePassDepth : kBlockDepth; }
 
@@ -184,7 +190,8 @@ class BlockedProduct {
 };
 
 /// Calls `finish(row, rows, column, columns, sums, stride)` for blocks that cover c = sum of a_t b_t, each
-/// when its sums are complete, from several threads. The sums may be overwritten there.
+/// when its sums are complete, from several threads. Columns begin at multiples of kPanel; sums may be
+/// overwritten there, up to padded_columns(columns).
 template <typename Finish>
 void blocked_product(const Bf16TileKernels& kernels, int64_t rows, int64_t columns,
                      std::span<const ProductTerm> terms, const Finish& finish) {

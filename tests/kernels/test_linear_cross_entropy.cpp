@@ -7,6 +7,7 @@
 #include <ATen/ops/ones_like.h>
 #include <doctest/doctest.h>
 
+#include "kernels/common/implementation.h"
 #include "kernels/linear/linear.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "tests/support/gradcheck.h"
@@ -44,6 +45,41 @@ TEST_CASE("loss and gradients equal log_softmax over the whole logits, in blocks
     CHECK((dx - x.grad()).abs().max().item<double>() <= 1e-12);
     CHECK((dweight - weight.grad()).abs().max().item<double>() <= 1e-12);
     CHECK(per_target.masked_select(targets.lt(0)).abs().sum().item<double>() == 0.0);
+  }
+}
+
+TEST_CASE("bf16: loss and gradients of every version near those in double on the same numbers") {
+  struct Sizes {
+    int64_t rows, width, vocabulary;
+  };
+  for (const Sizes& size : {Sizes{1, 12, 33}, {70, 7, 64}, {700, 48, 333}, {513, 64, 1111}}) {
+    CAPTURE(size.rows);
+    CAPTURE(size.vocabulary);
+    const at::Tensor x = some_numbers({size.rows, size.width}, 2.0).to(at::kBFloat16);
+    const at::Tensor weight = some_numbers({size.vocabulary, size.width}, 1.0, 0.5).to(at::kBFloat16);
+    const at::Tensor targets =
+        at::arange(size.rows, at::kLong) * 7 % (size.vocabulary + 1) - (size.rows > 1 ? 1 : 0);
+    const auto run = [&](at::ScalarType type, Implementation version) {
+      const ImplementationGuard guard(version);
+      const at::Tensor leaf = x.to(type, false, true).requires_grad_();
+      const at::Tensor master = weight.to(type == at::kDouble ? at::kDouble : at::kFloat).requires_grad_();
+      const at::Tensor compute = type == at::kDouble ? master : weight;
+      const auto [mean, per_target] = linear_cross_entropy(leaf, master, compute, targets);
+      torch::autograd::backward({mean}, {});
+      return std::vector<at::Tensor>{per_target.to(at::kDouble), leaf.grad().to(at::kDouble),
+                                     master.grad().to(at::kDouble)};
+    };
+    const auto error = [](const at::Tensor& a, const at::Tensor& truth) {
+      return (a - truth).abs().max().item<double>() / truth.abs().max().item<double>();
+    };
+    const auto truth = run(at::kDouble, Implementation::reference);
+    const auto plain = run(at::kBFloat16, Implementation::reference);
+    for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
+      CAPTURE(static_cast<int>(version));
+      const auto fast = run(at::kBFloat16, version);
+      CHECK(error(fast[0], truth[0]) <= 1e-5);  // float32 logits
+      for (const size_t i : {1, 2}) CHECK(error(fast[i], truth[i]) <= 3 * error(plain[i], truth[i]) + 2e-3);
+    }
   }
 }
 
