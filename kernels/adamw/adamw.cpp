@@ -1,85 +1,128 @@
 #include "kernels/adamw/adamw.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/common/named_work.h"
+#include "kernels/common/row_kernels.h"
 
 namespace gca::kernels {
 namespace {
 
-// Sums are cut into blocks of this size whatever the number of threads, so their order is fixed.
+// Tensors are cut into blocks of this size whatever the number of threads, so the order of sums is fixed and
+// small tensors share the work with large ones.
 constexpr int64_t kBlock = int64_t{1} << 15;
 
-template <class Scalar>
-void update(Scalar* weight, const Scalar* gradient, Scalar* m, Scalar* v, int64_t size,
-            const AdamWSettings& s) {
-  const auto beta1 = static_cast<Scalar>(s.beta1);
-  const auto beta2 = static_cast<Scalar>(s.beta2);
-  const auto scale = static_cast<Scalar>(s.gradient_scale);
-  const auto t = static_cast<double>(s.step);
-  const auto step_size = static_cast<Scalar>(s.learning_rate / (1.0 - std::pow(s.beta1, t)));
-  const auto inverse_correction2 = static_cast<Scalar>(1.0 / (1.0 - std::pow(s.beta2, t)));
-  const auto epsilon = static_cast<Scalar>(s.epsilon);
-  const auto decay = static_cast<Scalar>(s.learning_rate * s.weight_decay);
-  at::parallel_for(0, size, kBlock, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Scalar g = scale * gradient[i];
-      m[i] = beta1 * m[i] + (1 - beta1) * g;
-      v[i] = beta2 * v[i] + (1 - beta2) * g * g;
-      weight[i] -= step_size * m[i] / (std::sqrt(v[i] * inverse_correction2) + epsilon) + decay * weight[i];
-    }
-  });
+struct Block {
+  size_t tensor;
+  int64_t begin, count;
+};
+
+template <typename Tensors, typename SizeOf>
+std::vector<Block> blocks_of(const Tensors& tensors, SizeOf size_of) {
+  std::vector<Block> blocks;
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const int64_t size = size_of(tensors[i]);
+    for (int64_t begin = 0; begin < size; begin += kBlock)
+      blocks.push_back({i, begin, std::min(kBlock, size - begin)});
+  }
+  return blocks;
 }
 
-template <class Scalar>
-double sum_of_squares(const Scalar* x, int64_t size) {
-  const int64_t blocks = (size + kBlock - 1) / kBlock;
-  std::vector<double> partial(static_cast<size_t>(blocks), 0.0);
-  at::parallel_for(0, blocks, 1, [&](int64_t first, int64_t last) {
-    for (int64_t block = first; block < last; ++block) {
-      double sum = 0.0;
-      const int64_t end = std::min(size, (block + 1) * kBlock);
-      for (int64_t i = block * kBlock; i < end; ++i)
-        sum += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-      partial[static_cast<size_t>(block)] = sum;
-    }
-  });
-  double total = 0.0;
-  for (const double sum : partial) total += sum;
-  return total;
+/// The formula in double, for float64 weights (tests).
+void update_doubles(const AdamWUpdate& update, const Block& block, const AdamWSettings& s) {
+  const auto t = static_cast<double>(s.step);
+  const double step_size = update.learning_rate / (1.0 - std::pow(s.beta1, t));
+  const double correction2 = 1.0 - std::pow(s.beta2, t);
+  auto* weight = update.weight.mutable_data_ptr<double>();
+  auto* m = update.first_moment.mutable_data_ptr<double>();
+  auto* v = update.second_moment.mutable_data_ptr<double>();
+  const auto* gradient = update.gradient.const_data_ptr<double>();
+  for (int64_t i = block.begin; i < block.begin + block.count; ++i) {
+    const double g = s.gradient_scale * gradient[i];
+    m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
+    v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
+    weight[i] -= step_size * m[i] / (std::sqrt(v[i] / correction2) + s.epsilon) +
+                 update.learning_rate * s.weight_decay * weight[i];
+  }
+}
+
+void update_floats(const AdamWUpdate& update, const Block& block, const AdamWSettings& s) {
+  const auto t = static_cast<double>(s.step);
+  const AdamWCoefficients coefficients{
+      static_cast<float>(s.gradient_scale),
+      static_cast<float>(s.beta1),
+      static_cast<float>(s.beta2),
+      static_cast<float>(update.learning_rate / (1.0 - std::pow(s.beta1, t))),
+      static_cast<float>(1.0 / (1.0 - std::pow(s.beta2, t))),
+      static_cast<float>(s.epsilon),
+      static_cast<float>(update.learning_rate * s.weight_decay)};
+  const bool writes_copy = update.copy.defined() && update.copy.scalar_type() == at::kBFloat16;
+  auto* copy = writes_copy ? static_cast<uint16_t*>(update.copy.mutable_data_ptr()) : nullptr;
+  row_kernels().update.adamw(block.count, coefficients, update.gradient.const_data_ptr<float>() + block.begin,
+                             update.weight.mutable_data_ptr<float>() + block.begin,
+                             update.first_moment.mutable_data_ptr<float>() + block.begin,
+                             update.second_moment.mutable_data_ptr<float>() + block.begin,
+                             copy == nullptr ? nullptr : copy + block.begin);
+}
+
+void check(const AdamWUpdate& update) {
+  const at::Tensor& weight = update.weight;
+  for (const at::Tensor* t : {&weight, &update.gradient, &update.first_moment, &update.second_moment}) {
+    TORCH_CHECK(
+        t->is_contiguous() && t->scalar_type() == weight.scalar_type() && t->sizes() == weight.sizes(),
+        "adamw_step: weight, gradient and moments must be contiguous and of one type and shape");
+  }
+  TORCH_CHECK(weight.scalar_type() == at::kFloat || weight.scalar_type() == at::kDouble,
+              "adamw_step: weights are float32 or float64, got ", weight.scalar_type());
+  TORCH_CHECK(!update.copy.defined() || update.copy.is_same(weight) ||
+                  (update.copy.is_contiguous() && update.copy.sizes() == weight.sizes() &&
+                   update.copy.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat),
+              "adamw_step: a copy must be bf16, contiguous and of the shape of its float32 weight");
 }
 
 }  // namespace
 
-void adamw_step(const at::Tensor& weight, const at::Tensor& gradient, const at::Tensor& first_moment,
-                const at::Tensor& second_moment, const AdamWSettings& settings) {
+void adamw_step(std::span<const AdamWUpdate> updates, const AdamWSettings& settings) {
   const NamedWork work("gca::adamw_step");
-  for (const at::Tensor* t : {&gradient, &first_moment, &second_moment}) {
-    TORCH_CHECK(
-        t->is_contiguous() && t->scalar_type() == weight.scalar_type() && t->sizes() == weight.sizes(),
-        "adamw_step: gradient and moments must be contiguous and of the weight's type and shape");
-  }
-  TORCH_CHECK(weight.is_contiguous(), "adamw_step: the weight must be contiguous");
-  AT_DISPATCH_FLOATING_TYPES(weight.scalar_type(), "adamw_step", [&] {
-    update(weight.mutable_data_ptr<scalar_t>(), gradient.const_data_ptr<scalar_t>(),
-           first_moment.mutable_data_ptr<scalar_t>(), second_moment.mutable_data_ptr<scalar_t>(),
-           weight.numel(), settings);
+  for (const AdamWUpdate& update : updates) check(update);
+  const auto blocks = blocks_of(updates, [](const AdamWUpdate& update) { return update.weight.numel(); });
+  at::parallel_for(0, static_cast<int64_t>(blocks.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const Block& block = blocks[static_cast<size_t>(i)];
+      const AdamWUpdate& update = updates[block.tensor];
+      if (update.weight.scalar_type() == at::kDouble)
+        update_doubles(update, block, settings);
+      else
+        update_floats(update, block, settings);
+    }
   });
 }
 
 double gradient_norm(const std::vector<at::Tensor>& gradients) {
   const NamedWork work("gca::gradient_norm");
+  std::vector<at::Tensor> dense;
+  for (const at::Tensor& gradient : gradients)
+    if (gradient.defined()) dense.push_back(gradient.contiguous());
+  const auto blocks = blocks_of(dense, [](const at::Tensor& gradient) { return gradient.numel(); });
+  std::vector<double> partial(blocks.size(), 0.0);
+  at::parallel_for(0, static_cast<int64_t>(blocks.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i) {
+      const Block& block = blocks[static_cast<size_t>(i)];
+      const at::Tensor& x = dense[block.tensor];
+      double& sum = partial[static_cast<size_t>(i)];
+      if (x.scalar_type() == at::kFloat) {
+        sum = row_kernels().update.sum_of_squares(block.count, x.const_data_ptr<float>() + block.begin);
+      } else {
+        const auto* data = x.const_data_ptr<double>() + block.begin;
+        for (int64_t j = 0; j < block.count; ++j) sum += data[j] * data[j];
+      }
+    }
+  });
   double total = 0.0;
-  for (const at::Tensor& gradient : gradients) {
-    if (!gradient.defined()) continue;
-    const at::Tensor x = gradient.contiguous();
-    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "gradient_norm",
-                               [&] { total += sum_of_squares(x.const_data_ptr<scalar_t>(), x.numel()); });
-  }
+  for (const double sum : partial) total += sum;
   return std::sqrt(total);
 }
 

@@ -424,26 +424,17 @@ void window_score_gradient(int64_t keys, int64_t queries, const float* x, const 
 
 }  // namespace
 
-namespace GCA_TILE_ISA {
+namespace GCA_ISA {
 
-#define GCA_TILE_NAME_OF(isa) #isa
-#define GCA_TILE_NAME(isa) GCA_TILE_NAME_OF(isa)
+#define GCA_ISA_NAME_OF(isa) #isa
+#define GCA_ISA_NAME(isa) GCA_ISA_NAME_OF(isa)
 
 extern const Bf16TileKernels kBf16Kernels;
-const Bf16TileKernels kBf16Kernels = {GCA_TILE_NAME(GCA_TILE_ISA),
-                                      kMultipliesBf16,
-                                      product,
-                                      left_from_rows,
-                                      left_from_columns,
-                                      right_from_rows,
-                                      right_from_columns,
-                                      round_rows,
-                                      scale_row,
-                                      softmax_rows,
-                                      exponential_right,
-                                      exponential_and_product,
-                                      score_gradient,
-                                      window_score_gradient};
+const Bf16TileKernels kBf16Kernels = {GCA_ISA_NAME(GCA_ISA), kMultipliesBf16,      product,
+                                      left_from_rows,        left_from_columns,    right_from_rows,
+                                      right_from_columns,    round_rows,           scale_row,
+                                      softmax_rows,          exponential_right,    exponential_and_product,
+                                      score_gradient,        window_score_gradient};
 
-}  // namespace GCA_TILE_ISA
+}  // namespace GCA_ISA
 }  // namespace gca::kernels

@@ -1,4 +1,4 @@
-// The tile functions of one instruction set: GCA_TILE_ISA names it, the compiler's flags give it. Compiled
+// The tile functions of one instruction set: GCA_ISA names it, the compiler's flags give it. Compiled
 // once for each, so no template or inline function of another header may be used here: the linker keeps one
 // copy of those, and it could be one that the running processor does not know.
 #include "kernels/common/tile_kernels.h"
@@ -304,13 +304,13 @@ void narrow_bf16(int64_t rows, int64_t columns, const float* from, int64_t from_
 
 }  // namespace
 
-namespace GCA_TILE_ISA {
+namespace GCA_ISA {
 
-#define GCA_TILE_NAME_OF(isa) #isa
-#define GCA_TILE_NAME(isa) GCA_TILE_NAME_OF(isa)
+#define GCA_ISA_NAME_OF(isa) #isa
+#define GCA_ISA_NAME(isa) GCA_ISA_NAME_OF(isa)
 
 extern const TileKernels kKernels;
-const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
+const TileKernels kKernels = {GCA_ISA_NAME(GCA_ISA),
                               2 * kLanes < kTileColumns ? kTileColumns : 2 * kLanes,
                               tile_product,
                               transpose,
@@ -333,5 +333,5 @@ const TileKernels kKernels = {GCA_TILE_NAME(GCA_TILE_ISA),
                               widen_bf16,
                               narrow_bf16};
 
-}  // namespace GCA_TILE_ISA
+}  // namespace GCA_ISA
 }  // namespace gca::kernels

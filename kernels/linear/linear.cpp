@@ -3,8 +3,6 @@
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <vector>
-
 #include "kernels/common/implementation.h"
 #include "kernels/linear/linear_few_rows.h"
 #include "kernels/matrix_product/matrix_product.h"
@@ -24,40 +22,73 @@ at::Tensor forward_product(const at::Tensor& x, const at::Tensor& weight) {
 
 class LinearFunction : public torch::autograd::Function<LinearFunction> {
  public:
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& master, const at::Tensor& compute) {
-    context->save_for_backward({x, compute});
-    context->saved_data["master_dtype"] = master.scalar_type();
-    return forward_product(x, compute);
+  static std::vector<at::Tensor> forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
+                                         const at::TensorList& masters, const at::TensorList& computes) {
+    std::vector<at::Tensor> saved = {x};
+    std::vector<at::Tensor> outputs;
+    for (const at::Tensor& compute : computes) {
+      saved.push_back(compute);
+      outputs.push_back(forward_product(x, compute));
+    }
+    context->save_for_backward(std::move(saved));
+    context->saved_data["master_dtype"] = masters[0].scalar_type();
+    return outputs;
   }
 
   static std::vector<at::Tensor> backward(torch::autograd::AutogradContext* context,
                                           const std::vector<at::Tensor>& gradients) {
     const auto saved = context->get_saved_variables();
     const at::Tensor& x = saved[0];
-    const at::Tensor& compute = saved[1];
-    const at::Tensor dy = as_rows(gradients[0]);
-    at::Tensor dx;
-    at::Tensor dweight;
-    if (context->needs_input_grad(0)) dx = matrix_product(dy, compute, x.scalar_type()).reshape(x.sizes());
-    if (context->needs_input_grad(1))
-      dweight = matrix_product(dy.t(), as_rows(x), context->saved_data["master_dtype"].toScalarType());
-    return {dx, dweight, at::Tensor()};
+    const size_t count = gradients.size();
+    std::vector<at::Tensor> result(1 + 2 * count);  // x, masters, computes
+    std::vector<MatrixPair> pairs;
+    for (size_t i = 0; i < count; ++i)
+      if (gradients[i].defined()) pairs.push_back({as_rows(gradients[i]), saved[1 + i]});
+    if (pairs.empty()) return result;
+    if (context->needs_input_grad(0))
+      result[0] = sum_of_matrix_products(pairs, x.scalar_type()).reshape(x.sizes());
+    const at::ScalarType master_dtype = context->saved_data["master_dtype"].toScalarType();
+    for (size_t i = 0; i < count; ++i) {
+      if (gradients[i].defined() && context->needs_input_grad(1 + i))
+        result[1 + i] = matrix_product(as_rows(gradients[i]).t(), as_rows(x), master_dtype);
+    }
+    return result;
   }
 };
 
+void check_weight(const at::Tensor& x, const LinearWeight& weight) {
+  TORCH_CHECK(x.size(-1) == weight.compute.size(1) && x.scalar_type() == weight.compute.scalar_type(),
+              "linear: x is ", x.sizes(), " ", x.scalar_type(), ", weight is ", weight.compute.sizes(), " ",
+              weight.compute.scalar_type());
+}
+
+/// Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
+at::Tensor product_without_gradient(const at::Tensor& x, const at::Tensor& compute) {
+  if (implementation() != Implementation::reference && takes_few_rows(x, compute))
+    return linear_few_rows(x, compute);
+  return forward_product(x, compute);
+}
+
 }  // namespace
 
-at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute) {
-  TORCH_CHECK(x.size(-1) == compute.size(1) && x.scalar_type() == compute.scalar_type(), "linear: x is ",
-              x.sizes(), " ", x.scalar_type(), ", weight is ", compute.sizes(), " ", compute.scalar_type());
-  // Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
+std::vector<at::Tensor> linear_each(const at::Tensor& x, std::span<const LinearWeight> weights) {
+  for (const LinearWeight& weight : weights) check_weight(x, weight);
+  std::vector<at::Tensor> outputs;
   if (!at::GradMode::is_enabled()) {
-    if (implementation() != Implementation::reference && takes_few_rows(x, compute))
-      return linear_few_rows(x, compute);
-    return forward_product(x, compute);
+    for (const LinearWeight& weight : weights) outputs.push_back(product_without_gradient(x, weight.compute));
+    return outputs;
   }
-  return LinearFunction::apply(x, master, compute);
+  std::vector<at::Tensor> masters;
+  std::vector<at::Tensor> computes;
+  for (const LinearWeight& weight : weights) {
+    masters.push_back(weight.master);
+    computes.push_back(weight.compute);
+  }
+  return LinearFunction::apply(x, at::TensorList(masters), at::TensorList(computes));
+}
+
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight) {
+  return linear_each(x, {&weight, 1})[0];
 }
 
 }  // namespace gca::kernels

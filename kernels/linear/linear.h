@@ -1,12 +1,25 @@
 #pragma once
-// y = x W^T with an fp32 master weight and a copy in the compute type.
+// y = x W^T with an fp32 master weight and a copy in the compute type, for one weight or several of one
+// input.
 
 #include <ATen/core/Tensor.h>
 
+#include <span>
+#include <vector>
+
 namespace gca::kernels {
 
-/// x (.., in) and `compute` (out, in) of one type; `master` (out, in) float32 (or the very tensor `compute`)
-/// receives the gradient, in its own type. Returns (.., out), type of x. Differentiable in x and master.
-at::Tensor linear(const at::Tensor& x, const at::Tensor& master, const at::Tensor& compute);
+/// (out, in): the copy that products read, and the float32 master (or the very tensor `compute`) that
+/// receives the gradient, in its own type.
+struct LinearWeight {
+  at::Tensor master, compute;
+};
+
+/// x (.., in), of the type of `compute`. Returns (.., out), type of x. Differentiable in x and the master.
+at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
+
+/// y_i = x W_i^T for several weights of one input size. The gradient of x is summed over them before it is
+/// rounded.
+std::vector<at::Tensor> linear_each(const at::Tensor& x, std::span<const LinearWeight> weights);
 
 }  // namespace gca::kernels

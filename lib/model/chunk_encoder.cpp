@@ -28,20 +28,21 @@ at::Tensor attention_inside_chunks(const at::Tensor& q, const at::Tensor& k, con
                                           /*softmax_one=*/false);
 }
 
-/// One bidirectional layer; x (N, S, d) -> (N, S, d).
-at::Tensor encode_layer(const DecoderLayer& layer, const at::Tensor& x, const ModelConfig& config) {
+/// One bidirectional layer over chunks (N, S, d).
+Residual encode_layer(const DecoderLayer& layer, const Residual& in, const ModelConfig& config) {
+  const at::ScalarType compute = layer.attn.wq.compute.scalar_type();
+  const auto [x, normalised] = normalise(in, layer.attn_norm, compute);
   const int64_t N = x.size(0);
   const int64_t S = x.size(1);
-  const at::ScalarType compute = layer.attn.wq.compute.scalar_type();
-  const at::Tensor normalised = layer.attn_norm(x, compute);
-  const auto heads = [&](const Weight& weight) {
-    return project(normalised, weight).view({N, S, config.n_heads, config.head_dim()});
-  };
-  const at::Tensor q = kernels::rotary(heads(layer.attn.wq), config.rope_theta);
-  const at::Tensor k = kernels::rotary(heads(layer.attn.wk), config.rope_theta);
-  const at::Tensor out = attention_inside_chunks(q, k, heads(layer.attn.wv));
-  const at::Tensor a = x + project(out.reshape({N, S, config.d_model}), layer.attn.wo);
-  return a + mlp(layer.mlp, layer.mlp_norm(a, compute));
+  const std::vector<at::Tensor> qkv =
+      project_each(normalised, {&layer.attn.wq, &layer.attn.wk, &layer.attn.wv});
+  const std::vector<int64_t> shape = {N, S, config.n_heads, config.head_dim()};
+  const at::Tensor q = kernels::rotary(qkv[0].view(shape), config.rope_theta);
+  const at::Tensor k = kernels::rotary(qkv[1].view(shape), config.rope_theta);
+  const at::Tensor out = attention_inside_chunks(q, k, qkv[2].view(shape));
+  const at::Tensor update = project(out.reshape({N, S, config.d_model}), layer.attn.wo);
+  const auto [a, m] = normalise({x, update}, layer.mlp_norm, compute);
+  return {a, mlp(layer.mlp, m)};
 }
 
 }  // namespace
@@ -68,20 +69,25 @@ EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low, const ModelConfig& 
   const int64_t S = config.chunk_size;
   const int64_t c = h_low.size(1) / S;
   const at::ScalarType residual = h_low.scalar_type();
-  at::Tensor x = in_norm(h_low, residual).view({B * c, S, config.d_model});
+  Residual x{in_norm(h_low, residual).view({B * c, S, config.d_model}), {}};
   for (const DecoderLayer& layer : layers) {
-    const auto run = [&layer, &config](const std::vector<at::Tensor>& in) {
-      return encode_layer(layer, in[0], config);
-    };
-    x = recompute_activations ? recompute(run, {x}) : run({x});
+    if (recompute_activations) {
+      const auto run = [&layer, &config](const std::vector<at::Tensor>& in) {
+        return encode_layer(layer, {in[0], {}}, config).sum();
+      };
+      x = {recompute(run, {x.h}), {}};
+    } else {
+      x = encode_layer(layer, x, config);
+    }
   }
   EncodedChunks chunks;
-  chunks.encoded = out_norm(x, residual).view({B, c, S, config.d_model});
+  chunks.encoded = normalise(x, out_norm, residual).y.view({B, c, S, config.d_model});
   chunks.landmarks = chunks.encoded.select(2, S - 1).contiguous();
   const at::Tensor text = chunks.encoded.narrow(2, 0, S - 1).to(wk.compute.scalar_type());
   const std::vector<int64_t> shape = {B, c, S - 1, config.n_kv_heads, config.head_dim()};
-  chunks.keys = project(text, wk).view(shape);
-  chunks.values = project(text, wv).view(shape);
+  const std::vector<at::Tensor> both = project_each(text, {&wk, &wv});
+  chunks.keys = both[0].view(shape);
+  chunks.values = both[1].view(shape);
   return chunks;
 }
 

@@ -28,10 +28,16 @@ void observe(const ForwardOptions& options, const std::string& name, const at::T
   if (options.observe) options.observe(name, value);
 }
 
+void observe(const ForwardOptions& options, const std::string& name, const Residual& value) {
+  if (options.observe) options.observe(name, value.sum());
+}
+
 /// Runs one layer, or arranges for it to be run again in the backward pass.
 template <class Run>
-at::Tensor run_layer(const Run& run, const std::vector<at::Tensor>& inputs, const ForwardOptions& options) {
-  return options.recompute_activations && at::GradMode::is_enabled() ? recompute(run, inputs) : run(inputs);
+Residual run_layer(const Run& run, const Residual& in, const ForwardOptions& options) {
+  if (!options.recompute_activations || !at::GradMode::is_enabled()) return run(in);
+  const auto again = [run](const std::vector<at::Tensor>& h) { return run(Residual{h[0], {}}).sum(); };
+  return {recompute(again, {in.sum()}), {}};
 }
 
 }  // namespace
@@ -69,51 +75,47 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
   const auto layers = static_cast<size_t>(config_.n_lower_layers + config_.n_upper_layers);
   if (state.windows.empty() && !with_gradients) state.windows.resize(layers);
 
-  at::Tensor h = at::embedding(tok_emb_.master, ids);  // (B, n, d)
-  h = run_lower(h, state, options);
-  observe(options, "h_low", h);
+  const at::Tensor h_low = run_lower(at::embedding(tok_emb_.master, ids), state, options);  // (B, n, d)
+  observe(options, "h_low", h_low);
 
+  Residual h{h_low, {}};
   if (!config_.uses_retrieval()) {
     for (int64_t j = 0; j < config_.n_upper_layers; ++j) {
       const DecoderLayer& layer = baseline_[static_cast<size_t>(j)];
       WindowCache* window =
           with_gradients ? nullptr : &state.windows[static_cast<size_t>(config_.n_lower_layers + j)];
-      h = run_layer(
-          [&, window](const std::vector<at::Tensor>& in) {
-            return layer.forward(in[0], slopes_, config_, window);
-          },
-          {h}, options);
+      h = run_layer([&, window](const Residual& in) { return layer.forward(in, slopes_, config_, window); },
+                    h, options);
       observe(options, numbered("upper.", j), h);
     }
   } else {
-    close_chunks(h, state, options);
+    close_chunks(h_low, state, options);
     if (state.open_retrieval.empty()) state.open_retrieval.resize(query_norms_.size());
     const std::vector<int64_t> group_sizes = config_.group_sizes();
     int64_t first_layer = 0;
     for (int64_t g = 0; g < config_.retrieval_groups; ++g) {
-      h = run_group(g, h, first_layer, state, options);
+      h = run_group(g, h.h, first_layer, state, options);
+      if (g + 1 < config_.retrieval_groups) h = {h.sum(), {}};  // the next group's queries read it, too
       observe(options, numbered("h_group.", g), h);
       first_layer += group_sizes[static_cast<size_t>(g)];
     }
   }
   state.position += ids.size(1);
-  h = out_norm_(h, compute_dtype_);
-  observe(options, "hidden", h);
-  return h;
+  const at::Tensor hidden = normalise(h, out_norm_, compute_dtype_).y;
+  observe(options, "hidden", hidden);
+  return hidden;
 }
 
-at::Tensor Drt::run_lower(at::Tensor h, DrtState& state, const ForwardOptions& options) const {
+at::Tensor Drt::run_lower(const at::Tensor& embedded, DrtState& state, const ForwardOptions& options) const {
+  Residual h{embedded, {}};
   for (int64_t i = 0; i < config_.n_lower_layers; ++i) {
     const DecoderLayer& layer = lower_[static_cast<size_t>(i)];
     WindowCache* window = at::GradMode::is_enabled() ? nullptr : &state.windows[static_cast<size_t>(i)];
-    h = run_layer(
-        [&, window](const std::vector<at::Tensor>& in) {
-          return layer.forward(in[0], slopes_, config_, window);
-        },
-        {h}, options);
+    h = run_layer([&, window](const Residual& in) { return layer.forward(in, slopes_, config_, window); }, h,
+                  options);
     if (i + 1 < config_.n_lower_layers) observe(options, numbered("lower.", i), h);
   }
-  return h;
+  return h.sum();
 }
 
 /// Encodes the chunks that this segment closes and appends them to chunk memory; keeps the rest as the open
@@ -141,11 +143,11 @@ void Drt::close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOp
 /// Retrieves at the landmarks of this segment and runs the group's layers. Chunk t+1 reads what the landmark
 /// of chunk t chose; the choice that serves the segment's first chunk comes from the state, and the last
 /// choice goes there.
-at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtState& state,
-                          const ForwardOptions& options) const {
+Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
+                        const ForwardOptions& options) const {
   const int64_t S = config_.chunk_size;
-  const int64_t B = h.size(0);
-  const int64_t n = h.size(1);
+  const int64_t B = h_in.size(0);
+  const int64_t n = h_in.size(1);
   const int64_t first_offset = state.position % S;
   const int64_t first_chunk = state.position / S;
   const int64_t closed = (first_offset + n) / S;
@@ -153,7 +155,7 @@ at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtS
   OpenRetrieval& open = state.open_retrieval[static_cast<size_t>(group)];
   if (!open.idx.defined()) {
     open.idx = at::full({B, 1, config_.chunk_top_k}, -1, at::kInt);
-    open.weights = at::zeros({B, 1, config_.chunk_top_k}, h.scalar_type());
+    open.weights = at::zeros({B, 1, config_.chunk_top_k}, h_in.scalar_type());
   }
 
   Reading reading;
@@ -163,7 +165,7 @@ at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtS
   if (closed > 0) {
     const at::Tensor landmark_positions = at::arange(S - 1 - first_offset, n, S, at::kLong);
     const RetrievalResult result =
-        retrieve(query_norms_[static_cast<size_t>(group)], h.index_select(1, landmark_positions),
+        retrieve(query_norms_[static_cast<size_t>(group)], h_in.index_select(1, landmark_positions),
                  *state.memory, first_chunk, group, config_, options);
     idx = at::cat({idx, result.idx}, 1);
     reading.weights = at::cat({reading.weights, result.weights}, 1);
@@ -180,6 +182,7 @@ at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtS
     reading.chunks.values = at::empty(shape, compute_dtype_);
   }
 
+  Residual h{h_in, {}};
   const int64_t layer_count = config_.group_sizes()[static_cast<size_t>(group)];
   for (int64_t j = first_layer; j < first_layer + layer_count; ++j) {
     const UpperLayer& layer = upper_[static_cast<size_t>(j)];
@@ -188,11 +191,11 @@ at::Tensor Drt::run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtS
                               : &state.windows[static_cast<size_t>(config_.n_lower_layers + j)];
     if (options.recompute_activations && at::GradMode::is_enabled()) {
       const auto run = [this, &layer, idx = reading.chunks.idx,
-                        first_offset](const std::vector<at::Tensor>& in) {
-        const Reading again{ChunkView{in[1], in[2], idx}, in[3], first_offset};
-        return layer.forward(in[0], slopes_, again, config_, nullptr).h;
+                        first_offset](const std::vector<at::Tensor>& inputs) {
+        const Reading again{ChunkView{inputs[1], inputs[2], idx}, inputs[3], first_offset};
+        return layer.forward({inputs[0], {}}, slopes_, again, config_, nullptr).h.sum();
       };
-      h = recompute(run, {h, reading.chunks.keys, reading.chunks.values, reading.weights});
+      h = {recompute(run, {h.sum(), reading.chunks.keys, reading.chunks.values, reading.weights}), {}};
     } else {
       const UpperLayerOutput out = layer.forward(h, slopes_, reading, config_, window);
       observe(options, numbered("upper.", j, ".a"), out.a);

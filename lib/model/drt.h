@@ -67,10 +67,11 @@ class Drt {
   LossResult loss(const at::Tensor& hidden, const at::Tensor& targets) const;
 
  private:
-  at::Tensor run_lower(at::Tensor h, DrtState& state, const ForwardOptions& options) const;
+  /// h_low of embedded tokens (B, n, d).
+  at::Tensor run_lower(const at::Tensor& embedded, DrtState& state, const ForwardOptions& options) const;
   void close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOptions& options) const;
-  at::Tensor run_group(int64_t group, at::Tensor h, int64_t first_layer, DrtState& state,
-                       const ForwardOptions& options) const;
+  Residual run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
+                     const ForwardOptions& options) const;
 
   ModelConfig config_;
   at::ScalarType compute_dtype_;

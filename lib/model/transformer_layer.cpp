@@ -15,8 +15,24 @@ at::Tensor Norm::operator()(const at::Tensor& x, at::ScalarType out_dtype) const
   return kernels::rms_norm(x, weight.master, eps, out_dtype);
 }
 
+at::Tensor Residual::sum() const {
+  return update.defined() ? h + update : h;
+}
+
+Normalised normalise(const Residual& residual, const Norm& norm, at::ScalarType out_dtype) {
+  if (!residual.update.defined()) return {residual.h, norm(residual.h, out_dtype)};
+  auto [h, y] = kernels::add_rms_norm(residual.h, residual.update, norm.weight.master, norm.eps, out_dtype);
+  return {h, y};
+}
+
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
-  return kernels::linear(x, weight.master, weight.compute);
+  return kernels::linear(x, {weight.master, weight.compute});
+}
+
+std::vector<at::Tensor> project_each(const at::Tensor& x, std::initializer_list<const Weight*> weights) {
+  std::vector<kernels::LinearWeight> list;
+  for (const Weight* weight : weights) list.push_back({weight->master, weight->compute});
+  return kernels::linear_each(x, list);
 }
 
 AttentionWeights claim_attention(WeightBuilder& builder, const std::string& prefix,
@@ -41,7 +57,8 @@ MlpWeights claim_mlp(WeightBuilder& builder, const std::string& prefix, const Mo
 }
 
 at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x) {
-  return project(kernels::swiglu(project(x, weights.w_gate), project(x, weights.w_up)), weights.w_down);
+  const std::vector<at::Tensor> both = project_each(x, {&weights.w_gate, &weights.w_up});
+  return project(kernels::swiglu(both[0], both[1]), weights.w_down);
 }
 
 at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
@@ -49,12 +66,11 @@ at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x
   const int64_t B = x.size(0);
   const int64_t n = x.size(1);
   const int64_t dh = config.head_dim();
-  const auto heads = [&](const Weight& weight) {
-    return project(x, weight).view({B, n, config.n_heads, dh});
-  };
-  const at::Tensor q = heads(weights.wq);  // (B, n, H, dh)
-  at::Tensor k = heads(weights.wk);
-  at::Tensor v = heads(weights.wv);
+  const std::vector<at::Tensor> qkv = project_each(x, {&weights.wq, &weights.wk, &weights.wv});
+  const std::vector<int64_t> shape = {B, n, config.n_heads, dh};
+  const at::Tensor q = qkv[0].view(shape);
+  at::Tensor k = qkv[1].view(shape);
+  at::Tensor v = qkv[2].view(shape);
   if (window != nullptr) {
     const WindowCache::Rows rows = window->append(k, v, config.window_size);  // (B, P + n, H, dh)
     k = rows.keys;
@@ -75,11 +91,12 @@ DecoderLayer DecoderLayer::claim(WeightBuilder& builder, const std::string& pref
   return layer;
 }
 
-at::Tensor DecoderLayer::forward(const at::Tensor& h, const at::Tensor& slopes, const ModelConfig& config,
-                                 WindowCache* window) const {
+Residual DecoderLayer::forward(const Residual& in, const at::Tensor& slopes, const ModelConfig& config,
+                               WindowCache* window) const {
   const at::ScalarType compute = attn.wq.compute.scalar_type();
-  const at::Tensor a = h + window_attention(attn, attn_norm(h, compute), slopes, config, window);
-  return a + gca::mlp(mlp, mlp_norm(a, compute));
+  const auto [h, x] = normalise(in, attn_norm, compute);
+  const auto [a, m] = normalise({h, window_attention(attn, x, slopes, config, window)}, mlp_norm, compute);
+  return {a, gca::mlp(mlp, m)};
 }
 
 }  // namespace gca

@@ -5,7 +5,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "lib/model/drt_state.h"
 #include "lib/model/model_config.h"
@@ -22,8 +24,25 @@ struct Norm {
   at::Tensor operator()(const at::Tensor& x, at::ScalarType out_dtype) const;
 };
 
+/// The residual stream between two layers: h + update, whose sum the norm that reads it makes on the way.
+struct Residual {
+  at::Tensor h;       ///< (B, n, d), masters' type
+  at::Tensor update;  ///< (B, n, d), compute type: what the last layer adds; undefined: nothing
+
+  /// h + update.
+  at::Tensor sum() const;
+};
+
+/// The summed residual and its norm in `out_dtype`, (B, n, d) each.
+struct Normalised {
+  at::Tensor h, y;
+};
+Normalised normalise(const Residual& residual, const Norm& norm, at::ScalarType out_dtype);
+
 /// y = x W^T in the compute type.
 at::Tensor project(const at::Tensor& x, const Weight& weight);
+/// The same for several weights of one input.
+std::vector<at::Tensor> project_each(const at::Tensor& x, std::initializer_list<const Weight*> weights);
 
 struct AttentionWeights {
   Weight wq, wk, wv, wo;  // (d, d)
@@ -56,9 +75,8 @@ struct DecoderLayer {
   MlpWeights mlp;
 
   static DecoderLayer claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
-  /// h (B, n, d) -> (B, n, d).
-  at::Tensor forward(const at::Tensor& h, const at::Tensor& slopes, const ModelConfig& config,
-                     WindowCache* window) const;
+  Residual forward(const Residual& in, const at::Tensor& slopes, const ModelConfig& config,
+                   WindowCache* window) const;
 };
 
 }  // namespace gca

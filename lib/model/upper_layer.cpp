@@ -22,28 +22,27 @@ UpperLayer UpperLayer::claim(WeightBuilder& builder, const std::string& prefix, 
   return layer;
 }
 
-UpperLayerOutput UpperLayer::forward(const at::Tensor& h, const at::Tensor& slopes, const Reading& reading,
+UpperLayerOutput UpperLayer::forward(const Residual& in, const at::Tensor& slopes, const Reading& reading,
                                      const ModelConfig& config, WindowCache* window) const {
-  const int64_t B = h.size(0);
-  const int64_t n = h.size(1);
+  const int64_t B = in.h.size(0);
+  const int64_t n = in.h.size(1);
   const int64_t dh = config.head_dim();
   const at::ScalarType compute = attn.wq.compute.scalar_type();
-  UpperLayerOutput out;
-  out.a = h + window_attention(attn, attn_norm(h, compute), slopes, config, window);
-  const at::Tensor q = project(gca_norm(out.a, compute), gca_wq).view({B, n, config.n_heads, dh});
+  const auto [h, x] = normalise(in, attn_norm, compute);
+  const auto [a, gca_in] =
+      normalise({h, window_attention(attn, x, slopes, config, window)}, gca_norm, compute);
+  const at::Tensor q = project(gca_in, gca_wq).view({B, n, config.n_heads, dh});
   const kernels::ReadingLayout layout{.chunk_size = config.chunk_size, .first_offset = reading.first_offset};
   const at::Tensor read = kernels::grouped_cross_attention(
       q, reading.chunks.keys, reading.chunks.values, reading.chunks.idx, reading.weights, layout,
       1.0 / std::sqrt(static_cast<double>(dh)), config.softmax_off_by_one);
-  out.o = project(read.reshape({B, n, config.d_model}), gca_wo);
-  const at::Tensor joined = out.a + out.o;
-  const at::Tensor update = gca::mlp(mlp, mlp_norm(joined, compute));
-  if (config.residual_blend == 0.0)
-    out.h = out.a + update;
-  else if (config.residual_blend == 1.0)
-    out.h = joined + update;
-  else
-    out.h = out.a + config.residual_blend * out.o + update;
+  const at::Tensor o = project(read.reshape({B, n, config.d_model}), gca_wo);
+  const auto [joined, m] = normalise({a, o}, mlp_norm, compute);
+  UpperLayerOutput out{{a, gca::mlp(mlp, m)}, a, o};
+  if (config.residual_blend == 1.0)
+    out.h.h = joined;
+  else if (config.residual_blend != 0.0)
+    out.h.h = a + config.residual_blend * o;
   return out;
 }
 

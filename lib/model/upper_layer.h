@@ -24,7 +24,7 @@ struct Reading {
 };
 
 struct UpperLayerOutput {
-  at::Tensor h;  ///< (B, n, d)
+  Residual h;    ///< h'
   at::Tensor a;  ///< (B, n, d)
   at::Tensor o;  ///< (B, n, d), after W_o
 };
@@ -38,8 +38,7 @@ struct UpperLayer {
   MlpWeights mlp;
 
   static UpperLayer claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
-  /// h (B, n, d).
-  UpperLayerOutput forward(const at::Tensor& h, const at::Tensor& slopes, const Reading& reading,
+  UpperLayerOutput forward(const Residual& in, const at::Tensor& slopes, const Reading& reading,
                            const ModelConfig& config, WindowCache* window) const;
 };
 

@@ -37,14 +37,15 @@ void AdamWOptimizer::update(std::vector<Weight>& weights, int64_t step, double l
   settings.weight_decay = config_.weight_decay;
   settings.step = step + 1;
   settings.gradient_scale = gradient_scale;
+  std::vector<kernels::AdamWUpdate> updates;
   for (size_t i = 0; i < weights.size(); ++i) {
     const at::Tensor& gradient = weights[i].master.grad();
     // No path led from the loss to this weight (a text too short to retrieve): it stays, as do its moments.
     if (!gradient.defined()) continue;
-    settings.learning_rate = learning_rate * learning_rate_factor(config_, weights[i].name);
-    kernels::adamw_step(weights[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
-                        settings);
+    updates.push_back({weights[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
+                       weights[i].compute, learning_rate * learning_rate_factor(config_, weights[i].name)});
   }
+  kernels::adamw_step(updates, settings);
 }
 
 void AdamWOptimizer::reset() {

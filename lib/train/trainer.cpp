@@ -114,7 +114,6 @@ StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at
   const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
   const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
   optimizer_.update(model_.weights(), step, result.learning_rate, scale);
-  model_.refresh_compute_weights();
   clear_gradients();
   return result;
 }
@@ -130,7 +129,6 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
     accumulate_gradients(0, step_batches(0), false);
     kernels::gradient_norm(gradients_of(model_.weights()));
     optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
-    model_.refresh_compute_weights();
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (runs == 0) first_seconds = seconds;
     total_seconds += seconds;

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/ones_like.h>
 #include <doctest/doctest.h>
 
 #include "kernels/common/implementation.h"
@@ -32,6 +33,20 @@ std::vector<Case> cases() {
         {"rms_norm",
          [](const std::vector<at::Tensor>& in) { return rms_norm(in[0], in[1], 1e-5, in[0].scalar_type()); },
          {some_numbers({3, 67, d}, 2.0), some_numbers({d}, 1.0, 0.4)}});
+    // Both results are used, so that both gradients come back; then each alone.
+    list.push_back(
+        {"add_rms_norm",
+         [](const std::vector<at::Tensor>& in) {
+           const auto [x, y] = add_rms_norm(in[0], in[1], in[2], 1e-5, in[0].scalar_type());
+           return x * 0.3 + y;
+         },
+         {some_numbers({3, 67, d}, 2.0), some_numbers({3, 67, d}, 1.0, 0.8), some_numbers({d}, 1.0, 0.4)}});
+    list.push_back(
+        {"add_rms_norm",
+         [](const std::vector<at::Tensor>& in) {
+           return std::get<1>(add_rms_norm(in[0], in[1], in[2], 1e-5, in[0].scalar_type()));
+         },
+         {some_numbers({201, d}, 2.0), some_numbers({201, d}, 1.0, 0.8), some_numbers({d}, 1.0, 0.4)}});
     list.push_back({"swiglu",
                     [](const std::vector<at::Tensor>& in) { return swiglu(in[0], in[1]); },
                     {some_numbers({5, 3, d}, 4.0), some_numbers({5, 3, d}, 2.0, 0.9)}});
@@ -84,7 +99,7 @@ TEST_CASE("fast and reference agree with float64 in every type") {
 
 TEST_CASE("bf16 errs at most twice as much as the reference in bf16, gradients three times") {
   for (const Case& one : cases()) {
-    if (std::string(one.name) == "rms_norm") continue;  // its input stays float32; see below
+    if (std::string(one.name).ends_with("rms_norm")) continue;  // its input stays float32; see below
     CAPTURE(one.name);
     const Run exact = run_case(one, at::kDouble, Implementation::reference);
     const Run plain = run_case(one, at::kBFloat16, Implementation::reference);
@@ -113,6 +128,22 @@ TEST_CASE("rms_norm gives rows of root-mean-square 1, and rounds once to bf16") 
   const at::Tensor y = rms_norm(x, ones, 0.0, at::kFloat);
   CHECK((y.square().mean(-1) - 1).abs().max().item<double>() <= 1e-5);
   CHECK(at::equal(rms_norm(x, ones, 0.0, at::kBFloat16), y.to(at::kBFloat16)));
+}
+
+TEST_CASE("add_rms_norm takes a bf16 update, and gives its gradient in bf16; the sum alone may be used") {
+  const at::Tensor residual = some_numbers({5, 48}, 3.0).to(at::kFloat).requires_grad_();
+  const at::Tensor update = some_numbers({5, 48}, 1.0, 0.6).to(at::kBFloat16).requires_grad_();
+  const at::Tensor weight = some_numbers({48}, 1.0, 0.2).to(at::kFloat).requires_grad_();
+  const auto [x, y] = add_rms_norm(residual, update, weight, 1e-5, at::kBFloat16);
+  CHECK(at::equal(x, residual + update));
+  CHECK(at::equal(y, rms_norm(x.detach(), weight, 1e-5, at::kBFloat16)));
+  torch::autograd::backward({x}, {at::ones_like(x)}, /*retain_graph=*/true);
+  CHECK((update.grad().scalar_type() == at::kBFloat16));
+  CHECK(at::equal(residual.grad(), at::ones({5, 48})));
+  residual.mutable_grad() = at::Tensor();
+  update.mutable_grad() = at::Tensor();
+  torch::autograd::backward({x.sum() + y.to(at::kFloat).sum()}, {});
+  CHECK(at::equal(update.grad(), residual.grad().to(at::kBFloat16)));
 }
 
 TEST_CASE("rotary keeps lengths, leaves position 0, and scores depend on distance only") {

@@ -25,7 +25,7 @@ TEST_CASE("linear: any number of rows, odd sizes, float32 and bf16") {
         for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
           const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
           const at::Tensor weight = some_numbers({out, in}, 1.0, 0.7).to(dtype);
-          const at::Tensor y = linear(x, weight, weight);
+          const at::Tensor y = linear(x, {weight, weight});
           REQUIRE((y.sizes() == at::IntArrayRef{1, rows, out}));
           CHECK((y.scalar_type() == dtype));
           const at::Tensor truth = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());

@@ -93,11 +93,11 @@ TEST_CASE("a batch without any target has loss 0 and gives no gradient") {
 }
 
 TEST_CASE("linear: gradients agree with finite differences, masters take theirs in float32") {
-  const auto product = [](const std::vector<at::Tensor>& in) { return linear(in[0], in[1], in[1]); };
+  const auto product = [](const std::vector<at::Tensor>& in) { return linear(in[0], {in[1], in[1]}); };
   CHECK(gradient_error(product, {some_numbers({2, 5, 6}), some_numbers({7, 6}, 1.0, 0.8)}) <= 1e-8);
   const at::Tensor master = some_numbers({7, 6}).to(at::kFloat).requires_grad_();
   const at::Tensor x = some_numbers({3, 6}).to(at::kBFloat16).requires_grad_();
-  const at::Tensor y = linear(x, master, master.detach().to(at::kBFloat16));
+  const at::Tensor y = linear(x, {master, master.detach().to(at::kBFloat16)});
   CHECK((y.scalar_type() == at::kBFloat16));
   torch::autograd::backward({y}, {at::ones_like(y)});
   CHECK((master.grad().scalar_type() == at::kFloat));

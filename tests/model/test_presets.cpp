@@ -53,8 +53,8 @@ std::pair<double, double> one_training_step(const std::string& name) {
     if (!weight.master.grad().defined()) continue;
     const at::Tensor m = at::zeros_like(weight.master);
     const at::Tensor v = at::zeros_like(weight.master);
-    kernels::adamw_step(weight.master, weight.master.grad().contiguous(), m, v,
-                        {.learning_rate = 1e-3, .step = 1});
+    const kernels::AdamWUpdate update{weight.master, weight.master.grad().contiguous(), m, v, {}, 1e-3};
+    kernels::adamw_step({&update, 1}, {.step = 1});
     weight.master.mutable_grad() = at::Tensor();
   }
   model.refresh_compute_weights();

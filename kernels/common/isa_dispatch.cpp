@@ -1,27 +1,34 @@
+// Chooses among the versions that were compiled once an instruction set.
 #include <array>
 
 #include "kernels/common/bf16_tile_kernels.h"
 #include "kernels/common/implementation.h"
+#include "kernels/common/row_kernels.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
 
-// Each is defined in tile_kernels.cpp and bf16_tile_kernels.cpp, compiled with that instruction set.
+// Each is defined in tile_kernels.cpp, bf16_tile_kernels.cpp or row_kernels.cpp, compiled with that
+// instruction set.
 namespace baseline {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
+extern const RowKernelSet kRowKernels;
 }  // namespace baseline
 #if defined(__x86_64__)
 namespace avx2 {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
+extern const RowKernelSet kRowKernels;
 }  // namespace avx2
 namespace avx512 {
 extern const TileKernels kKernels;
-}
+extern const RowKernelSet kRowKernels;
+}  // namespace avx512
 namespace avx512bf16 {
 extern const Bf16TileKernels kBf16Kernels;
-}
+extern const RowKernelSet kRowKernels;
+}  // namespace avx512bf16
 #endif
 
 namespace {
@@ -75,6 +82,25 @@ std::span<const Bf16TileKernels* const> runnable_bf16_tile_kernels() {
     return found;
   }();
   return runnable.list();
+}
+
+std::span<const RowKernelSet* const> runnable_row_kernels() {
+  static const auto runnable = [] {
+    Runnable<RowKernelSet, 4> found;
+    found.add(baseline::kRowKernels);
+#if defined(__x86_64__)
+    if (has_avx2()) found.add(avx2::kRowKernels);
+    if (has_avx512()) found.add(avx512::kRowKernels);
+    if (has_avx512bf16()) found.add(avx512bf16::kRowKernels);
+#endif
+    return found;
+  }();
+  return runnable.list();
+}
+
+const RowKernelSet& row_kernels() {
+  static const RowKernelSet& best = *runnable_row_kernels().back();
+  return best;
 }
 
 const TileKernels& tile_kernels() {

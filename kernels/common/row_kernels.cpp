@@ -1,0 +1,172 @@
+// The row functions of one instruction set, compiled once for each like tile_kernels.cpp.
+#include "kernels/common/row_kernels.h"
+
+#include "kernels/common/bf16_vector.h"
+
+namespace gca::kernels {
+namespace {
+
+/// Loads and stores of `count` elements, at most kLanes; lanes beyond are 0.
+inline Vector load_some(const float* from, int64_t count) {
+  if (count == kLanes) return load(from);
+  Vector value = {};
+  for (int64_t lane = 0; lane < count; ++lane) value[lane] = from[lane];
+  return value;
+}
+inline Vector load_some(const uint16_t* from, int64_t count) {
+  if (count == kLanes) return float_of(load_shorts(from) << 16);
+  Words bits = {};
+  for (int64_t lane = 0; lane < count; ++lane) bits[lane] = uint32_t{from[lane]} << 16;
+  return float_of(bits);
+}
+inline void store_some(float* to, int64_t count, Vector value) {
+  if (count == kLanes) return store(to, value);
+  for (int64_t lane = 0; lane < count; ++lane) to[lane] = value[lane];
+}
+inline void store_some(uint16_t* to, int64_t count, Vector value) {
+  if (count == kLanes) return RoundedRows(value, value).store_low(to);
+  const Words bits = rounded_bits(value);
+  for (int64_t lane = 0; lane < count; ++lane) to[lane] = static_cast<uint16_t>(bits[lane]);
+}
+
+/// Calls `body(e, count)` for vectors of elements e to e + count; the compiler sees that count is kLanes for
+/// all but the last.
+template <typename Body>
+inline void for_each_vector(int64_t size, Body body) {
+  int64_t e = 0;
+  for (; e + kLanes <= size; e += kLanes) body(e, kLanes);
+  if (e < size) body(e, size - e);
+}
+
+inline Vector root(Vector value) {
+#if defined(__AVX512F__)
+  return _mm512_sqrt_ps(value);
+#elif defined(__AVX2__)
+  return _mm256_sqrt_ps(value);
+#else
+  for (int64_t lane = 0; lane < kLanes; ++lane) value[lane] = __builtin_sqrtf(value[lane]);
+  return value;
+#endif
+}
+
+template <typename Element>
+void add_rms_norm(int64_t d, const float* x, const Element* update, const float* weight, float eps,
+                  float* sum, Element* y, float* inverse_rms) {
+  Vector squares = {};
+  if (update != nullptr) {
+    for_each_vector(d, [&](int64_t e, int64_t count) {
+      const Vector value = load_some(x + e, count) + load_some(update + e, count);
+      store_some(sum + e, count, value);
+      squares = multiply_add(value, value, squares);
+    });
+    x = sum;
+  } else {
+    for_each_vector(d, [&](int64_t e, int64_t count) {
+      const Vector value = load_some(x + e, count);
+      squares = multiply_add(value, value, squares);
+    });
+  }
+  const float scale = 1.0F / __builtin_sqrtf(lane_sum(squares) / static_cast<float>(d) + eps);
+  *inverse_rms = scale;
+  for_each_vector(d, [&](int64_t e, int64_t count) {
+    store_some(y + e, count, load_some(weight + e, count) * (load_some(x + e, count) * scale));
+  });
+}
+
+template <typename Element>
+void rms_norm_backward(int64_t d, const Element* dy, const float* x, const float* weight, float inverse_rms,
+                       const float* dsum, float* dx, Element* dupdate, float* dweight) {
+  Vector projection = {};  // of g on n
+  for_each_vector(d, [&](int64_t e, int64_t count) {
+    const Vector gradient = load_some(dy + e, count);
+    const Vector n = load_some(x + e, count) * inverse_rms;
+    store_some(dweight + e, count, multiply_add(gradient, n, load_some(dweight + e, count)));
+    projection = multiply_add(gradient * load_some(weight + e, count), n, projection);
+  });
+  const float mean = lane_sum(projection) / static_cast<float>(d);
+  for_each_vector(d, [&](int64_t e, int64_t count) {
+    const Vector g = load_some(dy + e, count) * load_some(weight + e, count);
+    const Vector n = load_some(x + e, count) * inverse_rms;
+    Vector value = (g - n * mean) * inverse_rms;
+    if (dsum != nullptr) value += load_some(dsum + e, count);
+    store_some(dx + e, count, value);
+    if (dupdate != nullptr) store_some(dupdate + e, count, value);
+  });
+}
+
+inline Vector sigmoid(Vector x) {
+  return 1.0F / (1.0F + exponential(-x));
+}
+
+template <typename Element>
+void swiglu(int64_t size, const Element* gate, const Element* up, Element* y) {
+  for_each_vector(size, [&](int64_t e, int64_t count) {
+    const Vector g = load_some(gate + e, count);
+    store_some(y + e, count, g * sigmoid(g) * load_some(up + e, count));
+  });
+}
+
+template <typename Element>
+void swiglu_backward(int64_t size, const Element* dy, const Element* gate, const Element* up, Element* dgate,
+                     Element* dup) {
+  for_each_vector(size, [&](int64_t e, int64_t count) {
+    const Vector gradient = load_some(dy + e, count);
+    const Vector g = load_some(gate + e, count);
+    const Vector s = sigmoid(g);
+    const Vector slope = s * (1.0F + g * (1.0F - s));
+    store_some(dgate + e, count, gradient * load_some(up + e, count) * slope);
+    store_some(dup + e, count, gradient * g * s);
+  });
+}
+
+void adamw(int64_t size, const AdamWCoefficients& c, const float* gradient, float* weight,
+           float* first_moment, float* second_moment, uint16_t* copy) {
+  for_each_vector(size, [&](int64_t e, int64_t count) {
+    const Vector g = load_some(gradient + e, count) * c.gradient_scale;
+    const Vector m = load_some(first_moment + e, count) * c.beta1 + g * (1.0F - c.beta1);
+    const Vector v = load_some(second_moment + e, count) * c.beta2 + g * g * (1.0F - c.beta2);
+    const Vector old = load_some(weight + e, count);
+    const Vector step = m * c.step_size / (root(v * c.inverse_correction2) + c.epsilon);
+    const Vector value = old - (step + old * c.decay);
+    store_some(first_moment + e, count, m);
+    store_some(second_moment + e, count, v);
+    store_some(weight + e, count, value);
+    if (copy != nullptr) store_some(copy + e, count, value);
+  });
+}
+
+double sum_of_squares(int64_t size, const float* x) {
+  using HalfVector = float __attribute__((vector_size(kLanes * 2)));
+  using DoubleVector = double __attribute__((vector_size(kLanes * 4)));
+  DoubleVector totals[2] = {};
+  int64_t e = 0;
+  for (; e + kLanes <= size; e += kLanes) {
+    for (int64_t half = 0; half < 2; ++half) {
+      HalfVector part;
+      std::memcpy(&part, x + e + half * kLanes / 2, sizeof part);
+      const DoubleVector wide = __builtin_convertvector(part, DoubleVector);
+      totals[half] += wide * wide;
+    }
+  }
+  double sum = 0;
+  for (; e < size; ++e) sum += double{x[e]} * double{x[e]};
+  for (int64_t lane = 0; lane < kLanes / 2; ++lane) sum += totals[0][lane] + totals[1][lane];
+  return sum;
+}
+
+}  // namespace
+
+namespace GCA_ISA {
+
+#define GCA_ISA_NAME_OF(isa) #isa
+#define GCA_ISA_NAME(isa) GCA_ISA_NAME_OF(isa)
+
+extern const RowKernelSet kRowKernels;
+const RowKernelSet kRowKernels = {
+    GCA_ISA_NAME(GCA_ISA),
+    {add_rms_norm<float>, rms_norm_backward<float>, swiglu<float>, swiglu_backward<float>},
+    {add_rms_norm<uint16_t>, rms_norm_backward<uint16_t>, swiglu<uint16_t>, swiglu_backward<uint16_t>},
+    {adamw, sum_of_squares}};
+
+}  // namespace GCA_ISA
+}  // namespace gca::kernels
