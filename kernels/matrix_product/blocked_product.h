@@ -2,20 +2,21 @@
 // Large products of bf16 matrices, c = sum of a_t b_t, in the float of their sums; what becomes of c is the
 // caller's.
 //
-// Bound by the multiply-add units. c is cut into tasks (blocks of rows, of columns where rows are few); a
-// task packs panels of 64 columns of b, which stay in the second-level cache while the task's rows pass, and
-// reads a's rows where they lie. Packing costs 1/100 to 1/50 of a product of 512 rows, so nothing is kept
-// packed between calls. A depth above kOnePassDepth is cut into blocks whose sums stand in the task's memory;
-// the order of every sum depends on the depth alone, so results have the same bits with any number of
+// Bound by the multiply-add units. b is packed into panels of 64 columns, once a call and by all threads
+// where it is small enough to stay in the last cache; tasks of 128 rows of c then take the panels one after
+// another. Where it is larger, a task packs its own panels and takes up to 1024 rows through each. a's rows
+// are read where they lie, or packed by their task where a is transposed. A depth above kOnePassDepth is cut
+// into blocks, whose sums stand in memory.
+//
+// The order of every sum depends on the depth alone, so results have the same bits with any number of
 // threads.
-
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <span>
 #include <vector>
 
 #include "kernels/common/bf16_tile_kernels.h"
+#include "kernels/common/task_queue.h"
 #include "kernels/common/thread_workspace.h"
 
 namespace gca::kernels {
@@ -45,60 +46,56 @@ class BlockedProduct {
  public:
   BlockedProduct(const Bf16TileKernels& kernels, int64_t rows, int64_t columns,
                  std::span<const ProductTerm> terms, const Finish& finish)
-      : kernels_(kernels), rows_(rows), columns_(columns), finish_(finish) {
+      : kernels_(kernels),
+        rows_(rows),
+        columns_(columns),
+        panels_((columns + kPanel - 1) / kPanel),
+        finish_(finish) {
     int64_t depth = 0;
     for (const ProductTerm& term : terms) depth += paired_depth(term.depth);
-    one_pass_ = depth <= kOnePassDepth;
+    const bool one_pass = depth <= kOnePassDepth;
     for (const ProductTerm& term : terms) {
-      for (int64_t first = 0; first < term.depth; first += block_depth()) {
-        const int64_t count = std::min(block_depth(), term.depth - first);
-        blocks_.push_back({&term, first, count, one_pass_ ? packed_depth_ : 0});
-        packed_depth_ =
-            one_pass_ ? packed_depth_ + paired_depth(count) : std::max(packed_depth_, paired_depth(count));
+      const int64_t block_depth = one_pass ? term.depth : kBlockDepth;
+      for (int64_t first = 0; first < term.depth; first += block_depth) {
+        if (passes_.empty() || !one_pass) passes_.emplace_back();
+        passes_.back().add({&term, first, std::min(block_depth, term.depth - first), 0});
       }
     }
   }
 
   void run() const {
     if (rows_ == 0 || columns_ == 0) return;
-    const int64_t threads = at::get_num_threads();
-    const int64_t most_rows = one_pass_ ? kMostTaskRows : kMostRowsByDepth;
-    // Few rows share their panels best when threads share the columns.
-    const bool by_columns = rows_ <= most_rows && columns_ >= 2 * threads * kPanel;
-    const int64_t row_share = by_columns ? rows_ : (rows_ + threads - 1) / threads;
-    const int64_t tasks_of_thread = (row_share + most_rows - 1) / most_rows;
-    const int64_t task_rows = round_up((row_share + tasks_of_thread - 1) / tasks_of_thread, kChunkRows);
-    const int64_t row_tasks = (rows_ + task_rows - 1) / task_rows;
-    const int64_t column_share = (columns_ * std::min(row_tasks, threads) + threads - 1) / threads;
-    const int64_t task_columns =
-        std::min(round_up(column_share, kPanel), one_pass_ ? round_up(columns_, kPanel) : kMostColumns);
-    const int64_t column_tasks = (columns_ + task_columns - 1) / task_columns;
-    at::parallel_for(0, row_tasks * column_tasks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t row = task / column_tasks * task_rows, column = task % column_tasks * task_columns;
-        const Area area{row, std::min(task_rows, rows_ - row), column,
-                        std::min(task_columns, columns_ - column)};
-        one_pass_ ? run_in_one_pass(area) : run_by_depth(area);
-      }
-    });
+    if (passes_.size() == 1 && passes_[0].depth * columns_ > kMostShared) {
+      run_with_own_panels(passes_[0]);
+    } else {
+      run_with_shared_panels();
+    }
   }
 
  private:
-  static constexpr int64_t kChunkRows = 64;       // rows whose sums stay in the first-level cache
-  static constexpr int64_t kMostTaskRows = 1024;  // rows that share a packed panel
-  static constexpr int64_t kMostRowsByDepth =
-      512;  // of a block of the depth: they stay in the second-level cache
-  static constexpr int64_t kMostColumns = 2048;   // of a task whose sums stand in memory
-  static constexpr int64_t kOnePassDepth = 2048;  // a panel of it takes a quarter of the second-level cache
+  static constexpr int64_t kChunkRows = 64;  // rows whose sums stay in the first-level cache
+  static constexpr int64_t kTaskRows = 128;
+  static constexpr int64_t kMostRows = 1024;      // of a task that packs its own panels
+  static constexpr int64_t kTaskPanels = 4;       // of such a task
+  static constexpr int64_t kOnePassDepth = 2048;  // its panel: a quarter of the second-level cache
   static constexpr int64_t kBlockDepth = 1024;
+  static constexpr int64_t kMostShared = int64_t{4} << 20;  // elements of b packed at once
 
-  struct Area {
-    int64_t row, rows, column, columns;
-  };
-  /// Part of a term's depth. `place`: of its first pair in a packed panel.
+  /// Part of a term's depth. `place`: of its first element in a row of packed depth.
   struct Block {
     const ProductTerm* term;
     int64_t first, depth, place;
+  };
+  /// Blocks whose sums are made together.
+  struct Pass {
+    std::vector<Block> blocks;
+    int64_t depth = 0;  // packed
+
+    void add(Block block) {
+      block.place = depth;
+      depth += paired_depth(block.depth);
+      blocks.push_back(block);
+    }
   };
   struct Left {
     const uint16_t* data;
@@ -106,87 +103,122 @@ class BlockedProduct {
   };
   struct LeftMemory;
   struct PanelMemory;
+  struct ChunkMemory;
   struct SumMemory;
+  struct SharedMemory;
 
-  static int64_t round_up(int64_t count, int64_t unit) { return (count + unit - 1) / unit * unit; }
-
-  int64_t block_depth() const { return one_pass_ ? kOnePassDepth : kBlockDepth; }
-
-  /// All of the depth for one panel after another.
-  void run_in_one_pass(const Area& area) const {
-    std::vector<Left> left(blocks_.size());
-    uint16_t* memory = ThreadWorkspace<uint16_t, LeftMemory>::get(area.rows * packed_depth_);
-    for (size_t t = 0; t < blocks_.size(); ++t) {
-      left[t] = left_operand(blocks_[t], area, memory);
-      memory += area.rows * paired_depth(blocks_[t].depth);
-    }
-    uint16_t* panel = ThreadWorkspace<uint16_t, PanelMemory>::get(packed_depth_ * kPanel);
-    float* sum = ThreadWorkspace<float, SumMemory>::get(kChunkRows * kPanel);
-    for (int64_t e = 0; e < area.columns; e += kPanel) {
-      const int64_t width = std::min(kPanel, area.columns - e), stride = padded_columns(width);
-      for (const Block& block : blocks_)
-        pack_panel(block, area.column + e, width, panel + block.place * stride);
-      for (int64_t i = 0; i < area.rows; i += kChunkRows) {
-        const int64_t count = std::min(kChunkRows, area.rows - i);
-        for (size_t t = 0; t < blocks_.size(); ++t) {
-          kernels_.product(count, stride, blocks_[t].depth, left[t].data + i * left[t].stride, left[t].stride,
-                           panel + blocks_[t].place * stride, stride, sum, stride, t > 0, nullptr);
+  /// All panels of a pass are packed first. Sums stand in memory between passes.
+  void run_with_shared_panels() const {
+    const int64_t sum_stride = panels_ * kPanel;
+    float* sums = passes_.size() > 1 ? ThreadWorkspace<float, SumMemory>::get(rows_ * sum_stride) : nullptr;
+    for (const Pass& pass : passes_) {
+      uint16_t* packed = ThreadWorkspace<uint16_t, SharedMemory>::get(pass.depth * panels_ * kPanel);
+      run_tasks(panels_, [&](TaskQueue& tasks) {
+        for (int64_t panel; tasks.take(panel);) pack_panel(pass, panel, packed + panel * pass.depth * kPanel);
+      });
+      const bool is_first = &pass == &passes_.front(), is_last = &pass == &passes_.back();
+      run_tasks((rows_ + kTaskRows - 1) / kTaskRows, [&](TaskQueue& tasks) {
+        for (int64_t task; tasks.take(task);) {
+          const int64_t row = task * kTaskRows, rows = std::min(kTaskRows, rows_ - row);
+          const std::vector<Left> left = left_operands(pass, row, rows);
+          for (int64_t panel = 0; panel < panels_; ++panel) {
+            const uint16_t* right = packed + panel * pass.depth * kPanel;
+            if (sums == nullptr) {
+              make_chunks(pass, left, right, row, rows, panel);
+            } else {
+              float* sum = sums + row * sum_stride + panel * kPanel;
+              add_products(pass, left, right, rows, panel, sum, sum_stride, !is_first);
+            }
+          }
+          if (sums != nullptr && is_last)
+            finish_(row, rows, int64_t{0}, columns_, sums + row * sum_stride, sum_stride);
         }
-        finish_(area.row + i, count, area.column + e, width, sum, stride);
+      });
+    }
+  }
+
+  /// b is large: a task packs a few panels and takes many rows through them.
+  void run_with_own_panels(const Pass& pass) const {
+    const int64_t row_tasks = (rows_ + kMostRows - 1) / kMostRows;
+    const int64_t column_tasks = (panels_ + kTaskPanels - 1) / kTaskPanels;
+    run_tasks(row_tasks * column_tasks, [&](TaskQueue& tasks) {
+      for (int64_t task; tasks.take(task);) {
+        const int64_t row = task / column_tasks * kMostRows, rows = std::min(kMostRows, rows_ - row);
+        const int64_t first = task % column_tasks * kTaskPanels;
+        const std::vector<Left> left = left_operands(pass, row, rows);
+        for (int64_t panel = first; panel < std::min(first + kTaskPanels, panels_); ++panel) {
+          uint16_t* right = ThreadWorkspace<uint16_t, PanelMemory>::get(pass.depth * kPanel);
+          pack_panel(pass, panel, right);
+          make_chunks(pass, left, right, row, rows, panel);
+        }
       }
+    });
+  }
+
+  /// Finished sums of one panel, a chunk of rows after another.
+  void make_chunks(const Pass& pass, const std::vector<Left>& left, const uint16_t* right, int64_t row,
+                   int64_t rows, int64_t panel) const {
+    float* sum = ThreadWorkspace<float, ChunkMemory>::get(kChunkRows * kPanel);
+    std::vector<Left> chunk = left;
+    for (int64_t i = 0; i < rows; i += kChunkRows) {
+      const int64_t count = std::min(kChunkRows, rows - i);
+      add_products(pass, chunk, right, count, panel, sum, kPanel, false);
+      finish_(row + i, count, panel * kPanel, width_of(panel), sum, kPanel);
+      for (Left& operand : chunk) operand.data += kChunkRows * operand.stride;
     }
   }
 
-  /// A block of the depth for all panels, then the next: sums stand in memory in between.
-  void run_by_depth(const Area& area) const {
-    const int64_t sum_stride = padded_columns(area.columns);
-    float* sum = ThreadWorkspace<float, SumMemory>::get(area.rows * sum_stride);
-    uint16_t* memory = ThreadWorkspace<uint16_t, LeftMemory>::get(area.rows * packed_depth_);
-    uint16_t* panel = ThreadWorkspace<uint16_t, PanelMemory>::get(packed_depth_ * kPanel);
-    bool add = false;
-    for (const Block& block : blocks_) {
-      const Left left = left_operand(block, area, memory);
-      for (int64_t e = 0; e < area.columns; e += kPanel) {
-        const int64_t width = std::min(kPanel, area.columns - e), stride = padded_columns(width);
-        pack_panel(block, area.column + e, width, panel);
-        kernels_.product(area.rows, stride, block.depth, left.data, left.stride, panel, stride, sum + e,
-                         sum_stride, add, nullptr);
+  /// sum = or += the products of all blocks of a pass.
+  void add_products(const Pass& pass, const std::vector<Left>& left, const uint16_t* right, int64_t rows,
+                    int64_t panel, float* sum, int64_t sum_stride, bool add) const {
+    const int64_t columns = padded_columns(width_of(panel));
+    for (size_t t = 0; t < pass.blocks.size(); ++t) {
+      const Block& block = pass.blocks[t];
+      kernels_.product(rows, columns, block.depth, left[t].data, left[t].stride,
+                       right + block.place * columns, columns, sum, sum_stride, add || t > 0, nullptr);
+    }
+  }
+
+  int64_t width_of(int64_t panel) const { return std::min(kPanel, columns_ - panel * kPanel); }
+
+  /// A task's rows of a: in place where pairs lie side by side, else packed.
+  std::vector<Left> left_operands(const Pass& pass, int64_t row, int64_t rows) const {
+    std::vector<Left> left;
+    uint16_t* memory = ThreadWorkspace<uint16_t, LeftMemory>::get(rows * pass.depth);
+    for (const Block& block : pass.blocks) {
+      const Bf16Matrix& a = block.term->a;
+      const uint16_t* first = a.at(row, block.first);
+      const int64_t stride = paired_depth(block.depth);
+      if (a.transposed) {
+        kernels_.left_from_columns(block.depth, rows, first, a.stride, memory, stride);
+      } else if (block.depth % 2 != 0) {
+        kernels_.left_from_rows(rows, block.depth, first, a.stride, memory, stride);
+      } else {
+        left.push_back({first, a.stride});
+        continue;
       }
-      add = true;
+      left.push_back({memory, stride});
+      memory += rows * stride;
     }
-    finish_(area.row, area.rows, area.column, area.columns, sum, sum_stride);
+    return left;
   }
 
-  /// The task's rows of a: in place where pairs lie side by side, else packed into `memory`.
-  Left left_operand(const Block& block, const Area& area, uint16_t* memory) const {
-    const Bf16Matrix& a = block.term->a;
-    const uint16_t* first = a.at(area.row, block.first);
-    const int64_t stride = paired_depth(block.depth);
-    if (a.transposed) {
-      kernels_.left_from_columns(block.depth, area.rows, first, a.stride, memory, stride);
-      return {memory, stride};
-    }
-    if (block.depth % 2 == 0) return {first, a.stride};
-    kernels_.left_from_rows(area.rows, block.depth, first, a.stride, memory, stride);
-    return {memory, stride};
-  }
-
-  void pack_panel(const Block& block, int64_t column, int64_t width, uint16_t* panel) const {
-    const Bf16Matrix& b = block.term->b;
-    const uint16_t* first = b.at(block.first, column);
-    if (b.transposed) {
-      kernels_.right_from_columns(width, block.depth, first, b.stride, panel, padded_columns(width));
-    } else {
-      kernels_.right_from_rows(block.depth, width, first, b.stride, panel, padded_columns(width));
+  void pack_panel(const Pass& pass, int64_t panel, uint16_t* to) const {
+    const int64_t width = width_of(panel), stride = padded_columns(width);
+    for (const Block& block : pass.blocks) {
+      const Bf16Matrix& b = block.term->b;
+      const uint16_t* first = b.at(block.first, panel * kPanel);
+      const auto pack = b.transposed ? kernels_.right_from_columns : kernels_.right_from_rows;
+      pack(b.transposed ? width : block.depth, b.transposed ? block.depth : width, first, b.stride,
+           to + block.place * stride, stride);
     }
   }
 
   const Bf16TileKernels& kernels_;
   int64_t rows_, columns_;
+  int64_t panels_;
   const Finish& finish_;
-  bool one_pass_ = true;
-  int64_t packed_depth_ = 0;  // of a panel
-  std::vector<Block> blocks_;
+  std::vector<Pass> passes_;
 };
 
 /// Calls `finish(row, rows, column, columns, sums, stride)` for blocks that cover c = sum of a_t b_t, each
