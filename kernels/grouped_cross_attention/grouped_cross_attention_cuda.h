@@ -1,0 +1,89 @@
+#pragma once
+// Arguments and launch shapes of the CUDA kernels of grouped cross-attention (the contract: grouped_cross_attention.h). Plain
+// data: included by the kernels, by the binding to tensors, and by tests that run the kernels' PTX.
+//
+// All matrices are bfloat16 with head_dim elements side by side and rows aligned to 16 bytes; other strides are free, in elements.
+// A block serves one reading row (the positions that read with one list of chunks) and one key/value head: its tile's rows are
+// the pairs (query head of the group, position), heads first, so chunks are read once for all heads that share them.
+
+#include <cstdint>
+
+#include "kernels/common/cuda/launch_shape.h"
+
+namespace gca::cuda {
+
+/// What forward and backward share.
+struct GcaShape {
+  int32_t batch = 0;         // B
+  int32_t positions = 0;     // n
+  int32_t heads = 0;         // H
+  int32_t kv_heads = 0;      // H_kv
+  int32_t chunks = 0;        // C
+  int32_t keys = 0;          // M, at most 128
+  int32_t head_dim = 0;      // dh: 32, 64 or 128
+  int32_t rows = 0;          // R, reading rows
+  int32_t slots = 0;         // K, at most 32
+  int32_t chunk_size = 0;    // S, at most 128
+  int32_t first_offset = 0;  // of position 0 in its chunk
+  float scale = 1;
+  int32_t softmax_one = 0;
+};
+
+struct GcaStrides {        // of (B, n, H, dh)
+  int64_t batch = 0, position = 0, head = 0;
+};
+struct GcaChunkStrides {   // of (B, C, M, H_kv, dh)
+  int64_t batch = 0, chunk = 0, key = 0, head = 0;
+};
+struct GcaStatStrides {    // of (B, n, H, K) float; positions side by side
+  int64_t batch = 0, head = 0, slot = 0;
+};
+
+struct GcaForwardParams {
+  GcaShape shape;
+  const Bf16* q = nullptr;
+  const Bf16* k = nullptr;
+  const Bf16* v = nullptr;
+  const int32_t* idx = nullptr;  // (B, R, K); outside of [0, C) is none
+  const float* w = nullptr;      // (B, R, K)
+  Bf16* out = nullptr;
+  float* lse = nullptr;          // null: not wanted
+  GcaStrides q_strides, out_strides;
+  GcaChunkStrides k_strides, v_strides;
+  GcaStatStrides lse_strides;
+};
+
+/// The template arguments of the kernel that takes a shape.
+struct GcaForwardVariant {
+  int head_dim;   // kHeadDim
+  int keys;       // kKeys: M rounded up
+  int row_tiles;  // kRowTiles: tiles of 16 rows a warp holds
+};
+
+inline int round_up_keys(int keys) { return keys <= 16 ? 16 : keys <= 32 ? 32 : keys <= 64 ? 64 : 128; }
+
+inline GcaForwardVariant gca_forward_variant(const GcaShape& shape) {
+  const int keys = round_up_keys(shape.keys);
+  return {shape.head_dim, keys, shape.head_dim <= 64 && keys <= 64 ? 2 : 1};
+}
+
+/// Warps, in pairs: enough for the rows of a reading row, at most eight.
+inline LaunchShape gca_forward_launch_shape(const GcaShape& shape) {
+  const GcaForwardVariant variant = gca_forward_variant(shape);
+  const int64_t tile_rows = int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads);
+  const int64_t pair_rows = 2 * 16 * variant.row_tiles;
+  const int64_t pairs = ceil_div(tile_rows, pair_rows);
+  const int64_t tiles = ceil_div(pairs, 4);
+  const int64_t pairs_of_block = ceil_div(pairs, tiles);
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.rows * tiles);
+  result.grid_y = static_cast<uint32_t>(shape.kv_heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(64 * pairs_of_block);
+  // Two stages of keys and values, and the block's queries.
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + pairs_of_block * pair_rows));
+  return result;
+}
+
+}  // namespace gca::cuda
