@@ -67,23 +67,33 @@ inline GcaForwardVariant gca_forward_variant(const GcaShape& shape) {
   return {shape.head_dim, keys, shape.head_dim <= 64 && keys <= 64 ? 2 : 1};
 }
 
-/// Warps, in pairs: enough for the rows of a reading row, at most eight.
+/// Warps of a block that serves `rows` rows, `warp_rows` each: whole steps of copying (64 threads, 128 for rows of 256 bytes), at
+/// most eight; and the number of such blocks.
+struct WarpPlan {
+  int64_t warps, blocks;
+};
+inline WarpPlan plan_warps(int64_t rows, int64_t warp_rows, int head_dim) {
+  const int64_t step = head_dim == 128 ? 4 : 2;
+  const int64_t steps = ceil_div(rows, step * warp_rows);
+  const int64_t blocks = ceil_div(steps * step, 8);
+  return {ceil_div(steps, blocks) * step, blocks};
+}
+
 inline LaunchShape gca_forward_launch_shape(const GcaShape& shape) {
   const GcaForwardVariant variant = gca_forward_variant(shape);
-  const int64_t tile_rows = int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads);
-  const int64_t pair_rows = 2 * 16 * variant.row_tiles;
-  const int64_t pairs = ceil_div(tile_rows, pair_rows);
-  const int64_t tiles = ceil_div(pairs, 4);
-  const int64_t pairs_of_block = ceil_div(pairs, tiles);
+  const int64_t warp_rows = 16 * variant.row_tiles;
+  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), warp_rows, shape.head_dim);
   LaunchShape result;
-  result.grid_x = static_cast<uint32_t>(shape.rows * tiles);
+  result.grid_x = static_cast<uint32_t>(shape.rows * plan.blocks);
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
-  result.threads = static_cast<uint32_t>(64 * pairs_of_block);
+  result.threads = static_cast<uint32_t>(32 * plan.warps);
   // Two stages of keys and values, and the block's queries.
-  result.shared_bytes =
-      static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + pairs_of_block * pair_rows));
+  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + plan.warps * warp_rows));
   return result;
 }
+
+/// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the caller's to check.
+int launch_gca_forward(const GcaForwardParams& params, void* stream);
 
 }  // namespace gca::cuda

@@ -13,52 +13,9 @@
 // Versions
 //   1  mma.sync, two stages, one barrier a chunk (here)
 
-#include "kernels/common/cuda/shared_tile.cuh"
-#include "kernels/common/cuda/tensor_core.cuh"
-#include "kernels/grouped_cross_attention/grouped_cross_attention_cuda.h"
+#include "kernels/grouped_cross_attention/grouped_cross_attention_tiles.cuh"
 
 namespace gca::cuda {
-
-/// The positions of reading row `row` as [begin, end), counted from the row's first place in its chunk.
-struct PositionRange {
-  int begin, end;
-};
-__device__ __forceinline__ PositionRange positions_of_row(const GcaShape& shape, int row) {
-  const int before = row * shape.chunk_size - shape.first_offset;  // position at place 0
-  return {max(0, -before), min(shape.chunk_size, shape.positions - before)};
-}
-
-/// Which (head of the group, place in the chunk) a row of the block's tile is; division by multiplication with 2^32 / S.
-struct RowPair {
-  int head, place;
-};
-__device__ __forceinline__ RowPair pair_of_row(int row, int chunk_size, uint32_t inverse) {
-  const int head = static_cast<int>(__umulhi(static_cast<uint32_t>(row), inverse));
-  return {head, row - head * chunk_size};
-}
-__device__ __forceinline__ uint32_t inverse_of(int chunk_size) {
-  return 0xFFFFFFFFU / static_cast<uint32_t>(chunk_size) + 1;
-}
-
-/// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t % kUnits.
-template <int kHeadDim>
-__device__ __forceinline__ void copy_chunk(uint32_t tile, const __nv_bfloat16* from, int64_t row_stride, int rows, int thread,
-                                           int threads) {
-  using Tile = SharedTile<kHeadDim>;
-  const int rows_a_step = threads / Tile::kUnits;
-  int row = thread / Tile::kUnits;
-  const int unit = thread % Tile::kUnits;
-  // Rows a multiple of 8 (times the fold) apart have their units at the same places.
-  uint32_t to = tile + Tile::offset(row, unit);
-  from += row * row_stride + unit * 8;
-  const int64_t step = rows_a_step * row_stride;  // once: the loop only adds
-#pragma unroll 4
-  for (; row < rows; row += rows_a_step) {
-    copy_async(to, from);
-    to += rows_a_step * Tile::kRowBytes;
-    from += step;
-  }
-}
 
 template <int kHeadDim, int kKeys, int kRowTiles>
 __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant__ GcaForwardParams p) {
@@ -80,15 +37,9 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
   const int first_row = blockIdx.x % tiles * tile_rows + warp * kWarpRows;  // of this warp
   const int kv_head = blockIdx.y;
   const int batch = blockIdx.z;
-  const PositionRange range = positions_of_row(shape, row);
-  const int before = row * shape.chunk_size - shape.first_offset;
-  const uint32_t inverse = inverse_of(shape.chunk_size);
-  // Row `tile_row` of this warp; head < 0 where it has no query.
-  const auto pair_at = [&](int tile_row) {
-    RowPair pair = pair_of_row(first_row + tile_row, shape.chunk_size, inverse);
-    if (pair.head >= group || pair.place < range.begin || pair.place >= range.end) pair.head = -1;
-    return pair;
-  };
+  const ReadingRow reading(shape, row);
+  const int before = reading.before;
+  const auto pair_at = [&](int tile_row) { return reading.pair(first_row + tile_row); };
 
   const uint32_t stages = shared_address(shared);  // keys and values, twice
   const uint32_t queries = stages + 4 * kChunkBytes + warp * kWarpRows * Tile::kRowBytes;
@@ -100,8 +51,8 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
   const float my_weight = is_chosen ? p.w[list + lane] : 0.0F;
   uint32_t slots = __ballot_sync(0xFFFFFFFF, is_chosen);
 
-  const auto* k = reinterpret_cast<const __nv_bfloat16*>(p.k) + batch * p.k_strides.batch + kv_head * p.k_strides.head;
-  const auto* v = reinterpret_cast<const __nv_bfloat16*>(p.v) + batch * p.v_strides.batch + kv_head * p.v_strides.head;
+  const Bf16* k = p.k + batch * p.k_strides.batch + kv_head * p.k_strides.head;
+  const Bf16* v = p.v + batch * p.v_strides.batch + kv_head * p.v_strides.head;
   const auto copy_slot = [&](int slot, uint32_t stage) {
     const int chunk = __shfl_sync(0xFFFFFFFF, my_chunk, slot);
     copy_chunk<kHeadDim>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key, shape.keys,
@@ -110,30 +61,9 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
                          threadIdx.x, threads);
   };
 
-  // Rows beyond the chunk stay 0 in both stages: their probability is 0, and so must be what it multiplies.
-  for (int i = threadIdx.x; i < 4 * (kKeys - shape.keys) * Tile::kUnits; i += threads) {
-    const int tile = i / Tile::kUnits / (kKeys - shape.keys);
-    const int tail_row = shape.keys + i / Tile::kUnits % (kKeys - shape.keys);
-    *reinterpret_cast<uint4*>(shared + tile * kChunkBytes + Tile::offset(tail_row, i % Tile::kUnits)) = uint4{0, 0, 0, 0};
-  }
-
-  // Queries: each warp its own rows; rows without a position are 0.
-  // Offsets within a reading row fit 32 bits.
-  const auto* q = reinterpret_cast<const __nv_bfloat16*>(p.q) + batch * p.q_strides.batch + before * p.q_strides.position +
-                  kv_head * group * p.q_strides.head;
-#pragma unroll
-  for (int i = 0; i < kWarpRows * Tile::kUnits / 32; ++i) {
-    const int tile_row = i * (32 / Tile::kUnits) + lane / Tile::kUnits;
-    const int unit = lane % Tile::kUnits;
-    const RowPair pair = pair_at(tile_row);
-    const uint32_t to = queries + Tile::offset(tile_row, unit);
-    if (pair.head >= 0) {
-      copy_async(to, q + pair.place * static_cast<int>(p.q_strides.position) +
-                         pair.head * static_cast<int>(p.q_strides.head) + unit * 8);
-    } else {
-      asm volatile("st.shared.v4.b32 [%0], {%1,%1,%1,%1};" ::"r"(to), "r"(0) : "memory");
-    }
-  }
+  zero_tail_rows<kHeadDim, kKeys>(shared, 4, shape.keys, threads);
+  const int64_t first_query = batch * p.q_strides.batch + before * p.q_strides.position + kv_head * group * p.q_strides.head;
+  copy_warp_rows<kHeadDim, kWarpRows>(queries, p.q + first_query, p.q_strides, reading, first_row, lane);
 
   // Where this lane's rows have their statistics, of which one lane in four writes them; -1 for nowhere.
   float* lse_of_list = p.lse + batch * p.lse_strides.batch + kv_head * group * p.lse_strides.head + before;
@@ -254,40 +184,15 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
     slot = next_slot;
   }
 
-  // Through the warp's own rows of shared memory, so that rows leave in one piece. The copies of a row that read nothing may
-  // still be on their way.
+  // The copies of a row that read nothing may still be on their way to where the result passes through.
   wait_copies<0>();
   __syncwarp();
+  const int64_t first_out =
+      batch * p.out_strides.batch + before * p.out_strides.position + kv_head * group * p.out_strides.head;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const int tile_row = m * 16 + half * 8 + lane / 4;
-#pragma unroll
-      for (int j = 0; j < kDimTiles; ++j) {
-        asm volatile("st.shared.b32 [%0], %1;" ::"r"(queries + Tile::offset(tile_row, j) + (lane & 3) * 4),
-                     "r"(pack_bf16(out[m][j][2 * half], out[m][j][2 * half + 1]))
-                     : "memory");
-      }
-    }
-  }
-  __syncwarp();
-  auto* out_rows = reinterpret_cast<__nv_bfloat16*>(p.out) + batch * p.out_strides.batch + before * p.out_strides.position +
-                   kv_head * group * p.out_strides.head;
-#pragma unroll
-  for (int i = 0; i < kWarpRows * Tile::kUnits / 32; ++i) {
-    const int tile_row = i * (32 / Tile::kUnits) + lane / Tile::kUnits;
-    const int unit = lane % Tile::kUnits;
-    const RowPair pair = pair_at(tile_row);
-    if (pair.head >= 0) {
-      uint4 value;
-      asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
-                   : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-                   : "r"(queries + Tile::offset(tile_row, unit))
-                   : "memory");
-      *reinterpret_cast<uint4*>(out_rows + pair.place * static_cast<int>(p.out_strides.position) +
-                                pair.head * static_cast<int>(p.out_strides.head) + unit * 8) = value;
-    }
+    store_row_tile<kHeadDim>(out[m], 1.0F, queries + m * Tile::kRowStep, p.out + first_out, p.out_strides, reading,
+                             first_row + m * 16, lane);
   }
 }
 

@@ -1,0 +1,26 @@
+# nvcc, where there is one: the CUDA kernels as a device library and as PTX for the tests. The CPU build needs none of it.
+# Objects come from custom commands: CMake's own CUDA language would demand a toolkit that can link, which the wheels are not.
+find_program(GCA_NVCC nvcc
+  HINTS ${PROJECT_SOURCE_DIR}/.deps/cuda/nvidia/cu13/bin /usr/local/cuda/bin
+  DOC "CUDA compiler")
+if(GCA_NVCC)
+  set(gca_have_nvcc ON)
+else()
+  set(gca_have_nvcc OFF)
+endif()
+option(GCA_CUDA "Build the CUDA kernels (needs nvcc, no GPU)" ${gca_have_nvcc})
+if(GCA_CUDA AND NOT GCA_NVCC)
+  message(FATAL_ERROR "GCA_CUDA is on and nvcc was not found: set GCA_NVCC to its path, or GCA_CUDA to OFF")
+endif()
+message(STATUS "CUDA kernels: ${GCA_CUDA} (${GCA_NVCC})")
+
+set(GCA_NVCC_FLAGS -std=c++20 -O3 -lineinfo -I ${PROJECT_SOURCE_DIR} -diag-suppress 177)
+
+# gca_compile_cuda(OUTPUT SOURCE flag...): OUTPUT from SOURCE by nvcc, again when a header it includes changes.
+function(gca_compile_cuda output source)
+  cmake_path(GET output PARENT_PATH folder)
+  file(MAKE_DIRECTORY ${folder})
+  add_custom_command(OUTPUT ${output}
+    COMMAND ${GCA_NVCC} ${GCA_NVCC_FLAGS} ${ARGN} -MD -MF ${output}.d -MT ${output} -o ${output} ${source}
+    DEPENDS ${source} DEPFILE ${output}.d COMMENT "nvcc ${output}" VERBATIM)
+endfunction()

@@ -1,0 +1,71 @@
+// The CUDA kernels of grouped cross-attention, their PTX executed on the CPU, against loops over doubles.
+#include <doctest/doctest.h>
+
+#include "tests/cuda/gca_launches.h"
+#include "tests/cuda/numbers.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+struct Case {
+  const char* name;
+  cuda::GcaShape shape;
+};
+
+/// positions, heads, kv_heads, chunks, keys, head_dim, slots, chunk_size, first_offset, softmax_one
+cuda::GcaShape shape_of(int batch, int positions, int heads, int kv_heads, int chunks, int keys, int head_dim, int slots,
+                        int chunk_size, int first_offset, int softmax_one) {
+  cuda::GcaShape s;
+  s.batch = batch;
+  s.positions = positions;
+  s.heads = heads;
+  s.kv_heads = kv_heads;
+  s.chunks = chunks;
+  s.keys = keys;
+  s.head_dim = head_dim;
+  s.rows = (first_offset + positions + chunk_size - 1) / chunk_size;
+  s.slots = slots;
+  s.chunk_size = chunk_size;
+  s.first_offset = first_offset;
+  s.scale = 1.0F / std::sqrt(static_cast<float>(head_dim));
+  s.softmax_one = softmax_one;
+  return s;
+}
+
+// Every instantiation, every kind of raggedness: a run that begins and ends inside chunks, chunks of 15, 31, 63, 127 keys and of
+// sizes that leave whole blocks of keys empty, heads that share keys, K from 1 to 32, more than eight warps of rows.
+const Case kCases[] = {
+    {"chunks of 63, two heads a key head", shape_of(2, 150, 4, 2, 5, 63, 64, 3, 64, 10, 1)},
+    {"chunks of 64, plain softmax", shape_of(1, 130, 2, 2, 4, 64, 64, 2, 64, 0, 0)},
+    {"40 keys of 64", shape_of(1, 64, 1, 1, 6, 40, 64, 4, 41, 5, 0)},
+    {"chunks of 15, K = 32", shape_of(1, 50, 4, 1, 40, 15, 64, 32, 16, 3, 1)},
+    {"chunks of 31", shape_of(1, 70, 3, 1, 6, 31, 64, 5, 32, 31, 1)},
+    {"chunks of 127", shape_of(1, 200, 2, 1, 3, 127, 64, 2, 128, 60, 1)},
+    {"six heads of one key head", shape_of(1, 100, 6, 1, 4, 63, 64, 3, 64, 0, 0)},
+    {"head size 32", shape_of(2, 40, 2, 2, 5, 7, 32, 2, 8, 3, 1)},
+    {"head size 32, chunks of 17", shape_of(1, 40, 4, 1, 5, 17, 32, 2, 18, 3, 0)},
+    {"head size 32, chunks of 63", shape_of(1, 130, 2, 1, 4, 63, 32, 2, 64, 0, 1)},
+    {"head size 32, chunks of 100", shape_of(1, 130, 1, 1, 3, 100, 32, 2, 101, 0, 0)},
+    {"head size 128, chunks of 16", shape_of(1, 40, 2, 1, 5, 16, 128, 2, 16, 0, 0)},
+    {"head size 128, chunks of 32", shape_of(1, 40, 2, 1, 5, 32, 128, 2, 33, 0, 0)},
+    {"head size 128, chunks of 63", shape_of(1, 100, 4, 2, 4, 63, 128, 3, 64, 2, 1)},
+    {"head size 128, chunks of 127", shape_of(1, 150, 2, 1, 3, 127, 128, 2, 128, 20, 1)},
+    {"one position", shape_of(1, 1, 4, 2, 5, 63, 64, 4, 64, 63, 1)},
+};
+
+}  // namespace
+
+TEST_CASE("grouped cross-attention forward on the PTX machine equals the double reference") {
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    const GcaProblem problem = random_gca_problem(c.shape, 11);
+    const GcaTruth truth = gca_truth(problem, false), plain = gca_truth(problem, true);
+    const GcaRun run = run_gca_forward(problem);
+    CHECK(run.reports == "");
+    CHECK(largest_difference(run.out, truth.out) <= error_bound(truth.out, plain.out, 2));
+    CHECK(largest_difference(run.lse, truth.lse) <= 1e-5 * (1 + largest_magnitude(truth.lse)));
+    CHECK(run.counters.shared_wavefronts == run.counters.shared_wavefronts_least);
+  }
+}
