@@ -93,7 +93,119 @@ inline LaunchShape gca_forward_launch_shape(const GcaShape& shape) {
   return result;
 }
 
+// ---- backward, first pass: dq, and for the second pass delta = <dO, o_k>; dw as partial sums
+
+struct GcaBackwardQueriesParams {
+  GcaShape shape;
+  const Bf16* q = nullptr;
+  const Bf16* k = nullptr;
+  const Bf16* v = nullptr;
+  const Bf16* dout = nullptr;
+  const int32_t* idx = nullptr;
+  const float* w = nullptr;
+  const float* lse = nullptr;
+  Bf16* dq = nullptr;
+  float* delta = nullptr;       // strides of lse
+  float* dw_partial = nullptr;  // (gca_weight_partials(), B, R, K), written where idx is a chunk
+  GcaStrides q_strides, dout_strides, dq_strides;
+  GcaChunkStrides k_strides, v_strides;
+  GcaStatStrides lse_strides;
+};
+
+inline LaunchShape gca_backward_queries_launch_shape(const GcaShape& shape) {
+  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.rows * plan.blocks);
+  result.grid_y = static_cast<uint32_t>(shape.kv_heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(32 * plan.warps);
+  // Two stages of keys and values; the block's rows of q and dout.
+  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (4 * round_up_keys(shape.keys) + 2 * 16 * plan.warps));
+  return result;
+}
+
+/// Parts of each dw: one a warp of every block that reads with the list.
+inline int64_t gca_weight_partials(const GcaShape& shape) {
+  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
+  return plan.warps * plan.blocks * shape.kv_heads;
+}
+
+/// dw (B, R, K) = sum of its parts, in order; 0 where idx is none.
+struct GcaReduceWeightsParams {
+  const float* dw_partial = nullptr;
+  const int32_t* idx = nullptr;
+  float* dw = nullptr;
+  int64_t size = 0;  // B R K
+  int32_t partials = 0;
+  int32_t chunks = 0;
+};
+
+inline LaunchShape gca_reduce_weights_launch_shape(int64_t size) {
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(ceil_div(size, 128));
+  result.threads = 128;
+  return result;
+}
+
+// ---- the inverse index: for every chunk the entries row * K + slot of the lists that hold it, in order
+
+struct GcaReadersParams {
+  const int32_t* idx = nullptr;   // (B, R, K)
+  int32_t* offsets = nullptr;     // (B, C + 1)
+  int32_t* readers = nullptr;     // (B, R K)
+  int32_t batch = 0, entries = 0, chunks = 0;  // entries: R K
+};
+
+inline LaunchShape gca_readers_launch_shape(int32_t batch, int32_t chunks) {
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(ceil_div(chunks, 4));
+  result.grid_y = static_cast<uint32_t>(batch);
+  result.threads = 128;  // a warp a chunk
+  return result;
+}
+
+// ---- backward, second pass: dk and dv of a chunk from its readers
+
+struct GcaBackwardChunksParams {
+  GcaShape shape;
+  const Bf16* q = nullptr;
+  const Bf16* k = nullptr;
+  const Bf16* v = nullptr;
+  const Bf16* dout = nullptr;
+  const float* w = nullptr;
+  const float* lse = nullptr;
+  const float* delta = nullptr;
+  const int32_t* offsets = nullptr;
+  const int32_t* readers = nullptr;
+  Bf16* dk = nullptr;
+  Bf16* dv = nullptr;
+  GcaStrides q_strides, dout_strides;
+  GcaChunkStrides k_strides, v_strides, dk_strides, dv_strides;
+  GcaStatStrides lse_strides;  // of delta, too
+};
+
+/// Queries of a tile of the second pass.
+inline int gca_chunk_queries(int head_dim) { return head_dim == 128 ? 32 : 64; }
+
+inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
+  const int keys = round_up_keys(shape.keys);
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.chunks);
+  result.grid_y = static_cast<uint32_t>(shape.kv_heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(keys * 2);  // a warp for 16 keys
+  // The chunk's keys and values; two stages of q, dout (rows) and of weight, lse, delta (three floats a row, on four).
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * shape.head_dim * (2 * keys + 4 * gca_chunk_queries(shape.head_dim)) +
+                            2 * 16 * gca_chunk_queries(shape.head_dim));
+  return result;
+}
+
 /// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the caller's to check.
 int launch_gca_forward(const GcaForwardParams& params, void* stream);
+int launch_gca_backward_queries(const GcaBackwardQueriesParams& params, void* stream);
+int launch_gca_reduce_weights(const GcaReduceWeightsParams& params, void* stream);
+int launch_gca_readers(const GcaReadersParams& params, void* stream);
+int launch_gca_backward_chunks(const GcaBackwardChunksParams& params, void* stream);
 
 }  // namespace gca::cuda

@@ -13,6 +13,8 @@ struct GcaRun {
   ptx::Counters counters;  // of all launches
 };
 
+/// Both passes from the truth's own lse (rounded to float), so that one kernel is tested at a time.
+GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth, const ptx::RunOptions& options = {});
 GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options = {}, bool with_lse = true);
 
 }  // namespace gca::testing

@@ -69,3 +69,19 @@ TEST_CASE("grouped cross-attention forward on the PTX machine equals the double 
     CHECK(run.counters.shared_wavefronts == run.counters.shared_wavefronts_least);
   }
 }
+
+TEST_CASE("grouped cross-attention backward on the PTX machine equals the double reference") {
+  for (const Case& c : kCases) {
+    CAPTURE(c.name);
+    const GcaProblem problem = random_gca_problem(c.shape, 12);
+    const GcaTruth truth = gca_truth(problem, false), plain = gca_truth(problem, true);
+    const GcaRun run = run_gca_backward(problem, truth);
+    CHECK(run.reports == "");
+    CHECK(largest_difference(run.dq, truth.dq) <= error_bound(truth.dq, plain.dq, 3));
+    CHECK(largest_difference(run.dk, truth.dk) <= error_bound(truth.dk, plain.dk, 3));
+    CHECK(largest_difference(run.dv, truth.dv) <= error_bound(truth.dv, plain.dv, 3));
+    CHECK(largest_difference(run.delta, truth.delta) <= 1e-5 * (1 + largest_magnitude(truth.delta)));
+    CHECK(largest_difference(run.dw, truth.dw) <= 1e-4 * (1 + largest_magnitude(truth.dw)));
+    CHECK(run.counters.shared_wavefronts == run.counters.shared_wavefronts_least);
+  }
+}
