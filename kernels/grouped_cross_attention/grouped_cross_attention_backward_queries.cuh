@@ -21,6 +21,9 @@ __global__ void __launch_bounds__(256)
   constexpr int kDimTiles = kHeadDim / 8;
   constexpr int kDimSteps = kHeadDim / 16;
   constexpr int kStepsUnrolled = kKeys == 128 ? 1 : kDimSteps;  // loads moved far ahead would not fit the registers
+  // The largest tile has no room for dP of a whole chunk beside the rest: it makes dP in two parts, twice.
+  constexpr int kParts = kKeys == 128 && kHeadDim == 128 ? 2 : 1;
+  constexpr int kPartTiles = kKeyTiles / kParts;
   constexpr uint32_t kChunkBytes = kKeys * Tile::kRowBytes;
   extern __shared__ __align__(128) uint8_t shared[];
 
@@ -53,9 +56,9 @@ __global__ void __launch_bounds__(256)
   const Bf16* v = p.v + batch * p.v_strides.batch + kv_head * p.v_strides.head;
   const auto copy_slot = [&](int slot, uint32_t stage) {
     const int chunk = __shfl_sync(0xFFFFFFFF, my_chunk, slot);
-    copy_chunk<kHeadDim>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key, shape.keys,
+    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key, shape.keys,
                          threadIdx.x, threads);
-    copy_chunk<kHeadDim>(stages + (stage * 2 + 1) * kChunkBytes, v + chunk * p.v_strides.chunk, p.v_strides.key, shape.keys,
+    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + (stage * 2 + 1) * kChunkBytes, v + chunk * p.v_strides.chunk, p.v_strides.key, shape.keys,
                          threadIdx.x, threads);
   };
 
@@ -101,26 +104,23 @@ __global__ void __launch_bounds__(256)
     for (int half = 0; half < 2; ++half)
       lse2[half] = stat_place[half] >= 0 ? p.lse[slot_stat + stat_place[half]] * kLog2e : INFINITY;
 
-    float scores[kKeyTiles][4] = {};
-    float dp[kKeyTiles][4] = {};
+    // Columns [part kPartTiles * 8, ...) of left right^T.
+    const auto multiply = [&](auto& product, uint32_t left, uint32_t right, int part) {
+      constexpr int kTiles = sizeof(product) / sizeof(product[0]);
 #pragma unroll kStepsUnrolled
-    for (int step = 0; step < kDimSteps; ++step) {
-      uint32_t a[4], b[4];
-      load_matrices(a, queries + Tile::column_step(row_lane, step));
+      for (int step = 0; step < kDimSteps; ++step) {
+        uint32_t a[4], b[4];
+        load_matrices(a, left + Tile::column_step(row_lane, step));
 #pragma unroll
-      for (int j = 0; j < kKeyTiles; j += 2) {
-        load_matrices(b, keys + Tile::column_step(column_lane, step) + j / 2 * Tile::kRowStep);
-        mma(scores[j], a, b[0], b[1]);
-        mma(scores[j + 1], a, b[2], b[3]);
+        for (int j = 0; j < kTiles; j += 2) {
+          load_matrices(b, right + Tile::column_step(column_lane, step) + (part * kPartTiles + j) / 2 * Tile::kRowStep);
+          mma(product[j], a, b[0], b[1]);
+          mma(product[j + 1], a, b[2], b[3]);
+        }
       }
-      load_matrices(a, gradients + Tile::column_step(row_lane, step));
-#pragma unroll
-      for (int j = 0; j < kKeyTiles; j += 2) {
-        load_matrices(b, values + Tile::column_step(column_lane, step) + j / 2 * Tile::kRowStep);
-        mma(dp[j], a, b[0], b[1]);
-        mma(dp[j + 1], a, b[2], b[3]);
-      }
-    }
+    };
+    float scores[kKeyTiles][4] = {};
+    multiply(scores, queries, keys, 0);
 
     const auto mask_from = [&](int first) {
 #pragma unroll
@@ -133,13 +133,21 @@ __global__ void __launch_bounds__(256)
     mask_from(kKeyTiles - 2);
     if (kKeyTiles > 2 && shape.keys <= kKeys - 16) mask_from(0);
 
+    float dp[kPartTiles][4];
     float delta[2] = {};
 #pragma unroll
-    for (int j = 0; j < kKeyTiles; ++j) {
+    for (int part = 0; part < kParts; ++part) {
 #pragma unroll
-      for (int e = 0; e < 4; ++e) {
-        scores[j][e] = exp2_fast(fmaf(scores[j][e], scale2, -lse2[e / 2]));
-        delta[e / 2] = fmaf(scores[j][e], dp[j][e], delta[e / 2]);
+      for (int j = 0; j < kPartTiles; ++j) dp[j][0] = dp[j][1] = dp[j][2] = dp[j][3] = 0;
+      multiply(dp, gradients, values, part);
+#pragma unroll
+      for (int j = 0; j < kPartTiles; ++j) {
+        float(&p_j)[4] = scores[part * kPartTiles + j];
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          p_j[e] = exp2_fast(fmaf(p_j[e], scale2, -lse2[e / 2]));
+          delta[e / 2] = fmaf(p_j[e], dp[j][e], delta[e / 2]);
+        }
       }
     }
     float weighted_delta[2];
@@ -149,12 +157,6 @@ __global__ void __launch_bounds__(256)
       weighted_delta[half] = weight * delta[half];
       if ((lane & 3) == 0 && stat_place[half] >= 0) p.delta[slot_stat + stat_place[half]] = delta[half];
     }
-#pragma unroll
-    for (int j = 0; j < kKeyTiles; ++j) {
-#pragma unroll
-      for (int e = 0; e < 4; ++e) scores[j][e] *= fmaf(weight, dp[j][e], -weighted_delta[e / 2]);  // dS
-    }
-
     // The rows' deltas of this warp: its part of dw. All four lanes of a row hold the row's.
     float part = delta[0] + delta[1];
 #pragma unroll
@@ -165,17 +167,31 @@ __global__ void __launch_bounds__(256)
     }
 
 #pragma unroll
-    for (int step = 0; step < kKeys / 16; ++step) {
-      const uint32_t a[4] = {pack_bf16(scores[2 * step][0], scores[2 * step][1]),
-                             pack_bf16(scores[2 * step][2], scores[2 * step][3]),
-                             pack_bf16(scores[2 * step + 1][0], scores[2 * step + 1][1]),
-                             pack_bf16(scores[2 * step + 1][2], scores[2 * step + 1][3])};
+    for (int part = 0; part < kParts; ++part) {
+      if (kParts > 1) {
 #pragma unroll
-      for (int j = 0; j < kDimTiles; j += 2) {
-        uint32_t b[4];
-        load_matrices_transposed(b, keys + Tile::column_step(row_lane, j / 2) + step * Tile::kRowStep);
-        mma(dq[j], a, b[0], b[1]);
-        mma(dq[j + 1], a, b[2], b[3]);
+        for (int j = 0; j < kPartTiles; ++j) dp[j][0] = dp[j][1] = dp[j][2] = dp[j][3] = 0;
+        multiply(dp, gradients, values, part);
+      }
+#pragma unroll
+      for (int j = 0; j < kPartTiles; ++j) {
+#pragma unroll
+        for (int e = 0; e < 4; ++e)
+          dp[j][e] = scores[part * kPartTiles + j][e] * fmaf(weight, dp[j][e], -weighted_delta[e / 2]);  // dS
+      }
+#pragma unroll
+      for (int step = 0; step < kPartTiles / 2; ++step) {
+        const uint32_t a[4] = {pack_bf16(dp[2 * step][0], dp[2 * step][1]), pack_bf16(dp[2 * step][2], dp[2 * step][3]),
+                               pack_bf16(dp[2 * step + 1][0], dp[2 * step + 1][1]),
+                               pack_bf16(dp[2 * step + 1][2], dp[2 * step + 1][3])};
+#pragma unroll
+        for (int j = 0; j < kDimTiles; j += 2) {
+          uint32_t b[4];
+          load_matrices_transposed(
+              b, keys + Tile::column_step(row_lane, j / 2) + (part * kPartTiles / 2 + step) * Tile::kRowStep);
+          mma(dq[j], a, b[0], b[1]);
+          mma(dq[j + 1], a, b[2], b[3]);
+        }
       }
     }
     slot = next_slot;

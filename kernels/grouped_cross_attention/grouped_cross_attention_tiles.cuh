@@ -51,7 +51,7 @@ __device__ __forceinline__ uint4 load_shared(uint32_t address) {
 }
 
 /// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t % kUnits.
-template <int kHeadDim>
+template <int kHeadDim, int kUnrolled = 4>
 __device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int64_t row_stride, int rows, int thread,
                                            int threads) {
   using Tile = SharedTile<kHeadDim>;
@@ -62,7 +62,7 @@ __device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int6
   uint32_t to = tile + Tile::offset(row, unit);
   from += row * row_stride + unit * 8;
   const int64_t step = rows_a_step * row_stride;
-#pragma unroll 4
+#pragma unroll kUnrolled
   for (; row < rows; row += rows_a_step) {
     copy_async(to, from);
     to += rows_a_step * Tile::kRowBytes;
