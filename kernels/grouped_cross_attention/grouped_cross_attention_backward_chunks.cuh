@@ -64,13 +64,11 @@ __global__ void __launch_bounds__(kKeys * 2)
     for (int i = threadIdx.x; i < kQueries * Tile::kUnits; i += kThreads) {
       const int tile_row = i / Tile::kUnits;
       const int unit = i % Tile::kUnits;
-      const RowPair pair = reading.pair(first_row + tile_row);
+      const int offset = reading.offset(first_row + tile_row, p.q_strides);
       const uint32_t to = to_q + Tile::offset(tile_row, unit);
-      if (pair.head >= 0) {
-        copy_async(to, q + pair.place * static_cast<int>(p.q_strides.position) +
-                           pair.head * static_cast<int>(p.q_strides.head) + unit * 8);
-        copy_async(to + kQueryBytes, dout + pair.place * static_cast<int>(p.dout_strides.position) +
-                                         pair.head * static_cast<int>(p.dout_strides.head) + unit * 8);
+      if (offset >= 0) {
+        copy_async(to, q + offset + unit * 8);
+        copy_async(to + kQueryBytes, dout + reading.offset(first_row + tile_row, p.dout_strides) + unit * 8);
       } else {
         store_shared(to, uint4{0, 0, 0, 0});
         store_shared(to + kQueryBytes, uint4{0, 0, 0, 0});
@@ -181,30 +179,16 @@ __global__ void __launch_bounds__(kKeys * 2)
 
   // Through the warp's own rows of K and V, so that rows leave in one piece.
   wait_copies<0>();
-  __syncwarp();
-  const auto store = [&](const float(&sums)[kDimTiles][4], float factor, uint32_t passage, Bf16* to, int64_t key_stride) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int j = 0; j < kDimTiles; ++j) {
-        store_shared(passage + Tile::offset(half * 8 + lane / 4, j) + (lane & 3) * 4,
-                     pack_bf16(sums[j][2 * half] * factor, sums[j][2 * half + 1] * factor));
-      }
-    }
-    __syncwarp();
-    constexpr int kRowsAStep = 32 / Tile::kUnits;
-    const int unit = lane % Tile::kUnits;
-#pragma unroll
-    for (int i = 0; i < 16 / kRowsAStep; ++i) {
-      const int key = i * kRowsAStep + lane / Tile::kUnits;
-      if (warp * 16 + key >= shape.keys) continue;
-      *reinterpret_cast<uint4*>(to + (warp * 16 + key) * key_stride + unit * 8) = load_shared(passage + Tile::offset(key, unit));
-    }
+  const auto offset_of = [&](int64_t key_stride) {
+    return [=, keys_of_chunk = shape.keys](int r) {
+      return warp * 16 + r < keys_of_chunk ? (warp * 16 + r) * static_cast<int>(key_stride) : -1;
+    };
   };
-  store(dk, shape.scale, my_keys, p.dk + batch * p.dk_strides.batch + chunk * p.dk_strides.chunk + kv_head * p.dk_strides.head,
-        p.dk_strides.key);
-  store(dv, 1.0F, my_values, p.dv + batch * p.dv_strides.batch + chunk * p.dv_strides.chunk + kv_head * p.dv_strides.head,
-        p.dv_strides.key);
+  const auto first_of = [&](const GcaChunkStrides& strides) {
+    return batch * strides.batch + chunk * strides.chunk + kv_head * strides.head;
+  };
+  store_rows<kHeadDim>(dk, shape.scale, shape.scale, my_keys, p.dk + first_of(p.dk_strides), lane, offset_of(p.dk_strides.key));
+  store_rows<kHeadDim>(dv, 1.0F, 1.0F, my_values, p.dv + first_of(p.dv_strides), lane, offset_of(p.dv_strides.key));
 }
 
 /// A warp a chunk: entries of smaller chunks come before its own, so one reading of the lists tells where its list begins, and a

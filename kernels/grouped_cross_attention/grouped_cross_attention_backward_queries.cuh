@@ -66,8 +66,10 @@ __global__ void __launch_bounds__(256)
   const auto first_of = [&](const GcaStrides& strides) {
     return batch * strides.batch + before * strides.position + kv_head * group * strides.head;
   };
-  copy_warp_rows<kHeadDim, 16>(queries, p.q + first_of(p.q_strides), p.q_strides, reading, first_row, lane);
-  copy_warp_rows<kHeadDim, 16>(gradients, p.dout + first_of(p.dout_strides), p.dout_strides, reading, first_row, lane);
+  copy_rows<kHeadDim, 16>(queries, p.q + first_of(p.q_strides), lane,
+                          [&](int r) { return reading.offset(first_row + r, p.q_strides); });
+  copy_rows<kHeadDim, 16>(gradients, p.dout + first_of(p.dout_strides), lane,
+                          [&](int r) { return reading.offset(first_row + r, p.dout_strides); });
 
   // Statistics of this lane's two rows; -1 for a row without a query.
   const int64_t first_stat = batch * p.lse_strides.batch + kv_head * group * p.lse_strides.head + before;
@@ -198,8 +200,8 @@ __global__ void __launch_bounds__(256)
   }
 
   wait_copies<0>();
-  __syncwarp();
-  store_row_tile<kHeadDim>(dq, shape.scale, queries, p.dq + first_of(p.dq_strides), p.dq_strides, reading, first_row, lane);
+  store_rows<kHeadDim>(dq, shape.scale, shape.scale, queries, p.dq + first_of(p.dq_strides), lane,
+                       [&](int r) { return reading.offset(first_row + r, p.dq_strides); });
 }
 
 /// One thread a list entry.

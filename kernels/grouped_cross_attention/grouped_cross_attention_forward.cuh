@@ -63,7 +63,8 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
 
   zero_tail_rows<kHeadDim, kKeys>(shared, 4, shape.keys, threads);
   const int64_t first_query = batch * p.q_strides.batch + before * p.q_strides.position + kv_head * group * p.q_strides.head;
-  copy_warp_rows<kHeadDim, kWarpRows>(queries, p.q + first_query, p.q_strides, reading, first_row, lane);
+  copy_rows<kHeadDim, kWarpRows>(queries, p.q + first_query, lane,
+                                 [&](int r) { return reading.offset(first_row + r, p.q_strides); });
 
   // Where this lane's rows have their statistics, of which one lane in four writes them; -1 for nowhere.
   float* lse_of_list = p.lse + batch * p.lse_strides.batch + kv_head * group * p.lse_strides.head + before;
@@ -186,13 +187,12 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
 
   // The copies of a row that read nothing may still be on their way to where the result passes through.
   wait_copies<0>();
-  __syncwarp();
   const int64_t first_out =
       batch * p.out_strides.batch + before * p.out_strides.position + kv_head * group * p.out_strides.head;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {
-    store_row_tile<kHeadDim>(out[m], 1.0F, queries + m * Tile::kRowStep, p.out + first_out, p.out_strides, reading,
-                             first_row + m * 16, lane);
+    store_rows<kHeadDim>(out[m], 1.0F, 1.0F, queries + m * Tile::kRowStep, p.out + first_out, lane,
+                         [&](int r) { return reading.offset(first_row + m * 16 + r, p.out_strides); });
   }
 }
 

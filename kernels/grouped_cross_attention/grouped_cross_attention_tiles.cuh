@@ -1,8 +1,7 @@
 #pragma once
 // What the tensor-core kernels of grouped cross-attention share: which query a row of a tile is, and how rows come and go.
 
-#include "kernels/common/cuda/shared_tile.cuh"
-#include "kernels/common/cuda/tensor_core.cuh"
+#include "kernels/common/cuda/row_tiles.cuh"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_cuda.h"
 
 namespace gca::cuda {
@@ -27,28 +26,18 @@ struct ReadingRow {
         chunk_size(shape.chunk_size),
         inverse(0xFFFFFFFFU / static_cast<uint32_t>(shape.chunk_size) + 1) {}
 
+  /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a query.
+  __device__ __forceinline__ int offset(int row, const GcaStrides& strides) const {
+    const RowPair at = pair(row);
+    return at.head < 0 ? -1 : at.place * static_cast<int>(strides.position) + at.head * static_cast<int>(strides.head);
+  }
+
   __device__ __forceinline__ RowPair pair(int row) const {
     const int head = static_cast<int>(__umulhi(static_cast<uint32_t>(row), inverse));
     const int place = row - head * chunk_size;
     return {head < group && place >= begin && place < end ? head : -1, place};
   }
 };
-
-__device__ __forceinline__ void store_shared(uint32_t address, uint4 value) {
-  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
-               : "memory");
-}
-__device__ __forceinline__ void store_shared(uint32_t address, uint32_t value) {
-  asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
-}
-__device__ __forceinline__ uint4 load_shared(uint32_t address) {
-  uint4 value;
-  asm volatile("ld.shared.v4.b32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "r"(address)
-               : "memory");
-  return value;
-}
 
 /// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t % kUnits.
 template <int kHeadDim, int kUnrolled = 4>
@@ -80,56 +69,6 @@ __device__ __forceinline__ void zero_tail_rows(uint8_t* first_tile, int tiles, i
     uint8_t* place = first_tile + Tile::offset(keys + i / Tile::kUnits, i % Tile::kUnits);
     for (int tile = 0; tile < tiles; ++tile)
       *reinterpret_cast<uint4*>(place + tile * kKeys * Tile::kRowBytes) = uint4{0, 0, 0, 0};
-  }
-}
-
-/// Starts copies of a warp's own rows [first_row, first_row + kRows) of a reading row; rows without a query are 0. `from` is
-/// place 0 of head 0. Offsets within a reading row fit 32 bits.
-template <int kHeadDim, int kRows>
-__device__ __forceinline__ void copy_warp_rows(uint32_t tile, const Bf16* from, const GcaStrides& strides,
-                                               const ReadingRow& reading, int first_row, int lane) {
-  using Tile = SharedTile<kHeadDim>;
-  constexpr int kRowsAStep = 32 / Tile::kUnits;
-  const int unit = lane % Tile::kUnits;
-#pragma unroll
-  for (int i = 0; i < kRows / kRowsAStep; ++i) {
-    const int row = i * kRowsAStep + lane / Tile::kUnits;
-    const RowPair pair = reading.pair(first_row + row);
-    const uint32_t to = tile + Tile::offset(row, unit);
-    if (pair.head >= 0) {
-      copy_async(to, from + pair.place * static_cast<int>(strides.position) + pair.head * static_cast<int>(strides.head) +
-                         unit * 8);
-    } else {
-      store_shared(to, uint4{0, 0, 0, 0});
-    }
-  }
-}
-
-/// Rounds an accumulator of 16 rows, times `factor`, and stores it; through shared memory that is the warp's own, so that rows
-/// leave in one piece.
-template <int kHeadDim>
-__device__ __forceinline__ void store_row_tile(const float (&values)[kHeadDim / 8][4], float factor, uint32_t passage, Bf16* to,
-                                               const GcaStrides& strides, const ReadingRow& reading, int first_row, int lane) {
-  using Tile = SharedTile<kHeadDim>;
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-#pragma unroll
-    for (int j = 0; j < kHeadDim / 8; ++j) {
-      store_shared(passage + Tile::offset(half * 8 + lane / 4, j) + (lane & 3) * 4,
-                   pack_bf16(values[j][2 * half] * factor, values[j][2 * half + 1] * factor));
-    }
-  }
-  __syncwarp();
-  constexpr int kRowsAStep = 32 / Tile::kUnits;
-  const int unit = lane % Tile::kUnits;
-#pragma unroll
-  for (int i = 0; i < 16 / kRowsAStep; ++i) {
-    const int row = i * kRowsAStep + lane / Tile::kUnits;
-    const RowPair pair = reading.pair(first_row + row);
-    if (pair.head < 0) continue;
-    *reinterpret_cast<uint4*>(to + pair.place * static_cast<int>(strides.position) +
-                              pair.head * static_cast<int>(strides.head) + unit * 8) =
-        load_shared(passage + Tile::offset(row, unit));
   }
 }
 

@@ -35,8 +35,10 @@ std::string Report::text() const {
 }
 
 std::string Outcome::reports_text() const {
+  constexpr size_t kShown = 8;
   std::string result;
-  for (const Report& report : reports) result += report.text() + "\n";
+  for (size_t i = 0; i < std::min(kShown, reports.size()); ++i) result += reports[i].text() + "\n";
+  if (reports.size() > kShown) result += "and " + std::to_string(reports.size() - kShown) + " more\n";
   return result;
 }
 

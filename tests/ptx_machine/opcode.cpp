@@ -40,6 +40,9 @@ bool is_signed(Type type) {
   return type == Type::s8 || type == Type::s16 || type == Type::s32 || type == Type::s64;
 }
 
+/// Bytes of a lane in a register of a type.
+static int register_size(Type type) { return std::max(size_of(type), 2); }
+
 Build::Build(Scope& scope, const ParsedInstruction& parsed) : scope_(scope), parsed_(parsed) {
   std::string_view rest = parsed.opcode;
   for (bool first = true; !rest.empty(); first = false) {
@@ -112,7 +115,8 @@ uint32_t Build::source(const Operand& operand, Type type) {
     case Operand::Kind::reg: {
       const Type declared = scope_.register_type(operand.index);
       if ((type == Type::pred) != (declared == Type::pred)) unknown("predicate expected or misplaced");
-      if (type != Type::pred && size_of(declared) < size_of(type)) unknown("register " + operand.name + " is too small");
+      if (type != Type::pred && register_size(declared) != register_size(type))
+        unknown("register " + operand.name + " has another size");
       const uint32_t offset = scope_.register_offset(operand.index);
       sources.push_back(offset / kSlotBytes);
       return offset;

@@ -145,23 +145,30 @@ Handler cast_from(Type to) {
   }
 }
 
-/// A byte in a 16-bit or wider register: its low 8 bits count.
-template <class To, class Register, class Byte>
-void run_byte_cast(Warp& w, const Instruction& in) {
-  unary<To, Register>(w, in, [](Register value) { return static_cast<To>(static_cast<Byte>(value)); });
+/// An integer conversion where a register is wider than the type it holds: in.offset has the types.
+template <class To, class From>
+void run_wide_cast(Warp& w, const Instruction& in) {
+  const auto to = static_cast<Type>(in.offset & 0xFF), from = static_cast<Type>(in.offset >> 8);
+  const auto extended = [](Type type, uint64_t bits) {
+    const int shift = 64 - 8 * size_of(type);
+    return is_signed(type) ? static_cast<uint64_t>(static_cast<int64_t>(bits << shift) >> shift) : bits << shift >> shift;
+  };
+  unary<To, From>(w, in, [&](From value) { return static_cast<To>(extended(to, extended(from, value))); });
 }
 
-template <class Byte>
-Handler byte_cast(Type to, int register_bytes) {
-  const bool narrow = register_bytes == 2;
-  switch (size_of(to)) {
-    case 2: return narrow ? run_byte_cast<uint16_t, uint16_t, Byte> : run_byte_cast<uint16_t, uint32_t, Byte>;
-    case 4:
-      if (to == Type::f32) return narrow ? run_byte_cast<float, uint16_t, Byte> : run_byte_cast<float, uint32_t, Byte>;
-      return narrow ? run_byte_cast<uint32_t, uint16_t, Byte> : run_byte_cast<uint32_t, uint32_t, Byte>;
-    case 8: return narrow ? run_byte_cast<uint64_t, uint16_t, Byte> : run_byte_cast<uint64_t, uint32_t, Byte>;
-    default: return nullptr;
-  }
+template <class To>
+Handler wide_cast(int from_bytes) {
+  return from_bytes == 2 ? run_wide_cast<To, uint16_t> : from_bytes == 4 ? run_wide_cast<To, uint32_t> : run_wide_cast<To, uint64_t>;
+}
+
+Handler wide_cast(int to_bytes, int from_bytes) {
+  return to_bytes == 2 ? wide_cast<uint16_t>(from_bytes) : to_bytes == 4 ? wide_cast<uint32_t>(from_bytes) : wide_cast<uint64_t>(from_bytes);
+}
+
+/// A byte in a 16-bit or wider register as a float.
+template <class Register, class Byte>
+void run_byte_to_float(Warp& w, const Instruction& in) {
+  unary<float, Register>(w, in, [](Register value) { return static_cast<float>(static_cast<Byte>(value)); });
 }
 
 Handler cast(Type to, Type from) {
@@ -245,9 +252,19 @@ void translate_cvt(Build& build) {
     return;
   }
   build.in.d = build.result(0);
+  // Of integers, a register may be wider than the type.
+  const bool integers = unit_of(to) != Unit::fp32 && unit_of(from) != Unit::fp32;
+  const auto bytes_in_register = [&](const Operand& operand, Type type) {
+    return operand.kind == Operand::Kind::reg ? build.register_bytes(operand) : std::max(size_of(type), 2);
+  };
+  const int to_bytes = bytes_in_register(build.operand(0), to), from_bytes = bytes_in_register(build.operand(1), from);
   const bool from_byte = size_of(from) == 1;
-  build.in.a = build.source(1, from_byte ? Type::b16 : from);
-  const int register_bytes = from_byte && build.operand(1).kind == Operand::Kind::reg ? build.register_bytes(build.operand(1)) : 2;
+  build.in.a = build.source(1, from_bytes == 8 ? Type::b64 : from_bytes == 4 ? Type::b32 : Type::b16);
+  if (integers && (to_bytes != size_of(to) || from_bytes != size_of(from))) {
+    build.in.run = wide_cast(to_bytes, from_bytes);
+    build.in.offset = static_cast<int64_t>(to) | static_cast<int64_t>(from) << 8;
+    return;
+  }
   if (to == Type::tf32 && from == Type::f32 && (nearest_away || nearest)) {
     build.in.run = run_to_tf32;
   } else if (from == Type::f32 && to == Type::bf16 && nearest) {
@@ -269,13 +286,11 @@ void translate_cvt(Build& build) {
   } else if (from == Type::f64 && !floats) {
     build.in.run = float_to_integer<double>(to, to_integer);
     build.in.unit = Unit::special_function;
-  } else if (from_byte) {
-    build.in.run = from == Type::s8 ? byte_cast<int8_t>(to, register_bytes) : byte_cast<uint8_t>(to, register_bytes);
-  } else if (to == Type::u8 || to == Type::s8) {
-    // Kept in a 16-bit or wider register, extended to it.
-    const int wide = build.register_bytes(build.operand(0));
-    const Type carrier = wide == 2 ? Type::u16 : Type::u32;
-    build.in.run = to == Type::s8 ? byte_cast<int8_t>(carrier, size_of(from)) : byte_cast<uint8_t>(carrier, size_of(from));
+  } else if (from_byte && to == Type::f32) {
+    const bool negative = from == Type::s8;
+    build.in.run = from_bytes == 2 ? (negative ? run_byte_to_float<uint16_t, int8_t> : run_byte_to_float<uint16_t, uint8_t>)
+                                   : (negative ? run_byte_to_float<uint32_t, int8_t> : run_byte_to_float<uint32_t, uint8_t>);
+    build.in.unit = Unit::special_function;
   } else {
     build.in.run = cast(to, from);
     if (unit_of(to) != Unit::fp32) build.in.issue_slots = size_of(to) <= size_of(from) ? 0 : 1;
