@@ -89,6 +89,7 @@ void Warp::run() {
   const auto code_size = static_cast<uint32_t>(program.code.size());
   Counters& counts = block.state.counters;
   uint64_t* executions = block.state.executions.data();
+  const uint64_t limit = options().instruction_limit;
   while (status_ == Status::ready) {
     if (!choose_fragment()) return;
     Fragment* fragment = &fragments_[running_];
@@ -101,7 +102,7 @@ void Warp::run() {
       if (in.guard != kNoSlot) active &= predicate(in.guard) ^ in.guard_flip;
       next_pc = pc + 1;
       ++executions[pc];
-      ++executed_;
+      if (++executed_ > limit) interrupt_ = true;
       if (in.guard != kNoSlot && (fragment->mask & ~written_[in.guard / kSlotBytes]) != 0) check_sources(in);
       if (active != 0) {
         counts.thread_instructions += static_cast<uint64_t>(std::popcount(active));
@@ -123,8 +124,8 @@ void Warp::run() {
       if (pc >= limit_pc_) interrupt_ = true;
     }
     fragment->pc = pc;
-    if (executed_ > options().instruction_limit) {
-      report(Fault::deadlock, std::countr_zero(live_ | 0x80000000), 0, "endless loop: instruction limit reached");
+    if (executed_ > limit && live_ != 0) {
+      report(Fault::deadlock, std::countr_zero(live_), 0, "endless loop: instruction limit reached");
       live_ = 0;
       status_ = Status::done;
       return;
