@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(kKeys * 2)
   }
 
   // Through the warp's own rows of K and V, so that rows leave in one piece.
-  wait_copies<0>();
+  __syncwarp();
   const auto offset_of = [&](int64_t key_stride) {
     return [=, keys_of_chunk = shape.keys](int r) {
       return warp * 16 + r < keys_of_chunk ? (warp * 16 + r) * static_cast<int>(key_stride) : -1;

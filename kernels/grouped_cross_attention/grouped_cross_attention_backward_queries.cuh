@@ -200,6 +200,7 @@ __global__ void __launch_bounds__(256)
   }
 
   wait_copies<0>();
+  __syncwarp();
   store_rows<kHeadDim>(dq, shape.scale, shape.scale, queries, p.dq + first_of(p.dq_strides), lane,
                        [&](int r) { return reading.offset(first_row + r, p.dq_strides); });
 }

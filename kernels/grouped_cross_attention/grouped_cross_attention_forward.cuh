@@ -187,6 +187,7 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
 
   // The copies of a row that read nothing may still be on their way to where the result passes through.
   wait_copies<0>();
+  __syncwarp();
   const int64_t first_out =
       batch * p.out_strides.batch + before * p.out_strides.position + kv_head * group * p.out_strides.head;
 #pragma unroll

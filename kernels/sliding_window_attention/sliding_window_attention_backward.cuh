@@ -176,6 +176,7 @@ __global__ void __launch_bounds__(128) window_backward_queries_kernel(const __gr
     }
   }
 
+  __syncwarp();  // the result goes through the queries' place
   store_rows<kHeadDim>(dq, shape.scale, shape.scale, queries,
                        p.dq + batch * p.dq_strides.batch + head * p.dq_strides.head + warp_query * p.dq_strides.position, lane,
                        [&](int r) {
@@ -339,6 +340,7 @@ __global__ void __launch_bounds__(128) window_backward_keys_kernel(const __grid_
   }
 
   // Through the warp's own rows of keys and values.
+  __syncwarp();
   const auto store = [&](const float(&sums)[kDimTiles][4], float factor, uint32_t passage, Bf16* to, const WindowStrides& strides) {
     store_rows<kHeadDim>(sums, factor, factor, passage,
                          to + batch * strides.batch + head * strides.head + warp_key * strides.position, lane, [&](int r) {

@@ -189,6 +189,7 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
     }
   }
 
+  __syncwarp();  // the result goes through the queries' place
   Bf16* to = p.out + batch * p.out_strides.batch + head * p.out_strides.head + warp_query * p.out_strides.position;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {

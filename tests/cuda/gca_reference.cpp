@@ -74,7 +74,7 @@ GcaTruth gca_truth(const GcaProblem& problem, bool rounded) {
   return t;
 }
 
-GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed) {
+GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed, double share_of_empty_slots) {
   GcaProblem problem;
   problem.shape = shape;
   RandomNumbers random(seed);
@@ -94,7 +94,7 @@ GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed) {
       for (int32_t c = 0; c < shape.chunks; ++c) order[static_cast<size_t>(c)] = c;
       for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
       for (int32_t slot = 0; slot < shape.slots; ++slot) {
-        const bool none = row == 0 || slot >= shape.chunks || random.uniform() < 0.15;
+        const bool none = row == 0 || slot >= shape.chunks || random.uniform() < share_of_empty_slots;
         problem.idx.push_back(none ? (row % 2 == 0 ? -1 : -7) : order[static_cast<size_t>(slot)]);
         problem.w.push_back(none ? kNan : static_cast<float>(random.uniform()));
       }

@@ -25,7 +25,7 @@ struct GcaTruth {
 GcaTruth gca_truth(const GcaProblem& problem, bool rounded);
 
 /// Random numbers that bfloat16 holds exactly; lists of chunks that look back, with some slots empty, some rows empty, and
-/// every list of row 0 empty. `hot`: chunk 0 is in every list.
-GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed);
+/// every list of row 0 empty.
+GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed, double share_of_empty_slots = 0.15);
 
 }  // namespace gca::testing

@@ -1,6 +1,7 @@
 // The CUDA kernels of sliding-window attention, their PTX executed on the CPU, against loops over doubles.
 #include <doctest/doctest.h>
 
+#include "tests/cuda/kernel_module.h"
 #include "tests/cuda/numbers.h"
 #include "tests/cuda/window_reference.h"
 
@@ -58,5 +59,16 @@ TEST_CASE("sliding-window attention backward on the PTX machine equals the doubl
     CHECK(largest_difference(run.dk, truth.dk) <= error_bound(truth.dk, plain.dk, 3));
     CHECK(largest_difference(run.dv, truth.dv) <= error_bound(truth.dv, plain.dv, 3));
     CHECK(run.counters.shared_wavefronts == run.counters.shared_wavefronts_least);
+  }
+}
+
+TEST_CASE("each synchronisation of sliding-window attention, deleted, is reported") {
+  for (const Case& c : kCases) {
+    if (c.positions < 100) continue;  // enough tiles for every stage to be used again
+    CAPTURE(c.name);
+    const WindowProblem problem = random_window_problem(c.shape(), 7);
+    const WindowResults plain = window_truth(problem, true);
+    CHECK(unmissed_syncs([&] { return run_window_forward(problem).reports; }) == "");
+    CHECK(unmissed_syncs([&] { return run_window_backward(problem, plain).reports; }) == "");
   }
 }

@@ -44,12 +44,11 @@ __device__ __forceinline__ void copy_rows(uint32_t tile, const Bf16* base, int l
 }
 
 /// Rounds an accumulator of 16 rows, times a factor for this lane's upper and lower row, and stores the rows; through shared
-/// memory that is the warp's own, so that rows leave in one piece.
+/// memory that is the warp's own, so that rows leave in one piece. The warp has synchronised since its lanes last read there.
 template <int kHeadDim, class Offset>
 __device__ __forceinline__ void store_rows(const float (&values)[kHeadDim / 8][4], float upper, float lower, uint32_t passage,
                                            Bf16* base, int lane, Offset offset_of) {
   using Tile = SharedTile<kHeadDim>;
-  __syncwarp();  // other lanes have read what is overwritten
 #pragma unroll
   for (int j = 0; j < kHeadDim / 8; ++j) {
     const uint32_t place = (lane & 3) * 4;
