@@ -201,11 +201,52 @@ inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
   return result;
 }
 
+// ---- decoding: one position
+
+/// out (B, 1, H, dh), every chunk of the list in a block of its own; then the chunks' parts are added in the order of the list.
+struct GcaDecodeParams {
+  GcaShape shape;                // positions = 1, rows = 1
+  const Bf16* q = nullptr;
+  const Bf16* k = nullptr;
+  const Bf16* v = nullptr;
+  const int32_t* idx = nullptr;  // (B, 1, K)
+  const float* w = nullptr;
+  float* parts = nullptr;        // (B, H, K, dh): w_k o_k
+  Bf16* out = nullptr;
+  GcaStrides q_strides, out_strides;
+  GcaChunkStrides k_strides, v_strides;
+};
+
+/// Warps of a block: one a query head of the group, at most four.
+inline int gca_decode_warps(const GcaShape& shape) {
+  const int group = shape.heads / shape.kv_heads;
+  return group < 4 ? group : 4;
+}
+inline LaunchShape gca_decode_launch_shape(const GcaShape& shape) {
+  LaunchShape result;
+  const int keys = round_up_keys(shape.keys);
+  result.grid_x = static_cast<uint32_t>(shape.slots);
+  result.grid_y = static_cast<uint32_t>(shape.kv_heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(32 * gca_decode_warps(shape));
+  result.shared_bytes = static_cast<uint32_t>(2 * 2 * shape.head_dim * keys + 4 * keys * gca_decode_warps(shape));
+  return result;
+}
+inline LaunchShape gca_decode_sum_launch_shape(const GcaShape& shape) {
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.heads);
+  result.grid_y = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(shape.head_dim);
+  return result;
+}
+
 /// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the caller's to check.
 int launch_gca_forward(const GcaForwardParams& params, void* stream);
 int launch_gca_backward_queries(const GcaBackwardQueriesParams& params, void* stream);
 int launch_gca_reduce_weights(const GcaReduceWeightsParams& params, void* stream);
 int launch_gca_readers(const GcaReadersParams& params, void* stream);
 int launch_gca_backward_chunks(const GcaBackwardChunksParams& params, void* stream);
+/// Both kernels of decoding.
+int launch_gca_decode(const GcaDecodeParams& params, void* stream);
 
 }  // namespace gca::cuda

@@ -108,10 +108,51 @@ inline LaunchShape window_backward_keys_launch_shape(const WindowShape& shape) {
   return result;
 }
 
+// ---- decoding: one position
+
+/// out (B, 1, H, dh) of a query over P + 1 keys, the last its own. Keys and values may lie in a ring of rows: the first
+/// key that the query sees is row ring_begin, row 0 follows row ring_rows - 1. Segments of 64 keys are blocks of their own; their parts are joined in order.
+struct WindowDecodeParams {
+  WindowShape shape;              // positions = 1
+  const Bf16* q = nullptr;
+  const Bf16* k = nullptr;        // (B, ring_rows, H, dh)
+  const Bf16* v = nullptr;
+  const float* slopes = nullptr;
+  float* parts = nullptr;         // (B, H, segments, dh + 2): sum over values, maximum, sum
+  Bf16* out = nullptr;
+  int32_t ring_rows = 0;
+  int32_t ring_begin = 0;
+  WindowStrides q_strides, k_strides, v_strides, out_strides;
+};
+
+/// Keys that the query sees, from the first on.
+inline int window_decode_first_key(const WindowShape& shape) { return shape.past > shape.window ? shape.past - shape.window : 0; }
+inline int window_decode_segments(const WindowShape& shape) {
+  return static_cast<int>(ceil_div(shape.past + 1 - window_decode_first_key(shape), kWindowKeys));
+}
+inline LaunchShape window_decode_launch_shape(const WindowShape& shape) {
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(window_decode_segments(shape));
+  result.grid_y = static_cast<uint32_t>(shape.heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = 32;
+  result.shared_bytes = static_cast<uint32_t>(2 * 2 * shape.head_dim * kWindowKeys + 4 * kWindowKeys);
+  return result;
+}
+inline LaunchShape window_decode_join_launch_shape(const WindowShape& shape) {
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.heads);
+  result.grid_y = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(shape.head_dim);
+  return result;
+}
+
 /// The error of the launch (a cudaError_t), 0 for none. Shapes and strides are the caller's to check.
 int launch_window_forward(const WindowForwardParams& params, void* stream);
 int launch_window_dot(const WindowDotParams& params, void* stream);
 int launch_window_backward_queries(const WindowBackwardParams& params, void* stream);
 int launch_window_backward_keys(const WindowBackwardParams& params, void* stream);
+/// Both kernels of decoding.
+int launch_window_decode(const WindowDecodeParams& params, void* stream);
 
 }  // namespace gca::cuda
