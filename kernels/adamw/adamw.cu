@@ -1,4 +1,5 @@
-// g = c gradient     m = b1 m + (1 - b1) g     v = b2 v + (1 - b2) g^2     w -= step_size m / (sqrt(v / (1 - b2^t)) + eps) + decay w
+// g = c gradient     m = b1 m + (1 - b1) g     v = b2 v + (1 - b2) g^2     w -= step_size m / (sqrt(v / (1 -
+// b2^t)) + eps) + decay w
 //
 // Bound by memory: four streams read, three and a half written, one pass. The norm: one stream read.
 #include "kernels/adamw/adamw_cuda.h"

@@ -1,6 +1,7 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of the optimizer (the contract: adamw.h): one update of float masters with their
-// moments, which also writes the bfloat16 copy that the model computes with; the norm of all gradients.
+// Arguments and launch shapes of the CUDA kernels of the optimizer (the contract: adamw.h): one update of
+// float masters with their moments, which also writes the bfloat16 copy that the model computes with; the
+// norm of all gradients.
 
 #include <cstdint>
 
@@ -16,10 +17,10 @@ struct AdamWParams {
   Bf16* copy = nullptr;  // null: not wanted
   int64_t size = 0;
   float beta1 = 0, beta2 = 0, epsilon = 0;
-  float gradient_scale = 1;           // c, the clipping factor
-  float step_size = 0;                // lr / (1 - beta1^t)
-  float inverse_correction2 = 0;      // 1 / (1 - beta2^t)
-  float decay = 0;                    // lr * weight decay
+  float gradient_scale = 1;       // c, the clipping factor
+  float step_size = 0;            // lr / (1 - beta1^t)
+  float inverse_correction2 = 0;  // 1 / (1 - beta2^t)
+  float decay = 0;                // lr * weight decay
 };
 
 inline LaunchShape adamw_launch_shape(int64_t size) {

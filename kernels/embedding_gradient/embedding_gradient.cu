@@ -1,11 +1,13 @@
-// Bound by memory: dh is read once, the table written once. A thread owns four columns of one row of the table.
+// Bound by memory: dh is read once, the table written once. A thread owns four columns of one row of the
+// table.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
 #include "kernels/embedding_gradient/embedding_gradient_cuda.h"
 
 namespace gca::cuda {
 
-__global__ void __launch_bounds__(128) embedding_gradient_kernel(const __grid_constant__ EmbeddingGradientParams p) {
+__global__ void __launch_bounds__(128)
+    embedding_gradient_kernel(const __grid_constant__ EmbeddingGradientParams p) {
   const int64_t token = blockIdx.x;
   const int column = (blockIdx.y * 128 + threadIdx.x) * 4;
   if (column >= p.d) return;
@@ -22,7 +24,8 @@ __global__ void __launch_bounds__(128) embedding_gradient_kernel(const __grid_co
 }
 
 int launch_embedding_gradient(const EmbeddingGradientParams& params, void* stream) {
-  return launch(embedding_gradient_kernel, embedding_gradient_launch_shape(params.vocabulary, params.d), stream, params);
+  return launch(embedding_gradient_kernel, embedding_gradient_launch_shape(params.vocabulary, params.d),
+                stream, params);
 }
 
 }  // namespace gca::cuda

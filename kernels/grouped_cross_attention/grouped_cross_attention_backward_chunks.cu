@@ -9,10 +9,14 @@ template <int kHeadDim>
 int launch_head_dim(const GcaBackwardChunksParams& params, void* stream) {
   const LaunchShape shape = gca_backward_chunks_launch_shape(params.shape);
   switch (round_up_keys(params.shape.keys)) {
-    case 16: return launch(gca_backward_chunks_kernel<kHeadDim, 16>, shape, stream, params);
-    case 32: return launch(gca_backward_chunks_kernel<kHeadDim, 32>, shape, stream, params);
-    case 64: return launch(gca_backward_chunks_kernel<kHeadDim, 64>, shape, stream, params);
-    default: return launch(gca_backward_chunks_kernel<kHeadDim, 128>, shape, stream, params);
+    case 16:
+      return launch(gca_backward_chunks_kernel<kHeadDim, 16>, shape, stream, params);
+    case 32:
+      return launch(gca_backward_chunks_kernel<kHeadDim, 32>, shape, stream, params);
+    case 64:
+      return launch(gca_backward_chunks_kernel<kHeadDim, 64>, shape, stream, params);
+    default:
+      return launch(gca_backward_chunks_kernel<kHeadDim, 128>, shape, stream, params);
   }
 }
 
@@ -20,9 +24,12 @@ int launch_head_dim(const GcaBackwardChunksParams& params, void* stream) {
 
 int launch_gca_backward_chunks(const GcaBackwardChunksParams& params, void* stream) {
   switch (params.shape.head_dim) {
-    case 32: return launch_head_dim<32>(params, stream);
-    case 64: return launch_head_dim<64>(params, stream);
-    default: return launch_head_dim<128>(params, stream);
+    case 32:
+      return launch_head_dim<32>(params, stream);
+    case 64:
+      return launch_head_dim<64>(params, stream);
+    default:
+      return launch_head_dim<128>(params, stream);
   }
 }
 

@@ -1,12 +1,13 @@
 #pragma once
-// Grouped cross-attention, backward, second pass: what belongs to a chunk, summed over its readers in the order of their rows, so
-// that no atomics are needed and results have one value:
+// Grouped cross-attention, backward, second pass: what belongs to a chunk, summed over its readers in the
+// order of their rows, so that no atomics are needed and results have one value:
 //
 //   dV = sum w_k p^T dO        dK = scale sum dS^T q,   dS = w_k p (dP - delta)
 //
-// Bound by the tensor cores (four products of the tile a reader) and shared memory. A block is a chunk of one key/value head; a warp
-// holds 16 keys: its rows of K and V as operands, dK and dV as accumulators, scores transposed (keys are rows), so that p^T and
-// dS^T come out of one product as the operand of the next. Queries come in tiles, two stages.
+// Bound by the tensor cores (four products of the tile a reader) and shared memory. A block is a chunk of one
+// key/value head; a warp holds 16 keys: its rows of K and V as operands, dK and dV as accumulators, scores
+// transposed (keys are rows), so that p^T and dS^T come out of one product as the operand of the next.
+// Queries come in tiles, two stages.
 //
 // gca_readers_kernel makes the lists of readers from the lists of chunks.
 
@@ -44,8 +45,8 @@ __global__ void __launch_bounds__(kKeys * 2)
 
   const uint32_t keys = shared_address(shared);
   const uint32_t values = keys + kChunkBytes;
-  const uint32_t stages = values + kChunkBytes;                // q and dout, twice
-  const uint32_t stats = stages + 4 * kQueryBytes;             // (lse log2 e, delta) of each query, twice
+  const uint32_t stages = values + kChunkBytes;     // q and dout, twice
+  const uint32_t stats = stages + 4 * kQueryBytes;  // (lse log2 e, delta) of each query, twice
 
   // Tile `index` of the chunk's readers, into a stage; its list's weight is returned.
   const auto fetch = [&](int index, uint32_t stage) {
@@ -158,10 +159,12 @@ __global__ void __launch_bounds__(kKeys * 2)
 
 #pragma unroll
     for (int step = 0; step < kQueries / 16; ++step) {
-      const uint32_t a[4] = {
-          pack_bf16(scores[2 * step][0], scores[2 * step][1]), pack_bf16(scores[2 * step][2], scores[2 * step][3]),
-          pack_bf16(scores[2 * step + 1][0], scores[2 * step + 1][1]), pack_bf16(scores[2 * step + 1][2], scores[2 * step + 1][3])};
-      const uint32_t ds[4] = {pack_bf16(dp[2 * step][0], dp[2 * step][1]), pack_bf16(dp[2 * step][2], dp[2 * step][3]),
+      const uint32_t a[4] = {pack_bf16(scores[2 * step][0], scores[2 * step][1]),
+                             pack_bf16(scores[2 * step][2], scores[2 * step][3]),
+                             pack_bf16(scores[2 * step + 1][0], scores[2 * step + 1][1]),
+                             pack_bf16(scores[2 * step + 1][2], scores[2 * step + 1][3])};
+      const uint32_t ds[4] = {pack_bf16(dp[2 * step][0], dp[2 * step][1]),
+                              pack_bf16(dp[2 * step][2], dp[2 * step][3]),
                               pack_bf16(dp[2 * step + 1][0], dp[2 * step + 1][1]),
                               pack_bf16(dp[2 * step + 1][2], dp[2 * step + 1][3])};
 #pragma unroll
@@ -187,12 +190,14 @@ __global__ void __launch_bounds__(kKeys * 2)
   const auto first_of = [&](const GcaChunkStrides& strides) {
     return batch * strides.batch + chunk * strides.chunk + kv_head * strides.head;
   };
-  store_rows<kHeadDim>(dk, shape.scale, shape.scale, my_keys, p.dk + first_of(p.dk_strides), lane, offset_of(p.dk_strides.key));
-  store_rows<kHeadDim>(dv, 1.0F, 1.0F, my_values, p.dv + first_of(p.dv_strides), lane, offset_of(p.dv_strides.key));
+  store_rows<kHeadDim>(dk, shape.scale, shape.scale, my_keys, p.dk + first_of(p.dk_strides), lane,
+                       offset_of(p.dk_strides.key));
+  store_rows<kHeadDim>(dv, 1.0F, 1.0F, my_values, p.dv + first_of(p.dv_strides), lane,
+                       offset_of(p.dv_strides.key));
 }
 
-/// A warp a chunk: entries of smaller chunks come before its own, so one reading of the lists tells where its list begins, and a
-/// second fills it, in order.
+/// A warp a chunk: entries of smaller chunks come before its own, so one reading of the lists tells where its
+/// list begins, and a second fills it, in order.
 __global__ void __launch_bounds__(128) gca_readers_kernel(const __grid_constant__ GcaReadersParams p) {
   const int lane = threadIdx.x & 31;
   const int chunk = blockIdx.x * 4 + static_cast<int>(threadIdx.x >> 5);

@@ -1,11 +1,12 @@
 #pragma once
-// Grouped cross-attention, backward, first pass: what belongs to a query. With p the probabilities of a slot, from lse:
+// Grouped cross-attention, backward, first pass: what belongs to a query. With p the probabilities of a slot,
+// from lse:
 //
 //   delta = <dO, o_k> = sum_j p_j dP_j,  dP = dO V^T        dw_k = sum of delta over the rows that read
 //   dS = w_k p (dP - delta)                                 dq = scale sum_k dS K
 //
-// Bound by the tensor cores (three products of the tile a chunk), then by shared memory: a warp holds 16 rows of scores and of dP
-// against a whole chunk in registers, so delta is known before dS is needed.
+// Bound by the tensor cores (three products of the tile a chunk), then by shared memory: a warp holds 16 rows
+// of scores and of dP against a whole chunk in registers, so delta is known before dS is needed.
 //
 // dw is summed in a fixed order: lanes, then warps' parts by gca_reduce_weights_kernel.
 
@@ -20,7 +21,8 @@ __global__ void __launch_bounds__(256)
   constexpr int kKeyTiles = kKeys / 8;
   constexpr int kDimTiles = kHeadDim / 8;
   constexpr int kDimSteps = kHeadDim / 16;
-  constexpr int kStepsUnrolled = kKeys == 128 ? 1 : kDimSteps;  // loads moved far ahead would not fit the registers
+  constexpr int kStepsUnrolled =
+      kKeys == 128 ? 1 : kDimSteps;  // loads moved far ahead would not fit the registers
   // The largest tile has no room for dP of a whole chunk beside the rest: it makes dP in two parts, twice.
   constexpr int kParts = kKeys == 128 && kHeadDim == 128 ? 2 : 1;
   constexpr int kPartTiles = kKeyTiles / kParts;
@@ -56,10 +58,12 @@ __global__ void __launch_bounds__(256)
   const Bf16* v = p.v + batch * p.v_strides.batch + kv_head * p.v_strides.head;
   const auto copy_slot = [&](int slot, uint32_t stage) {
     const int chunk = __shfl_sync(0xFFFFFFFF, my_chunk, slot);
-    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key, shape.keys,
-                         threadIdx.x, threads);
-    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + (stage * 2 + 1) * kChunkBytes, v + chunk * p.v_strides.chunk, p.v_strides.key, shape.keys,
-                         threadIdx.x, threads);
+    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + stage * 2 * kChunkBytes,
+                                                      k + chunk * p.k_strides.chunk, p.k_strides.key,
+                                                      shape.keys, threadIdx.x, threads);
+    copy_chunk<kHeadDim, kStepsUnrolled == 1 ? 1 : 4>(stages + (stage * 2 + 1) * kChunkBytes,
+                                                      v + chunk * p.v_strides.chunk, p.v_strides.key,
+                                                      shape.keys, threadIdx.x, threads);
   };
 
   zero_tail_rows<kHeadDim, kKeys>(shared, 4, shape.keys, threads);
@@ -115,7 +119,8 @@ __global__ void __launch_bounds__(256)
         load_matrices(a, left + Tile::column_step(row_lane, step));
 #pragma unroll
         for (int j = 0; j < kTiles; j += 2) {
-          load_matrices(b, right + Tile::column_step(column_lane, step) + (part * kPartTiles + j) / 2 * Tile::kRowStep);
+          load_matrices(
+              b, right + Tile::column_step(column_lane, step) + (part * kPartTiles + j) / 2 * Tile::kRowStep);
           mma(product[j], a, b[0], b[1]);
           mma(product[j + 1], a, b[2], b[3]);
         }
@@ -183,7 +188,8 @@ __global__ void __launch_bounds__(256)
       }
 #pragma unroll
       for (int step = 0; step < kPartTiles / 2; ++step) {
-        const uint32_t a[4] = {pack_bf16(dp[2 * step][0], dp[2 * step][1]), pack_bf16(dp[2 * step][2], dp[2 * step][3]),
+        const uint32_t a[4] = {pack_bf16(dp[2 * step][0], dp[2 * step][1]),
+                               pack_bf16(dp[2 * step][2], dp[2 * step][3]),
                                pack_bf16(dp[2 * step + 1][0], dp[2 * step + 1][1]),
                                pack_bf16(dp[2 * step + 1][2], dp[2 * step + 1][3])};
 #pragma unroll
@@ -206,7 +212,8 @@ __global__ void __launch_bounds__(256)
 }
 
 /// One thread a list entry.
-__global__ void __launch_bounds__(128) gca_reduce_weights_kernel(const __grid_constant__ GcaReduceWeightsParams p) {
+__global__ void __launch_bounds__(128)
+    gca_reduce_weights_kernel(const __grid_constant__ GcaReduceWeightsParams p) {
   const int64_t entry = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (entry >= p.size) return;
   const int chunk = p.idx[entry];

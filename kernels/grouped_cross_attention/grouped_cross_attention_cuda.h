@@ -1,10 +1,12 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of grouped cross-attention (the contract: grouped_cross_attention.h). Plain
-// data: included by the kernels, by the binding to tensors, and by tests that run the kernels' PTX.
+// Arguments and launch shapes of the CUDA kernels of grouped cross-attention (the contract:
+// grouped_cross_attention.h). Plain data: included by the kernels, by the binding to tensors, and by tests
+// that run the kernels' PTX.
 //
-// All matrices are bfloat16 with head_dim elements side by side and rows aligned to 16 bytes; other strides are free, in elements.
-// A block serves one reading row (the positions that read with one list of chunks) and one key/value head: its tile's rows are
-// the pairs (query head of the group, position), heads first, so chunks are read once for all heads that share them.
+// All matrices are bfloat16 with head_dim elements side by side and rows aligned to 16 bytes; other strides
+// are free, in elements. A block serves one reading row (the positions that read with one list of chunks) and
+// one key/value head: its tile's rows are the pairs (query head of the group, position), heads first, so
+// chunks are read once for all heads that share them.
 
 #include <cstdint>
 
@@ -29,13 +31,13 @@ struct GcaShape {
   int32_t softmax_one = 0;
 };
 
-struct GcaStrides {        // of (B, n, H, dh)
+struct GcaStrides {  // of (B, n, H, dh)
   int64_t batch = 0, position = 0, head = 0;
 };
-struct GcaChunkStrides {   // of (B, C, M, H_kv, dh)
+struct GcaChunkStrides {  // of (B, C, M, H_kv, dh)
   int64_t batch = 0, chunk = 0, key = 0, head = 0;
 };
-struct GcaStatStrides {    // of (B, n, H, K) float; positions side by side
+struct GcaStatStrides {  // of (B, n, H, K) float; positions side by side
   int64_t batch = 0, head = 0, slot = 0;
 };
 
@@ -47,7 +49,7 @@ struct GcaForwardParams {
   const int32_t* idx = nullptr;  // (B, R, K); outside of [0, C) is none
   const float* w = nullptr;      // (B, R, K)
   Bf16* out = nullptr;
-  float* lse = nullptr;          // null: not wanted
+  float* lse = nullptr;  // null: not wanted
   GcaStrides q_strides, out_strides;
   GcaChunkStrides k_strides, v_strides;
   GcaStatStrides lse_strides;
@@ -60,15 +62,17 @@ struct GcaForwardVariant {
   int row_tiles;  // kRowTiles: tiles of 16 rows a warp holds
 };
 
-inline int round_up_keys(int keys) { return keys <= 16 ? 16 : keys <= 32 ? 32 : keys <= 64 ? 64 : 128; }
+inline int round_up_keys(int keys) {
+  return keys <= 16 ? 16 : keys <= 32 ? 32 : keys <= 64 ? 64 : 128;
+}
 
 inline GcaForwardVariant gca_forward_variant(const GcaShape& shape) {
   const int keys = round_up_keys(shape.keys);
   return {shape.head_dim, keys, shape.head_dim <= 64 && keys <= 64 ? 2 : 1};
 }
 
-/// Warps of a block that serves `rows` rows, `warp_rows` each: whole steps of copying (64 threads, 128 for rows of 256 bytes), at
-/// most eight; and the number of such blocks.
+/// Warps of a block that serves `rows` rows, `warp_rows` each: whole steps of copying (64 threads, 128 for
+/// rows of 256 bytes), at most eight; and the number of such blocks.
 struct WarpPlan {
   int64_t warps, blocks;
 };
@@ -82,14 +86,16 @@ inline WarpPlan plan_warps(int64_t rows, int64_t warp_rows, int head_dim) {
 inline LaunchShape gca_forward_launch_shape(const GcaShape& shape) {
   const GcaForwardVariant variant = gca_forward_variant(shape);
   const int64_t warp_rows = 16 * variant.row_tiles;
-  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), warp_rows, shape.head_dim);
+  const WarpPlan plan =
+      plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), warp_rows, shape.head_dim);
   LaunchShape result;
   result.grid_x = static_cast<uint32_t>(shape.rows * plan.blocks);
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = static_cast<uint32_t>(32 * plan.warps);
   // Two stages of keys and values, and the block's queries.
-  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + plan.warps * warp_rows));
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + plan.warps * warp_rows));
   return result;
 }
 
@@ -113,20 +119,23 @@ struct GcaBackwardQueriesParams {
 };
 
 inline LaunchShape gca_backward_queries_launch_shape(const GcaShape& shape) {
-  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
+  const WarpPlan plan =
+      plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
   LaunchShape result;
   result.grid_x = static_cast<uint32_t>(shape.rows * plan.blocks);
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = static_cast<uint32_t>(32 * plan.warps);
   // Two stages of keys and values; the block's rows of q and dout.
-  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (4 * round_up_keys(shape.keys) + 2 * 16 * plan.warps));
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * shape.head_dim * (4 * round_up_keys(shape.keys) + 2 * 16 * plan.warps));
   return result;
 }
 
 /// Parts of each dw: one a warp of every block that reads with the list.
 inline int64_t gca_weight_partials(const GcaShape& shape) {
-  const WarpPlan plan = plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
+  const WarpPlan plan =
+      plan_warps(int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads), 16, shape.head_dim);
   return plan.warps * plan.blocks * shape.kv_heads;
 }
 
@@ -150,9 +159,9 @@ inline LaunchShape gca_reduce_weights_launch_shape(int64_t size) {
 // ---- the inverse index: for every chunk the entries row * K + slot of the lists that hold it, in order
 
 struct GcaReadersParams {
-  const int32_t* idx = nullptr;   // (B, R, K)
-  int32_t* offsets = nullptr;     // (B, C + 1)
-  int32_t* readers = nullptr;     // (B, R K)
+  const int32_t* idx = nullptr;                // (B, R, K)
+  int32_t* offsets = nullptr;                  // (B, C + 1)
+  int32_t* readers = nullptr;                  // (B, R K)
   int32_t batch = 0, entries = 0, chunks = 0;  // entries: R K
 };
 
@@ -185,7 +194,9 @@ struct GcaBackwardChunksParams {
 };
 
 /// Queries of a tile of the second pass.
-inline int gca_chunk_queries(int head_dim) { return head_dim == 128 ? 32 : 64; }
+inline int gca_chunk_queries(int head_dim) {
+  return head_dim == 128 ? 32 : 64;
+}
 
 inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
   const int keys = round_up_keys(shape.keys);
@@ -194,7 +205,8 @@ inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = static_cast<uint32_t>(keys * 2);  // a warp for 16 keys
-  // The chunk's keys and values; two stages of q, dout (rows) and of weight, lse, delta (three floats a row, on four).
+  // The chunk's keys and values; two stages of q, dout (rows) and of weight, lse, delta (three floats a row,
+  // on four).
   result.shared_bytes =
       static_cast<uint32_t>(2 * shape.head_dim * (2 * keys + 4 * gca_chunk_queries(shape.head_dim)) +
                             2 * 16 * gca_chunk_queries(shape.head_dim));
@@ -203,15 +215,16 @@ inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
 
 // ---- decoding: one position
 
-/// out (B, 1, H, dh), every chunk of the list in a block of its own; then the chunks' parts are added in the order of the list.
+/// out (B, 1, H, dh), every chunk of the list in a block of its own; then the chunks' parts are added in the
+/// order of the list.
 struct GcaDecodeParams {
-  GcaShape shape;                // positions = 1, rows = 1
+  GcaShape shape;  // positions = 1, rows = 1
   const Bf16* q = nullptr;
   const Bf16* k = nullptr;
   const Bf16* v = nullptr;
   const int32_t* idx = nullptr;  // (B, 1, K)
   const float* w = nullptr;
-  float* parts = nullptr;        // (B, H, K, dh): w_k o_k
+  float* parts = nullptr;  // (B, H, K, dh): w_k o_k
   Bf16* out = nullptr;
   GcaStrides q_strides, out_strides;
   GcaChunkStrides k_strides, v_strides;
@@ -229,7 +242,8 @@ inline LaunchShape gca_decode_launch_shape(const GcaShape& shape) {
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = static_cast<uint32_t>(32 * gca_decode_warps(shape));
-  result.shared_bytes = static_cast<uint32_t>(2 * 2 * shape.head_dim * keys + 4 * keys * gca_decode_warps(shape));
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * 2 * shape.head_dim * keys + 4 * keys * gca_decode_warps(shape));
   return result;
 }
 inline LaunchShape gca_decode_sum_launch_shape(const GcaShape& shape) {
@@ -240,7 +254,8 @@ inline LaunchShape gca_decode_sum_launch_shape(const GcaShape& shape) {
   return result;
 }
 
-/// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the caller's to check.
+/// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the
+/// caller's to check.
 int launch_gca_forward(const GcaForwardParams& params, void* stream);
 int launch_gca_backward_queries(const GcaBackwardQueriesParams& params, void* stream);
 int launch_gca_reduce_weights(const GcaReduceWeightsParams& params, void* stream);

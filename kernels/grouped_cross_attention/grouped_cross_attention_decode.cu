@@ -1,7 +1,8 @@
 // Grouped cross-attention of one position: out = sum_k w_k o_k.
 //
-// Bound by the memory that holds the K chunks, once for all heads that share them. Each (chunk, key/value head) is a block, so even
-// one sequence gives K H_kv of them; a warp takes a query head. The parts w_k o_k are added by a second kernel in the order of the list.
+// Bound by the memory that holds the K chunks, once for all heads that share them. Each (chunk, key/value
+// head) is a block, so even one sequence gives K H_kv of them; a warp takes a query head. The parts w_k o_k
+// are added by a second kernel in the order of the list.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/single_query.cuh"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_cuda.h"
@@ -42,9 +43,9 @@ __global__ void __launch_bounds__(128) gca_decode_kernel(const __grid_constant__
   for (int head = warp; head < group; head += blockDim.x / 32) {
     const int query_head = kv_head * group + head;
     const SingleQuery<kHeadDim> read =
-        attend_single<kHeadDim, kKeys>(p.q + batch * p.q_strides.batch + query_head * p.q_strides.head, keys, values, shape.keys,
-                                       shape.softmax_one ? 0.0F : -INFINITY, passage, lane,
-                                       [&](int, float product) { return product * scale2; });
+        attend_single<kHeadDim, kKeys>(p.q + batch * p.q_strides.batch + query_head * p.q_strides.head, keys,
+                                       values, shape.keys, shape.softmax_one ? 0.0F : -INFINITY, passage,
+                                       lane, [&](int, float product) { return product * scale2; });
     const float sum = read.sum + (shape.softmax_one ? exp2_fast(-read.largest2) : 0.0F);
     const float factor = p.w[entry] / sum;
     float* part = p.parts + ((int64_t{batch} * shape.heads + query_head) * shape.slots + slot) * kHeadDim;
@@ -76,10 +77,14 @@ template <int kHeadDim>
 int launch_head_dim(const GcaDecodeParams& params, void* stream) {
   const LaunchShape shape = gca_decode_launch_shape(params.shape);
   switch (round_up_keys(params.shape.keys)) {
-    case 16: return launch(gca_decode_kernel<kHeadDim, 16>, shape, stream, params);
-    case 32: return launch(gca_decode_kernel<kHeadDim, 32>, shape, stream, params);
-    case 64: return launch(gca_decode_kernel<kHeadDim, 64>, shape, stream, params);
-    default: return launch(gca_decode_kernel<kHeadDim, 128>, shape, stream, params);
+    case 16:
+      return launch(gca_decode_kernel<kHeadDim, 16>, shape, stream, params);
+    case 32:
+      return launch(gca_decode_kernel<kHeadDim, 32>, shape, stream, params);
+    case 64:
+      return launch(gca_decode_kernel<kHeadDim, 64>, shape, stream, params);
+    default:
+      return launch(gca_decode_kernel<kHeadDim, 128>, shape, stream, params);
   }
 }
 
@@ -89,7 +94,9 @@ int launch_gca_decode(const GcaDecodeParams& params, void* stream) {
   const int error = params.shape.head_dim == 32   ? launch_head_dim<32>(params, stream)
                     : params.shape.head_dim == 64 ? launch_head_dim<64>(params, stream)
                                                   : launch_head_dim<128>(params, stream);
-  return error != 0 ? error : launch(gca_decode_sum_kernel, gca_decode_sum_launch_shape(params.shape), stream, params);
+  return error != 0
+             ? error
+             : launch(gca_decode_sum_kernel, gca_decode_sum_launch_shape(params.shape), stream, params);
 }
 
 }  // namespace gca::cuda

@@ -5,10 +5,10 @@
 //
 // Bound by the tensor cores (two products of the tile a chunk), then by L2, which holds what many rows read.
 //
-// A warp keeps 16 kRowTiles rows of scores against one whole chunk in registers, so that each softmax is exact in one pass: no
-// running maximum, nothing is ever rescaled. Probabilities are multiplied by w_k / l before they are rounded, so all chunks add
-// into one accumulator. With two row tiles a warp reads half as much shared memory a row; keys and values of the next chunk
-// arrive by asynchronous copies meanwhile.
+// A warp keeps 16 kRowTiles rows of scores against one whole chunk in registers, so that each softmax is
+// exact in one pass: no running maximum, nothing is ever rescaled. Probabilities are multiplied by w_k / l
+// before they are rounded, so all chunks add into one accumulator. With two row tiles a warp reads half as
+// much shared memory a row; keys and values of the next chunk arrive by asynchronous copies meanwhile.
 //
 // Versions
 //   1  mma.sync, two stages, one barrier a chunk (here)
@@ -20,8 +20,8 @@ namespace gca::cuda {
 template <int kHeadDim, int kKeys, int kRowTiles>
 __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant__ GcaForwardParams p) {
   using Tile = SharedTile<kHeadDim>;
-  constexpr int kKeyTiles = kKeys / 8;      // columns of scores
-  constexpr int kDimTiles = kHeadDim / 8;   // columns of out
+  constexpr int kKeyTiles = kKeys / 8;     // columns of scores
+  constexpr int kDimTiles = kHeadDim / 8;  // columns of out
   constexpr int kWarpRows = 16 * kRowTiles;
   constexpr uint32_t kChunkBytes = kKeys * Tile::kRowBytes;
   extern __shared__ __align__(128) uint8_t shared[];
@@ -55,14 +55,15 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
   const Bf16* v = p.v + batch * p.v_strides.batch + kv_head * p.v_strides.head;
   const auto copy_slot = [&](int slot, uint32_t stage) {
     const int chunk = __shfl_sync(0xFFFFFFFF, my_chunk, slot);
-    copy_chunk<kHeadDim>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key, shape.keys,
-                         threadIdx.x, threads);
-    copy_chunk<kHeadDim>(stages + (stage * 2 + 1) * kChunkBytes, v + chunk * p.v_strides.chunk, p.v_strides.key, shape.keys,
-                         threadIdx.x, threads);
+    copy_chunk<kHeadDim>(stages + stage * 2 * kChunkBytes, k + chunk * p.k_strides.chunk, p.k_strides.key,
+                         shape.keys, threadIdx.x, threads);
+    copy_chunk<kHeadDim>(stages + (stage * 2 + 1) * kChunkBytes, v + chunk * p.v_strides.chunk,
+                         p.v_strides.key, shape.keys, threadIdx.x, threads);
   };
 
   zero_tail_rows<kHeadDim, kKeys>(shared, 4, shape.keys, threads);
-  const int64_t first_query = batch * p.q_strides.batch + before * p.q_strides.position + kv_head * group * p.q_strides.head;
+  const int64_t first_query =
+      batch * p.q_strides.batch + before * p.q_strides.position + kv_head * group * p.q_strides.head;
   copy_rows<kHeadDim, kWarpRows>(queries, p.q + first_query, lane,
                                  [&](int r) { return reading.offset(first_row + r, p.q_strides); });
 
@@ -104,7 +105,8 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
     for (int step = 0; step < kHeadDim / 16; ++step) {
       uint32_t a[kRowTiles][4];
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) load_matrices(a[m], queries + Tile::column_step(q_lane, step) + m * Tile::kRowStep);
+      for (int m = 0; m < kRowTiles; ++m)
+        load_matrices(a[m], queries + Tile::column_step(q_lane, step) + m * Tile::kRowStep);
 #pragma unroll
       for (int j = 0; j < kKeyTiles; j += 2) {
         uint32_t b[4];
@@ -138,7 +140,8 @@ __global__ void __launch_bounds__(256) gca_forward_kernel(const __grid_constant_
       for (int half = 0; half < 2; ++half) {
         float largest = shape.softmax_one ? 0.0F : -INFINITY;
 #pragma unroll
-        for (int j = 0; j < kKeyTiles; ++j) largest = fmaxf(largest, fmaxf(scores[m][j][2 * half], scores[m][j][2 * half + 1]));
+        for (int j = 0; j < kKeyTiles; ++j)
+          largest = fmaxf(largest, fmaxf(scores[m][j][2 * half], scores[m][j][2 * half + 1]));
         const float largest2 = row_max(largest) * scale2;
         float sum = 0;
 #pragma unroll

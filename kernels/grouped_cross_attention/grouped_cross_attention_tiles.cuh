@@ -1,5 +1,6 @@
 #pragma once
-// What the tensor-core kernels of grouped cross-attention share: which query a row of a tile is, and how rows come and go.
+// What the tensor-core kernels of grouped cross-attention share: which query a row of a tile is, and how rows
+// come and go.
 
 #include "kernels/common/cuda/row_tiles.cuh"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_cuda.h"
@@ -26,10 +27,13 @@ struct ReadingRow {
         chunk_size(shape.chunk_size),
         inverse(0xFFFFFFFFU / static_cast<uint32_t>(shape.chunk_size) + 1) {}
 
-  /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a query.
+  /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a
+  /// query.
   __device__ __forceinline__ int offset(int row, const GcaStrides& strides) const {
     const RowPair at = pair(row);
-    return at.head < 0 ? -1 : at.place * static_cast<int>(strides.position) + at.head * static_cast<int>(strides.head);
+    return at.head < 0
+               ? -1
+               : at.place * static_cast<int>(strides.position) + at.head * static_cast<int>(strides.head);
   }
 
   __device__ __forceinline__ RowPair pair(int row) const {
@@ -39,10 +43,11 @@ struct ReadingRow {
   }
 };
 
-/// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t % kUnits.
+/// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t %
+/// kUnits.
 template <int kHeadDim, int kUnrolled = 4>
-__device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int64_t row_stride, int rows, int thread,
-                                           int threads) {
+__device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int64_t row_stride, int rows,
+                                           int thread, int threads) {
   using Tile = SharedTile<kHeadDim>;
   const int rows_a_step = threads / Tile::kUnits;
   int row = thread / Tile::kUnits;
@@ -59,8 +64,8 @@ __device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int6
   }
 }
 
-/// Rows beyond the chunk, of `tiles` tiles one after the other: 0 once, as nothing ever overwrites them. Their probability is 0,
-/// and so must be what it multiplies.
+/// Rows beyond the chunk, of `tiles` tiles one after the other: 0 once, as nothing ever overwrites them.
+/// Their probability is 0, and so must be what it multiplies.
 template <int kHeadDim, int kKeys>
 __device__ __forceinline__ void zero_tail_rows(uint8_t* first_tile, int tiles, int keys, int threads) {
   using Tile = SharedTile<kHeadDim>;

@@ -1,6 +1,7 @@
-// The choice of chunks. A candidate is one 64-bit number, its score in an order that integers keep above and the complement of its
-// number below, so the largest number is the best candidate and no two are equal. A block holds a segment in registers, 4 or 32
-// candidates a thread, and takes the maximum K times; only the thread that owned it looks through its own again.
+// The choice of chunks. A candidate is one 64-bit number, its score in an order that integers keep above and
+// the complement of its number below, so the largest number is the best candidate and no two are equal. A
+// block holds a segment in registers, 4 or 32 candidates a thread, and takes the maximum K times; only the
+// thread that owned it looks through its own again.
 //
 //   scores   bound by the memory that holds the landmarks, read once
 //   top K    bound by K rounds of a block's maximum; reads r once
@@ -22,11 +23,14 @@ __device__ __forceinline__ uint64_t candidate_key(float score, int number) {
 }
 
 __device__ __forceinline__ PhiloxBlock gumbel_block(const GumbelParams& at, int batch, int row, int four) {
-  const uint64_t base = static_cast<uint64_t>(at.group) << 60 | static_cast<uint64_t>(at.batch_offset + batch) << 44 |
+  const uint64_t base = static_cast<uint64_t>(at.group) << 60 |
+                        static_cast<uint64_t>(at.batch_offset + batch) << 44 |
                         static_cast<uint64_t>(at.first_query + row) << 22;
   return philox_block(at.seed, RandomStream::gumbel, at.step, base | static_cast<uint64_t>(four));
 }
-__device__ __forceinline__ float gumbel(uint32_t word) { return -logf(-logf(open_unit_float(word))); }
+__device__ __forceinline__ float gumbel(uint32_t word) {
+  return -logf(-logf(open_unit_float(word)));
+}
 
 /// The block's K best keys, falling, to `take(slot, key)` by thread 0; 0 where there are no more.
 template <int kCandidates, class Take>
@@ -38,7 +42,8 @@ __device__ __forceinline__ void take_best(uint64_t (&keys)[kCandidates], int slo
   for (int slot = 0; slot < slots; ++slot) {
     uint64_t best = mine;
 #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2) best = max(best, __shfl_xor_sync(0xFFFFFFFF, best, distance));
+    for (int distance = 16; distance > 0; distance /= 2)
+      best = max(best, __shfl_xor_sync(0xFFFFFFFF, best, distance));
     // Two places in turn: one barrier a round.
     if ((threadIdx.x & 31) == 0) warp_best[slot & 1][threadIdx.x >> 5] = best;
     __syncthreads();
@@ -62,7 +67,8 @@ __device__ __forceinline__ int number_of(uint64_t key) {
 
 }  // namespace
 
-__global__ void __launch_bounds__(128) landmark_scores_kernel(const __grid_constant__ LandmarkScoresParams p) {
+__global__ void __launch_bounds__(128)
+    landmark_scores_kernel(const __grid_constant__ LandmarkScoresParams p) {
   const int lane = threadIdx.x & 31;
   const int chunk = static_cast<int>(blockIdx.x) * 4 + (threadIdx.x >> 5);
   const int batch = blockIdx.y;
@@ -73,7 +79,9 @@ __global__ void __launch_bounds__(128) landmark_scores_kernel(const __grid_const
   for (int i = lane * 8; i < p.d; i += 32 * 8) {
     const uint4 a = *reinterpret_cast<const uint4*>(landmark + i);
     const uint4 b = *reinterpret_cast<const uint4*>(q + i);
-    const auto add = [&](uint32_t x, uint32_t y) { sum = fmaf(bf16_high(x), bf16_high(y), fmaf(bf16_low(x), bf16_low(y), sum)); };
+    const auto add = [&](uint32_t x, uint32_t y) {
+      sum = fmaf(bf16_high(x), bf16_high(y), fmaf(bf16_low(x), bf16_low(y), sum));
+    };
     add(a.x, b.x);
     add(a.y, b.y);
     add(a.z, b.z);
@@ -123,13 +131,16 @@ __global__ void __launch_bounds__(128) landmark_topk_kernel(const __grid_constan
     }
   }
   take_best(keys, p.slots, [&](int slot, uint64_t key) {
-    if (gridDim.x == 1) p.idx[line * p.slots + slot] = number_of(key);
-    else p.keys[(line * gridDim.x + segment) * p.slots + slot] = key;
+    if (gridDim.x == 1)
+      p.idx[line * p.slots + slot] = number_of(key);
+    else
+      p.keys[(line * gridDim.x + segment) * p.slots + slot] = key;
   });
 }
 
 /// The best of the segments' best.
-__global__ void __launch_bounds__(128) landmark_topk_join_kernel(const __grid_constant__ LandmarkTopkParams p, int segments) {
+__global__ void __launch_bounds__(128)
+    landmark_topk_join_kernel(const __grid_constant__ LandmarkTopkParams p, int segments) {
   const int64_t line = int64_t{blockIdx.z} * p.rows + blockIdx.y;
   uint64_t keys[32];
 #pragma unroll
@@ -141,19 +152,23 @@ __global__ void __launch_bounds__(128) landmark_topk_join_kernel(const __grid_co
 }
 
 int launch_landmark_scores(const LandmarkScoresParams& params, void* stream) {
-  return launch(landmark_scores_kernel, landmark_scores_launch_shape(params.batch, params.chunks), stream, params);
+  return launch(landmark_scores_kernel, landmark_scores_launch_shape(params.batch, params.chunks), stream,
+                params);
 }
 
 int launch_gumbel_noise(const GumbelNoiseParams& params, void* stream) {
-  return launch(gumbel_noise_kernel, gumbel_noise_launch_shape(params.batch, params.rows, params.chunks), stream, params);
+  return launch(gumbel_noise_kernel, gumbel_noise_launch_shape(params.batch, params.rows, params.chunks),
+                stream, params);
 }
 
 int launch_landmark_topk(const LandmarkTopkParams& params, void* stream) {
   const LaunchShape shape = landmark_topk_launch_shape(params);
-  const int error = topk_candidates(params.chunks) == 4 ? launch(landmark_topk_kernel<4>, shape, stream, params)
-                                                        : launch(landmark_topk_kernel<32>, shape, stream, params);
+  const int error = topk_candidates(params.chunks) == 4
+                        ? launch(landmark_topk_kernel<4>, shape, stream, params)
+                        : launch(landmark_topk_kernel<32>, shape, stream, params);
   if (error != 0 || shape.grid_x == 1) return error;
-  return launch(landmark_topk_join_kernel, landmark_topk_join_launch_shape(params), stream, params, topk_segments(params.chunks));
+  return launch(landmark_topk_join_kernel, landmark_topk_join_launch_shape(params), stream, params,
+                topk_segments(params.chunks));
 }
 
 }  // namespace gca::cuda

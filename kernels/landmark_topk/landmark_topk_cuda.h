@@ -1,6 +1,6 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of the choice of chunks (the contracts: landmark_topk.h, gumbel_noise.h), and of the
-// landmarks' scores where there is one query (decoding).
+// Arguments and launch shapes of the CUDA kernels of the choice of chunks (the contracts: landmark_topk.h,
+// gumbel_noise.h), and of the landmarks' scores where there is one query (decoding).
 
 #include <cstdint>
 
@@ -49,24 +49,28 @@ inline LaunchShape gumbel_noise_launch_shape(int32_t batch, int32_t rows, int32_
   return result;
 }
 
-/// idx (B, R, K): the K best of r + noise over c < first_query + row, lower c first on a tie, -1 beyond them. Rows longer than
-/// kTopkSegment go in two steps: the best of each segment, then the best of those.
+/// idx (B, R, K): the K best of r + noise over c < first_query + row, lower c first on a tie, -1 beyond them.
+/// Rows longer than kTopkSegment go in two steps: the best of each segment, then the best of those.
 struct LandmarkTopkParams {
   const float* r = nullptr;      // (B, R, C)
   const float* noise = nullptr;  // (B, R, C), or null
   int32_t draws_noise = 0;       // draw it here instead, times noise_scale
   GumbelParams at;
   float noise_scale = 1;
-  uint64_t* keys = nullptr;      // (B, R, segments, K), where there are several segments
+  uint64_t* keys = nullptr;  // (B, R, segments, K), where there are several segments
   int32_t* idx = nullptr;
   int32_t batch = 0, rows = 0, chunks = 0, slots = 0;
   int32_t first_query = 0;
 };
 
 constexpr int kTopkSegment = 4096;
-inline int topk_segments(int32_t chunks) { return static_cast<int>(ceil_div(chunks, kTopkSegment)); }
+inline int topk_segments(int32_t chunks) {
+  return static_cast<int>(ceil_div(chunks, kTopkSegment));
+}
 /// Candidates that a thread of 128 holds.
-inline int topk_candidates(int32_t chunks) { return chunks <= 512 ? 4 : 32; }
+inline int topk_candidates(int32_t chunks) {
+  return chunks <= 512 ? 4 : 32;
+}
 
 inline LaunchShape landmark_topk_launch_shape(const LandmarkTopkParams& params) {
   LaunchShape result;

@@ -1,13 +1,15 @@
 // loss_i = log sum_v exp(z_iv) - z_i,target      dz = (exp(z - max) / sum - onehot(target)) / count
 //
-// Bound by memory: a block of logits is read once in each round. Maximum and sum of a row run on from block to block of columns.
+// Bound by memory: a block of logits is read once in each round. Maximum and sum of a row run on from block
+// to block of columns.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
 #include "kernels/linear_cross_entropy/linear_cross_entropy_cuda.h"
 
 namespace gca::cuda {
 
-__global__ void __launch_bounds__(128) cross_entropy_statistics_kernel(const __grid_constant__ CrossEntropyStatisticsParams p) {
+__global__ void __launch_bounds__(128)
+    cross_entropy_statistics_kernel(const __grid_constant__ CrossEntropyStatisticsParams p) {
   __shared__ float warp_values[2][4];
   const int64_t row = blockIdx.x;
   const int lane = threadIdx.x & 31;
@@ -46,7 +48,8 @@ __global__ void __launch_bounds__(128) cross_entropy_statistics_kernel(const __g
   if (target >= 0 && target < p.columns) p.target_logit[row] = z[target];
 }
 
-__global__ void __launch_bounds__(128) cross_entropy_gradient_kernel(const __grid_constant__ CrossEntropyGradientParams p) {
+__global__ void __launch_bounds__(128)
+    cross_entropy_gradient_kernel(const __grid_constant__ CrossEntropyGradientParams p) {
   const int64_t row = blockIdx.x;
   const int64_t target = p.targets[row];
   const float* z = p.z + row * p.stride;

@@ -1,7 +1,8 @@
 #pragma once
-// The parts of the output projection's cross-entropy that are no matrix product (the contract: linear_cross_entropy.h). The
-// vocabulary goes by in blocks of columns, logits z (rows, columns) of one block at a time: a first round gathers each row's maximum,
-// sum and target logit; a second makes dz from logits computed again.
+// The parts of the output projection's cross-entropy that are no matrix product (the contract:
+// linear_cross_entropy.h). The vocabulary goes by in blocks of columns, logits z (rows, columns) of one block
+// at a time: a first round gathers each row's maximum, sum and target logit; a second makes dz from logits
+// computed again.
 
 #include <cstdint>
 
@@ -17,7 +18,7 @@ struct CrossEntropyStatisticsParams {
   float* target_logit = nullptr;     // (rows): written by the block that has the target's column
   int64_t rows = 0, stride = 0;
   int32_t columns = 0;
-  int32_t first_column = 0;          // number of column 0 in the vocabulary; 0 begins the statistics
+  int32_t first_column = 0;  // number of column 0 in the vocabulary; 0 begins the statistics
 };
 
 struct CrossEntropyGradientParams {
@@ -25,11 +26,11 @@ struct CrossEntropyGradientParams {
   const int64_t* targets = nullptr;
   const float* largest = nullptr;
   const float* sum = nullptr;
-  Bf16* dz = nullptr;                // (rows, columns) side by side: (softmax - onehot) scale; 0 in rows without a target
+  Bf16* dz = nullptr;  // (rows, columns) side by side: (softmax - onehot) scale; 0 in rows without a target
   int64_t rows = 0, stride = 0;
   int32_t columns = 0;
   int32_t first_column = 0;
-  float scale = 1;                   // 1 / number of targets
+  float scale = 1;  // 1 / number of targets
 };
 
 /// A block a row.

@@ -1,10 +1,11 @@
 #pragma once
 // y = weight * x * inverse_rms, x perhaps plus a residual branch first:
 //
-//   r = 1 / sqrt(mean(x^2) + eps)     dx = r (g - n mean(g n)),  n = x r,  g = dy weight      dweight = sum over rows of dy n
+//   r = 1 / sqrt(mean(x^2) + eps)     dx = r (g - n mean(g n)),  n = x r,  g = dy weight      dweight = sum
+//   over rows of dy n
 //
-// Bound by memory: x is read once and kept in registers, a warp a row. dweight: a warp sums its rows in registers, the block's warps
-// meet in shared memory, blocks in sum_rows_kernel; all in a fixed order.
+// Bound by memory: x is read once and kept in registers, a warp a row. dweight: a warp sums its rows in
+// registers, the block's warps meet in shared memory, blocks in sum_rows_kernel; all in a fixed order.
 
 #include "kernels/common/cuda/vector_memory.cuh"
 #include "kernels/rms_norm/rms_norm_cuda.h"
@@ -43,12 +44,14 @@ __global__ void __launch_bounds__(128) rms_norm_kernel(const __grid_constant__ R
     if (column >= p.d) continue;
     const float4 v = values[i];
     const float4 w = load4(p.weight + column);
-    store4(y + column, float4{w.x * (v.x * scale), w.y * (v.y * scale), w.z * (v.z * scale), w.w * (v.w * scale)});
+    store4(y + column,
+           float4{w.x * (v.x * scale), w.y * (v.y * scale), w.z * (v.z * scale), w.w * (v.w * scale)});
   }
 }
 
 template <int kVectors, class Y>
-__global__ void __launch_bounds__(128) rms_norm_backward_kernel(const __grid_constant__ RmsNormBackwardParams p) {
+__global__ void __launch_bounds__(128)
+    rms_norm_backward_kernel(const __grid_constant__ RmsNormBackwardParams p) {
   extern __shared__ __align__(16) float warp_sums[];  // (4, d)
   const int lane = threadIdx.x & 31;
   const int warp = threadIdx.x >> 5;
@@ -70,10 +73,11 @@ __global__ void __launch_bounds__(128) rms_norm_backward_kernel(const __grid_con
       const float4 w = load4(p.weight + column);
       const float4 g = load4(static_cast<const Y*>(p.dy) + row * p.d + column);
       n[i] = float4{x.x * r, x.y * r, x.z * r, x.w * r};
-      sums[i] = float4{fmaf(g.x, n[i].x, sums[i].x), fmaf(g.y, n[i].y, sums[i].y), fmaf(g.z, n[i].z, sums[i].z),
-                       fmaf(g.w, n[i].w, sums[i].w)};
+      sums[i] = float4{fmaf(g.x, n[i].x, sums[i].x), fmaf(g.y, n[i].y, sums[i].y),
+                       fmaf(g.z, n[i].z, sums[i].z), fmaf(g.w, n[i].w, sums[i].w)};
       dy[i] = float4{g.x * w.x, g.y * w.y, g.z * w.z, g.w * w.w};
-      projection = fmaf(dy[i].x, n[i].x, fmaf(dy[i].y, n[i].y, fmaf(dy[i].z, n[i].z, fmaf(dy[i].w, n[i].w, projection))));
+      projection = fmaf(dy[i].x, n[i].x,
+                        fmaf(dy[i].y, n[i].y, fmaf(dy[i].z, n[i].z, fmaf(dy[i].w, n[i].w, projection))));
     }
     const float mean = warp_sum(projection) / static_cast<float>(p.d);
 #pragma unroll

@@ -1,6 +1,6 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of RMSNorm (the contract: rms_norm.h). Rows of d floats side by side, d a multiple
-// of 4, at most 2048; y and dy bfloat16 or float.
+// Arguments and launch shapes of the CUDA kernels of RMSNorm (the contract: rms_norm.h). Rows of d floats
+// side by side, d a multiple of 4, at most 2048; y and dy bfloat16 or float.
 
 #include <cstdint>
 
@@ -34,7 +34,9 @@ struct RmsNormBackwardParams {
 };
 
 /// Vectors of four that a lane holds: a warp a row.
-inline int rms_norm_vectors(int d) { return d <= 512 ? 4 : d <= 1024 ? 8 : 16; }
+inline int rms_norm_vectors(int d) {
+  return d <= 512 ? 4 : d <= 1024 ? 8 : 16;
+}
 
 inline LaunchShape rms_norm_launch_shape(int64_t rows) {
   LaunchShape result;
@@ -44,7 +46,9 @@ inline LaunchShape rms_norm_launch_shape(int64_t rows) {
 }
 
 constexpr int64_t kRmsNormBlockRows = 32;  // of a block of the backward pass
-inline int64_t rms_norm_partials(int64_t rows) { return ceil_div(rows, kRmsNormBlockRows); }
+inline int64_t rms_norm_partials(int64_t rows) {
+  return ceil_div(rows, kRmsNormBlockRows);
+}
 inline LaunchShape rms_norm_backward_launch_shape(int64_t rows, int d) {
   LaunchShape result;
   result.grid_x = static_cast<uint32_t>(rms_norm_partials(rows));

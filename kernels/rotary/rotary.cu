@@ -1,4 +1,5 @@
-// (a, b) -> (a cos - b sin, b cos + a sin) for a in the first half of a head and b beside it in the second. Bound by memory.
+// (a, b) -> (a cos - b sin, b cos + a sin) for a in the first half of a head and b beside it in the second.
+// Bound by memory.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
 #include "kernels/rotary/rotary_cuda.h"
@@ -16,10 +17,13 @@ __global__ void __launch_bounds__(256) rotary_kernel(const __grid_constant__ Rot
   const float4 c = load4(p.cosine + position * half + element);
   float4 s = load4(p.sine + position * half + element);
   s = float4{s.x * p.direction, s.y * p.direction, s.z * p.direction, s.w * p.direction};
-  const float4 a = load4(p.x + row * p.head_dim + element), b = load4(p.x + row * p.head_dim + half + element);
+  const float4 a = load4(p.x + row * p.head_dim + element),
+               b = load4(p.x + row * p.head_dim + half + element);
   Bf16* y = p.y + row * p.head_dim + element;
-  store4(y, float4{a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y, a.z * c.z - b.z * s.z, a.w * c.w - b.w * s.w});
-  store4(y + half, float4{b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y, b.z * c.z + a.z * s.z, b.w * c.w + a.w * s.w});
+  store4(y,
+         float4{a.x * c.x - b.x * s.x, a.y * c.y - b.y * s.y, a.z * c.z - b.z * s.z, a.w * c.w - b.w * s.w});
+  store4(y + half,
+         float4{b.x * c.x + a.x * s.x, b.y * c.y + a.y * s.y, b.z * c.z + a.z * s.z, b.w * c.w + a.w * s.w});
 }
 
 int launch_rotary(const RotaryParams& params, void* stream) {

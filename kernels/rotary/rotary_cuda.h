@@ -1,6 +1,6 @@
 #pragma once
-// Arguments and launch shape of the CUDA kernel of rotary positions (the contract: rotary.h). x and y (N, S, H, dh) bfloat16 side by
-// side, dh a multiple of 8; the angles come as a table.
+// Arguments and launch shape of the CUDA kernel of rotary positions (the contract: rotary.h). x and y (N, S,
+// H, dh) bfloat16 side by side, dh a multiple of 8; the angles come as a table.
 
 #include <cstdint>
 
@@ -13,11 +13,11 @@ struct RotaryParams {
   Bf16* y = nullptr;
   const float* cosine = nullptr;  // (S, dh / 2)
   const float* sine = nullptr;
-  int64_t rows = 0;               // N S H
-  int32_t positions = 0;          // S
+  int64_t rows = 0;       // N S H
+  int32_t positions = 0;  // S
   int32_t heads = 0;
   int32_t head_dim = 0;
-  float direction = 1;            // -1 turns back
+  float direction = 1;  // -1 turns back
 };
 
 /// A thread turns four pairs.

@@ -1,10 +1,12 @@
 #pragma once
 // Sliding-window attention, backward. With p the probabilities, from lse, and D_i = <dO_i, out_i>:
 //
-//   dS_ij = p_ij (<dO_i, v_j> - D_i)     dq_i = scale sum_j dS_ij k_j     dk_j = scale sum_i dS_ij q_i     dv_j = sum_i p_ij dO_i
+//   dS_ij = p_ij (<dO_i, v_j> - D_i)     dq_i = scale sum_j dS_ij k_j     dk_j = scale sum_i dS_ij q_i dv_j =
+//   sum_i p_ij dO_i
 //
-// Three kernels, no atomics: D; dq, a block 64 queries over the keys they see (three products a tile); dk and dv, a block 64 keys
-// over the queries that see them (four). Bound by the tensor cores and shared memory: 16 rows a warp, scores and dP in registers.
+// Three kernels, no atomics: D; dq, a block 64 queries over the keys they see (three products a tile); dk and
+// dv, a block 64 keys over the queries that see them (four). Bound by the tensor cores and shared memory: 16
+// rows a warp, scores and dP in registers.
 
 #include "kernels/sliding_window_attention/sliding_window_attention_tiles.cuh"
 
@@ -24,8 +26,8 @@ __global__ void __launch_bounds__(128) window_dot_kernel(const __grid_constant__
   float sum = 0;
   if (is_row) {
     const auto load = [&](const Bf16* from, const WindowStrides& strides) {
-      return *reinterpret_cast<const uint4*>(from + batch * strides.batch + position * strides.position + head * strides.head +
-                                             unit * 8);
+      return *reinterpret_cast<const uint4*>(from + batch * strides.batch + position * strides.position +
+                                             head * strides.head + unit * 8);
     };
     const uint4 a = load(p.out, p.out_strides);
     const uint4 b = load(p.dout, p.dout_strides);
@@ -39,12 +41,14 @@ __global__ void __launch_bounds__(128) window_dot_kernel(const __grid_constant__
     add(a.w, b.w);
   }
 #pragma unroll
-  for (int distance = kLanes / 2; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xFFFFFFFF, sum, distance);
+  for (int distance = kLanes / 2; distance > 0; distance /= 2)
+    sum += __shfl_xor_sync(0xFFFFFFFF, sum, distance);
   if (is_row && unit == 0) p.dot[(int64_t{batch} * shape.heads + head) * shape.positions + position] = sum;
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(128) window_backward_queries_kernel(const __grid_constant__ WindowBackwardParams p) {
+__global__ void __launch_bounds__(128)
+    window_backward_queries_kernel(const __grid_constant__ WindowBackwardParams p) {
   using Tile = SharedTile<kHeadDim>;
   constexpr int kThreads = 128;
   constexpr int kKeyTiles = kWindowKeys / 8;
@@ -66,8 +70,11 @@ __global__ void __launch_bounds__(128) window_backward_queries_kernel(const __gr
   const uint32_t gradients = queries + 64 * Tile::kRowBytes;
 
   const auto copy_own = [&](uint32_t to, const Bf16* from, const WindowStrides& strides) {
-    copy_rows<kHeadDim, 16>(to, from + batch * strides.batch + head * strides.head + warp_query * strides.position, lane,
-                            [&](int r) { return warp_query + r < shape.positions ? r * static_cast<int>(strides.position) : -1; });
+    copy_rows<kHeadDim, 16>(
+        to, from + batch * strides.batch + head * strides.head + warp_query * strides.position, lane,
+        [&](int r) {
+          return warp_query + r < shape.positions ? r * static_cast<int>(strides.position) : -1;
+        });
   };
   copy_own(queries, p.q, p.q_strides);
   copy_own(gradients, p.dout, p.dout_strides);
@@ -79,13 +86,14 @@ __global__ void __launch_bounds__(128) window_backward_queries_kernel(const __gr
   const auto copy_tile = [&](int tile, uint32_t stage) {
     copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + stage * 2 * kTileBytes, k, p.k_strides.position,
                                                     tile * kWindowKeys, keys_end);
-    copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + (stage * 2 + 1) * kTileBytes, v, p.v_strides.position,
-                                                    tile * kWindowKeys, keys_end);
+    copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + (stage * 2 + 1) * kTileBytes, v,
+                                                    p.v_strides.position, tile * kWindowKeys, keys_end);
   };
 
   const float scale2 = shape.scale * kLog2e;
   const float slope2 = p.slopes[head] * kLog2e;
-  float row_shift[2], dot[2];  // lse and the query's part of the bias; a row without a query has probabilities of 0
+  float row_shift[2],
+      dot[2];  // lse and the query's part of the bias; a row without a query has probabilities of 0
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int row = half * 8 + lane / 4;
@@ -177,15 +185,17 @@ __global__ void __launch_bounds__(128) window_backward_queries_kernel(const __gr
   }
 
   __syncwarp();  // the result goes through the queries' place
-  store_rows<kHeadDim>(dq, shape.scale, shape.scale, queries,
-                       p.dq + batch * p.dq_strides.batch + head * p.dq_strides.head + warp_query * p.dq_strides.position, lane,
-                       [&](int r) {
-                         return warp_query + r < shape.positions ? r * static_cast<int>(p.dq_strides.position) : -1;
-                       });
+  store_rows<kHeadDim>(
+      dq, shape.scale, shape.scale, queries,
+      p.dq + batch * p.dq_strides.batch + head * p.dq_strides.head + warp_query * p.dq_strides.position, lane,
+      [&](int r) {
+        return warp_query + r < shape.positions ? r * static_cast<int>(p.dq_strides.position) : -1;
+      });
 }
 
 template <int kHeadDim>
-__global__ void __launch_bounds__(128) window_backward_keys_kernel(const __grid_constant__ WindowBackwardParams p) {
+__global__ void __launch_bounds__(128)
+    window_backward_keys_kernel(const __grid_constant__ WindowBackwardParams p) {
   using Tile = SharedTile<kHeadDim>;
   constexpr int kThreads = 128;
   constexpr int kQueries = kHeadDim == 128 ? 32 : 64;  // of a tile: window_tile_queries()
@@ -218,28 +228,33 @@ __global__ void __launch_bounds__(128) window_backward_keys_kernel(const __grid_
 
   const auto copy_tile = [&](int tile, uint32_t stage) {
     const uint32_t to = stages + stage * 2 * kQueryBytes;
-    copy_positions<kHeadDim, kQueries, kThreads>(to, p.q + batch * p.q_strides.batch + head * p.q_strides.head,
+    copy_positions<kHeadDim, kQueries, kThreads>(to,
+                                                 p.q + batch * p.q_strides.batch + head * p.q_strides.head,
                                                  p.q_strides.position, tile * kQueries, shape.positions);
-    copy_positions<kHeadDim, kQueries, kThreads>(to + kQueryBytes,
-                                                 p.dout + batch * p.dout_strides.batch + head * p.dout_strides.head,
-                                                 p.dout_strides.position, tile * kQueries, shape.positions);
+    copy_positions<kHeadDim, kQueries, kThreads>(
+        to + kQueryBytes, p.dout + batch * p.dout_strides.batch + head * p.dout_strides.head,
+        p.dout_strides.position, tile * kQueries, shape.positions);
     if (threadIdx.x < kQueries) {
       const int query = tile * kQueries + static_cast<int>(threadIdx.x);
       const bool is_query = query < shape.positions;
       const int64_t place = (int64_t{batch} * shape.heads + head) * shape.positions + query;
       // lse and the query's part of the bias, from the block's first key on.
       const float shift =
-          is_query ? p.lse[place] * kLog2e + slope2 * static_cast<float>(shape.past + query - first_key) : INFINITY;
+          is_query ? p.lse[place] * kLog2e + slope2 * static_cast<float>(shape.past + query - first_key)
+                   : INFINITY;
       const float dot = is_query ? p.dot[place] : 0.0F;
-      asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(stats + stage * kStatBytes + threadIdx.x * 8), "f"(shift), "f"(dot)
+      asm volatile("st.shared.v2.f32 [%0], {%1,%2};" ::"r"(stats + stage * kStatBytes + threadIdx.x * 8),
+                   "f"(shift), "f"(dot)
                    : "memory");
     }
   };
 
   if (first_tile < end_tile) {
-    copy_positions<kHeadDim, kWindowKeys, kThreads>(keys, p.k + batch * p.k_strides.batch + head * p.k_strides.head,
+    copy_positions<kHeadDim, kWindowKeys, kThreads>(keys,
+                                                    p.k + batch * p.k_strides.batch + head * p.k_strides.head,
                                                     p.k_strides.position, first_key, keys_end);
-    copy_positions<kHeadDim, kWindowKeys, kThreads>(values, p.v + batch * p.v_strides.batch + head * p.v_strides.head,
+    copy_positions<kHeadDim, kWindowKeys, kThreads>(values,
+                                                    p.v + batch * p.v_strides.batch + head * p.v_strides.head,
                                                     p.v_strides.position, first_key, keys_end);
     copy_tile(first_tile, 0);
   }
@@ -254,7 +269,8 @@ __global__ void __launch_bounds__(128) window_backward_keys_kernel(const __grid_
   const float scale2 = shape.scale * kLog2e;
   float key_bias[2];
 #pragma unroll
-  for (int half = 0; half < 2; ++half) key_bias[half] = slope2 * static_cast<float>(warp * 16 + half * 8 + lane / 4);
+  for (int half = 0; half < 2; ++half)
+    key_bias[half] = slope2 * static_cast<float>(warp * 16 + half * 8 + lane / 4);
 
   for (int tile = first_tile; tile < end_tile; ++tile) {
     const uint32_t stage = (tile - first_tile) & 1;
@@ -341,11 +357,12 @@ __global__ void __launch_bounds__(128) window_backward_keys_kernel(const __grid_
 
   // Through the warp's own rows of keys and values.
   __syncwarp();
-  const auto store = [&](const float(&sums)[kDimTiles][4], float factor, uint32_t passage, Bf16* to, const WindowStrides& strides) {
-    store_rows<kHeadDim>(sums, factor, factor, passage,
-                         to + batch * strides.batch + head * strides.head + warp_key * strides.position, lane, [&](int r) {
-                           return warp_key + r < keys_end ? r * static_cast<int>(strides.position) : -1;
-                         });
+  const auto store = [&](const float(&sums)[kDimTiles][4], float factor, uint32_t passage, Bf16* to,
+                         const WindowStrides& strides) {
+    store_rows<kHeadDim>(
+        sums, factor, factor, passage,
+        to + batch * strides.batch + head * strides.head + warp_key * strides.position, lane,
+        [&](int r) { return warp_key + r < keys_end ? r * static_cast<int>(strides.position) : -1; });
   };
   store(dk, shape.scale, my_keys, p.dk, p.dk_strides);
   store(dv, 1.0F, my_values, p.dv, p.dv_strides);

@@ -1,8 +1,10 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of sliding-window attention (the contract: sliding_window_attention.h). Plain
-// data: included by the kernels, by the binding to tensors, and by tests that run the kernels' PTX.
+// Arguments and launch shapes of the CUDA kernels of sliding-window attention (the contract:
+// sliding_window_attention.h). Plain data: included by the kernels, by the binding to tensors, and by tests
+// that run the kernels' PTX.
 //
-// All matrices are bfloat16 with head_dim elements side by side and rows aligned to 16 bytes; other strides are free, in elements.
+// All matrices are bfloat16 with head_dim elements side by side and rows aligned to 16 bytes; other strides
+// are free, in elements.
 
 #include <cstdint>
 
@@ -15,8 +17,8 @@ struct WindowShape {
   int32_t positions = 0;  // n, queries
   int32_t past = 0;       // P, keys before the first query's own
   int32_t heads = 0;
-  int32_t head_dim = 0;   // 32, 64 or 128
-  int32_t window = 0;     // W: a position sees itself and the W before it
+  int32_t head_dim = 0;  // 32, 64 or 128
+  int32_t window = 0;    // W: a position sees itself and the W before it
   float scale = 1;
 };
 
@@ -33,7 +35,7 @@ struct WindowForwardParams {
   const Bf16* v = nullptr;
   const float* slopes = nullptr;  // (H)
   Bf16* out = nullptr;
-  float* lse = nullptr;           // (B, H, n), or null
+  float* lse = nullptr;  // (B, H, n), or null
   WindowStrides q_strides, k_strides, v_strides, out_strides;
 };
 
@@ -64,7 +66,8 @@ struct WindowDotParams {
 inline LaunchShape window_dot_launch_shape(const WindowShape& shape) {
   LaunchShape result;
   const int64_t rows_of_block = 128 / (shape.head_dim / 8);  // a lane 8 elements
-  result.grid_x = static_cast<uint32_t>(ceil_div(int64_t{shape.batch} * shape.positions * shape.heads, rows_of_block));
+  result.grid_x =
+      static_cast<uint32_t>(ceil_div(int64_t{shape.batch} * shape.positions * shape.heads, rows_of_block));
   result.threads = 128;
   return result;
 }
@@ -95,7 +98,9 @@ inline LaunchShape window_backward_queries_launch_shape(const WindowShape& shape
 }
 
 /// Queries of a tile of the second pass.
-inline int window_tile_queries(int head_dim) { return head_dim == 128 ? 32 : 64; }
+inline int window_tile_queries(int head_dim) {
+  return head_dim == 128 ? 32 : 64;
+}
 
 inline LaunchShape window_backward_keys_launch_shape(const WindowShape& shape) {
   LaunchShape result;
@@ -104,21 +109,23 @@ inline LaunchShape window_backward_keys_launch_shape(const WindowShape& shape) {
   result.grid_y = static_cast<uint32_t>(shape.heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = 128;
-  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (2 * kWindowKeys + 4 * queries) + 2 * 8 * queries);
+  result.shared_bytes =
+      static_cast<uint32_t>(2 * shape.head_dim * (2 * kWindowKeys + 4 * queries) + 2 * 8 * queries);
   return result;
 }
 
 // ---- decoding: one position
 
-/// out (B, 1, H, dh) of a query over P + 1 keys, the last its own. Keys and values may lie in a ring of rows: the first
-/// key that the query sees is row ring_begin, row 0 follows row ring_rows - 1. Segments of 64 keys are blocks of their own; their parts are joined in order.
+/// out (B, 1, H, dh) of a query over P + 1 keys, the last its own. Keys and values may lie in a ring of rows:
+/// the first key that the query sees is row ring_begin, row 0 follows row ring_rows - 1. Segments of 64 keys
+/// are blocks of their own; their parts are joined in order.
 struct WindowDecodeParams {
-  WindowShape shape;              // positions = 1
+  WindowShape shape;  // positions = 1
   const Bf16* q = nullptr;
-  const Bf16* k = nullptr;        // (B, ring_rows, H, dh)
+  const Bf16* k = nullptr;  // (B, ring_rows, H, dh)
   const Bf16* v = nullptr;
   const float* slopes = nullptr;
-  float* parts = nullptr;         // (B, H, segments, dh + 2): sum over values, maximum, sum
+  float* parts = nullptr;  // (B, H, segments, dh + 2): sum over values, maximum, sum
   Bf16* out = nullptr;
   int32_t ring_rows = 0;
   int32_t ring_begin = 0;
@@ -126,7 +133,9 @@ struct WindowDecodeParams {
 };
 
 /// Keys that the query sees, from the first on.
-inline int window_decode_first_key(const WindowShape& shape) { return shape.past > shape.window ? shape.past - shape.window : 0; }
+inline int window_decode_first_key(const WindowShape& shape) {
+  return shape.past > shape.window ? shape.past - shape.window : 0;
+}
 inline int window_decode_segments(const WindowShape& shape) {
   return static_cast<int>(ceil_div(shape.past + 1 - window_decode_first_key(shape), kWindowKeys));
 }

@@ -1,7 +1,7 @@
 // Sliding-window attention of one position over a ring of keys and values.
 //
-// Bound by the memory that holds the window. A block is 64 keys of one head, a single warp, so W = 512 gives nine blocks a head;
-// a second kernel joins their maxima, sums and values in order.
+// Bound by the memory that holds the window. A block is 64 keys of one head, a single warp, so W = 512 gives
+// nine blocks a head; a second kernel joins their maxima, sums and values in order.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/single_query.cuh"
 #include "kernels/sliding_window_attention/sliding_window_attention_cuda.h"
@@ -39,8 +39,10 @@ __global__ void __launch_bounds__(32) window_decode_kernel(const __grid_constant
   const float scale2 = shape.scale * kLog2e;
   const float slope2 = p.slopes[head] * kLog2e;
   const SingleQuery<kHeadDim> read = attend_single<kHeadDim, kWindowKeys>(
-      p.q + batch * p.q_strides.batch + head * p.q_strides.head, keys, values, count, -INFINITY, passage, lane,
-      [&](int key, float product) { return fmaf(product, scale2, slope2 * static_cast<float>(first_key + key - shape.past)); });
+      p.q + batch * p.q_strides.batch + head * p.q_strides.head, keys, values, count, -INFINITY, passage,
+      lane, [&](int key, float product) {
+        return fmaf(product, scale2, slope2 * static_cast<float>(first_key + key - shape.past));
+      });
 
   float* part = p.parts + ((int64_t{batch} * shape.heads + head) * gridDim.x + blockIdx.x) * (kHeadDim + 2);
   constexpr int kColumns = SingleQuery<kHeadDim>::kColumns;
@@ -52,7 +54,8 @@ __global__ void __launch_bounds__(32) window_decode_kernel(const __grid_constant
   }
 }
 
-__global__ void __launch_bounds__(128) window_decode_join_kernel(const __grid_constant__ WindowDecodeParams p, int segments) {
+__global__ void __launch_bounds__(128)
+    window_decode_join_kernel(const __grid_constant__ WindowDecodeParams p, int segments) {
   const WindowShape& shape = p.shape;
   const int head = blockIdx.x;
   const int batch = blockIdx.y;

@@ -3,9 +3,10 @@
 //
 //   s_ij = q_i . k_j * scale - slope (i - j)  for 0 <= i - j <= W        out_i = softmax_j(s_ij) v_j
 //
-// Bound by the tensor cores: two products of a tile of 64 keys; a warp leaves out tiles that none of its rows sees, so of
-// W / 64 + 1 tiles (W = 512) one in nine is in vain. Running maximum and sum as in FlashAttention-2; masks only where a tile meets
-// the edge of the window. Keys and values come two stages ahead by asynchronous copies.
+// Bound by the tensor cores: two products of a tile of 64 keys; a warp leaves out tiles that none of its rows
+// sees, so of W / 64 + 1 tiles (W = 512) one in nine is in vain. Running maximum and sum as in
+// FlashAttention-2; masks only where a tile meets the edge of the window. Keys and values come two stages
+// ahead by asynchronous copies.
 //
 // Versions
 //   1  mma.sync, 32 rows a warp (16 with head size 128), one barrier a tile (here)
@@ -38,7 +39,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
   const uint32_t queries = stages + 4 * kTileBytes + warp * kWarpRows * Tile::kRowBytes;
 
   const int warp_query = first_query + warp * kWarpRows;
-  const Bf16* q = p.q + batch * p.q_strides.batch + head * p.q_strides.head + warp_query * p.q_strides.position;
+  const Bf16* q =
+      p.q + batch * p.q_strides.batch + head * p.q_strides.head + warp_query * p.q_strides.position;
   copy_rows<kHeadDim, kWarpRows>(queries, q, lane, [&](int r) {
     return warp_query + r < shape.positions ? r * static_cast<int>(p.q_strides.position) : -1;
   });
@@ -55,8 +57,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
   const auto copy_tile = [&](int tile, uint32_t stage) {
     copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + stage * 2 * kTileBytes, k, p.k_strides.position,
                                                     tile * kWindowKeys, keys_end);
-    copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + (stage * 2 + 1) * kTileBytes, v, p.v_strides.position,
-                                                    tile * kWindowKeys, keys_end);
+    copy_positions<kHeadDim, kWindowKeys, kThreads>(stages + (stage * 2 + 1) * kTileBytes, v,
+                                                    p.v_strides.position, tile * kWindowKeys, keys_end);
   };
 
   float out[kRowTiles][kDimTiles][4] = {};
@@ -90,7 +92,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
     for (int step = 0; step < kHeadDim / 16; ++step) {
       uint32_t a[kRowTiles][4];
 #pragma unroll
-      for (int m = 0; m < kRowTiles; ++m) load_matrices(a[m], queries + Tile::column_step(row_lane, step) + m * Tile::kRowStep);
+      for (int m = 0; m < kRowTiles; ++m)
+        load_matrices(a[m], queries + Tile::column_step(row_lane, step) + m * Tile::kRowStep);
 #pragma unroll
       for (int j = 0; j < kKeyTiles; j += 2) {
         uint32_t b[4];
@@ -128,7 +131,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
 #pragma unroll
           for (int e = 0; e < 4; ++e) {
             // i - j; within the window as an unsigned comparison.
-            const int distance = own + m * 16 + (e / 2) * 8 + lane / 4 - first_key - 8 * j - 2 * (lane & 3) - (e & 1);
+            const int distance =
+                own + m * 16 + (e / 2) * 8 + lane / 4 - first_key - 8 * j - 2 * (lane & 3) - (e & 1);
             const bool is_seen = static_cast<uint32_t>(distance) <= static_cast<uint32_t>(shape.window);
             scores[m][j][e] = is_seen ? scores[m][j][e] : -INFINITY;
           }
@@ -142,7 +146,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
       for (int half = 0; half < 2; ++half) {
         float now = largest[m][half];
 #pragma unroll
-        for (int j = 0; j < kKeyTiles; ++j) now = fmaxf(now, fmaxf(scores[m][j][2 * half], scores[m][j][2 * half + 1]));
+        for (int j = 0; j < kKeyTiles; ++j)
+          now = fmaxf(now, fmaxf(scores[m][j][2 * half], scores[m][j][2 * half + 1]));
         now = row_max(now);
         const float shift = now == -INFINITY ? 0.0F : now;  // a row that has seen nothing yet
         const float fade = exp2_fast(largest[m][half] - shift);
@@ -190,7 +195,8 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
   }
 
   __syncwarp();  // the result goes through the queries' place
-  Bf16* to = p.out + batch * p.out_strides.batch + head * p.out_strides.head + warp_query * p.out_strides.position;
+  Bf16* to =
+      p.out + batch * p.out_strides.batch + head * p.out_strides.head + warp_query * p.out_strides.position;
 #pragma unroll
   for (int m = 0; m < kRowTiles; ++m) {
     float factor[2];
@@ -205,7 +211,9 @@ __global__ void __launch_bounds__(kHeadDim == 128 ? 256 : 128)
       }
     }
     store_rows<kHeadDim>(out[m], factor[0], factor[1], queries + m * Tile::kRowStep, to, lane, [&](int r) {
-      return warp_query + m * 16 + r < shape.positions ? (m * 16 + r) * static_cast<int>(p.out_strides.position) : -1;
+      return warp_query + m * 16 + r < shape.positions
+                 ? (m * 16 + r) * static_cast<int>(p.out_strides.position)
+                 : -1;
     });
   }
 }

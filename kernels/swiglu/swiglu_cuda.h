@@ -1,5 +1,6 @@
 #pragma once
-// Arguments and launch shapes of the CUDA kernels of the SwiGLU gate (the contract: swiglu.h). Flat bfloat16, size a multiple of 4.
+// Arguments and launch shapes of the CUDA kernels of the SwiGLU gate (the contract: swiglu.h). Flat bfloat16,
+// size a multiple of 4.
 
 #include <cstdint>
 

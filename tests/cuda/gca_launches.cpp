@@ -28,7 +28,8 @@ struct GcaOnDevice {
     const auto chunk_size = read_k.size() / static_cast<size_t>(shape.batch * shape.chunks);
     for (int32_t chunk = 0; chunk < shape.batch * shape.chunks; ++chunk) {
       const auto lists = idx.begin() + int64_t{chunk / shape.chunks} * shape.rows * shape.slots;
-      if (std::find(lists, lists + int64_t{shape.rows} * shape.slots, chunk % shape.chunks) != lists + int64_t{shape.rows} * shape.slots)
+      if (std::find(lists, lists + int64_t{shape.rows} * shape.slots, chunk % shape.chunks) !=
+          lists + int64_t{shape.rows} * shape.slots)
         continue;
       std::fill_n(read_k.begin() + static_cast<int64_t>(chunk_size) * chunk, chunk_size, kNan);
       std::fill_n(read_v.begin() + static_cast<int64_t>(chunk_size) * chunk, chunk_size, kNan);
@@ -60,8 +61,8 @@ struct GcaOnDevice {
       const int64_t row = (position + shape.first_offset) / shape.chunk_size;
       const int32_t chunk = idx[static_cast<size_t>((batch * shape.rows + row) * shape.slots + slot)];
       if (chunk < 0 || chunk >= shape.chunks) continue;
-      result[static_cast<size_t>(i)] =
-          memory_order[static_cast<size_t>(((batch * shape.heads + head) * shape.slots + slot) * shape.positions + position)];
+      result[static_cast<size_t>(i)] = memory_order[static_cast<size_t>(
+          ((batch * shape.heads + head) * shape.slots + slot) * shape.positions + position)];
     }
     return result;
   }
@@ -82,8 +83,8 @@ void put_stats(Strided<float>& tensor, const std::vector<double>& values, const 
     const int64_t slot = i % shape.slots, head = i / shape.slots % shape.heads;
     const int64_t position = i / shape.slots / shape.heads % shape.positions;
     const int64_t batch = i / shape.slots / shape.heads / shape.positions;
-    memory_order[static_cast<size_t>(((batch * shape.heads + head) * shape.slots + slot) * shape.positions + position)] =
-        static_cast<float>(values[static_cast<size_t>(i)]);
+    memory_order[static_cast<size_t>(((batch * shape.heads + head) * shape.slots + slot) * shape.positions +
+                                     position)] = static_cast<float>(values[static_cast<size_t>(i)]);
   }
   tensor.put(memory_order);
 }
@@ -109,8 +110,8 @@ GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options
   params.lse_strides = device.stat_strides();
   const cuda::GcaForwardVariant variant = cuda::gca_forward_variant(problem.shape);
   device.launch(run, "grouped_cross_attention_forward",
-                "gca_forward_kernelILi" + std::to_string(variant.head_dim) + "ELi" + std::to_string(variant.keys) + "ELi" +
-                    std::to_string(variant.row_tiles) + "E",
+                "gca_forward_kernelILi" + std::to_string(variant.head_dim) + "ELi" +
+                    std::to_string(variant.keys) + "ELi" + std::to_string(variant.row_tiles) + "E",
                 launch_of(cuda::gca_forward_launch_shape(problem.shape), params));
   run.out = device.out.get();
   if (with_lse) run.lse = device.stats(device.lse);
@@ -128,7 +129,8 @@ GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth, const 
   dout.put(problem.dout);
   put_stats(device.lse, truth.lse, shape);
   std::vector<float> dw(problem.w.size(), kNan);
-  std::vector<float> dw_partial(problem.w.size() * static_cast<size_t>(cuda::gca_weight_partials(shape)), kNan);
+  std::vector<float> dw_partial(problem.w.size() * static_cast<size_t>(cuda::gca_weight_partials(shape)),
+                                kNan);
   std::vector<int32_t> offsets(static_cast<size_t>(shape.batch * (shape.chunks + 1)));
   std::vector<int32_t> readers(problem.idx.size());
 
@@ -154,7 +156,8 @@ GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth, const 
   first.k_strides = GcaOnDevice::chunk_strides(device.k);
   first.v_strides = GcaOnDevice::chunk_strides(device.v);
   first.lse_strides = device.stat_strides();
-  const std::string variant = "ILi" + std::to_string(shape.head_dim) + "ELi" + std::to_string(cuda::round_up_keys(shape.keys)) + "E";
+  const std::string variant =
+      "ILi" + std::to_string(shape.head_dim) + "ELi" + std::to_string(cuda::round_up_keys(shape.keys)) + "E";
   device.launch(run, "grouped_cross_attention_backward_queries", "gca_backward_queries_kernel" + variant,
                 launch_of(cuda::gca_backward_queries_launch_shape(shape), first));
 

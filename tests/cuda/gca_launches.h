@@ -1,6 +1,6 @@
 #pragma once
-// Runs the CUDA kernels of grouped cross-attention on the PTX machine, from and to row-major tensors. Device buffers lie in
-// strided memory full of NaN, chunks that nobody reads are NaN, results begin undefined.
+// Runs the CUDA kernels of grouped cross-attention on the PTX machine, from and to row-major tensors. Device
+// buffers lie in strided memory full of NaN, chunks that nobody reads are NaN, results begin undefined.
 
 #include "tests/cuda/gca_reference.h"
 #include "tests/ptx_machine/machine.h"
@@ -8,13 +8,15 @@
 namespace gca::testing {
 
 struct GcaRun {
-  std::vector<double> out, lse, delta, dq, dk, dv, dw;  // as in GcaTruth; undefined entries of lse and delta are 0
+  std::vector<double> out, lse, delta, dq, dk, dv,
+      dw;  // as in GcaTruth; undefined entries of lse and delta are 0
   std::string reports;
   ptx::Counters counters;  // of all launches
 };
 
 /// Both passes from the truth's own lse (rounded to float), so that one kernel is tested at a time.
-GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth, const ptx::RunOptions& options = {});
+GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth,
+                        const ptx::RunOptions& options = {});
 GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options = {}, bool with_lse = true);
 
 }  // namespace gca::testing

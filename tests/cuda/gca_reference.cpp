@@ -9,7 +9,8 @@ namespace gca::testing {
 GcaTruth gca_truth(const GcaProblem& problem, bool rounded) {
   const cuda::GcaShape& s = problem.shape;
   const auto round = [rounded](double x) { return rounded ? rounded_to_bf16(x) : x; };
-  const auto dh = static_cast<size_t>(s.head_dim), keys = static_cast<size_t>(s.keys), slots = static_cast<size_t>(s.slots);
+  const auto dh = static_cast<size_t>(s.head_dim), keys = static_cast<size_t>(s.keys),
+             slots = static_cast<size_t>(s.slots);
   const auto heads = static_cast<size_t>(s.heads), kv_heads = static_cast<size_t>(s.kv_heads);
   GcaTruth t;
   t.out.assign(problem.q.size(), 0);
@@ -33,7 +34,8 @@ GcaTruth gca_truth(const GcaProblem& problem, bool rounded) {
       const double weight = problem.w[entry];
       const auto key_place = [&](size_t j) {
         return (((batch * static_cast<size_t>(s.chunks) + static_cast<size_t>(chunk)) * keys + j) * kv_heads +
-                head / (heads / kv_heads)) * dh;
+                head / (heads / kv_heads)) *
+               dh;
       };
       std::vector<double> p(keys), dp(keys);
       double largest = s.softmax_one != 0 ? 0.0 : -std::numeric_limits<double>::infinity();
@@ -53,7 +55,8 @@ GcaTruth gca_truth(const GcaProblem& problem, bool rounded) {
       for (size_t j = 0; j < keys; ++j) {
         p[j] /= denominator;
         delta += p[j] * dp[j];
-        for (size_t e = 0; e < dh; ++e) t.out[query * dh + e] += weight * round(p[j]) * problem.v[key_place(j) + e];
+        for (size_t e = 0; e < dh; ++e)
+          t.out[query * dh + e] += weight * round(p[j]) * problem.v[key_place(j) + e];
       }
       if (dout == nullptr) continue;
       t.delta[stat] = delta;
@@ -92,7 +95,8 @@ GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed, double
     for (int32_t row = 0; row < shape.rows; ++row) {
       std::vector<int32_t> order(static_cast<size_t>(shape.chunks));
       for (int32_t c = 0; c < shape.chunks; ++c) order[static_cast<size_t>(c)] = c;
-      for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
+      for (size_t i = order.size(); i > 1; --i)
+        std::swap(order[i - 1], order[static_cast<size_t>(random.below(static_cast<int64_t>(i)))]);
       for (int32_t slot = 0; slot < shape.slots; ++slot) {
         const bool none = row == 0 || slot >= shape.chunks || random.uniform() < share_of_empty_slots;
         problem.idx.push_back(none ? (row % 2 == 0 ? -1 : -7) : order[static_cast<size_t>(slot)]);

@@ -1,6 +1,7 @@
 #pragma once
-// Grouped cross-attention in plain loops over doubles: the truth that kernels are held against. With `rounded` it rounds where a
-// plain bfloat16 version does (probabilities, dS and results), which tells how much error is due to the format alone.
+// Grouped cross-attention in plain loops over doubles: the truth that kernels are held against. With
+// `rounded` it rounds where a plain bfloat16 version does (probabilities, dS and results), which tells how
+// much error is due to the format alone.
 
 #include <cstdint>
 #include <vector>
@@ -17,15 +18,15 @@ struct GcaProblem {
 };
 
 struct GcaTruth {
-  std::vector<double> out, lse;         // lse (B, n, H, K)
-  std::vector<double> delta;            // as lse: <dout, o_k>
+  std::vector<double> out, lse;  // lse (B, n, H, K)
+  std::vector<double> delta;     // as lse: <dout, o_k>
   std::vector<double> dq, dk, dv, dw;
 };
 
 GcaTruth gca_truth(const GcaProblem& problem, bool rounded);
 
-/// Random numbers that bfloat16 holds exactly; lists of chunks that look back, with some slots empty, some rows empty, and
-/// every list of row 0 empty.
+/// Random numbers that bfloat16 holds exactly; lists of chunks that look back, with some slots empty, some
+/// rows empty, and every list of row 0 empty.
 GcaProblem random_gca_problem(const cuda::GcaShape& shape, uint64_t seed, double share_of_empty_slots = 0.15);
 
 }  // namespace gca::testing

@@ -17,7 +17,10 @@ namespace gca::testing {
 /// While it lives, one kernel runs without one of its synchronising instructions.
 class DeletedSync {
  public:
-  DeletedSync(std::string kernel, ptx::Program program) : kernel_(std::move(kernel)), program_(std::move(program)) { active() = this; }
+  DeletedSync(std::string kernel, ptx::Program program)
+      : kernel_(std::move(kernel)), program_(std::move(program)) {
+    active() = this;
+  }
   ~DeletedSync() { active() = nullptr; }
   DeletedSync(const DeletedSync&) = delete;
   DeletedSync& operator=(const DeletedSync&) = delete;
@@ -33,7 +36,8 @@ class DeletedSync {
   ptx::Program program_;
 };
 
-/// Names of the kernels that have run, in the order of their first run, for going over them again without their syncs.
+/// Names of the kernels that have run, in the order of their first run, for going over them again without
+/// their syncs.
 inline std::vector<std::pair<std::string, std::string>>& kernels_run() {
   static std::vector<std::pair<std::string, std::string>> names;
   return names;
@@ -59,8 +63,8 @@ inline const ptx::Program& cuda_kernel(const std::string& file, const std::strin
   return programs.emplace(file + name, ptx::translate(module, name)).first->second;
 }
 
-/// Runs `body` (which returns the machine's reports) once for each synchronising instruction of each kernel that it launches,
-/// without that instruction; those that nobody missed, as text.
+/// Runs `body` (which returns the machine's reports) once for each synchronising instruction of each kernel
+/// that it launches, without that instruction; those that nobody missed, as text.
 template <class Body>
 std::string unmissed_syncs(Body body) {
   kernels_run().clear();
@@ -79,7 +83,10 @@ std::string unmissed_syncs(Body body) {
 
 template <class... Parameters>
 ptx::Launch launch_of(const gca::cuda::LaunchShape& shape, const Parameters&... parameters) {
-  return {{shape.grid_x, shape.grid_y, shape.grid_z}, {shape.threads, 1, 1}, shape.shared_bytes, ptx::arguments(parameters...)};
+  return {{shape.grid_x, shape.grid_y, shape.grid_z},
+          {shape.threads, 1, 1},
+          shape.shared_bytes,
+          ptx::arguments(parameters...)};
 }
 
 }  // namespace gca::testing

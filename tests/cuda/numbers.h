@@ -17,9 +17,15 @@ inline cuda::Bf16 to_bf16(float value) {
   if (value != value) return {0x7FFF};
   return {static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16)};
 }
-inline float to_float(cuda::Bf16 value) { return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16); }
-inline float to_float(float value) { return value; }
-inline double rounded_to_bf16(double value) { return to_float(to_bf16(static_cast<float>(value))); }
+inline float to_float(cuda::Bf16 value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value.bits) << 16);
+}
+inline float to_float(float value) {
+  return value;
+}
+inline double rounded_to_bf16(double value) {
+  return to_float(to_bf16(static_cast<float>(value)));
+}
 
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
@@ -63,8 +69,8 @@ inline double largest_magnitude(std::span<const double> a) {
   return largest;
 }
 
-/// The bound of a kernel's error: `factor` times what a plain bfloat16 version makes, and no less than a rounding of the result
-/// (or of float sums of numbers near 1, where the result is 0).
+/// The bound of a kernel's error: `factor` times what a plain bfloat16 version makes, and no less than a
+/// rounding of the result (or of float sums of numbers near 1, where the result is 0).
 inline double error_bound(std::span<const double> truth, std::span<const double> plain, double factor) {
   return factor * largest_difference(truth, plain) + largest_magnitude(truth) * 0x1p-9 + 1e-5;
 }

@@ -29,8 +29,10 @@ class OnMachine {
   }
 
   template <class... Parameters>
-  void launch(const std::string& file, const std::string& kernel, const cuda::LaunchShape& shape, const Parameters&... parameters) {
-    const ptx::Outcome outcome = ptx::run(cuda_kernel(file, kernel), launch_of(shape, parameters...), memory, options_);
+  void launch(const std::string& file, const std::string& kernel, const cuda::LaunchShape& shape,
+              const Parameters&... parameters) {
+    const ptx::Outcome outcome =
+        ptx::run(cuda_kernel(file, kernel), launch_of(shape, parameters...), memory, options_);
     reports += outcome.reports_text();
     counters += outcome.counters;
   }

@@ -24,7 +24,8 @@ class Strided {
   std::vector<T>& data() { return data_; }
 
   void put(const std::vector<float>& values) {
-    for (size_t i = 0; i < values.size(); ++i) data_[place(static_cast<int64_t>(i))] = from_float<T>(values[i]);
+    for (size_t i = 0; i < values.size(); ++i)
+      data_[place(static_cast<int64_t>(i))] = from_float<T>(values[i]);
   }
   std::vector<double> get() const {
     const int64_t size = std::accumulate(shape_.begin(), shape_.end(), int64_t{1}, std::multiplies<>());
@@ -40,8 +41,10 @@ class Strided {
  private:
   template <class U>
   static U from_float(float value) {
-    if constexpr (sizeof(U) == 2) return to_bf16(value);
-    else return value;
+    if constexpr (sizeof(U) == 2)
+      return to_bf16(value);
+    else
+      return value;
   }
   size_t place(int64_t index) const {
     int64_t result = 0;

@@ -22,7 +22,8 @@ Decoded decode_gca(const GcaProblem& problem) {
   const cuda::GcaShape& s = problem.shape;
   OnMachine machine;
   Strided<Bf16> q({s.batch, 1, s.heads, s.head_dim}, 8), out = q;
-  Strided<Bf16> k({s.batch, s.chunks, s.keys, s.kv_heads, s.head_dim}, 8), v({s.batch, s.chunks, s.keys, s.kv_heads, s.head_dim}, 16);
+  Strided<Bf16> k({s.batch, s.chunks, s.keys, s.kv_heads, s.head_dim}, 8),
+      v({s.batch, s.chunks, s.keys, s.kv_heads, s.head_dim}, 16);
   q.put(problem.q);
   k.put(problem.k);
   v.put(problem.v);
@@ -41,9 +42,11 @@ Decoded decode_gca(const GcaProblem& problem) {
   p.k_strides = {k.stride(0), k.stride(1), k.stride(2), k.stride(3)};
   p.v_strides = {v.stride(0), v.stride(1), v.stride(2), v.stride(3)};
   machine.launch("grouped_cross_attention_decode",
-                 "gca_decode_kernelILi" + std::to_string(s.head_dim) + "ELi" + std::to_string(cuda::round_up_keys(s.keys)) + "E",
+                 "gca_decode_kernelILi" + std::to_string(s.head_dim) + "ELi" +
+                     std::to_string(cuda::round_up_keys(s.keys)) + "E",
                  cuda::gca_decode_launch_shape(s), p);
-  machine.launch("grouped_cross_attention_decode", "gca_decode_sum_kernel", cuda::gca_decode_sum_launch_shape(s), p);
+  machine.launch("grouped_cross_attention_decode", "gca_decode_sum_kernel",
+                 cuda::gca_decode_sum_launch_shape(s), p);
   return {out.get(), machine.reports};
 }
 
@@ -98,7 +101,8 @@ Decoded decode_window(const WindowProblem& problem, int ring_rows, int begin) {
   }
   Strided<Bf16> q({s.batch, 1, s.heads, s.head_dim}, 8), out = q;
   q.put(problem.q);
-  std::vector<float> parts(static_cast<size_t>(s.batch * s.heads * cuda::window_decode_segments(s) * (s.head_dim + 2)), kNan);
+  std::vector<float> parts(
+      static_cast<size_t>(s.batch * s.heads * cuda::window_decode_segments(s) * (s.head_dim + 2)), kNan);
   cuda::WindowDecodeParams p;
   p.shape = s;
   p.q = q.on_device(machine.memory, "q", ptx::Access::read_only);
@@ -113,10 +117,11 @@ Decoded decode_window(const WindowProblem& problem, int ring_rows, int begin) {
   p.out_strides = {out.stride(0), out.stride(1), out.stride(2)};
   p.k_strides = {ring_rows * static_cast<int64_t>(row_size), static_cast<int64_t>(row_size), s.head_dim};
   p.v_strides = p.k_strides;
-  machine.launch("sliding_window_attention_decode", "window_decode_kernelILi" + std::to_string(s.head_dim) + "E",
+  machine.launch("sliding_window_attention_decode",
+                 "window_decode_kernelILi" + std::to_string(s.head_dim) + "E",
                  cuda::window_decode_launch_shape(s), p);
-  machine.launch("sliding_window_attention_decode", "window_decode_join_kernel", cuda::window_decode_join_launch_shape(s), p,
-                 cuda::window_decode_segments(s));
+  machine.launch("sliding_window_attention_decode", "window_decode_join_kernel",
+                 cuda::window_decode_join_launch_shape(s), p, cuda::window_decode_segments(s));
   return {out.get(), machine.reports};
 }
 
@@ -124,10 +129,12 @@ Decoded decode_window(const WindowProblem& problem, int ring_rows, int begin) {
 
 TEST_CASE("decoding reads the chunks of one position as the double reference does") {
   for (const GcaProblem& problem :
-       {decoding_problem(10, 2, 63, 64, 8, 1), decoding_problem(10, 2, 64, 64, 3, 0), decoding_problem(12, 2, 40, 64, 5, 1),
-        decoding_problem(5, 1, 15, 64, 32, 1), decoding_problem(6, 1, 31, 64, 4, 0), decoding_problem(5, 1, 127, 64, 4, 0),
-        decoding_problem(10, 2, 15, 32, 4, 1), decoding_problem(10, 2, 31, 32, 4, 1), decoding_problem(10, 2, 63, 32, 4, 1),
-        decoding_problem(5, 1, 127, 32, 4, 0), decoding_problem(5, 1, 16, 128, 2, 1), decoding_problem(5, 1, 30, 128, 2, 1),
+       {decoding_problem(10, 2, 63, 64, 8, 1), decoding_problem(10, 2, 64, 64, 3, 0),
+        decoding_problem(12, 2, 40, 64, 5, 1), decoding_problem(5, 1, 15, 64, 32, 1),
+        decoding_problem(6, 1, 31, 64, 4, 0), decoding_problem(5, 1, 127, 64, 4, 0),
+        decoding_problem(10, 2, 15, 32, 4, 1), decoding_problem(10, 2, 31, 32, 4, 1),
+        decoding_problem(10, 2, 63, 32, 4, 1), decoding_problem(5, 1, 127, 32, 4, 0),
+        decoding_problem(5, 1, 16, 128, 2, 1), decoding_problem(5, 1, 30, 128, 2, 1),
         decoding_problem(10, 2, 63, 128, 2, 1), decoding_problem(5, 1, 127, 128, 2, 0)}) {
     CAPTURE(problem.shape.head_dim);
     CAPTURE(problem.shape.keys);
@@ -143,8 +150,8 @@ TEST_CASE("decoding over a ring of keys, wherever it begins") {
   struct Case {
     int past, window, head_dim, ring_rows, begin;
   };
-  for (const Case& c : {Case{200, 128, 64, 129, 77}, Case{30, 512, 64, 513, 500}, Case{600, 512, 64, 520, 3}, Case{0, 64, 64, 65, 64},
-                        Case{100, 64, 32, 101, 0}, Case{129, 128, 128, 131, 130}}) {
+  for (const Case& c : {Case{200, 128, 64, 129, 77}, Case{30, 512, 64, 513, 500}, Case{600, 512, 64, 520, 3},
+                        Case{0, 64, 64, 65, 64}, Case{100, 64, 32, 101, 0}, Case{129, 128, 128, 131, 130}}) {
     CAPTURE(c.past);
     const WindowProblem problem = random_window_problem({2, 1, c.past, 3, c.head_dim, c.window, 0.125F}, 9);
     const WindowResults truth = window_truth(problem, false), plain = window_truth(problem, true);

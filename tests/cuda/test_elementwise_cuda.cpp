@@ -38,7 +38,9 @@ std::vector<double> doubles(const std::vector<T>& values) {
   return result;
 }
 /// Within a rounding to bfloat16 (and of the float arithmetic before it).
-bool is_bf16_of(double got, double exact) { return std::fabs(got - exact) <= std::fabs(exact) * 0x1.02p-8 + 1e-6; }
+bool is_bf16_of(double got, double exact) {
+  return std::fabs(got - exact) <= std::fabs(exact) * 0x1.02p-8 + 1e-6;
+}
 
 }  // namespace
 
@@ -50,7 +52,8 @@ TEST_CASE("RMSNorm, plain and after a residual branch, and its gradients") {
       std::vector<float> x = floats(rows * columns, 1, 3), weight = floats(columns, 2);
       const std::vector<Bf16> addend = halves(floats(x.size(), 3)), dy = halves(floats(x.size(), 4));
       std::vector<Bf16> y(x.size());
-      std::vector<float> sum(x.size(), kNan), inverse_rms(rows, kNan), dx(x.size(), kNan), dweight(columns, kNan);
+      std::vector<float> sum(x.size(), kNan), inverse_rms(rows, kNan), dx(x.size(), kNan),
+          dweight(columns, kNan);
       const int variant = cuda::rms_norm_vectors(d);
 
       const auto run = [&] {
@@ -67,7 +70,8 @@ TEST_CASE("RMSNorm, plain and after a residual branch, and its gradients") {
         p.rows = static_cast<int64_t>(rows);
         p.d = d;
         p.eps = 1e-5F;
-        machine.launch("rms_norm", "rms_norm_kernelILi" + std::to_string(variant) + "EN", cuda::rms_norm_launch_shape(p.rows), p);
+        machine.launch("rms_norm", "rms_norm_kernelILi" + std::to_string(variant) + "EN",
+                       cuda::rms_norm_launch_shape(p.rows), p);
 
         cuda::RmsNormBackwardParams b;
         b.dy = machine.in("dy", dy);
@@ -81,7 +85,8 @@ TEST_CASE("RMSNorm, plain and after a residual branch, and its gradients") {
         b.d = d;
         machine.launch("rms_norm", "rms_norm_backward_kernelILi" + std::to_string(variant) + "EN",
                        cuda::rms_norm_backward_launch_shape(b.rows, d), b);
-        const cuda::SumRowsParams s{b.partial, machine.out("dweight", dweight), cuda::rms_norm_partials(p.rows), d};
+        const cuda::SumRowsParams s{b.partial, machine.out("dweight", dweight),
+                                    cuda::rms_norm_partials(p.rows), d};
         machine.launch("sum_rows", "sum_rows_kernel", cuda::sum_rows_launch_shape(d), s);
         return machine.reports;
       };
@@ -116,13 +121,15 @@ TEST_CASE("RMSNorm, plain and after a residual branch, and its gradients") {
 
 TEST_CASE("SwiGLU and its gradients") {
   const std::vector<float> gate_values = floats(1028, 1, 4);
-  const std::vector<Bf16> gate = halves(gate_values), up = halves(floats(1028, 2, 2)), dy = halves(floats(1028, 3));
+  const std::vector<Bf16> gate = halves(gate_values), up = halves(floats(1028, 2, 2)),
+                          dy = halves(floats(1028, 3));
   std::vector<Bf16> y(1028), dgate(1028), dup(1028);
   OnMachine machine;
   const auto shape = cuda::swiglu_launch_shape(1028);
   const cuda::SwigluParams p{machine.in("gate", gate), machine.in("up", up), machine.out("y", y), 1028};
   machine.launch("swiglu", "swiglu_kernel", shape, p);
-  const cuda::SwigluBackwardParams b{machine.in("dy", dy), p.gate, p.up, machine.out("dgate", dgate), machine.out("dup", dup), 1028};
+  const cuda::SwigluBackwardParams b{machine.in("dy", dy),    p.gate, p.up, machine.out("dgate", dgate),
+                                     machine.out("dup", dup), 1028};
   machine.launch("swiglu", "swiglu_backward_kernel", shape, b);
   CHECK(machine.reports == "");
   for (size_t i = 0; i < 1028; ++i) {
@@ -146,7 +153,15 @@ TEST_CASE("rotary turns pairs, and back") {
   const std::vector<Bf16> x = halves(floats(static_cast<size_t>(N * S * H * dh), 1));
   std::vector<Bf16> y(x.size()), back(x.size());
   OnMachine machine;
-  cuda::RotaryParams p{machine.in("x", x), machine.out("y", y), machine.in("cosine", cosine), machine.in("sine", sine), N * S * H, S, H, dh, 1};
+  cuda::RotaryParams p{machine.in("x", x),
+                       machine.out("y", y),
+                       machine.in("cosine", cosine),
+                       machine.in("sine", sine),
+                       N * S * H,
+                       S,
+                       H,
+                       dh,
+                       1};
   machine.launch("rotary", "rotary_kernel", cuda::rotary_launch_shape(p.rows, dh), p);
   cuda::RotaryParams b = p;
   b.x = p.y;
@@ -155,8 +170,10 @@ TEST_CASE("rotary turns pairs, and back") {
   machine.launch("rotary", "rotary_kernel", cuda::rotary_launch_shape(p.rows, dh), b);
   CHECK(machine.reports == "");
   for (size_t i = 0; i < x.size(); ++i) {
-    const size_t e = i % dh, s = i / dh / H % S, pair = e < half ? i + half : i - half, angle = s * half + e % half;
-    const double turned = to_float(x[i]) * double{cosine[angle]} + (e < half ? -1 : 1) * to_float(x[pair]) * double{sine[angle]};
+    const size_t e = i % dh, s = i / dh / H % S, pair = e < half ? i + half : i - half,
+                 angle = s * half + e % half;
+    const double turned = to_float(x[i]) * double{cosine[angle]} +
+                          (e < half ? -1 : 1) * to_float(x[pair]) * double{sine[angle]};
     CHECK(is_bf16_of(to_float(y[i]), turned));
     CHECK(std::fabs(to_float(back[i]) - to_float(x[i])) < 0.02);
   }
@@ -169,21 +186,30 @@ TEST_CASE("the embedding's gradient: rows of one token summed in order, to what 
   for (auto& t : tokens) t = random.below(3) == 0 ? 7 : random.below(V - 2);  // tokens 18 and 19 never occur
   std::vector<int64_t> order(tokens.size()), starts(static_cast<size_t>(V + 1), 0);
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return tokens[static_cast<size_t>(a)] < tokens[static_cast<size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return tokens[static_cast<size_t>(a)] < tokens[static_cast<size_t>(b)];
+  });
   for (const int64_t t : tokens) {
     for (int64_t v = t + 1; v <= V; ++v) ++starts[static_cast<size_t>(v)];
   }
   const std::vector<float> dh = floats(static_cast<size_t>(N * d), 9);
   for (const int accumulate : {0, 1}) {
-    std::vector<float> gradient = accumulate != 0 ? floats(static_cast<size_t>(V * d), 10) : std::vector<float>(static_cast<size_t>(V * d), kNan);
+    std::vector<float> gradient = accumulate != 0 ? floats(static_cast<size_t>(V * d), 10)
+                                                  : std::vector<float>(static_cast<size_t>(V * d), kNan);
     std::vector<float> expected = accumulate != 0 ? gradient : std::vector<float>(gradient.size(), 0);
     for (size_t i = 0; i < tokens.size(); ++i) {
       for (size_t e = 0; e < d; ++e) expected[static_cast<size_t>(tokens[i]) * d + e] += dh[i * d + e];
     }
     OnMachine machine;
-    const cuda::EmbeddingGradientParams p{machine.in("dh", dh), machine.in("order", order), machine.in("starts", starts),
-                                          machine.in_out("gradient", gradient), V, d, accumulate};
-    machine.launch("embedding_gradient", "embedding_gradient_kernel", cuda::embedding_gradient_launch_shape(V, d), p);
+    const cuda::EmbeddingGradientParams p{machine.in("dh", dh),
+                                          machine.in("order", order),
+                                          machine.in("starts", starts),
+                                          machine.in_out("gradient", gradient),
+                                          V,
+                                          d,
+                                          accumulate};
+    machine.launch("embedding_gradient", "embedding_gradient_kernel",
+                   cuda::embedding_gradient_launch_shape(V, d), p);
     CHECK(machine.reports == "");
     CHECK(gradient == expected);  // the very order of the loop above
   }
@@ -215,14 +241,24 @@ TEST_CASE("cross-entropy over blocks of columns: statistics and gradient") {
       s.z = logits + first;
       s.first_column = static_cast<int32_t>(first);
       s.columns = static_cast<int32_t>(std::min<int64_t>(300, V - first));
-      machine.launch("linear_cross_entropy", "cross_entropy_statistics_kernel", cuda::cross_entropy_launch_shape(rows), s);
+      machine.launch("linear_cross_entropy", "cross_entropy_statistics_kernel",
+                     cuda::cross_entropy_launch_shape(rows), s);
     }
     for (int64_t first = 0; first < V; first += 300) {
       const auto columns = std::min<int64_t>(300, V - first);
       std::vector<Bf16> block(static_cast<size_t>(rows * columns));
-      cuda::CrossEntropyGradientParams g{logits + first, s.targets, s.largest, s.sum, machine.out("dz", block), rows, stride,
-                                         static_cast<int32_t>(columns), static_cast<int32_t>(first), 0.125F};
-      machine.launch("linear_cross_entropy", "cross_entropy_gradient_kernel", cuda::cross_entropy_launch_shape(rows), g);
+      cuda::CrossEntropyGradientParams g{logits + first,
+                                         s.targets,
+                                         s.largest,
+                                         s.sum,
+                                         machine.out("dz", block),
+                                         rows,
+                                         stride,
+                                         static_cast<int32_t>(columns),
+                                         static_cast<int32_t>(first),
+                                         0.125F};
+      machine.launch("linear_cross_entropy", "cross_entropy_gradient_kernel",
+                     cuda::cross_entropy_launch_shape(rows), g);
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t v = 0; v < columns; ++v)
           dz[static_cast<size_t>(i * V + first + v)] = block[static_cast<size_t>(i * columns + v)];
@@ -237,10 +273,12 @@ TEST_CASE("cross-entropy over blocks of columns: statistics and gradient") {
     double denominator = 0;
     for (int64_t v = 0; v < V; ++v) denominator += std::exp(row[v] - most);
     const auto r = static_cast<size_t>(i);
-    CHECK(std::fabs(largest[r] + std::log(double{sum[r]}) - (most + std::log(denominator))) < 1e-5 * (1 + std::fabs(most)));
+    CHECK(std::fabs(largest[r] + std::log(double{sum[r]}) - (most + std::log(denominator))) <
+          1e-5 * (1 + std::fabs(most)));
     if (targets[r] >= 0) CHECK(target_logit[r] == row[targets[r]]);
     for (int64_t v = 0; v < V; ++v) {
-      const double expected = targets[r] < 0 ? 0 : 0.125 * (std::exp(row[v] - most) / denominator - (v == targets[r] ? 1 : 0));
+      const double expected =
+          targets[r] < 0 ? 0 : 0.125 * (std::exp(row[v] - most) / denominator - (v == targets[r] ? 1 : 0));
       CHECK(is_bf16_of(to_float(dz[static_cast<size_t>(i * V + v)]), expected));
     }
   }
@@ -273,7 +311,8 @@ TEST_CASE("AdamW: one step, its bfloat16 copy, and sizes that are no multiple of
     CHECK(machine.reports == "");
     for (size_t i = 0; i < size; ++i) {
       const double g = 0.5 * gradient[i], mi = 0.9 * first[i] + 0.1 * g, vi = 0.95 * second[i] + 0.05 * g * g;
-      const double wi = w0[i] - (p.step_size * mi / (std::sqrt(vi * p.inverse_correction2) + 1e-6) + p.decay * double{w0[i]});
+      const double wi = w0[i] - (p.step_size * mi / (std::sqrt(vi * p.inverse_correction2) + 1e-6) +
+                                 p.decay * double{w0[i]});
       CHECK(std::fabs(m[i] - mi) < 1e-6);
       CHECK(std::fabs(v[i] - vi) < 1e-6);
       CHECK(std::fabs(w[i] - wi) < 2e-6);
@@ -289,7 +328,8 @@ TEST_CASE("the norm of gradients, in double") {
   std::vector<double> parts(blocks), sum(1);
   const auto run = [&] {
     OnMachine machine;
-    const cuda::SumOfSquaresParams p{machine.in("x", x), machine.out("parts", parts), static_cast<int64_t>(size)};
+    const cuda::SumOfSquaresParams p{machine.in("x", x), machine.out("parts", parts),
+                                     static_cast<int64_t>(size)};
     machine.launch("adamw", "sum_of_squares_kernel", cuda::sum_of_squares_launch_shape(p.size), p);
     const cuda::SumPartsParams s{p.parts, machine.out("sum", sum), static_cast<int64_t>(blocks)};
     cuda::LaunchShape shape;

@@ -16,8 +16,8 @@ struct Case {
 };
 
 /// positions, heads, kv_heads, chunks, keys, head_dim, slots, chunk_size, first_offset, softmax_one
-cuda::GcaShape shape_of(int batch, int positions, int heads, int kv_heads, int chunks, int keys, int head_dim, int slots,
-                        int chunk_size, int first_offset, int softmax_one) {
+cuda::GcaShape shape_of(int batch, int positions, int heads, int kv_heads, int chunks, int keys, int head_dim,
+                        int slots, int chunk_size, int first_offset, int softmax_one) {
   cuda::GcaShape s;
   s.batch = batch;
   s.positions = positions;
@@ -35,8 +35,9 @@ cuda::GcaShape shape_of(int batch, int positions, int heads, int kv_heads, int c
   return s;
 }
 
-// Every instantiation, every kind of raggedness: a run that begins and ends inside chunks, chunks of 15, 31, 63, 127 keys and of
-// sizes that leave whole blocks of keys empty, heads that share keys, K from 1 to 32, more than eight warps of rows.
+// Every instantiation, every kind of raggedness: a run that begins and ends inside chunks, chunks of 15, 31,
+// 63, 127 keys and of sizes that leave whole blocks of keys empty, heads that share keys, K from 1 to 32,
+// more than eight warps of rows.
 const Case kCases[] = {
     {"chunks of 63, two heads a key head", shape_of(2, 150, 4, 2, 5, 63, 64, 3, 64, 10, 1)},
     {"chunks of 64, plain softmax", shape_of(1, 130, 2, 2, 4, 64, 64, 2, 64, 0, 0)},
@@ -98,18 +99,22 @@ TEST_CASE("each synchronisation of grouped cross-attention, deleted, is reported
   }
 }
 
-TEST_CASE("grouped cross-attention gives the same bits twice, with other warps first and on an adversary's arithmetic within bounds") {
+TEST_CASE(
+    "grouped cross-attention gives the same bits twice, with other warps first and on an adversary's "
+    "arithmetic within bounds") {
   const GcaProblem problem = random_gca_problem(kCases[0].shape, 14);
   const GcaTruth truth = gca_truth(problem, false), plain = gca_truth(problem, true);
   const GcaRun forward = run_gca_forward(problem), backward = run_gca_backward(problem, truth);
-  const GcaRun forward_again = run_gca_forward(problem, {.seed = 2}), backward_again = run_gca_backward(problem, truth, {.seed = 2});
+  const GcaRun forward_again = run_gca_forward(problem, {.seed = 2}),
+               backward_again = run_gca_backward(problem, truth, {.seed = 2});
   CHECK(forward.out == forward_again.out);
   CHECK(forward.lse == forward_again.lse);
   CHECK(backward.dq == backward_again.dq);
   CHECK(backward.dk == backward_again.dk);
   CHECK(backward.dv == backward_again.dv);
   CHECK(backward.dw == backward_again.dw);
-  const GcaRun hostile = run_gca_forward(problem, {.adversary = true}), hostile_back = run_gca_backward(problem, truth, {.adversary = true});
+  const GcaRun hostile = run_gca_forward(problem, {.adversary = true}),
+               hostile_back = run_gca_backward(problem, truth, {.adversary = true});
   CHECK(hostile.out != forward.out);
   CHECK(largest_difference(hostile.out, truth.out) <= error_bound(truth.out, plain.out, 2));
   CHECK(largest_difference(hostile_back.dq, truth.dq) <= error_bound(truth.dq, plain.dq, 3));

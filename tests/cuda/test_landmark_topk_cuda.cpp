@@ -29,16 +29,19 @@ Chosen choose(const std::vector<float>& r, const std::vector<float>& noise, cuda
   if (!noise.empty()) p.noise = machine.in("noise", noise);
   p.keys = machine.out("keys", keys);
   p.idx = machine.out("idx", chosen.idx);
-  machine.launch("landmark_topk", "landmark_topk_kernelILi" + std::to_string(cuda::topk_candidates(p.chunks)) + "E",
+  machine.launch("landmark_topk",
+                 "landmark_topk_kernelILi" + std::to_string(cuda::topk_candidates(p.chunks)) + "E",
                  cuda::landmark_topk_launch_shape(p), p);
   if (segments > 1)
-    machine.launch("landmark_topk", "landmark_topk_join_kernel", cuda::landmark_topk_join_launch_shape(p), p, segments);
+    machine.launch("landmark_topk", "landmark_topk_join_kernel", cuda::landmark_topk_join_launch_shape(p), p,
+                   segments);
   chosen.reports = machine.reports;
   return chosen;
 }
 
 /// A stable sort of all candidates.
-std::vector<int32_t> chosen_by_sort(const std::vector<float>& r, const std::vector<float>& noise, const cuda::LandmarkTopkParams& p) {
+std::vector<int32_t> chosen_by_sort(const std::vector<float>& r, const std::vector<float>& noise,
+                                    const cuda::LandmarkTopkParams& p) {
   std::vector<int32_t> idx;
   for (int line = 0; line < p.batch * p.rows; ++line) {
     const int candidates = std::min(p.first_query + line % p.rows, p.chunks);
@@ -50,7 +53,8 @@ std::vector<int32_t> chosen_by_sort(const std::vector<float>& r, const std::vect
       return value != value ? -std::numeric_limits<float>::infinity() : value;
     };
     std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return score(a) > score(b); });
-    for (int slot = 0; slot < p.slots; ++slot) idx.push_back(slot < candidates ? order[static_cast<size_t>(slot)] : -1);
+    for (int slot = 0; slot < p.slots; ++slot)
+      idx.push_back(slot < candidates ? order[static_cast<size_t>(slot)] : -1);
   }
   return idx;
 }
@@ -68,11 +72,13 @@ cuda::LandmarkTopkParams params_of(int batch, int rows, int chunks, int slots, i
 }  // namespace
 
 TEST_CASE("top K is a stable sort's, with ties, infinities and NaN, causal") {
-  for (const auto& p : {params_of(2, 9, 7, 3, 0), params_of(1, 3, 500, 8, 480), params_of(1, 3, 513, 32, 511),
-                        params_of(2, 1, 4096, 8, 4096), params_of(1, 2, 9000, 8, 8999), params_of(1, 1, 300000, 8, 300000)}) {
+  for (const auto& p :
+       {params_of(2, 9, 7, 3, 0), params_of(1, 3, 500, 8, 480), params_of(1, 3, 513, 32, 511),
+        params_of(2, 1, 4096, 8, 4096), params_of(1, 2, 9000, 8, 8999), params_of(1, 1, 300000, 8, 300000)}) {
     CAPTURE(p.chunks);
     RandomNumbers random(4);
-    std::vector<float> r(static_cast<size_t>(p.batch) * static_cast<size_t>(p.rows) * static_cast<size_t>(p.chunks));
+    std::vector<float> r(static_cast<size_t>(p.batch) * static_cast<size_t>(p.rows) *
+                         static_cast<size_t>(p.chunks));
     for (float& x : r) {
       x = std::round(random.normal(30)) / 4;  // many ties
       if (random.below(50) == 0) x = random.below(2) == 0 ? kNan : -std::numeric_limits<float>::infinity();
@@ -97,13 +103,17 @@ TEST_CASE("each barrier of the top K kernels, deleted, is reported") {
   }
 }
 
-TEST_CASE("Gumbel noise: the bits of the CPU's counters, its logarithms within 2 ulp; drawn in the choice it is the same") {
-  const cuda::GumbelParams at{.seed = 0x123456789ABCDEF, .step = 77, .group = 1, .batch_offset = 3, .first_query = 5};
+TEST_CASE(
+    "Gumbel noise: the bits of the CPU's counters, its logarithms within 2 ulp; drawn in the choice it is "
+    "the same") {
+  const cuda::GumbelParams at{
+      .seed = 0x123456789ABCDEF, .step = 77, .group = 1, .batch_offset = 3, .first_query = 5};
   OnMachine machine;
   const int batch = 2, rows = 3, chunks = 530;
   std::vector<float> noise(static_cast<size_t>(batch * rows * chunks));
   cuda::GumbelNoiseParams p{at, machine.out("noise", noise), batch, rows, chunks};
-  machine.launch("landmark_topk", "gumbel_noise_kernel", cuda::gumbel_noise_launch_shape(batch, rows, chunks), p);
+  machine.launch("landmark_topk", "gumbel_noise_kernel", cuda::gumbel_noise_launch_shape(batch, rows, chunks),
+                 p);
   CHECK(machine.reports == "");
   for (size_t i = 0; i < noise.size(); ++i) {
     const size_t c = i % chunks, row = i / chunks % rows, b = i / chunks / rows;
@@ -127,16 +137,27 @@ TEST_CASE("landmark scores of one query") {
   const int batch = 2, chunks = 37, d = 264;
   RandomNumbers random(7);
   OnMachine machine;
-  std::vector<cuda::Bf16> q(static_cast<size_t>(batch * d)), landmarks(static_cast<size_t>(batch * chunks * d));
+  std::vector<cuda::Bf16> q(static_cast<size_t>(batch * d)),
+      landmarks(static_cast<size_t>(batch * chunks * d));
   for (auto& x : q) x = to_bf16(random.normal());
   for (auto& x : landmarks) x = to_bf16(random.normal());
   std::vector<float> r(static_cast<size_t>(batch * chunks), kNan);
-  cuda::LandmarkScoresParams p{machine.in("q", q), machine.in("landmarks", landmarks), machine.out("r", r), chunks * d, d, batch, chunks, d, 0.25F};
-  machine.launch("landmark_topk", "landmark_scores_kernel", cuda::landmark_scores_launch_shape(batch, chunks), p);
+  cuda::LandmarkScoresParams p{machine.in("q", q),
+                               machine.in("landmarks", landmarks),
+                               machine.out("r", r),
+                               chunks * d,
+                               d,
+                               batch,
+                               chunks,
+                               d,
+                               0.25F};
+  machine.launch("landmark_topk", "landmark_scores_kernel", cuda::landmark_scores_launch_shape(batch, chunks),
+                 p);
   CHECK(machine.reports == "");
   for (size_t i = 0; i < r.size(); ++i) {
     double sum = 0;
-    for (size_t e = 0; e < d; ++e) sum += double{to_float(q[i / chunks * d + e])} * to_float(landmarks[i * d + e]);
+    for (size_t e = 0; e < d; ++e)
+      sum += double{to_float(q[i / chunks * d + e])} * to_float(landmarks[i * d + e]);
     CHECK(std::fabs(r[i] - 0.25 * sum) < 1e-4);
   }
 }

@@ -22,7 +22,8 @@ WindowProblem random_window_problem(const cuda::WindowShape& shape, uint64_t see
   fill(problem.v, int64_t{shape.batch} * (shape.past + shape.positions), 1);
   fill(problem.dout, int64_t{shape.batch} * shape.positions, 1);
   for (int32_t head = 0; head < shape.heads; ++head)
-    problem.slopes.push_back(std::exp2(-8.0F * static_cast<float>(head + 1) / static_cast<float>(shape.heads)));
+    problem.slopes.push_back(
+        std::exp2(-8.0F * static_cast<float>(head + 1) / static_cast<float>(shape.heads)));
   return problem;
 }
 
@@ -52,7 +53,8 @@ WindowResults window_truth(const WindowProblem& problem, bool rounded) {
             score += double{problem.q[query + e]} * problem.k[key(j) + e];
             product += double{problem.dout[query + e]} * problem.v[key(j) + e];
           }
-          p.push_back(score * s.scale - double{problem.slopes[static_cast<size_t>(h)]} * static_cast<double>(last - j));
+          p.push_back(score * s.scale -
+                      double{problem.slopes[static_cast<size_t>(h)]} * static_cast<double>(last - j));
           dp.push_back(product);
           largest = std::max(largest, p.back());
         }
@@ -64,7 +66,8 @@ WindowResults window_truth(const WindowProblem& problem, bool rounded) {
             t.out[query + e] += round(p[j]) * problem.v[key(first + static_cast<int64_t>(j)) + e];
         }
         double dot = 0;
-        for (size_t e = 0; e < static_cast<size_t>(dh); ++e) dot += problem.dout[query + e] * round(t.out[query + e]);
+        for (size_t e = 0; e < static_cast<size_t>(dh); ++e)
+          dot += problem.dout[query + e] * round(t.out[query + e]);
         t.dot[stat] = dot;
         for (size_t j = 0; j < p.size(); ++j) {
           const size_t place = key(first + static_cast<int64_t>(j));
@@ -101,10 +104,13 @@ struct WindowOnDevice {
     v.put(problem.v);
   }
 
-  static cuda::WindowStrides strides(const Strided<Bf16>& t) { return {t.stride(0), t.stride(1), t.stride(2)}; }
-  void launch(WindowResults& results, const std::string& file, const std::string& kernel, const ptx::Launch& launch) {
-    const ptx::Outcome outcome =
-        ptx::run(cuda_kernel(file, kernel + "ILi" + std::to_string(shape.head_dim) + "E"), launch, memory, options);
+  static cuda::WindowStrides strides(const Strided<Bf16>& t) {
+    return {t.stride(0), t.stride(1), t.stride(2)};
+  }
+  void launch(WindowResults& results, const std::string& file, const std::string& kernel,
+              const ptx::Launch& launch) {
+    const ptx::Outcome outcome = ptx::run(
+        cuda_kernel(file, kernel + "ILi" + std::to_string(shape.head_dim) + "E"), launch, memory, options);
     results.reports += outcome.reports_text();
     results.counters += outcome.counters;
   }
@@ -140,7 +146,8 @@ WindowResults run_window_forward(const WindowProblem& problem, const ptx::RunOpt
   return results;
 }
 
-WindowResults run_window_backward(const WindowProblem& problem, const WindowResults& truth, const ptx::RunOptions& options) {
+WindowResults run_window_backward(const WindowProblem& problem, const WindowResults& truth,
+                                  const ptx::RunOptions& options) {
   WindowOnDevice device(problem, options);
   const cuda::WindowShape& shape = problem.shape;
   WindowResults results;

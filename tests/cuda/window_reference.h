@@ -1,5 +1,6 @@
 #pragma once
-// Sliding-window attention in plain loops over doubles, and the CUDA kernels on the PTX machine; see gca_reference.h.
+// Sliding-window attention in plain loops over doubles, and the CUDA kernels on the PTX machine; see
+// gca_reference.h.
 
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ WindowResults window_truth(const WindowProblem& problem, bool rounded);
 
 WindowResults run_window_forward(const WindowProblem& problem, const ptx::RunOptions& options = {});
 /// From the truth's out and lse.
-WindowResults run_window_backward(const WindowProblem& problem, const WindowResults& truth, const ptx::RunOptions& options = {});
+WindowResults run_window_backward(const WindowProblem& problem, const WindowResults& truth,
+                                  const ptx::RunOptions& options = {});
 
 }  // namespace gca::testing

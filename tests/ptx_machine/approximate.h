@@ -1,7 +1,8 @@
 #pragma once
-// The special functions of the hardware (ex2.approx and others), as close as a float allows, in plain arithmetic that the
-// compiler turns into vectors. In adversary mode a result is moved by up to 2 units in the last place, as its documented error
-// allows; the direction depends on the bits of the result alone, so a run can be repeated.
+// The special functions of the hardware (ex2.approx and others), as close as a float allows, in plain
+// arithmetic that the compiler turns into vectors. In adversary mode a result is moved by up to 2 units in
+// the last place, as its documented error allows; the direction depends on the bits of the result alone, so a
+// run can be repeated.
 
 #include <bit>
 #include <cmath>

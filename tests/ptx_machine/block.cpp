@@ -18,10 +18,12 @@ void ReportLog::add(Report report) {
 
 Block::Block(LaunchState& launch_state)
     : state(launch_state),
-      shared(kSharedBase + launch_state.program.static_shared_bytes + launch_state.launch.dynamic_shared_bytes,
-             (launch_state.launch.block.x * launch_state.launch.block.y * launch_state.launch.block.z + kWarpSize - 1) /
-                 kWarpSize,
-             launch_state.program.smallest_shared_access),
+      shared(
+          kSharedBase + launch_state.program.static_shared_bytes + launch_state.launch.dynamic_shared_bytes,
+          (launch_state.launch.block.x * launch_state.launch.block.y * launch_state.launch.block.z +
+           kWarpSize - 1) /
+              kWarpSize,
+          launch_state.program.smallest_shared_access),
       thread_count(launch_state.launch.block.x * launch_state.launch.block.y * launch_state.launch.block.z) {
   for (uint32_t i = 0; i * kWarpSize < thread_count; ++i) warps.push_back(std::make_unique<Warp>(*this, i));
 }
@@ -56,7 +58,9 @@ void Block::run(uint64_t linear) {
         warp->run();
       }
     }
-    if (std::all_of(order.begin(), order.end(), [](const Warp* w) { return w->status() == Warp::Status::done; })) break;
+    if (std::all_of(order.begin(), order.end(),
+                    [](const Warp* w) { return w->status() == Warp::Status::done; }))
+      break;
     if (!ran && (!polls || progress == progress_before)) {
       report_stuck();
       break;
@@ -69,7 +73,8 @@ void Block::arrive(uint32_t number, uint32_t warp, uint32_t threads, bool waits)
   NamedBarrier& barrier = barriers_[number];
   Warp& arriving = *warps[warp];
   if (barrier.arrived != 0 && barrier.expected != threads) {
-    arriving.report(Fault::divergent_barrier, 0, number, "the barrier's warps expect different numbers of threads");
+    arriving.report(Fault::divergent_barrier, 0, number,
+                    "the barrier's warps expect different numbers of threads");
   }
   barrier.expected = threads;
   barrier.arrived += static_cast<uint32_t>(std::popcount(arriving.live()));
@@ -87,7 +92,8 @@ void Block::open(NamedBarrier& barrier) {
   SeenClocks joined = {};
   for (const uint32_t warp : barrier.arrivals) {
     warps[warp]->tick();
-    for (uint32_t other = 0; other < kMaxWarps; ++other) joined[other] = std::max(joined[other], warps[warp]->seen[other]);
+    for (uint32_t other = 0; other < kMaxWarps; ++other)
+      joined[other] = std::max(joined[other], warps[warp]->seen[other]);
   }
   for (const uint32_t warp : barrier.waiting) {
     warps[warp]->seen = joined;
@@ -97,13 +103,14 @@ void Block::open(NamedBarrier& barrier) {
 }
 
 void Block::report_stuck() {
-  const bool someone_left = std::any_of(warps.begin(), warps.end(),
-                                        [](const auto& warp) { return warp->status() == Warp::Status::done; });
+  const bool someone_left = std::any_of(
+      warps.begin(), warps.end(), [](const auto& warp) { return warp->status() == Warp::Status::done; });
   for (const auto& warp : warps) {
     if (warp->status() == Warp::Status::done) continue;
     const bool at_barrier = warp->status() == Warp::Status::at_barrier;
     warp->report(at_barrier ? Fault::divergent_barrier : Fault::deadlock, 0, 0,
-                 at_barrier ? (someone_left ? "other warps have ended without coming here" : "other warps wait elsewhere")
+                 at_barrier ? (someone_left ? "other warps have ended without coming here"
+                                            : "other warps wait elsewhere")
                             : "polls for what no other warp will do");
   }
 }

@@ -62,10 +62,10 @@ class Block {
   std::vector<std::unique_ptr<Warp>> warps;
 
   struct NamedBarrier {
-    uint32_t expected = 0;             // threads
+    uint32_t expected = 0;  // threads
     uint32_t arrived = 0;
-    std::vector<uint32_t> arrivals;    // warps
-    std::vector<uint32_t> waiting;     // those of them that wait
+    std::vector<uint32_t> arrivals;  // warps
+    std::vector<uint32_t> waiting;   // those of them that wait
   };
   /// A warp arrives at barrier `number`, `threads` in all expected; opens it when it is the last.
   void arrive(uint32_t number, uint32_t warp, uint32_t threads, bool waits);

@@ -19,10 +19,10 @@ struct Counters {
   uint64_t shared_wavefronts_least = 0;          // had there been no conflict
   uint64_t global_load_sectors = 0;              // of 32 bytes: what goes to L2
   uint64_t global_store_sectors = 0;
-  uint64_t global_accesses = 0;                  // warp instructions
+  uint64_t global_accesses = 0;  // warp instructions
   uint64_t shuffles = 0;
-  uint64_t barriers = 0;  // arrivals of warps
-  uint64_t dram_read_bytes = 0;   // distinct sectors of the whole launch
+  uint64_t barriers = 0;         // arrivals of warps
+  uint64_t dram_read_bytes = 0;  // distinct sectors of the whole launch
   uint64_t dram_write_bytes = 0;
 
   Counters& operator+=(const Counters& other);

@@ -18,13 +18,14 @@ DeviceAddress GlobalMemory::add_bytes(std::string name, std::byte* data, uint64_
   return static_cast<DeviceAddress>(buffers_.size()) << kOffsetBits;
 }
 
-DeviceAddress GlobalMemory::variable(const std::string& name, const std::vector<uint8_t>& content, Access access) {
+DeviceAddress GlobalMemory::variable(const std::string& name, const std::vector<uint8_t>& content,
+                                     Access access) {
   const auto [found, is_new] = variables_.try_emplace(name);
   ModuleVariable& variable = found->second;
   if (is_new) {
     variable.content = content;
-    variable.address =
-        add_bytes(name, reinterpret_cast<std::byte*>(variable.content.data()), variable.content.size(), access);
+    variable.address = add_bytes(name, reinterpret_cast<std::byte*>(variable.content.data()),
+                                 variable.content.size(), access);
   }
   return variable.address;
 }
@@ -65,7 +66,8 @@ std::string GlobalMemory::describe(DeviceAddress address) const {
   const uint64_t index = (address >> kOffsetBits) - 1;
   if (index >= buffers_.size()) return "no buffer";
   const Buffer& buffer = buffers_[index];
-  return buffer.name + "+" + std::to_string(offset_of(address)) + " of " + std::to_string(buffer.size) + " bytes";
+  return buffer.name + "+" + std::to_string(offset_of(address)) + " of " + std::to_string(buffer.size) +
+         " bytes";
 }
 
 }  // namespace ptx

@@ -1,8 +1,8 @@
 #pragma once
-// Memory of the device as the kernel sees it: buffers of the host, each at an address of its own with nothing around it, so that
-// every access outside of one is seen. Buffers that may be written carry shadow cells, one for four bytes, that tell which
-// threads touched them during a launch: between blocks nothing is ordered, so two blocks that touch the same cell, one of them
-// writing another value, race.
+// Memory of the device as the kernel sees it: buffers of the host, each at an address of its own with nothing
+// around it, so that every access outside of one is seen. Buffers that may be written carry shadow cells, one
+// for four bytes, that tell which threads touched them during a launch: between blocks nothing is ordered, so
+// two blocks that touch the same cell, one of them writing another value, race.
 
 #include <cstddef>
 #include <cstdint>
@@ -40,13 +40,14 @@ class GlobalMemory {
   /// The buffer's device address. `data` must outlive the launches.
   template <class T>
   T* add(std::string name, std::span<T> data, Access access) {
-    return reinterpret_cast<T*>(
-        add_bytes(std::move(name), reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<T>*>(data.data())),
-                  data.size_bytes(), access));
+    return reinterpret_cast<T*>(add_bytes(
+        std::move(name), reinterpret_cast<std::byte*>(const_cast<std::remove_const_t<T>*>(data.data())),
+        data.size_bytes(), access));
   }
   DeviceAddress add_bytes(std::string name, std::byte* data, uint64_t size, Access access);
 
-  /// The device address of a variable of the module, made at its first use with `content`; it lives as long as this memory.
+  /// The device address of a variable of the module, made at its first use with `content`; it lives as long
+  /// as this memory.
   DeviceAddress variable(const std::string& name, const std::vector<uint8_t>& content, Access access);
 
   /// The buffer an address points into or past, null for an address of none.

@@ -11,7 +11,9 @@
 
 namespace ptx {
 
-inline float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16); }
+inline float bf16_to_float(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
 
 /// Round to nearest, ties to even.
 inline uint16_t float_to_bf16(float value) {
@@ -20,8 +22,12 @@ inline uint16_t float_to_bf16(float value) {
   return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-inline float half_to_float(uint16_t bits) { return static_cast<float>(std::bit_cast<_Float16>(bits)); }
-inline uint16_t float_to_half(float value) { return std::bit_cast<uint16_t>(static_cast<_Float16>(value)); }
+inline float half_to_float(uint16_t bits) {
+  return static_cast<float>(std::bit_cast<_Float16>(bits));
+}
+inline uint16_t float_to_half(float value) {
+  return std::bit_cast<uint16_t>(static_cast<_Float16>(value));
+}
 
 inline float flush(float value) {
   return std::fabs(value) < 1.17549435e-38F ? std::copysign(0.0F, value) : value;
@@ -59,15 +65,22 @@ template <template <class> class Make>
 Handler integer_handler(Type type) {
   switch (type) {
     case Type::b16:
-    case Type::u16: return Make<uint16_t>::run;
-    case Type::s16: return Make<int16_t>::run;
+    case Type::u16:
+      return Make<uint16_t>::run;
+    case Type::s16:
+      return Make<int16_t>::run;
     case Type::b32:
-    case Type::u32: return Make<uint32_t>::run;
-    case Type::s32: return Make<int32_t>::run;
+    case Type::u32:
+      return Make<uint32_t>::run;
+    case Type::s32:
+      return Make<int32_t>::run;
     case Type::b64:
-    case Type::u64: return Make<uint64_t>::run;
-    case Type::s64: return Make<int64_t>::run;
-    default: return nullptr;
+    case Type::u64:
+      return Make<uint64_t>::run;
+    case Type::s64:
+      return Make<int64_t>::run;
+    default:
+      return nullptr;
   }
 }
 
@@ -86,12 +99,16 @@ inline Unit unit_of(Type type) {
     case Type::f16:
     case Type::bf16:
     case Type::f16x2:
-    case Type::bf16x2: return Unit::fp32;
-    default: return Unit::integer;
+    case Type::bf16x2:
+      return Unit::fp32;
+    default:
+      return Unit::integer;
   }
 }
 
 /// 64-bit integer arithmetic takes two instructions of the hardware.
-inline uint8_t slots_of(Type type) { return size_of(type) == 8 && type != Type::f64 ? 2 : 1; }
+inline uint8_t slots_of(Type type) {
+  return size_of(type) == 8 && type != Type::f64 ? 2 : 1;
+}
 
 }  // namespace ptx

@@ -12,7 +12,9 @@ bool begins_name(char c) {
   return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '$' || c == '%' || c == '.';
 }
 
-bool goes_on_name(char c) { return begins_name(c) || std::isdigit(static_cast<unsigned char>(c)) != 0; }
+bool goes_on_name(char c) {
+  return begins_name(c) || std::isdigit(static_cast<unsigned char>(c)) != 0;
+}
 
 class Lexer {
  public:
@@ -41,7 +43,8 @@ class Lexer {
         place_ = std::min(source_.find('\n', place_), source_.size());
       } else if (at() == '/' && at(1) == '*') {
         const size_t end = source_.find("*/", place_ + 2);
-        if (end == std::string_view::npos) throw Error("line " + std::to_string(line_) + ": comment without end");
+        if (end == std::string_view::npos)
+          throw Error("line " + std::to_string(line_) + ": comment without end");
         for (; place_ < end + 2; ++place_) line_ += at() == '\n';
       } else {
         return;
@@ -63,7 +66,8 @@ class Lexer {
     }
     if (c == '"') {
       place_ = source_.find('"', place_ + 1);
-      if (place_ == std::string_view::npos) throw Error("line " + std::to_string(line_) + ": string without end");
+      if (place_ == std::string_view::npos)
+        throw Error("line " + std::to_string(line_) + ": string without end");
       ++place_;
       Token text = token(TokenKind::string);
       text.text = text.text.substr(1, text.text.size() - 2);
@@ -101,6 +105,8 @@ class Lexer {
 
 }  // namespace
 
-std::vector<Token> tokenize(std::string_view source) { return Lexer(source).run(); }
+std::vector<Token> tokenize(std::string_view source) {
+  return Lexer(source).run();
+}
 
 }  // namespace ptx

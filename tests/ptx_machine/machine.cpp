@@ -10,24 +10,37 @@ namespace ptx {
 
 std::string_view name_of(Fault fault) {
   switch (fault) {
-    case Fault::out_of_bounds: return "out of bounds";
-    case Fault::misaligned: return "misaligned";
-    case Fault::write_to_read_only: return "write to read-only memory";
-    case Fault::uninitialised_register: return "uninitialised register";
-    case Fault::uninitialised_memory: return "uninitialised memory";
-    case Fault::shared_race: return "race in shared memory";
-    case Fault::global_race: return "race in global memory";
-    case Fault::async_in_flight: return "asynchronous copy in flight";
-    case Fault::bad_membermask: return "bad membermask";
-    case Fault::divergent_barrier: return "divergent barrier";
-    case Fault::deadlock: return "deadlock";
-    case Fault::invalid_operation: return "invalid operation";
+    case Fault::out_of_bounds:
+      return "out of bounds";
+    case Fault::misaligned:
+      return "misaligned";
+    case Fault::write_to_read_only:
+      return "write to read-only memory";
+    case Fault::uninitialised_register:
+      return "uninitialised register";
+    case Fault::uninitialised_memory:
+      return "uninitialised memory";
+    case Fault::shared_race:
+      return "race in shared memory";
+    case Fault::global_race:
+      return "race in global memory";
+    case Fault::async_in_flight:
+      return "asynchronous copy in flight";
+    case Fault::bad_membermask:
+      return "bad membermask";
+    case Fault::divergent_barrier:
+      return "divergent barrier";
+    case Fault::deadlock:
+      return "deadlock";
+    case Fault::invalid_operation:
+      return "invalid operation";
   }
   return "?";
 }
 
 std::string Report::text() const {
-  const auto coordinates = std::to_string(block.x) + "," + std::to_string(block.y) + "," + std::to_string(block.z);
+  const auto coordinates =
+      std::to_string(block.x) + "," + std::to_string(block.y) + "," + std::to_string(block.z);
   std::string result = std::string(name_of(fault)) + " at " + place + ", block " + coordinates + ", thread " +
                        std::to_string(thread) + ", address " + std::to_string(address) + ": " + detail;
   if (times > 1) result += " (" + std::to_string(times) + " times)";
@@ -43,7 +56,8 @@ std::string Outcome::reports_text() const {
 }
 
 bool Outcome::has(Fault fault) const {
-  return std::any_of(reports.begin(), reports.end(), [&](const Report& report) { return report.fault == fault; });
+  return std::any_of(reports.begin(), reports.end(),
+                     [&](const Report& report) { return report.fault == fault; });
 }
 
 Counters& Counters::operator+=(const Counters& other) {
@@ -67,28 +81,37 @@ Counters& Counters::operator+=(const Counters& other) {
 
 Outcome run(const Program& program, const Launch& launch, GlobalMemory& memory, const RunOptions& options) {
   const uint64_t threads = uint64_t{launch.block.x} * launch.block.y * launch.block.z;
-  if (threads == 0 || threads > 1024) throw Error(program.name + ": a block of " + std::to_string(threads) + " threads");
+  if (threads == 0 || threads > 1024)
+    throw Error(program.name + ": a block of " + std::to_string(threads) + " threads");
   if (static_cast<int64_t>(launch.arguments.size()) != program.parameter_bytes) {
-    throw Error(program.name + ": takes " + std::to_string(program.parameter_bytes) + " bytes of arguments, got " +
-                std::to_string(launch.arguments.size()));
+    throw Error(program.name + ": takes " + std::to_string(program.parameter_bytes) +
+                " bytes of arguments, got " + std::to_string(launch.arguments.size()));
   }
   const uint64_t blocks = uint64_t{launch.grid.x} * launch.grid.y * launch.grid.z;
-  const uint64_t first = options.first_block.x + uint64_t{launch.grid.x} *
-                                                     (options.first_block.y + uint64_t{launch.grid.y} * options.first_block.z);
+  const uint64_t first =
+      options.first_block.x +
+      uint64_t{launch.grid.x} * (options.first_block.y + uint64_t{launch.grid.y} * options.first_block.z);
   const uint64_t end = options.blocks == 0 ? blocks : std::min(blocks, first + options.blocks);
 
   std::vector<DeviceAddress> symbol_addresses;
   for (const auto& [slot, name] : program.symbols) {
     const auto& variables = program.module->variables;
-    const auto variable = std::find_if(variables.begin(), variables.end(), [&](const Variable& v) { return v.name == name; });
+    const auto variable =
+        std::find_if(variables.begin(), variables.end(), [&](const Variable& v) { return v.name == name; });
     std::vector<uint8_t> content = variable->initial_content;
     content.resize(static_cast<size_t>(variable->size_bytes));
-    symbol_addresses.push_back(
-        memory.variable(name, content, variable->space == StateSpace::constant ? Access::read_only : Access::read_write));
+    symbol_addresses.push_back(memory.variable(
+        name, content, variable->space == StateSpace::constant ? Access::read_only : Access::read_write));
   }
   memory.begin_launch(options.check_races);
-  LaunchState state{program, launch, memory, options, std::move(symbol_addresses),
-                    std::vector<uint64_t>(program.code.size()), {}, {}};
+  LaunchState state{program,
+                    launch,
+                    memory,
+                    options,
+                    std::move(symbol_addresses),
+                    std::vector<uint64_t>(program.code.size()),
+                    {},
+                    {}};
   Block block(state);
   for (uint64_t index = first; index < end; ++index) block.run(index);
   for (size_t i = 0; i < program.code.size(); ++i) {

@@ -3,11 +3,11 @@
 //
 //   ptx::GlobalMemory memory;
 //   Params params{.x = memory.add("x", std::span(x), ptx::Access::read_only), ...};
-//   ptx::Outcome outcome = ptx::run(program, {.grid = {8}, .block = {128}, .arguments = ptx::arguments(params)}, memory);
-//   CHECK(outcome.reports_text() == "");
+//   ptx::Outcome outcome = ptx::run(program, {.grid = {8}, .block = {128}, .arguments =
+//   ptx::arguments(params)}, memory); CHECK(outcome.reports_text() == "");
 //
-// Blocks run one after the other; the warps of a block in a random order from one synchronisation to the next. A launch uses
-// one thread of the host: run launches side by side to use more.
+// Blocks run one after the other; the warps of a block in a random order from one synchronisation to the
+// next. A launch uses one thread of the host: run launches side by side to use more.
 
 #include <cstdint>
 #include <cstring>
@@ -33,7 +33,8 @@ template <class... T>
 std::vector<uint8_t> arguments(const T&... values) {
   std::vector<uint8_t> bytes;
   const auto append = [&](const auto& value) {
-    const size_t place = (bytes.size() + alignof(decltype(value)) - 1) / alignof(decltype(value)) * alignof(decltype(value));
+    const size_t place =
+        (bytes.size() + alignof(decltype(value)) - 1) / alignof(decltype(value)) * alignof(decltype(value));
     bytes.resize(place + sizeof(value));
     std::memcpy(bytes.data() + place, &value, sizeof(value));
   };
@@ -42,9 +43,9 @@ std::vector<uint8_t> arguments(const T&... values) {
 }
 
 struct RunOptions {
-  uint64_t seed = 1;         ///< of the order of warps
-  bool check_races = true;   ///< in global memory; in shared memory they always are
-  bool adversary = false;    ///< approximations off by up to 2 ulp, sums of mma in a shuffled order
+  uint64_t seed = 1;        ///< of the order of warps
+  bool check_races = true;  ///< in global memory; in shared memory they always are
+  bool adversary = false;   ///< approximations off by up to 2 ulp, sums of mma in a shuffled order
   uint64_t instruction_limit = uint64_t{1} << 36;  ///< of a warp: an endless loop is reported
   Dim3 first_block = {0, 0, 0};  ///< only `blocks` blocks from here on, in linear order; 0 for all
   uint64_t blocks = 0;
@@ -60,6 +61,7 @@ struct Outcome {
 };
 
 /// Throws Error where the launch itself is wrong.
-Outcome run(const Program& program, const Launch& launch, GlobalMemory& memory, const RunOptions& options = {});
+Outcome run(const Program& program, const Launch& launch, GlobalMemory& memory,
+            const RunOptions& options = {});
 
 }  // namespace ptx

@@ -10,7 +10,8 @@ namespace {
 constexpr uint64_t kClockMask = (1 << 22) - 1;
 
 uint64_t global_stamp(const Warp& w, int lane) {
-  return (w.block.linear_index + 1) << 32 | uint64_t{w.number} << 27 | static_cast<uint64_t>(lane) << 22 | (w.clock & kClockMask);
+  return (w.block.linear_index + 1) << 32 | uint64_t{w.number} << 27 | static_cast<uint64_t>(lane) << 22 |
+         (w.clock & kClockMask);
 }
 
 /// Whether the access behind `stamp` is ordered before the one that `lane` makes now.
@@ -22,8 +23,8 @@ bool is_seen(const Warp& w, int lane, uint64_t stamp) {
   return warp == w.number && static_cast<int>(stamp >> 22 & 31) == lane;
 }
 
-void check_global_races(Warp& w, GlobalMemory::Buffer& buffer, int lane, uint64_t address, uint64_t offset, uint32_t bytes,
-                        GlobalUse use, const uint8_t* new_value) {
+void check_global_races(Warp& w, GlobalMemory::Buffer& buffer, int lane, uint64_t address, uint64_t offset,
+                        uint32_t bytes, GlobalUse use, const uint8_t* new_value) {
   const uint64_t mine = global_stamp(w, lane);
   const bool reads = use == GlobalUse::read || use == GlobalUse::read_non_coherent;
   const bool changes = use == GlobalUse::write && std::memcmp(buffer.data + offset, new_value, bytes) != 0;
@@ -82,7 +83,8 @@ void access_global(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint
       continue;
     }
     if (address % bytes != 0) {
-      w.report(Fault::misaligned, lane, address, memory.describe(address) + ", access of " + std::to_string(bytes));
+      w.report(Fault::misaligned, lane, address,
+               memory.describe(address) + ", access of " + std::to_string(bytes));
       continue;
     }
     if (writes && buffer->access == Access::read_only) {
@@ -99,7 +101,8 @@ void access_global(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint
       }
     }
     if (!buffer->write_shadow.empty()) {
-      check_global_races(w, *buffer, lane, address, offset, bytes, use, new_values == nullptr ? nullptr : (*new_values)[i]);
+      check_global_races(w, *buffer, lane, address, offset, bytes, use,
+                         new_values == nullptr ? nullptr : (*new_values)[i]);
     }
     pointers[i] = reinterpret_cast<uint8_t*>(buffer->data) + offset;
     // At once, so that the next lane's check compares with it.
@@ -118,9 +121,11 @@ void access_global(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint
 }
 
 bool check_shared(Warp& w, int lane, uint64_t address, uint32_t bytes) {
-  if (address < static_cast<uint64_t>(kSharedBase) || address + bytes > static_cast<uint64_t>(w.block.shared.size())) {
-    w.report(Fault::out_of_bounds, lane, address,
-             "shared memory is " + std::to_string(kSharedBase) + " to " + std::to_string(w.block.shared.size()));
+  if (address < static_cast<uint64_t>(kSharedBase) ||
+      address + bytes > static_cast<uint64_t>(w.block.shared.size())) {
+    w.report(
+        Fault::out_of_bounds, lane, address,
+        "shared memory is " + std::to_string(kSharedBase) + " to " + std::to_string(w.block.shared.size()));
     return false;
   }
   if (address % bytes != 0) {
@@ -132,20 +137,23 @@ bool check_shared(Warp& w, int lane, uint64_t address, uint32_t bytes) {
 
 void report_shared(Warp& w, int lane, uint64_t address, SharedMemory::Verdict verdict) {
   switch (verdict) {
-    case SharedMemory::Verdict::ok: return;
+    case SharedMemory::Verdict::ok:
+      return;
     case SharedMemory::Verdict::uninitialised:
       return w.report(Fault::uninitialised_memory, lane, address, "shared memory that was never written");
     case SharedMemory::Verdict::race:
-      return w.report(Fault::shared_race, lane, address, "an unordered access touches the same shared memory");
+      return w.report(Fault::shared_race, lane, address,
+                      "an unordered access touches the same shared memory");
     case SharedMemory::Verdict::in_flight:
-      return w.report(Fault::async_in_flight, lane, address, "shared memory that a copy not waited for is writing");
+      return w.report(Fault::async_in_flight, lane, address,
+                      "shared memory that a copy not waited for is writing");
   }
 }
 
 void count_wavefronts(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint32_t bytes) {
   const uint32_t grain = std::max<uint32_t>(bytes, 4);
-  const uint32_t groups = 128 / grain;           // of banks
-  const int phase = static_cast<int>(groups);    // lanes of a phase
+  const uint32_t groups = 128 / grain;         // of banks
+  const int phase = static_cast<int>(groups);  // lanes of a phase
   for (int first = 0; first < kWarpSize; first += phase) {
     std::array<uint64_t, kWarpSize> keys;
     std::array<uint8_t, kWarpSize> in_group{};

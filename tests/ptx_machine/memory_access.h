@@ -1,6 +1,6 @@
 #pragma once
-// A warp's access to memory: addresses of the lanes, checks, counts. The handlers of ld, st, atom, cp.async, ldmatrix and their
-// like move the data where these functions point.
+// A warp's access to memory: addresses of the lanes, checks, counts. The handlers of ld, st, atom, cp.async,
+// ldmatrix and their like move the data where these functions point.
 
 #include <array>
 #include <cstdint>
@@ -10,13 +10,15 @@
 namespace ptx {
 
 using LaneAddresses = std::array<uint64_t, kWarpSize>;
-/// Host memory of each lane's access, null where the access is not allowed (and was reported) or the lane does not take part.
+/// Host memory of each lane's access, null where the access is not allowed (and was reported) or the lane
+/// does not take part.
 using LanePointers = std::array<uint8_t*, kWarpSize>;
 
 /// What an access does to global memory.
 enum class GlobalUse { read, read_non_coherent, write, atomic };
 
-/// Checks and counts. A write also moves the bytes `new_values`; writing what another thread has written is no race.
+/// Checks and counts. A write also moves the bytes `new_values`; writing what another thread has written is
+/// no race.
 void access_global(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint32_t bytes, GlobalUse use,
                    const LanePointers* new_values, LanePointers& pointers);
 
@@ -31,7 +33,8 @@ template <bool kWide>
 LaneAddresses lane_addresses(Warp& w, uint32_t base, int64_t offset) {
   LaneAddresses result{};
   const auto* registers = w.lanes<std::conditional_t<kWide, uint64_t, uint32_t>>(base);
-  for (int i = 0; i < kWarpSize; ++i) result[static_cast<size_t>(i)] = registers[i] + static_cast<uint64_t>(offset);
+  for (int i = 0; i < kWarpSize; ++i)
+    result[static_cast<size_t>(i)] = registers[i] + static_cast<uint64_t>(offset);
   return result;
 }
 

@@ -9,10 +9,11 @@ namespace ptx {
 
 std::optional<Type> parse_type(std::string_view name) {
   static const std::map<std::string_view, Type> kTypes = {
-      {"pred", Type::pred}, {"b8", Type::b8},     {"u8", Type::u8},       {"s8", Type::s8},         {"b16", Type::b16},
-      {"u16", Type::u16},   {"s16", Type::s16},   {"f16", Type::f16},     {"bf16", Type::bf16},     {"b32", Type::b32},
-      {"u32", Type::u32},   {"s32", Type::s32},   {"f32", Type::f32},     {"f16x2", Type::f16x2},   {"bf16x2", Type::bf16x2},
-      {"tf32", Type::tf32}, {"b64", Type::b64},   {"u64", Type::u64},     {"s64", Type::s64},       {"f64", Type::f64}};
+      {"pred", Type::pred}, {"b8", Type::b8},       {"u8", Type::u8},         {"s8", Type::s8},
+      {"b16", Type::b16},   {"u16", Type::u16},     {"s16", Type::s16},       {"f16", Type::f16},
+      {"bf16", Type::bf16}, {"b32", Type::b32},     {"u32", Type::u32},       {"s32", Type::s32},
+      {"f32", Type::f32},   {"f16x2", Type::f16x2}, {"bf16x2", Type::bf16x2}, {"tf32", Type::tf32},
+      {"b64", Type::b64},   {"u64", Type::u64},     {"s64", Type::s64},       {"f64", Type::f64}};
   const auto found = kTypes.find(name);
   return found == kTypes.end() ? std::nullopt : std::optional(found->second);
 }
@@ -22,17 +23,21 @@ int size_of(Type type) {
     case Type::pred:
     case Type::b8:
     case Type::u8:
-    case Type::s8: return 1;
+    case Type::s8:
+      return 1;
     case Type::b16:
     case Type::u16:
     case Type::s16:
     case Type::f16:
-    case Type::bf16: return 2;
+    case Type::bf16:
+      return 2;
     case Type::b64:
     case Type::u64:
     case Type::s64:
-    case Type::f64: return 8;
-    default: return 4;
+    case Type::f64:
+      return 8;
+    default:
+      return 4;
   }
 }
 
@@ -41,15 +46,19 @@ bool is_signed(Type type) {
 }
 
 /// Bytes of a lane in a register of a type.
-static int register_size(Type type) { return std::max(size_of(type), 2); }
+static int register_size(Type type) {
+  return std::max(size_of(type), 2);
+}
 
 Build::Build(Scope& scope, const ParsedInstruction& parsed) : scope_(scope), parsed_(parsed) {
   std::string_view rest = parsed.opcode;
   for (bool first = true; !rest.empty(); first = false) {
     const size_t dot = rest.find('.');
     const std::string_view word = rest.substr(0, dot);
-    if (first) base_ = word;
-    else modifiers_.push_back(word);
+    if (first)
+      base_ = word;
+    else
+      modifiers_.push_back(word);
     if (dot == std::string_view::npos) break;
     rest.remove_prefix(dot + 1);
   }
@@ -84,7 +93,9 @@ Type Build::need_type() {
   return *type;
 }
 
-int Build::take_vector() { return take("v2") ? 2 : take("v4") ? 4 : take("v8") ? 8 : 1; }
+int Build::take_vector() {
+  return take("v2") ? 2 : take("v4") ? 4 : take("v8") ? 8 : 1;
+}
 
 std::optional<std::string> Build::take_prefixed(std::string_view prefix) {
   for (auto i = modifiers_.begin(); i != modifiers_.end(); ++i) {
@@ -121,7 +132,8 @@ uint32_t Build::source(const Operand& operand, Type type) {
       sources.push_back(offset / kSlotBytes);
       return offset;
     }
-    case Operand::Kind::special: return scope_.special_offset(operand.name);
+    case Operand::Kind::special:
+      return scope_.special_offset(operand.name);
     case Operand::Kind::integer:
     case Operand::Kind::float64: {
       uint64_t bits = operand.bits;
@@ -131,13 +143,15 @@ uint32_t Build::source(const Operand& operand, Type type) {
       if (operand.kind == Operand::Kind::float64 && type == Type::f32) unknown("double constant for float");
       return scope_.constant_offset(bits, size_of(type) == 8);
     }
-    case Operand::Kind::float32: return scope_.constant_offset(operand.bits, false);
+    case Operand::Kind::float32:
+      return scope_.constant_offset(operand.bits, false);
     case Operand::Kind::symbol: {
       const Scope::Place place = scope_.place_of(operand.name);
       if (place.address_register != kNoSlot) return place.address_register;
       return scope_.constant_offset(static_cast<uint64_t>(place.offset), size_of(type) == 8);
     }
-    default: unknown("an operand that cannot be read");
+    default:
+      unknown("an operand that cannot be read");
   }
 }
 

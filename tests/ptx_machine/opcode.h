@@ -1,6 +1,7 @@
 #pragma once
-// From the text of an instruction to the function that executes it. Every family of opcodes has a file ops_*.cpp that holds
-// both: how its modifiers choose a handler, and the handlers. A modifier that nobody asked for is an error, so nothing is guessed.
+// From the text of an instruction to the function that executes it. Every family of opcodes has a file
+// ops_*.cpp that holds both: how its modifiers choose a handler, and the handlers. A modifier that nobody
+// asked for is an error, so nothing is guessed.
 
 #include <optional>
 #include <span>
@@ -13,7 +14,28 @@
 
 namespace ptx {
 
-enum class Type { pred, b8, u8, s8, b16, u16, s16, f16, bf16, b32, u32, s32, f32, f16x2, bf16x2, tf32, b64, u64, s64, f64 };
+enum class Type {
+  pred,
+  b8,
+  u8,
+  s8,
+  b16,
+  u16,
+  s16,
+  f16,
+  bf16,
+  b32,
+  u32,
+  s32,
+  f32,
+  f16x2,
+  bf16x2,
+  tf32,
+  b64,
+  u64,
+  s64,
+  f64
+};
 
 std::optional<Type> parse_type(std::string_view name);
 int size_of(Type type);
@@ -71,10 +93,12 @@ class Build {
   uint32_t source(size_t i, Type type) { return source(operand(i), type); }
   uint32_t result(const Operand& operand);
   uint32_t result(size_t i) { return result(operand(i)); }
-  /// Registers of a vector operand (or a single one), appended to Program::lists; sets in.list where it is the first list.
+  /// Registers of a vector operand (or a single one), appended to Program::lists; sets in.list where it is
+  /// the first list.
   void source_list(size_t i, Type type);
   void result_list(size_t i);
-  /// [base + offset]: sets `base` (kNoSlot: absolute), in.offset; returns whether the base register is 64 bits wide.
+  /// [base + offset]: sets `base` (kNoSlot: absolute), in.offset; returns whether the base register is 64
+  /// bits wide.
   struct AddressOperand {
     uint32_t base = kNoSlot;
     bool wide = false;

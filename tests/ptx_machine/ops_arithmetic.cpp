@@ -47,13 +47,21 @@ struct MulHigh {
 template <class T>
 struct Wider;
 template <>
-struct Wider<uint16_t> { using type = uint32_t; };
+struct Wider<uint16_t> {
+  using type = uint32_t;
+};
 template <>
-struct Wider<int16_t> { using type = int32_t; };
+struct Wider<int16_t> {
+  using type = int32_t;
+};
 template <>
-struct Wider<uint32_t> { using type = uint64_t; };
+struct Wider<uint32_t> {
+  using type = uint64_t;
+};
 template <>
-struct Wider<int32_t> { using type = int64_t; };
+struct Wider<int32_t> {
+  using type = int64_t;
+};
 template <class T>
 struct MulWide {
   static void run(Warp& w, const Instruction& in) {
@@ -66,7 +74,8 @@ struct MulWide {
 template <class T>
 struct MadLow {
   static void run(Warp& w, const Instruction& in) {
-    ternary<T, T, T>(w, in, [](T a, T b, T c) { return static_cast<T>(uint64_t(a) * uint64_t(b) + uint64_t(c)); });
+    ternary<T, T, T>(w, in,
+                     [](T a, T b, T c) { return static_cast<T>(uint64_t(a) * uint64_t(b) + uint64_t(c)); });
   }
 };
 template <class T>
@@ -113,11 +122,15 @@ struct Rem {
 };
 template <class T>
 struct Min {
-  static void run(Warp& w, const Instruction& in) { binary<T, T>(w, in, [](T a, T b) { return std::min(a, b); }); }
+  static void run(Warp& w, const Instruction& in) {
+    binary<T, T>(w, in, [](T a, T b) { return std::min(a, b); });
+  }
 };
 template <class T>
 struct Max {
-  static void run(Warp& w, const Instruction& in) { binary<T, T>(w, in, [](T a, T b) { return std::max(a, b); }); }
+  static void run(Warp& w, const Instruction& in) {
+    binary<T, T>(w, in, [](T a, T b) { return std::max(a, b); });
+  }
 };
 template <class T>
 struct Negate {
@@ -141,10 +154,18 @@ struct AbsoluteDifference {
 // ---- floats
 
 /// min and max prefer a number to a NaN.
-float min_number(float a, float b) { return a != a ? b : b != b ? a : a < b ? a : b < a ? b : std::signbit(a) ? a : b; }
-float max_number(float a, float b) { return a != a ? b : b != b ? a : a > b ? a : b > a ? b : std::signbit(a) ? b : a; }
-float min_nan(float a, float b) { return a != a || b != b ? std::numeric_limits<float>::quiet_NaN() : min_number(a, b); }
-float max_nan(float a, float b) { return a != a || b != b ? std::numeric_limits<float>::quiet_NaN() : max_number(a, b); }
+float min_number(float a, float b) {
+  return a != a ? b : b != b ? a : a < b ? a : b < a ? b : std::signbit(a) ? a : b;
+}
+float max_number(float a, float b) {
+  return a != a ? b : b != b ? a : a > b ? a : b > a ? b : std::signbit(a) ? b : a;
+}
+float min_nan(float a, float b) {
+  return a != a || b != b ? std::numeric_limits<float>::quiet_NaN() : min_number(a, b);
+}
+float max_nan(float a, float b) {
+  return a != a || b != b ? std::numeric_limits<float>::quiet_NaN() : max_number(a, b);
+}
 
 /// The plain maximum of the inner loops of attention, in a form that vectorises.
 void max_f32(Warp& w, const Instruction& in) {
@@ -166,7 +187,9 @@ void fma_with(Warp& w, const Instruction& in, F post) {
   w.for_active([&](int i) { d[i] = post(__builtin_fmaf(a[i], b[i], c[i])); });
 }
 
-float saturate(float value) { return value > 0 ? std::fmin(value, 1.0F) : 0.0F; }
+float saturate(float value) {
+  return value > 0 ? std::fmin(value, 1.0F) : 0.0F;
+}
 
 template <class F>
 void approximate(Warp& w, const Instruction& in, F f) {
@@ -177,7 +200,9 @@ void approximate(Warp& w, const Instruction& in, F f) {
   }
 }
 
-void require_round_to_nearest(Build& build) { build.take("rn"); }
+void require_round_to_nearest(Build& build) {
+  build.take("rn");
+}
 
 void float_binary(Build& build, Handler plain, Handler flushed, Handler f64) {
   require_round_to_nearest(build);
@@ -189,10 +214,14 @@ void float_binary(Build& build, Handler plain, Handler flushed, Handler f64) {
   take_operands(build, type);
 }
 
-bool is_float(const Build&, Type type) { return type == Type::f32 || type == Type::f64; }
+bool is_float(const Build&, Type type) {
+  return type == Type::f32 || type == Type::f64;
+}
 
 /// The type of an instruction whose handler depends on it, left in place for the float forms.
-Type peek_type(Build build) { return build.need_type(); }
+Type peek_type(Build build) {
+  return build.need_type();
+}
 
 void translate_integer(Build& build, Handler handler, Type type) {
   build.in.run = handler;
@@ -213,37 +242,63 @@ template <class Op>
 void run_double(Warp& w, const Instruction& in) {
   binary<double, double>(w, in, [](double a, double b) { return Op::apply(a, b); });
 }
-struct Plus { template <class T> static T apply(T a, T b) { return a + b; } };
-struct Minus { template <class T> static T apply(T a, T b) { return a - b; } };
-struct Times { template <class T> static T apply(T a, T b) { return a * b; } };
-struct Over { template <class T> static T apply(T a, T b) { return a / b; } };
+struct Plus {
+  template <class T>
+  static T apply(T a, T b) {
+    return a + b;
+  }
+};
+struct Minus {
+  template <class T>
+  static T apply(T a, T b) {
+    return a - b;
+  }
+};
+struct Times {
+  template <class T>
+  static T apply(T a, T b) {
+    return a * b;
+  }
+};
+struct Over {
+  template <class T>
+  static T apply(T a, T b) {
+    return a / b;
+  }
+};
 
 void packed_or_unknown(Build& build);
 
 void translate_add(Build& build) {
   const Type type = peek_type(build);
-  if (is_float(build, type)) return float_binary(build, run_float<Plus>, run_float_flushed<Plus>, run_double<Plus>);
+  if (is_float(build, type))
+    return float_binary(build, run_float<Plus>, run_float_flushed<Plus>, run_double<Plus>);
   if (size_of(type) <= 4 && unit_of(type) == Unit::fp32) return packed_or_unknown(build);
   translate_integer(build, integer_handler<Add>(build.need_type()), type);
 }
 
 void translate_sub(Build& build) {
   const Type type = peek_type(build);
-  if (is_float(build, type)) return float_binary(build, run_float<Minus>, run_float_flushed<Minus>, run_double<Minus>);
+  if (is_float(build, type))
+    return float_binary(build, run_float<Minus>, run_float_flushed<Minus>, run_double<Minus>);
   if (unit_of(type) == Unit::fp32) return packed_or_unknown(build);
   translate_integer(build, integer_handler<Sub>(build.need_type()), type);
 }
 
 void translate_mul(Build& build) {
   const Type type = peek_type(build);
-  if (is_float(build, type)) return float_binary(build, run_float<Times>, run_float_flushed<Times>, run_double<Times>);
+  if (is_float(build, type))
+    return float_binary(build, run_float<Times>, run_float_flushed<Times>, run_double<Times>);
   if (unit_of(type) == Unit::fp32) return packed_or_unknown(build);
   const bool low = build.take("lo"), high = build.take("hi"), wide = build.take("wide");
   build.need_type();
   if (!low && !high && !wide) build.unknown("which half?");
   if (wide && size_of(type) == 8) build.unknown("no such type");
-  translate_integer(build, low ? integer_handler<MulLow>(type) : high ? integer_handler<MulHigh>(type)
-                                                                      : integer_handler<MulWide>(type), type);
+  translate_integer(build,
+                    low    ? integer_handler<MulLow>(type)
+                    : high ? integer_handler<MulHigh>(type)
+                           : integer_handler<MulWide>(type),
+                    type);
   if (wide) build.in.issue_slots = 1;
 }
 
@@ -253,7 +308,9 @@ void translate_mad(Build& build) {
   const bool low = build.take("lo"), high = build.take("hi"), wide = build.take("wide");
   build.need_type();
   if (!low && !high && !wide) build.unknown("which half?");
-  build.in.run = low ? integer_handler<MadLow>(type) : high ? integer_handler<MadHigh>(type) : integer_handler<MadWide>(type);
+  build.in.run = low    ? integer_handler<MadLow>(type)
+                 : high ? integer_handler<MadHigh>(type)
+                        : integer_handler<MadWide>(type);
   build.in.unit = Unit::integer;
   build.in.issue_slots = wide ? 1 : slots_of(type);
   build.in.d = build.result(0);
@@ -316,7 +373,8 @@ void translate_min_max(Build& build) {
       build.in.run = is_max ? [](Warp& w, const Instruction& in) { binary<float, float>(w, in, max_nan); }
                             : [](Warp& w, const Instruction& in) { binary<float, float>(w, in, min_nan); };
     } else {
-      build.in.run = is_max ? Handler(max_f32) : [](Warp& w, const Instruction& in) { binary<float, float>(w, in, min_number); };
+      build.in.run = is_max ? Handler(max_f32)
+                            : [](Warp& w, const Instruction& in) { binary<float, float>(w, in, min_number); };
     }
     return;
   }
@@ -325,11 +383,14 @@ void translate_min_max(Build& build) {
     build.need_type();
     build.in.unit = Unit::fp32;
     take_operands(build, type);
-    build.in.run = is_max ? [](Warp& w, const Instruction& in) {
-      binary<double, double>(w, in, [](double a, double b) { return std::fmax(a, b); });
-    } : [](Warp& w, const Instruction& in) {
-      binary<double, double>(w, in, [](double a, double b) { return std::fmin(a, b); });
-    };
+    build.in.run =
+        is_max
+            ? [](Warp& w,
+                 const Instruction&
+                     in) { binary<double, double>(w, in, [](double a, double b) { return std::fmax(a, b); }); }
+            : [](Warp& w, const Instruction& in) {
+                binary<double, double>(w, in, [](double a, double b) { return std::fmin(a, b); });
+              };
     return;
   }
   build.need_type();
@@ -346,15 +407,19 @@ void translate_sign(Build& build) {
     build.in.issue_slots = 0;  // a modifier of the operand where it is used
     take_operands(build, type);
     if (type == Type::f64) {
-      build.in.run = is_neg ? [](Warp& w, const Instruction& in) { unary<double, double>(w, in, [](double a) { return -a; }); }
-                            : [](Warp& w, const Instruction& in) {
-                                unary<double, double>(w, in, [](double a) { return std::fabs(a); });
-                              };
+      build.in.run =
+          is_neg ? [](Warp& w,
+                      const Instruction& in) { unary<double, double>(w, in, [](double a) { return -a; }); }
+                 : [](Warp& w, const Instruction& in) {
+                     unary<double, double>(w, in, [](double a) { return std::fabs(a); });
+                   };
     } else {
-      build.in.run = is_neg ? [](Warp& w, const Instruction& in) { unary<float, float>(w, in, [](float a) { return -a; }); }
-                            : [](Warp& w, const Instruction& in) {
-                                unary<float, float>(w, in, [](float a) { return std::fabs(a); });
-                              };
+      build.in.run =
+          is_neg
+              ? [](Warp& w, const Instruction& in) { unary<float, float>(w, in, [](float a) { return -a; }); }
+              : [](Warp& w, const Instruction& in) {
+                  unary<float, float>(w, in, [](float a) { return std::fabs(a); });
+                };
     }
     return;
   }
@@ -384,13 +449,27 @@ struct SpecialFunction {
   float (*apply)(float);
 };
 
-float lg2(float x) { return std::log2(x); }
-float sine(float x) { return std::sin(x); }
-float cosine(float x) { return std::cos(x); }
-float hyperbolic_tangent(float x) { return std::tanh(x); }
-float reciprocal(float x) { return 1.0F / x; }
-float square_root(float x) { return std::sqrt(x); }
-float reciprocal_square_root(float x) { return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x))); }
+float lg2(float x) {
+  return std::log2(x);
+}
+float sine(float x) {
+  return std::sin(x);
+}
+float cosine(float x) {
+  return std::cos(x);
+}
+float hyperbolic_tangent(float x) {
+  return std::tanh(x);
+}
+float reciprocal(float x) {
+  return 1.0F / x;
+}
+float square_root(float x) {
+  return std::sqrt(x);
+}
+float reciprocal_square_root(float x) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(x)));
+}
 
 template <float (*kFunction)(float)>
 void run_special(Warp& w, const Instruction& in) {
@@ -406,12 +485,16 @@ void translate_special(Build& build) {
   build.in.unit = Unit::special_function;
   take_operands(build, type);
   if (type == Type::f64 && base == "sqrt") {
-    build.in.run = [](Warp& w, const Instruction& in) { unary<double, double>(w, in, [](double a) { return std::sqrt(a); }); };
+    build.in.run = [](Warp& w, const Instruction& in) {
+      unary<double, double>(w, in, [](double a) { return std::sqrt(a); });
+    };
     build.in.issue_slots = 16;
     return;
   }
   if (type == Type::f64 && base == "rcp") {
-    build.in.run = [](Warp& w, const Instruction& in) { unary<double, double>(w, in, [](double a) { return 1 / a; }); };
+    build.in.run = [](Warp& w, const Instruction& in) {
+      unary<double, double>(w, in, [](double a) { return 1 / a; });
+    };
     build.in.issue_slots = 16;
     return;
   }
@@ -441,13 +524,13 @@ void translate_special(Build& build) {
 }
 
 constexpr Opcode kOpcodes[] = {
-    {"add", translate_add},         {"sub", translate_sub},         {"mul", translate_mul},
-    {"mad", translate_mad},         {"fma", translate_fma},         {"div", translate_div},
-    {"rem", translate_rem},         {"min", translate_min_max},     {"max", translate_min_max},
-    {"neg", translate_sign},        {"abs", translate_sign},        {"sad", translate_sad},
-    {"ex2", translate_special},     {"lg2", translate_special},     {"sin", translate_special},
-    {"cos", translate_special},     {"tanh", translate_special},    {"rcp", translate_special},
-    {"sqrt", translate_special},    {"rsqrt", translate_special}};
+    {"add", translate_add},      {"sub", translate_sub},      {"mul", translate_mul},
+    {"mad", translate_mad},      {"fma", translate_fma},      {"div", translate_div},
+    {"rem", translate_rem},      {"min", translate_min_max},  {"max", translate_min_max},
+    {"neg", translate_sign},     {"abs", translate_sign},     {"sad", translate_sad},
+    {"ex2", translate_special},  {"lg2", translate_special},  {"sin", translate_special},
+    {"cos", translate_special},  {"tanh", translate_special}, {"rcp", translate_special},
+    {"sqrt", translate_special}, {"rsqrt", translate_special}};
 
 void packed_or_unknown(Build& build) {
   for (const Opcode& opcode : packed_opcodes()) {
@@ -458,6 +541,8 @@ void packed_or_unknown(Build& build) {
 
 }  // namespace
 
-std::span<const Opcode> arithmetic_opcodes() { return kOpcodes; }
+std::span<const Opcode> arithmetic_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -10,7 +10,8 @@ namespace {
 /// in.a target, in.b source, in.c bytes of the source (the rest is zeros), in.list {offset of the source}
 template <uint32_t kBytes>
 void run_copy(Warp& w, const Instruction& in) {
-  const LaneAddresses targets = in.e != 0 ? lane_addresses<true>(w, in.a, in.offset) : lane_addresses<false>(w, in.a, in.offset);
+  const LaneAddresses targets =
+      in.e != 0 ? lane_addresses<true>(w, in.a, in.offset) : lane_addresses<false>(w, in.a, in.offset);
   const LaneAddresses sources = lane_addresses<true>(w, in.b, static_cast<int32_t>(in.target));
   const auto* source_bytes = in.c == kNoSlot ? nullptr : w.lanes<uint32_t>(in.c);
   LanePointers pointers{};
@@ -29,7 +30,9 @@ void run_copy(Warp& w, const Instruction& in) {
     if (!check_shared(w, i, targets[lane], kBytes)) return;
     const auto target = static_cast<uint32_t>(targets[lane]);
     report_shared(w, i, target, w.block.shared.begin_async_write(w.accessor(i), target, kBytes));
-    const uint32_t count = (reading >> i & 1) == 0 ? 0 : source_bytes == nullptr ? kBytes : std::min(source_bytes[i], kBytes);
+    const uint32_t count = (reading >> i & 1) == 0   ? 0
+                           : source_bytes == nullptr ? kBytes
+                                                     : std::min(source_bytes[i], kBytes);
     uint8_t* data = w.block.shared.data() + target;
     if (pointers[lane] != nullptr) std::memcpy(data, pointers[lane], count);
     std::memset(data + count, 0, kBytes - count);
@@ -49,7 +52,8 @@ void run_wait(Warp& w, const Instruction& in) {
     w.for_active([&](int i) {
       const auto lane = static_cast<size_t>(i);
       if ((copy.lanes >> i & 1) == 0) return;
-      if (in.offset >= 0 && copy.group[lane] + static_cast<uint64_t>(in.offset) >= w.committed_groups[lane]) return;
+      if (in.offset >= 0 && copy.group[lane] + static_cast<uint64_t>(in.offset) >= w.committed_groups[lane])
+        return;
       w.block.shared.landed(w.accessor(i), copy.target[lane], copy.bytes);
       copy.lanes &= ~(1U << i);
     });
@@ -78,7 +82,8 @@ void translate_cp(Build& build) {
   if (!build.take_any({"shared", "shared::cta"})) build.unknown("no such form");
   const Build::AddressOperand target = build.address(build.operand(0));
   const Build::AddressOperand source = build.address(build.operand(1));
-  if (target.base == kNoSlot || source.base == kNoSlot || !source.wide) build.unknown("an address without register");
+  if (target.base == kNoSlot || source.base == kNoSlot || !source.wide)
+    build.unknown("an address without register");
   build.in.a = target.base;
   build.in.e = target.wide ? 1 : 0;
   build.in.offset = target.offset;
@@ -86,10 +91,17 @@ void translate_cp(Build& build) {
   build.in.target = static_cast<uint32_t>(source.offset);
   if (build.operand_count() > 3) build.in.c = build.source(3, Type::u32);
   switch (build.operand(2).bits) {
-    case 4: build.in.run = run_copy<4>; break;
-    case 8: build.in.run = run_copy<8>; break;
-    case 16: build.in.run = run_copy<16>; break;
-    default: build.unknown("size of the copy");
+    case 4:
+      build.in.run = run_copy<4>;
+      break;
+    case 8:
+      build.in.run = run_copy<8>;
+      break;
+    case 16:
+      build.in.run = run_copy<16>;
+      break;
+    default:
+      build.unknown("size of the copy");
   }
 }
 
@@ -97,6 +109,8 @@ constexpr Opcode kOpcodes[] = {{"cp", translate_cp}};
 
 }  // namespace
 
-std::span<const Opcode> async_opcodes() { return kOpcodes; }
+std::span<const Opcode> async_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

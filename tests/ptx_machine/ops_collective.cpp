@@ -1,5 +1,5 @@
-// What the lanes of a warp do together: shuffles, votes, reductions, the warp's own barrier. Each waits until all lanes of its
-// member mask have come.
+// What the lanes of a warp do together: shuffles, votes, reductions, the warp's own barrier. Each waits until
+// all lanes of its member mask have come.
 #include <algorithm>
 
 #include "tests/ptx_machine/handlers.h"
@@ -17,7 +17,8 @@ bool gather_members(Warp& w, uint32_t mask_register, uint32_t& members) {
   if (alike != w.active) {
     w.report(Fault::bad_membermask, first, members, "lanes name different masks");
   } else if ((w.active & ~members) != 0) {
-    w.report(Fault::bad_membermask, std::countr_zero(w.active & ~members), members, "a lane outside of the mask executes it");
+    w.report(Fault::bad_membermask, std::countr_zero(w.active & ~members), members,
+             "a lane outside of the mask executes it");
   } else if ((members & ~w.live()) != 0) {
     w.report(Fault::bad_membermask, first, members, "the mask names lanes that have ended");
   }
@@ -78,7 +79,8 @@ void run_shfl(Warp& w, const Instruction& in) {
 
 void translate_shfl(Build& build) {
   if (!build.take("sync")) build.unknown("without .sync");
-  const bool idx = build.take("idx"), up = build.take("up"), down = build.take("down"), bfly = build.take("bfly");
+  const bool idx = build.take("idx"), up = build.take("up"), down = build.take("down"),
+             bfly = build.take("bfly");
   if (build.need_type() != Type::b32) build.unknown("no such type");
   build.in.run = idx    ? run_shfl<Shuffle::idx>
                  : up   ? run_shfl<Shuffle::up>
@@ -112,14 +114,17 @@ void run_vote(Warp& w, const Instruction& in) {
     return;
   }
   const uint32_t voters = members & w.active;
-  const bool holds = kHow == Vote::all ? yes == voters : kHow == Vote::any ? yes != 0 : yes == voters || yes == 0;
+  const bool holds = kHow == Vote::all   ? yes == voters
+                     : kHow == Vote::any ? yes != 0
+                                         : yes == voters || yes == 0;
   uint32_t& d = w.predicate(in.d);
   d = (d & ~w.active) | (holds ? w.active : 0);
 }
 
 void translate_vote(Build& build) {
   if (!build.take("sync")) build.unknown("without .sync");
-  const bool all = build.take("all"), any = build.take("any"), uniform = build.take("uni"), ballot = build.take("ballot");
+  const bool all = build.take("all"), any = build.take("any"), uniform = build.take("uni"),
+             ballot = build.take("ballot");
   build.need_type();
   build.in.run = all       ? run_vote<Vote::all>
                  : any     ? run_vote<Vote::any>
@@ -169,12 +174,42 @@ void translate_match(Build& build) {
   build.in.b = build.source(2, Type::b32);
 }
 
-struct Sum { template <class T> static T apply(T a, T b) { return static_cast<T>(a + b); } };
-struct Smallest { template <class T> static T apply(T a, T b) { return std::min(a, b); } };
-struct Largest { template <class T> static T apply(T a, T b) { return std::max(a, b); } };
-struct And { template <class T> static T apply(T a, T b) { return a & b; } };
-struct Or { template <class T> static T apply(T a, T b) { return a | b; } };
-struct Xor { template <class T> static T apply(T a, T b) { return a ^ b; } };
+struct Sum {
+  template <class T>
+  static T apply(T a, T b) {
+    return static_cast<T>(a + b);
+  }
+};
+struct Smallest {
+  template <class T>
+  static T apply(T a, T b) {
+    return std::min(a, b);
+  }
+};
+struct Largest {
+  template <class T>
+  static T apply(T a, T b) {
+    return std::max(a, b);
+  }
+};
+struct And {
+  template <class T>
+  static T apply(T a, T b) {
+    return a & b;
+  }
+};
+struct Or {
+  template <class T>
+  static T apply(T a, T b) {
+    return a | b;
+  }
+};
+struct Xor {
+  template <class T>
+  static T apply(T a, T b) {
+    return a ^ b;
+  }
+};
 
 template <class T, class Op>
 void run_redux(Warp& w, const Instruction& in) {
@@ -193,8 +228,8 @@ void run_redux(Warp& w, const Instruction& in) {
 
 void translate_redux(Build& build) {
   if (!build.take("sync")) build.unknown("without .sync");
-  const bool add = build.take("add"), minimum = build.take("min"), maximum = build.take("max"), conjunction = build.take("and"),
-             disjunction = build.take("or"), exclusive = build.take("xor");
+  const bool add = build.take("add"), minimum = build.take("min"), maximum = build.take("max"),
+             conjunction = build.take("and"), disjunction = build.take("or"), exclusive = build.take("xor");
   const Type type = build.need_type();
   const bool negative = type == Type::s32;
   if (size_of(type) != 4 || type == Type::f32) build.unknown("no such type");
@@ -239,12 +274,17 @@ void translate_elect(Build& build) {
   build.in.a = build.source(1, Type::b32);
 }
 
-constexpr Opcode kOpcodes[] = {{"shfl", translate_shfl},   {"vote", translate_vote},
-                               {"match", translate_match}, {"redux", translate_redux},
-                               {"activemask", translate_activemask}, {"elect", translate_elect}};
+constexpr Opcode kOpcodes[] = {{"shfl", translate_shfl},
+                               {"vote", translate_vote},
+                               {"match", translate_match},
+                               {"redux", translate_redux},
+                               {"activemask", translate_activemask},
+                               {"elect", translate_elect}};
 
 }  // namespace
 
-std::span<const Opcode> collective_opcodes() { return kOpcodes; }
+std::span<const Opcode> collective_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -30,9 +30,11 @@ void run_warp_barrier(Warp& w, const Instruction& in) {
   const auto* masks = w.lanes<uint32_t>(in.a);
   const uint32_t members = masks[std::countr_zero(w.active)];
   if ((w.active & ~members) != 0)
-    w.report(Fault::bad_membermask, std::countr_zero(w.active & ~members), members, "a lane outside of the mask executes it");
+    w.report(Fault::bad_membermask, std::countr_zero(w.active & ~members), members,
+             "a lane outside of the mask executes it");
   if (!w.gather(members)) return;
-  // A barrier of part of the warp orders that part only; the clock is the whole warp's, so it ticks for a whole one.
+  // A barrier of part of the warp orders that part only; the clock is the whole warp's, so it ticks for a
+  // whole one.
   if ((w.live() & ~members) == 0) w.tick();
 }
 
@@ -43,7 +45,8 @@ void run_barrier(Warp& w, const Instruction& in) {
   const int lane = std::countr_zero(w.active);
   const uint32_t barrier = w.lanes<uint32_t>(in.a)[lane];
   const uint32_t threads = in.b == kNoSlot ? w.block.thread_count : w.lanes<uint32_t>(in.b)[lane];
-  if (barrier > 15 || threads > w.block.thread_count || (threads % kWarpSize != 0 && threads != w.block.thread_count))
+  if (barrier > 15 || threads > w.block.thread_count ||
+      (threads % kWarpSize != 0 && threads != w.block.thread_count))
     w.report(Fault::invalid_operation, lane, barrier, "barrier number or count of threads");
   w.block.arrive(barrier, w.number, threads, kWaits);
 }
@@ -72,12 +75,15 @@ void translate_nothing(Build& build) {
   build.in.unit = Unit::control;
 }
 
-constexpr Opcode kOpcodes[] = {{"bra", translate_bra},   {"ret", translate_exit}, {"exit", translate_exit},
-                               {"trap", translate_trap}, {"bar", translate_bar},  {"barrier", translate_bar},
+constexpr Opcode kOpcodes[] = {{"bra", translate_bra},          {"ret", translate_exit},
+                               {"exit", translate_exit},        {"trap", translate_trap},
+                               {"bar", translate_bar},          {"barrier", translate_bar},
                                {"nanosleep", translate_nothing}};
 
 }  // namespace
 
-std::span<const Opcode> control_opcodes() { return kOpcodes; }
+std::span<const Opcode> control_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -8,19 +8,27 @@ namespace {
 
 template <class T>
 struct And {
-  static void run(Warp& w, const Instruction& in) { binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a & b); }); }
+  static void run(Warp& w, const Instruction& in) {
+    binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a & b); });
+  }
 };
 template <class T>
 struct Or {
-  static void run(Warp& w, const Instruction& in) { binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a | b); }); }
+  static void run(Warp& w, const Instruction& in) {
+    binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a | b); });
+  }
 };
 template <class T>
 struct Xor {
-  static void run(Warp& w, const Instruction& in) { binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a ^ b); }); }
+  static void run(Warp& w, const Instruction& in) {
+    binary<T, T>(w, in, [](T a, T b) { return static_cast<T>(a ^ b); });
+  }
 };
 template <class T>
 struct Not {
-  static void run(Warp& w, const Instruction& in) { unary<T, T>(w, in, [](T a) { return static_cast<T>(~a); }); }
+  static void run(Warp& w, const Instruction& in) {
+    unary<T, T>(w, in, [](T a) { return static_cast<T>(~a); });
+  }
 };
 
 /// Shifts by the width and more give 0 (or the sign).
@@ -51,13 +59,15 @@ struct ShiftRight {
 template <class T>
 struct CountOnes {
   static void run(Warp& w, const Instruction& in) {
-    unary<uint32_t, T>(w, in, [](T a) { return static_cast<uint32_t>(std::popcount(std::make_unsigned_t<T>(a))); });
+    unary<uint32_t, T>(w, in,
+                       [](T a) { return static_cast<uint32_t>(std::popcount(std::make_unsigned_t<T>(a))); });
   }
 };
 template <class T>
 struct CountLeadingZeros {
   static void run(Warp& w, const Instruction& in) {
-    unary<uint32_t, T>(w, in, [](T a) { return static_cast<uint32_t>(std::countl_zero(std::make_unsigned_t<T>(a))); });
+    unary<uint32_t, T>(
+        w, in, [](T a) { return static_cast<uint32_t>(std::countl_zero(std::make_unsigned_t<T>(a))); });
   }
 };
 template <class T>
@@ -90,13 +100,18 @@ void translate_bitwise(Build& build) {
   const Type type = build.need_type();
   build.in.unit = Unit::integer;
   if (type == Type::pred) {
-    return of_predicates(build, base == "and"  ? [](Warp& w, const Instruction& in) {
-      write_predicate(w, in.d, w.predicate(in.a) & w.predicate(in.b));
-    } : base == "or" ? [](Warp& w, const Instruction& in) {
-      write_predicate(w, in.d, w.predicate(in.a) | w.predicate(in.b));
-    } : base == "xor" ? [](Warp& w, const Instruction& in) {
-      write_predicate(w, in.d, w.predicate(in.a) ^ w.predicate(in.b));
-    } : Handler([](Warp& w, const Instruction& in) { write_predicate(w, in.d, ~w.predicate(in.a)); }));
+    return of_predicates(
+        build,
+        base == "and"
+            ? [](Warp& w,
+                 const Instruction& in) { write_predicate(w, in.d, w.predicate(in.a) & w.predicate(in.b)); }
+        : base == "or"
+            ? [](Warp& w,
+                 const Instruction& in) { write_predicate(w, in.d, w.predicate(in.a) | w.predicate(in.b)); }
+        : base == "xor"
+            ? [](Warp& w,
+                 const Instruction& in) { write_predicate(w, in.d, w.predicate(in.a) ^ w.predicate(in.b)); }
+            : Handler([](Warp& w, const Instruction& in) { write_predicate(w, in.d, ~w.predicate(in.a)); }));
   }
   build.in.issue_slots = slots_of(type);
   build.in.run = base == "and"   ? integer_handler<And>(type)
@@ -117,7 +132,8 @@ void translate_shift(Build& build) {
   build.in.b = build.source(2, Type::u32);
 }
 
-/// Place of the highest bit that differs from the sign; all ones when there is none. With kShift: how far left to bring it on top.
+/// Place of the highest bit that differs from the sign; all ones when there is none. With kShift: how far
+/// left to bring it on top.
 template <class T, bool kShift>
 void run_bfind(Warp& w, const Instruction& in) {
   unary<uint32_t, T>(w, in, [](T a) {
@@ -133,11 +149,20 @@ void translate_bfind(Build& build) {
   const Type type = build.need_type();
   build.in.unit = Unit::integer;
   switch (type) {
-    case Type::u32: build.in.run = shift ? run_bfind<uint32_t, true> : run_bfind<uint32_t, false>; break;
-    case Type::s32: build.in.run = shift ? run_bfind<int32_t, true> : run_bfind<int32_t, false>; break;
-    case Type::u64: build.in.run = shift ? run_bfind<uint64_t, true> : run_bfind<uint64_t, false>; break;
-    case Type::s64: build.in.run = shift ? run_bfind<int64_t, true> : run_bfind<int64_t, false>; break;
-    default: build.unknown("no such type");
+    case Type::u32:
+      build.in.run = shift ? run_bfind<uint32_t, true> : run_bfind<uint32_t, false>;
+      break;
+    case Type::s32:
+      build.in.run = shift ? run_bfind<int32_t, true> : run_bfind<int32_t, false>;
+      break;
+    case Type::u64:
+      build.in.run = shift ? run_bfind<uint64_t, true> : run_bfind<uint64_t, false>;
+      break;
+    case Type::s64:
+      build.in.run = shift ? run_bfind<int64_t, true> : run_bfind<int64_t, false>;
+      break;
+    default:
+      build.unknown("no such type");
   }
   take_operands(build, type);
 }
@@ -146,7 +171,7 @@ void translate_count(Build& build) {
   const std::string base(build.base());
   const Type type = build.need_type();
   build.in.unit = Unit::integer;
-  build.in.run = base == "popc" ? integer_handler<CountOnes>(type)
+  build.in.run = base == "popc"  ? integer_handler<CountOnes>(type)
                  : base == "clz" ? integer_handler<CountLeadingZeros>(type)
                                  : integer_handler<Reverse>(type);
   take_operands(build, type);
@@ -255,7 +280,8 @@ void run_lop3(Warp& w, const Instruction& in) {
     uint32_t result = 0;
     for (uint32_t term = 0; term < 8; ++term) {
       if ((in.offset >> term & 1) == 0) continue;
-      result |= ((term & 4) != 0 ? a[i] : ~a[i]) & ((term & 2) != 0 ? b[i] : ~b[i]) & ((term & 1) != 0 ? c[i] : ~c[i]);
+      result |= ((term & 4) != 0 ? a[i] : ~a[i]) & ((term & 2) != 0 ? b[i] : ~b[i]) &
+                ((term & 1) != 0 ? c[i] : ~c[i]);
     }
     d[i] = result;
   });
@@ -287,10 +313,12 @@ void run_shf(Warp& w, const Instruction& in) {
 }
 
 void translate_shf(Build& build) {
-  const bool left = build.take("l"), right = build.take("r"), wrap = build.take("wrap"), clamp = build.take("clamp");
+  const bool left = build.take("l"), right = build.take("r"), wrap = build.take("wrap"),
+             clamp = build.take("clamp");
   if (left == right || wrap == clamp || build.need_type() != Type::b32) build.unknown("no such form");
   build.in.unit = Unit::integer;
-  build.in.run = left ? (wrap ? run_shf<true, true> : run_shf<true, false>) : (wrap ? run_shf<false, true> : run_shf<false, false>);
+  build.in.run = left ? (wrap ? run_shf<true, true> : run_shf<true, false>)
+                      : (wrap ? run_shf<false, true> : run_shf<false, false>);
   take_operands(build, Type::b32);
 }
 
@@ -299,30 +327,45 @@ void translate_shf(Build& build) {
 enum class Compare { eq, ne, lt, le, gt, ge, equ, neu, ltu, leu, gtu, geu, num, nan };
 
 constexpr std::pair<std::string_view, Compare> kCompares[] = {
-    {"eq", Compare::eq},   {"ne", Compare::ne},   {"lt", Compare::lt},   {"le", Compare::le},   {"gt", Compare::gt},
-    {"ge", Compare::ge},   {"lo", Compare::lt},   {"ls", Compare::le},   {"hi", Compare::gt},   {"hs", Compare::ge},
-    {"equ", Compare::equ}, {"neu", Compare::neu}, {"ltu", Compare::ltu}, {"leu", Compare::leu}, {"gtu", Compare::gtu},
-    {"geu", Compare::geu}, {"num", Compare::num}, {"nan", Compare::nan}};
+    {"eq", Compare::eq},   {"ne", Compare::ne},   {"lt", Compare::lt},   {"le", Compare::le},
+    {"gt", Compare::gt},   {"ge", Compare::ge},   {"lo", Compare::lt},   {"ls", Compare::le},
+    {"hi", Compare::gt},   {"hs", Compare::ge},   {"equ", Compare::equ}, {"neu", Compare::neu},
+    {"ltu", Compare::ltu}, {"leu", Compare::leu}, {"gtu", Compare::gtu}, {"geu", Compare::geu},
+    {"num", Compare::num}, {"nan", Compare::nan}};
 
 /// Comparisons with a NaN are false, those ending in u true.
 template <class T>
 bool compare(Compare how, T a, T b) {
   const bool unordered = a != a || b != b;
   switch (how) {
-    case Compare::eq: return a == b;
-    case Compare::ne: return !unordered && a != b;
-    case Compare::lt: return a < b;
-    case Compare::le: return a <= b;
-    case Compare::gt: return a > b;
-    case Compare::ge: return a >= b;
-    case Compare::equ: return unordered || a == b;
-    case Compare::neu: return unordered || a != b;
-    case Compare::ltu: return unordered || a < b;
-    case Compare::leu: return unordered || a <= b;
-    case Compare::gtu: return unordered || a > b;
-    case Compare::geu: return unordered || a >= b;
-    case Compare::num: return !unordered;
-    case Compare::nan: return unordered;
+    case Compare::eq:
+      return a == b;
+    case Compare::ne:
+      return !unordered && a != b;
+    case Compare::lt:
+      return a < b;
+    case Compare::le:
+      return a <= b;
+    case Compare::gt:
+      return a > b;
+    case Compare::ge:
+      return a >= b;
+    case Compare::equ:
+      return unordered || a == b;
+    case Compare::neu:
+      return unordered || a != b;
+    case Compare::ltu:
+      return unordered || a < b;
+    case Compare::leu:
+      return unordered || a <= b;
+    case Compare::gtu:
+      return unordered || a > b;
+    case Compare::geu:
+      return unordered || a >= b;
+    case Compare::num:
+      return !unordered;
+    case Compare::nan:
+      return unordered;
   }
   return false;
 }
@@ -337,13 +380,20 @@ uint32_t compare_lanes(const T* a, const T* b) {
 template <class T>
 uint32_t compare_lanes(Compare how, const T* a, const T* b) {
   switch (how) {
-    case Compare::eq: return compare_lanes<T, Compare::eq>(a, b);
-    case Compare::ne: return compare_lanes<T, Compare::ne>(a, b);
-    case Compare::lt: return compare_lanes<T, Compare::lt>(a, b);
-    case Compare::le: return compare_lanes<T, Compare::le>(a, b);
-    case Compare::gt: return compare_lanes<T, Compare::gt>(a, b);
-    case Compare::ge: return compare_lanes<T, Compare::ge>(a, b);
-    default: break;
+    case Compare::eq:
+      return compare_lanes<T, Compare::eq>(a, b);
+    case Compare::ne:
+      return compare_lanes<T, Compare::ne>(a, b);
+    case Compare::lt:
+      return compare_lanes<T, Compare::lt>(a, b);
+    case Compare::le:
+      return compare_lanes<T, Compare::le>(a, b);
+    case Compare::gt:
+      return compare_lanes<T, Compare::gt>(a, b);
+    case Compare::ge:
+      return compare_lanes<T, Compare::ge>(a, b);
+    default:
+      break;
   }
   uint32_t bits = 0;
   for (int i = 0; i < kWarpSize; ++i) bits |= static_cast<uint32_t>(compare(how, a[i], b[i])) << i;
@@ -363,7 +413,9 @@ struct SetPredicate {
     if (combine != Combine::none) {
       const uint32_t other = w.predicate(in.c) ^ ((in.offset >> 16 & 1) != 0 ? kAllLanes : 0);
       const auto with = [&](uint32_t x) {
-        return combine == Combine::conjunction ? x & other : combine == Combine::disjunction ? x | other : x ^ other;
+        return combine == Combine::conjunction   ? x & other
+               : combine == Combine::disjunction ? x | other
+                                                 : x ^ other;
       };
       p = with(holds);
       q = with(~holds);
@@ -413,7 +465,8 @@ void translate_setp(Build& build) {
 template <class T>
 struct SetWord {
   static void run(Warp& w, const Instruction& in) {
-    const uint32_t holds = compare_lanes(static_cast<Compare>(in.offset & 0xFF), w.lanes<T>(in.a), w.lanes<T>(in.b));
+    const uint32_t holds =
+        compare_lanes(static_cast<Compare>(in.offset & 0xFF), w.lanes<T>(in.a), w.lanes<T>(in.b));
     const uint32_t yes = (in.offset >> 8) != 0 ? std::bit_cast<uint32_t>(1.0F) : kAllLanes;
     auto* d = w.lanes<uint32_t>(in.d);
     w.for_active([&](int i) { d[i] = (holds >> i & 1) != 0 ? yes : 0; });
@@ -447,7 +500,9 @@ void translate_selp(Build& build) {
   const Type type = build.need_type();
   build.in.unit = Unit::integer;
   build.in.issue_slots = size_of(type) == 8 ? 2 : 1;
-  build.in.run = size_of(type) == 8 ? Select<uint64_t>::run : size_of(type) == 2 ? Select<uint16_t>::run : Select<uint32_t>::run;
+  build.in.run = size_of(type) == 8   ? Select<uint64_t>::run
+                 : size_of(type) == 2 ? Select<uint16_t>::run
+                                      : Select<uint32_t>::run;
   build.in.d = build.result(0);
   build.in.a = build.source(1, type);
   build.in.b = build.source(2, type);
@@ -456,14 +511,17 @@ void translate_selp(Build& build) {
 }
 
 constexpr Opcode kOpcodes[] = {
-    {"and", translate_bitwise}, {"or", translate_bitwise}, {"xor", translate_bitwise}, {"not", translate_bitwise},
-    {"shl", translate_shift},   {"shr", translate_shift},  {"popc", translate_count},  {"clz", translate_count},
-    {"brev", translate_count},  {"bfind", translate_bfind},  {"bfe", translate_bfe},    {"bfi", translate_bfi},     {"prmt", translate_prmt},
-    {"lop3", translate_lop3},   {"shf", translate_shf},    {"setp", translate_setp},   {"set", translate_set},
-    {"selp", translate_selp}};
+    {"and", translate_bitwise}, {"or", translate_bitwise}, {"xor", translate_bitwise},
+    {"not", translate_bitwise}, {"shl", translate_shift},  {"shr", translate_shift},
+    {"popc", translate_count},  {"clz", translate_count},  {"brev", translate_count},
+    {"bfind", translate_bfind}, {"bfe", translate_bfe},    {"bfi", translate_bfi},
+    {"prmt", translate_prmt},   {"lop3", translate_lop3},  {"shf", translate_shf},
+    {"setp", translate_setp},   {"set", translate_set},    {"selp", translate_selp}};
 
 }  // namespace
 
-std::span<const Opcode> logic_opcodes() { return kOpcodes; }
+std::span<const Opcode> logic_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -1,6 +1,6 @@
-// ldmatrix, stmatrix and mma.sync. Layouts of the fragments are those of the PTX manual: with group g = lane / 4 and place
-// t = lane % 4, a lane holds elements 2t and 2t + 1 of row g of each 8 x 8 part of A, of column g of each part of B, and of row g of
-// each part of the accumulator.
+// ldmatrix, stmatrix and mma.sync. Layouts of the fragments are those of the PTX manual: with group g = lane
+// / 4 and place t = lane % 4, a lane holds elements 2t and 2t + 1 of row g of each 8 x 8 part of A, of column
+// g of each part of B, and of row g of each part of the accumulator.
 #include <algorithm>
 
 #include "tests/ptx_machine/handlers.h"
@@ -43,7 +43,8 @@ void run_ldmatrix(Warp& w, const Instruction& in) {
 template <bool kTransposed>
 void run_stmatrix(Warp& w, const Instruction& in) {
   if (!w.gather(kAllLanes)) return;
-  const LaneAddresses addresses = in.e != 0 ? lane_addresses<true>(w, in.a, in.offset) : lane_addresses<false>(w, in.a, in.offset);
+  const LaneAddresses addresses =
+      in.e != 0 ? lane_addresses<true>(w, in.a, in.offset) : lane_addresses<false>(w, in.a, in.offset);
   const uint32_t* list = w.list(in);
   for (uint32_t matrix = 0; matrix < in.list_size; ++matrix) {
     std::array<std::array<uint16_t, 8>, 8> rows{};
@@ -60,7 +61,8 @@ void run_stmatrix(Warp& w, const Instruction& in) {
       row_addresses[row] = address;
       if (!check_shared(w, lane, address, 16)) continue;
       const auto* value = reinterpret_cast<const uint8_t*>(rows[row].data());
-      report_shared(w, lane, address, w.block.shared.write(w.accessor(lane), static_cast<uint32_t>(address), 16, value));
+      report_shared(w, lane, address,
+                    w.block.shared.write(w.accessor(lane), static_cast<uint32_t>(address), 16, value));
       std::memcpy(w.block.shared.data() + address, value, 16);
     }
     count_wavefronts(w, 0xFF, row_addresses, 16);
@@ -77,8 +79,10 @@ void translate_matrix_move(Build& build) {
   build.in.a = address.base;
   build.in.e = address.wide ? 1 : 0;
   build.in.offset = address.offset;
-  if (load) build.result_list(0);
-  else build.source_list(1, Type::b32);
+  if (load)
+    build.result_list(0);
+  else
+    build.source_list(1, Type::b32);
   if (static_cast<int>(build.in.list_size) != count) build.unknown("number of registers");
   build.in.unit = Unit::shared_memory;
   build.in.run = load ? (transposed ? run_ldmatrix<true> : run_ldmatrix<false>)
@@ -89,7 +93,8 @@ void translate_matrix_move(Build& build) {
 
 using Row = float __attribute__((vector_size(32)));  // 8 columns of the accumulator
 
-/// C (16 x 8) += A (16 x kDepth) B (kDepth x 8), sums in the order of k, or in a shuffled one by an adversary.
+/// C (16 x 8) += A (16 x kDepth) B (kDepth x 8), sums in the order of k, or in a shuffled one by an
+/// adversary.
 template <int kDepth>
 void multiply(Warp& w, const std::array<std::array<float, kDepth>, 16>& a, const std::array<Row, kDepth>& b,
               std::array<Row, 16>& c) {
@@ -186,8 +191,10 @@ void run_mma_tf32(Warp& w, const Instruction& in) {
     const size_t g = lane / 4, t = lane % 4;
     for (size_t part = 0; part < 4; ++part)
       a[g + 8 * (part % 2)][t + 4 * (part / 2)] = tf32(w.lanes<uint32_t>(list[4 + part])[lane]);
-    for (size_t part = 0; part < 2; ++part) b[t + 4 * part][g] = tf32(w.lanes<uint32_t>(list[8 + part])[lane]);
-    for (size_t part = 0; part < 4; ++part) c[g + 8 * (part / 2)][2 * t + part % 2] = w.lanes<float>(list[10 + part])[lane];
+    for (size_t part = 0; part < 2; ++part)
+      b[t + 4 * part][g] = tf32(w.lanes<uint32_t>(list[8 + part])[lane]);
+    for (size_t part = 0; part < 4; ++part)
+      c[g + 8 * (part / 2)][2 * t + part % 2] = w.lanes<float>(list[10 + part])[lane];
   }
   multiply<8>(w, a, b, c);
   for (size_t lane = 0; lane < kWarpSize; ++lane) {
@@ -223,6 +230,8 @@ constexpr Opcode kOpcodes[] = {
 
 }  // namespace
 
-std::span<const Opcode> matrix_opcodes() { return kOpcodes; }
+std::span<const Opcode> matrix_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -17,9 +17,11 @@ LaneAddresses addresses_of(Warp& w, const Instruction& in) {
 
 /// The host memory that a load reads, lane by lane.
 template <Space kSpace>
-void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint32_t bytes, LanePointers& pointers) {
+void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint32_t bytes,
+                   LanePointers& pointers) {
   if constexpr (kSpace == Space::global || kSpace == Space::non_coherent) {
-    access_global(w, lanes, addresses, bytes, kSpace == Space::global ? GlobalUse::read : GlobalUse::read_non_coherent, nullptr,
+    access_global(w, lanes, addresses, bytes,
+                  kSpace == Space::global ? GlobalUse::read : GlobalUse::read_non_coherent, nullptr,
                   pointers);
   } else if constexpr (kSpace == Space::shared) {
     count_wavefronts(w, lanes, addresses, bytes);
@@ -28,7 +30,8 @@ void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint
       const uint64_t address = addresses[static_cast<size_t>(lane)];
       pointers[static_cast<size_t>(lane)] = nullptr;
       if (!check_shared(w, lane, address, bytes)) continue;
-      report_shared(w, lane, address, w.block.shared.read(w.accessor(lane), static_cast<uint32_t>(address), bytes));
+      report_shared(w, lane, address,
+                    w.block.shared.read(w.accessor(lane), static_cast<uint32_t>(address), bytes));
       pointers[static_cast<size_t>(lane)] = w.block.shared.data() + address;
     }
   } else if constexpr (kSpace == Space::local) {
@@ -37,7 +40,8 @@ void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint
       const uint64_t address = addresses[static_cast<size_t>(lane)];
       pointers[static_cast<size_t>(lane)] = nullptr;
       if (address + bytes > static_cast<uint64_t>(w.program.local_bytes) || address % bytes != 0) {
-        w.report(address % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, address, "local memory");
+        w.report(address % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, address,
+                 "local memory");
         continue;
       }
       if (std::memchr(w.local_written(lane) + address, 0, bytes) != nullptr)
@@ -51,7 +55,8 @@ void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint
       const uint64_t address = addresses[static_cast<size_t>(lane)];
       pointers[static_cast<size_t>(lane)] = nullptr;
       if (address + bytes > parameters.size() || address % bytes != 0) {
-        w.report(address % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, address, "kernel parameters");
+        w.report(address % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, address,
+                 "kernel parameters");
         continue;
       }
       pointers[static_cast<size_t>(lane)] = const_cast<uint8_t*>(parameters.data()) + address;
@@ -68,10 +73,14 @@ void load_pointers(Warp& w, const LaneAddresses& addresses, uint32_t lanes, uint
         local[lane] = addresses[lane] & ~kWindowMask;
       }
       if (here == 0) continue;
-      if (window == kSharedWindow) load_pointers<Space::shared>(w, local, here, bytes, pointers);
-      else if (window == kLocalWindow) load_pointers<Space::local>(w, local, here, bytes, pointers);
-      else if (window == kParamWindow) load_pointers<Space::param>(w, local, here, bytes, pointers);
-      else load_pointers<Space::global>(w, local, here, bytes, pointers);
+      if (window == kSharedWindow)
+        load_pointers<Space::shared>(w, local, here, bytes, pointers);
+      else if (window == kLocalWindow)
+        load_pointers<Space::local>(w, local, here, bytes, pointers);
+      else if (window == kParamWindow)
+        load_pointers<Space::param>(w, local, here, bytes, pointers);
+      else
+        load_pointers<Space::global>(w, local, here, bytes, pointers);
     }
   }
 }
@@ -123,11 +132,13 @@ void run_store(Warp& w, const Instruction& in) {
       if (space == Space::shared) {
         if (!check_shared(w, lane, where[i], bytes)) continue;
         const auto offset = static_cast<uint32_t>(where[i]);
-        report_shared(w, lane, where[i], w.block.shared.write(w.accessor(lane), offset, bytes, values[i].data()));
+        report_shared(w, lane, where[i],
+                      w.block.shared.write(w.accessor(lane), offset, bytes, values[i].data()));
         std::memcpy(w.block.shared.data() + offset, values[i].data(), bytes);
       } else {
         if (where[i] + bytes > static_cast<uint64_t>(w.program.local_bytes) || where[i] % bytes != 0) {
-          w.report(where[i] % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, where[i], "local memory");
+          w.report(where[i] % bytes != 0 ? Fault::misaligned : Fault::out_of_bounds, lane, where[i],
+                   "local memory");
           continue;
         }
         std::memcpy(w.local(lane) + where[i], values[i].data(), bytes);
@@ -142,7 +153,9 @@ void run_store(Warp& w, const Instruction& in) {
     uint32_t shared_lanes = 0, local_lanes = 0, global_lanes = 0;
     w.for_active([&](int i) {
       const uint64_t window = addresses[static_cast<size_t>(i)] & kWindowMask;
-      (window == kSharedWindow ? shared_lanes : window == kLocalWindow ? local_lanes : global_lanes) |= 1U << i;
+      (window == kSharedWindow  ? shared_lanes
+       : window == kLocalWindow ? local_lanes
+                                : global_lanes) |= 1U << i;
       if (window == kSharedWindow || window == kLocalWindow) local[static_cast<size_t>(i)] &= ~kWindowMask;
     });
     if (shared_lanes != 0) store_in(Space::shared, local, shared_lanes);
@@ -164,12 +177,18 @@ Handler memory_handler(Type type, int register_bytes) {
   };
   switch (type) {
     case Type::b8:
-    case Type::u8: return widen(uint8_t{});
-    case Type::s8: return widen(int8_t{});
-    case Type::s16: return widen(int16_t{});
-    case Type::s32: return widen(int32_t{});
+    case Type::u8:
+      return widen(uint8_t{});
+    case Type::s8:
+      return widen(int8_t{});
+    case Type::s16:
+      return widen(int16_t{});
+    case Type::s32:
+      return widen(int32_t{});
     default:
-      return size_of(type) == 2 ? widen(uint16_t{}) : size_of(type) == 4 ? widen(uint32_t{}) : widen(uint64_t{});
+      return size_of(type) == 2   ? widen(uint16_t{})
+             : size_of(type) == 4 ? widen(uint32_t{})
+                                  : widen(uint64_t{});
   }
 }
 
@@ -184,9 +203,30 @@ struct Store {
 
 /// Modifiers that hint at caches or strengthen the order; the machine keeps one order anyway.
 void take_hints(Build& build) {
-  build.take_any({"volatile", "relaxed", "weak", "acquire", "release", "gpu", "cta", "sys", "ca", "cg", "cs", "lu", "cv", "wb",
-                  "wt", "L1::no_allocate", "L1::evict_first", "L1::evict_last", "L2::64B", "L2::128B", "L2::256B",
-                  "L1::evict_normal", "L1::evict_unchanged", "L2::cache_hint"});
+  build.take_any({"volatile",
+                  "relaxed",
+                  "weak",
+                  "acquire",
+                  "release",
+                  "gpu",
+                  "cta",
+                  "sys",
+                  "ca",
+                  "cg",
+                  "cs",
+                  "lu",
+                  "cv",
+                  "wb",
+                  "wt",
+                  "L1::no_allocate",
+                  "L1::evict_first",
+                  "L1::evict_last",
+                  "L2::64B",
+                  "L2::128B",
+                  "L2::256B",
+                  "L1::evict_normal",
+                  "L1::evict_unchanged",
+                  "L2::cache_hint"});
 }
 
 Space take_space(Build& build) {
@@ -205,7 +245,8 @@ Space take_address(Build& build, const Operand& operand, Space space) {
   build.in.e = address.wide ? 1 : 0;
   build.in.offset = address.offset;
   if (space == Space::param && address.symbol && !address.symbol->is_kernel_parameter) return Space::local;
-  if (space == Space::generic && address.symbol && address.symbol->space == StateSpace::shared) return Space::shared;
+  if (space == Space::generic && address.symbol && address.symbol->space == StateSpace::shared)
+    return Space::shared;
   return space;
 }
 
@@ -229,17 +270,31 @@ void translate_ld(Build& build) {
   build.result_list(0);
   if (static_cast<int>(build.in.list_size) != vector) build.unknown("vector length");
   space = take_address(build, build.operand(1), space);
-  const Operand& first = build.operand(0).kind == Operand::Kind::vector ? build.operand(0).elements[0] : build.operand(0);
-  const int width = first.kind == Operand::Kind::reg ? build.register_bytes(first) : std::max(size_of(type), 2);
+  const Operand& first =
+      build.operand(0).kind == Operand::Kind::vector ? build.operand(0).elements[0] : build.operand(0);
+  const int width =
+      first.kind == Operand::Kind::reg ? build.register_bytes(first) : std::max(size_of(type), 2);
   if (space == Space::shared || space == Space::generic) note_shared_grain(build, size_of(type) * vector);
   set_unit(build, space);
   switch (space) {
-    case Space::generic: build.in.run = memory_handler<Space::generic, Load>(type, width); break;
-    case Space::global: build.in.run = memory_handler<Space::global, Load>(type, width); break;
-    case Space::non_coherent: build.in.run = memory_handler<Space::non_coherent, Load>(type, width); break;
-    case Space::shared: build.in.run = memory_handler<Space::shared, Load>(type, width); break;
-    case Space::local: build.in.run = memory_handler<Space::local, Load>(type, width); break;
-    case Space::param: build.in.run = memory_handler<Space::param, Load>(type, width); break;
+    case Space::generic:
+      build.in.run = memory_handler<Space::generic, Load>(type, width);
+      break;
+    case Space::global:
+      build.in.run = memory_handler<Space::global, Load>(type, width);
+      break;
+    case Space::non_coherent:
+      build.in.run = memory_handler<Space::non_coherent, Load>(type, width);
+      break;
+    case Space::shared:
+      build.in.run = memory_handler<Space::shared, Load>(type, width);
+      break;
+    case Space::local:
+      build.in.run = memory_handler<Space::local, Load>(type, width);
+      break;
+    case Space::param:
+      build.in.run = memory_handler<Space::param, Load>(type, width);
+      break;
   }
 }
 
@@ -258,25 +313,79 @@ void translate_st(Build& build) {
   if (space == Space::shared || space == Space::generic) note_shared_grain(build, size_of(type) * vector);
   set_unit(build, space);
   switch (space) {
-    case Space::generic: build.in.run = memory_handler<Space::generic, Store>(type, width); break;
-    case Space::global: build.in.run = memory_handler<Space::global, Store>(type, width); break;
-    case Space::shared: build.in.run = memory_handler<Space::shared, Store>(type, width); break;
-    case Space::local: build.in.run = memory_handler<Space::local, Store>(type, width); break;
-    default: build.unknown("a space that cannot be written");
+    case Space::generic:
+      build.in.run = memory_handler<Space::generic, Store>(type, width);
+      break;
+    case Space::global:
+      build.in.run = memory_handler<Space::global, Store>(type, width);
+      break;
+    case Space::shared:
+      build.in.run = memory_handler<Space::shared, Store>(type, width);
+      break;
+    case Space::local:
+      build.in.run = memory_handler<Space::local, Store>(type, width);
+      break;
+    default:
+      build.unknown("a space that cannot be written");
   }
 }
 
 // ---- atomics: one lane after the other
 
-struct AtomicAdd { template <class T> static T apply(T old, T b, T) { return static_cast<T>(old + b); } };
-struct AtomicMin { template <class T> static T apply(T old, T b, T) { return std::min(old, b); } };
-struct AtomicMax { template <class T> static T apply(T old, T b, T) { return std::max(old, b); } };
-struct AtomicExchange { template <class T> static T apply(T, T b, T) { return b; } };
-struct AtomicCompareSwap { template <class T> static T apply(T old, T b, T c) { return old == b ? c : old; } };
-struct AtomicIncrement { template <class T> static T apply(T old, T b, T) { return old >= b ? T{0} : static_cast<T>(old + 1); } };
-struct AtomicAnd { template <class T> static T apply(T old, T b, T) { return static_cast<T>(old & b); } };
-struct AtomicOr { template <class T> static T apply(T old, T b, T) { return static_cast<T>(old | b); } };
-struct AtomicXor { template <class T> static T apply(T old, T b, T) { return static_cast<T>(old ^ b); } };
+struct AtomicAdd {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return static_cast<T>(old + b);
+  }
+};
+struct AtomicMin {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return std::min(old, b);
+  }
+};
+struct AtomicMax {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return std::max(old, b);
+  }
+};
+struct AtomicExchange {
+  template <class T>
+  static T apply(T, T b, T) {
+    return b;
+  }
+};
+struct AtomicCompareSwap {
+  template <class T>
+  static T apply(T old, T b, T c) {
+    return old == b ? c : old;
+  }
+};
+struct AtomicIncrement {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return old >= b ? T{0} : static_cast<T>(old + 1);
+  }
+};
+struct AtomicAnd {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return static_cast<T>(old & b);
+  }
+};
+struct AtomicOr {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return static_cast<T>(old | b);
+  }
+};
+struct AtomicXor {
+  template <class T>
+  static T apply(T old, T b, T) {
+    return static_cast<T>(old ^ b);
+  }
+};
 
 template <class T, class Op>
 void run_atomic(Warp& w, const Instruction& in) {
@@ -296,7 +405,8 @@ void run_atomic(Warp& w, const Instruction& in) {
     if (only_shared || (address & kWindowMask) == kSharedWindow) {
       address &= ~kWindowMask;
       if (!check_shared(w, lane, address, sizeof(T))) continue;
-      report_shared(w, lane, address, w.block.shared.atomic(w.accessor(lane), static_cast<uint32_t>(address), sizeof(T)));
+      report_shared(w, lane, address,
+                    w.block.shared.atomic(w.accessor(lane), static_cast<uint32_t>(address), sizeof(T)));
       place = w.block.shared.data() + address;
       ++w.counters().shared_wavefronts;
       ++w.counters().shared_wavefronts_least;
@@ -318,12 +428,17 @@ template <class Op>
 Handler atomic_handler(Type type) {
   switch (type) {
     case Type::b32:
-    case Type::u32: return run_atomic<uint32_t, Op>;
-    case Type::s32: return run_atomic<int32_t, Op>;
+    case Type::u32:
+      return run_atomic<uint32_t, Op>;
+    case Type::s32:
+      return run_atomic<int32_t, Op>;
     case Type::b64:
-    case Type::u64: return run_atomic<uint64_t, Op>;
-    case Type::s64: return run_atomic<int64_t, Op>;
-    default: return nullptr;
+    case Type::u64:
+      return run_atomic<uint64_t, Op>;
+    case Type::s64:
+      return run_atomic<int64_t, Op>;
+    default:
+      return nullptr;
   }
 }
 
@@ -332,9 +447,9 @@ void translate_atom(Build& build) {
   const Space space = take_space(build);
   take_hints(build);
   build.take("noftz");
-  const bool add = build.take("add"), minimum = build.take("min"), maximum = build.take("max"), exchange = build.take("exch"),
-             swap = build.take("cas"), increment = build.take("inc"), conjunction = build.take("and"),
-             disjunction = build.take("or"), exclusive = build.take("xor");
+  const bool add = build.take("add"), minimum = build.take("min"), maximum = build.take("max"),
+             exchange = build.take("exch"), swap = build.take("cas"), increment = build.take("inc"),
+             conjunction = build.take("and"), disjunction = build.take("or"), exclusive = build.take("xor");
   const Type type = build.need_type();
   size_t next = 0;
   if (returns) build.in.d = build.result(next++);
@@ -345,23 +460,35 @@ void translate_atom(Build& build) {
   build.in.b = build.source(next++, type);
   if (swap) build.in.c = build.source(next, type);
   build.in.unit = space == Space::shared ? Unit::shared_memory : Unit::global_memory;
-  if (type == Type::f32 && add) build.in.run = run_atomic<float, AtomicAdd>;
-  else if (type == Type::f64 && add) build.in.run = run_atomic<double, AtomicAdd>;
-  else if (add) build.in.run = atomic_handler<AtomicAdd>(type);
-  else if (minimum) build.in.run = atomic_handler<AtomicMin>(type);
-  else if (maximum) build.in.run = atomic_handler<AtomicMax>(type);
-  else if (exchange) build.in.run = atomic_handler<AtomicExchange>(type);
-  else if (swap) build.in.run = atomic_handler<AtomicCompareSwap>(type);
-  else if (increment) build.in.run = atomic_handler<AtomicIncrement>(type);
-  else if (conjunction) build.in.run = atomic_handler<AtomicAnd>(type);
-  else if (disjunction) build.in.run = atomic_handler<AtomicOr>(type);
-  else if (exclusive) build.in.run = atomic_handler<AtomicXor>(type);
+  if (type == Type::f32 && add)
+    build.in.run = run_atomic<float, AtomicAdd>;
+  else if (type == Type::f64 && add)
+    build.in.run = run_atomic<double, AtomicAdd>;
+  else if (add)
+    build.in.run = atomic_handler<AtomicAdd>(type);
+  else if (minimum)
+    build.in.run = atomic_handler<AtomicMin>(type);
+  else if (maximum)
+    build.in.run = atomic_handler<AtomicMax>(type);
+  else if (exchange)
+    build.in.run = atomic_handler<AtomicExchange>(type);
+  else if (swap)
+    build.in.run = atomic_handler<AtomicCompareSwap>(type);
+  else if (increment)
+    build.in.run = atomic_handler<AtomicIncrement>(type);
+  else if (conjunction)
+    build.in.run = atomic_handler<AtomicAnd>(type);
+  else if (disjunction)
+    build.in.run = atomic_handler<AtomicOr>(type);
+  else if (exclusive)
+    build.in.run = atomic_handler<AtomicXor>(type);
 }
 
 void translate_fence(Build& build) {
   // The machine keeps one order of memory; what a fence orders is checked where barriers are.
-  build.take_any({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl", "level", "proxy", "alias", "async",
-                  "async::generic", "mbarrier_init", "shared::cta", "shared::cluster", "global"});
+  build.take_any({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl", "level",
+                  "proxy", "alias", "async", "async::generic", "mbarrier_init", "shared::cta",
+                  "shared::cluster", "global"});
   build.in.run = [](Warp&, const Instruction&) {};
   build.in.unit = Unit::control;
 }
@@ -373,12 +500,15 @@ void translate_prefetch(Build& build) {
   build.in.unit = Unit::global_memory;
 }
 
-constexpr Opcode kOpcodes[] = {{"ld", translate_ld},        {"ldu", translate_ld},       {"st", translate_st},
-                               {"atom", translate_atom},    {"red", translate_atom},     {"membar", translate_fence},
-                               {"fence", translate_fence},  {"prefetch", translate_prefetch}};
+constexpr Opcode kOpcodes[] = {{"ld", translate_ld},       {"ldu", translate_ld},
+                               {"st", translate_st},       {"atom", translate_atom},
+                               {"red", translate_atom},    {"membar", translate_fence},
+                               {"fence", translate_fence}, {"prefetch", translate_prefetch}};
 
 }  // namespace
 
-std::span<const Opcode> memory_opcodes() { return kOpcodes; }
+std::span<const Opcode> memory_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

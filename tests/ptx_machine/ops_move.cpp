@@ -25,7 +25,8 @@ void run_pack(Warp& w, const Instruction& in) {
   w.for_active([&](int i) {
     Word result = 0;
     for (uint32_t k = 0; k < in.list_size; ++k)
-      result = static_cast<Word>(result | static_cast<Word>(w.lanes<Part>(list[k])[i]) << (8 * sizeof(Part) * k));
+      result =
+          static_cast<Word>(result | static_cast<Word>(w.lanes<Part>(list[k])[i]) << (8 * sizeof(Part) * k));
     d[i] = result;
   });
 }
@@ -70,10 +71,10 @@ void translate_mov(Build& build) {
   }
   build.in.d = build.result(0);
   build.in.a = build.source(1, type);
-  build.in.run = type == Type::pred        ? copy_predicate
-                 : size_of(type) == 8      ? run_copy<uint64_t>
-                 : size_of(type) == 2      ? run_copy<uint16_t>
-                                           : Handler(run_copy<uint32_t>);
+  build.in.run = type == Type::pred   ? copy_predicate
+                 : size_of(type) == 8 ? run_copy<uint64_t>
+                 : size_of(type) == 2 ? run_copy<uint16_t>
+                                      : Handler(run_copy<uint32_t>);
   if (build.operand(1).kind == Operand::Kind::special) build.in.issue_slots = 1;
 }
 
@@ -99,24 +100,36 @@ void run_float_to_integer(Warp& w, const Instruction& in) {
 template <class From, Rounding kRounding>
 Handler float_to_integer(Type to) {
   switch (to) {
-    case Type::u16: return run_float_to_integer<uint16_t, From, kRounding>;
-    case Type::s16: return run_float_to_integer<int16_t, From, kRounding>;
-    case Type::u32: return run_float_to_integer<uint32_t, From, kRounding>;
-    case Type::s32: return run_float_to_integer<int32_t, From, kRounding>;
-    case Type::u64: return run_float_to_integer<uint64_t, From, kRounding>;
-    case Type::s64: return run_float_to_integer<int64_t, From, kRounding>;
-    default: return nullptr;
+    case Type::u16:
+      return run_float_to_integer<uint16_t, From, kRounding>;
+    case Type::s16:
+      return run_float_to_integer<int16_t, From, kRounding>;
+    case Type::u32:
+      return run_float_to_integer<uint32_t, From, kRounding>;
+    case Type::s32:
+      return run_float_to_integer<int32_t, From, kRounding>;
+    case Type::u64:
+      return run_float_to_integer<uint64_t, From, kRounding>;
+    case Type::s64:
+      return run_float_to_integer<int64_t, From, kRounding>;
+    default:
+      return nullptr;
   }
 }
 
 template <class From>
 Handler float_to_integer(Type to, Rounding rounding) {
   switch (rounding) {
-    case Rounding::zero: return float_to_integer<From, Rounding::zero>(to);
-    case Rounding::down: return float_to_integer<From, Rounding::down>(to);
-    case Rounding::up: return float_to_integer<From, Rounding::up>(to);
-    case Rounding::nearest: return float_to_integer<From, Rounding::nearest>(to);
-    default: return nullptr;
+    case Rounding::zero:
+      return float_to_integer<From, Rounding::zero>(to);
+    case Rounding::down:
+      return float_to_integer<From, Rounding::down>(to);
+    case Rounding::up:
+      return float_to_integer<From, Rounding::up>(to);
+    case Rounding::nearest:
+      return float_to_integer<From, Rounding::nearest>(to);
+    default:
+      return nullptr;
   }
 }
 
@@ -128,20 +141,31 @@ void run_cast(Warp& w, const Instruction& in) {
 template <class From>
 Handler cast_from(Type to) {
   switch (to) {
-    case Type::u8: return run_cast<uint8_t, From>;
-    case Type::s8: return run_cast<int8_t, From>;
+    case Type::u8:
+      return run_cast<uint8_t, From>;
+    case Type::s8:
+      return run_cast<int8_t, From>;
     case Type::b16:
-    case Type::u16: return run_cast<uint16_t, From>;
-    case Type::s16: return run_cast<int16_t, From>;
+    case Type::u16:
+      return run_cast<uint16_t, From>;
+    case Type::s16:
+      return run_cast<int16_t, From>;
     case Type::b32:
-    case Type::u32: return run_cast<uint32_t, From>;
-    case Type::s32: return run_cast<int32_t, From>;
+    case Type::u32:
+      return run_cast<uint32_t, From>;
+    case Type::s32:
+      return run_cast<int32_t, From>;
     case Type::b64:
-    case Type::u64: return run_cast<uint64_t, From>;
-    case Type::s64: return run_cast<int64_t, From>;
-    case Type::f32: return run_cast<float, From>;
-    case Type::f64: return run_cast<double, From>;
-    default: return nullptr;
+    case Type::u64:
+      return run_cast<uint64_t, From>;
+    case Type::s64:
+      return run_cast<int64_t, From>;
+    case Type::f32:
+      return run_cast<float, From>;
+    case Type::f64:
+      return run_cast<double, From>;
+    default:
+      return nullptr;
   }
 }
 
@@ -151,18 +175,23 @@ void run_wide_cast(Warp& w, const Instruction& in) {
   const auto to = static_cast<Type>(in.offset & 0xFF), from = static_cast<Type>(in.offset >> 8);
   const auto extended = [](Type type, uint64_t bits) {
     const int shift = 64 - 8 * size_of(type);
-    return is_signed(type) ? static_cast<uint64_t>(static_cast<int64_t>(bits << shift) >> shift) : bits << shift >> shift;
+    return is_signed(type) ? static_cast<uint64_t>(static_cast<int64_t>(bits << shift) >> shift)
+                           : bits << shift >> shift;
   };
   unary<To, From>(w, in, [&](From value) { return static_cast<To>(extended(to, extended(from, value))); });
 }
 
 template <class To>
 Handler wide_cast(int from_bytes) {
-  return from_bytes == 2 ? run_wide_cast<To, uint16_t> : from_bytes == 4 ? run_wide_cast<To, uint32_t> : run_wide_cast<To, uint64_t>;
+  return from_bytes == 2   ? run_wide_cast<To, uint16_t>
+         : from_bytes == 4 ? run_wide_cast<To, uint32_t>
+                           : run_wide_cast<To, uint64_t>;
 }
 
 Handler wide_cast(int to_bytes, int from_bytes) {
-  return to_bytes == 2 ? wide_cast<uint16_t>(from_bytes) : to_bytes == 4 ? wide_cast<uint32_t>(from_bytes) : wide_cast<uint64_t>(from_bytes);
+  return to_bytes == 2   ? wide_cast<uint16_t>(from_bytes)
+         : to_bytes == 4 ? wide_cast<uint32_t>(from_bytes)
+                         : wide_cast<uint64_t>(from_bytes);
 }
 
 /// A byte in a 16-bit or wider register as a float.
@@ -174,17 +203,26 @@ void run_byte_to_float(Warp& w, const Instruction& in) {
 Handler cast(Type to, Type from) {
   switch (from) {
     case Type::b16:
-    case Type::u16: return cast_from<uint16_t>(to);
-    case Type::s16: return cast_from<int16_t>(to);
+    case Type::u16:
+      return cast_from<uint16_t>(to);
+    case Type::s16:
+      return cast_from<int16_t>(to);
     case Type::b32:
-    case Type::u32: return cast_from<uint32_t>(to);
-    case Type::s32: return cast_from<int32_t>(to);
+    case Type::u32:
+      return cast_from<uint32_t>(to);
+    case Type::s32:
+      return cast_from<int32_t>(to);
     case Type::b64:
-    case Type::u64: return cast_from<uint64_t>(to);
-    case Type::s64: return cast_from<int64_t>(to);
-    case Type::f32: return to == Type::f64 || to == Type::f32 ? cast_from<float>(to) : nullptr;
-    case Type::f64: return to == Type::f32 ? cast_from<double>(to) : nullptr;
-    default: return nullptr;
+    case Type::u64:
+      return cast_from<uint64_t>(to);
+    case Type::s64:
+      return cast_from<int64_t>(to);
+    case Type::f32:
+      return to == Type::f64 || to == Type::f32 ? cast_from<float>(to) : nullptr;
+    case Type::f64:
+      return to == Type::f32 ? cast_from<double>(to) : nullptr;
+    default:
+      return nullptr;
   }
 }
 
@@ -244,8 +282,9 @@ void translate_cvt(Build& build) {
   const bool floats = unit_of(to) == Unit::fp32 && unit_of(from) == Unit::fp32;
   if (to == Type::bf16x2 || to == Type::f16x2) {
     if (!nearest || from != Type::f32) build.unknown("no such conversion");
-    build.in.run = to == Type::bf16x2 ? (relu ? run_narrow_two<float_to_bf16, true> : run_narrow_two<float_to_bf16, false>)
-                                      : (relu ? run_narrow_two<float_to_half, true> : run_narrow_two<float_to_half, false>);
+    build.in.run = to == Type::bf16x2
+                       ? (relu ? run_narrow_two<float_to_bf16, true> : run_narrow_two<float_to_bf16, false>)
+                       : (relu ? run_narrow_two<float_to_half, true> : run_narrow_two<float_to_half, false>);
     build.in.d = build.result(0);
     build.in.a = build.source(1, from);
     build.in.b = build.source(2, from);
@@ -257,7 +296,8 @@ void translate_cvt(Build& build) {
   const auto bytes_in_register = [&](const Operand& operand, Type type) {
     return operand.kind == Operand::Kind::reg ? build.register_bytes(operand) : std::max(size_of(type), 2);
   };
-  const int to_bytes = bytes_in_register(build.operand(0), to), from_bytes = bytes_in_register(build.operand(1), from);
+  const int to_bytes = bytes_in_register(build.operand(0), to),
+            from_bytes = bytes_in_register(build.operand(1), from);
   const bool from_byte = size_of(from) == 1;
   build.in.a = build.source(1, from_bytes == 8 ? Type::b64 : from_bytes == 4 ? Type::b32 : Type::b16);
   if (integers && (to_bytes != size_of(to) || from_bytes != size_of(from))) {
@@ -288,13 +328,17 @@ void translate_cvt(Build& build) {
     build.in.unit = Unit::special_function;
   } else if (from_byte && to == Type::f32) {
     const bool negative = from == Type::s8;
-    build.in.run = from_bytes == 2 ? (negative ? run_byte_to_float<uint16_t, int8_t> : run_byte_to_float<uint16_t, uint8_t>)
-                                   : (negative ? run_byte_to_float<uint32_t, int8_t> : run_byte_to_float<uint32_t, uint8_t>);
+    build.in.run =
+        from_bytes == 2
+            ? (negative ? run_byte_to_float<uint16_t, int8_t> : run_byte_to_float<uint16_t, uint8_t>)
+            : (negative ? run_byte_to_float<uint32_t, int8_t> : run_byte_to_float<uint32_t, uint8_t>);
     build.in.unit = Unit::special_function;
   } else {
     build.in.run = cast(to, from);
-    if (unit_of(to) != Unit::fp32) build.in.issue_slots = size_of(to) <= size_of(from) ? 0 : 1;
-    else build.in.unit = Unit::special_function;
+    if (unit_of(to) != Unit::fp32)
+      build.in.issue_slots = size_of(to) <= size_of(from) ? 0 : 1;
+    else
+      build.in.unit = Unit::special_function;
   }
 }
 
@@ -309,7 +353,8 @@ void run_from_window(Warp& w, const Instruction& in) {
   const auto window = static_cast<uint64_t>(in.offset);
   const auto* a = w.lanes<uint64_t>(in.a);
   w.for_active([&](int i) {
-    if ((a[i] & kWindowMask) != window) w.report(Fault::invalid_operation, i, a[i], "the address is not of this space");
+    if ((a[i] & kWindowMask) != window)
+      w.report(Fault::invalid_operation, i, a[i], "the address is not of this space");
   });
   unary<To, uint64_t>(w, in, [](uint64_t value) { return static_cast<To>(value & ~kWindowMask); });
 }
@@ -328,13 +373,17 @@ void translate_cvta(Build& build) {
   build.in.offset = static_cast<int64_t>(window);
   build.in.a = build.source(1, type);
   if (size_of(type) != 8) build.unknown("no such type");
-  build.in.run = window == 0 ? run_copy<uint64_t> : to_space ? run_from_window<uint64_t> : run_to_window<uint64_t>;
+  build.in.run = window == 0 ? run_copy<uint64_t>
+                 : to_space  ? run_from_window<uint64_t>
+                             : run_to_window<uint64_t>;
 }
 
 constexpr Opcode kOpcodes[] = {{"mov", translate_mov}, {"cvt", translate_cvt}, {"cvta", translate_cvta}};
 
 }  // namespace
 
-std::span<const Opcode> move_opcodes() { return kOpcodes; }
+std::span<const Opcode> move_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -6,7 +6,8 @@
 namespace ptx {
 namespace {
 
-/// The double as a float rounded to odd, from where rounding to fewer bits is the rounding of the double itself.
+/// The double as a float rounded to odd, from where rounding to fewer bits is the rounding of the double
+/// itself.
 float to_odd(double value) {
   auto result = static_cast<float>(value);
   if (static_cast<double>(result) == value || value != value) return result;
@@ -24,14 +25,30 @@ struct Half {
   static uint16_t narrow(double value) { return float_to_half(to_odd(value)); }
 };
 
-struct Sum { static double apply(double a, double b, double) { return a + b; } };
-struct Difference { static double apply(double a, double b, double) { return a - b; } };
-struct Product { static double apply(double a, double b, double) { return a * b; } };
-struct Fused { static double apply(double a, double b, double c) { return a * b + c; } };
-struct Smaller { static double apply(double a, double b, double) { return std::fmin(a, b); } };
-struct Larger { static double apply(double a, double b, double) { return std::fmax(a, b); } };
-struct Opposite { static double apply(double a, double, double) { return -a; } };
-struct Magnitude { static double apply(double a, double, double) { return std::fabs(a); } };
+struct Sum {
+  static double apply(double a, double b, double) { return a + b; }
+};
+struct Difference {
+  static double apply(double a, double b, double) { return a - b; }
+};
+struct Product {
+  static double apply(double a, double b, double) { return a * b; }
+};
+struct Fused {
+  static double apply(double a, double b, double c) { return a * b + c; }
+};
+struct Smaller {
+  static double apply(double a, double b, double) { return std::fmin(a, b); }
+};
+struct Larger {
+  static double apply(double a, double b, double) { return std::fmax(a, b); }
+};
+struct Opposite {
+  static double apply(double a, double, double) { return -a; }
+};
+struct Magnitude {
+  static double apply(double a, double, double) { return std::fabs(a); }
+};
 
 template <class Format, class Op, class Word>
 void run_packed(Warp& w, const Instruction& in) {
@@ -54,11 +71,16 @@ void run_packed(Warp& w, const Instruction& in) {
 template <class Op>
 Handler handler_of(Type type) {
   switch (type) {
-    case Type::bf16: return run_packed<Bf16, Op, uint16_t>;
-    case Type::bf16x2: return run_packed<Bf16, Op, uint32_t>;
-    case Type::f16: return run_packed<Half, Op, uint16_t>;
-    case Type::f16x2: return run_packed<Half, Op, uint32_t>;
-    default: return nullptr;
+    case Type::bf16:
+      return run_packed<Bf16, Op, uint16_t>;
+    case Type::bf16x2:
+      return run_packed<Bf16, Op, uint32_t>;
+    case Type::f16:
+      return run_packed<Half, Op, uint16_t>;
+    case Type::f16x2:
+      return run_packed<Half, Op, uint32_t>;
+    default:
+      return nullptr;
   }
 }
 
@@ -79,12 +101,15 @@ void translate_packed(Build& build) {
   take_operands(build, type);
 }
 
-constexpr Opcode kOpcodes[] = {{"add", translate_packed}, {"sub", translate_packed}, {"mul", translate_packed},
-                               {"fma", translate_packed}, {"min", translate_packed}, {"max", translate_packed},
+constexpr Opcode kOpcodes[] = {{"add", translate_packed}, {"sub", translate_packed},
+                               {"mul", translate_packed}, {"fma", translate_packed},
+                               {"min", translate_packed}, {"max", translate_packed},
                                {"neg", translate_packed}, {"abs", translate_packed}};
 
 }  // namespace
 
-std::span<const Opcode> packed_opcodes() { return kOpcodes; }
+std::span<const Opcode> packed_opcodes() {
+  return kOpcodes;
+}
 
 }  // namespace ptx

@@ -10,12 +10,31 @@
 namespace ptx {
 namespace {
 
-const std::set<std::string_view> kSpecialRegisters = {
-    "%tid.x",       "%tid.y",       "%tid.z",       "%ntid.x",      "%ntid.y",      "%ntid.z",
-    "%ctaid.x",     "%ctaid.y",     "%ctaid.z",     "%nctaid.x",    "%nctaid.y",    "%nctaid.z",
-    "%laneid",      "%warpid",      "%nwarpid",     "%lanemask_eq", "%lanemask_le", "%lanemask_lt",
-    "%lanemask_ge", "%lanemask_gt", "%smid",        "%dynamic_smem_size",           "%total_smem_size",
-    "%cluster_ctarank", "%cluster_nctarank"};
+const std::set<std::string_view> kSpecialRegisters = {"%tid.x",
+                                                      "%tid.y",
+                                                      "%tid.z",
+                                                      "%ntid.x",
+                                                      "%ntid.y",
+                                                      "%ntid.z",
+                                                      "%ctaid.x",
+                                                      "%ctaid.y",
+                                                      "%ctaid.z",
+                                                      "%nctaid.x",
+                                                      "%nctaid.y",
+                                                      "%nctaid.z",
+                                                      "%laneid",
+                                                      "%warpid",
+                                                      "%nwarpid",
+                                                      "%lanemask_eq",
+                                                      "%lanemask_le",
+                                                      "%lanemask_lt",
+                                                      "%lanemask_ge",
+                                                      "%lanemask_gt",
+                                                      "%smid",
+                                                      "%dynamic_smem_size",
+                                                      "%total_smem_size",
+                                                      "%cluster_ctarank",
+                                                      "%cluster_nctarank"};
 
 int64_t size_of_type(std::string_view type) {
   if (type == "pred") return 1;
@@ -51,7 +70,8 @@ class Parser {
     return std::string(take().text);
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw Error("PTX line " + std::to_string(peek().line) + ": " + what + " at '" + std::string(peek().text) + "'");
+    throw Error("PTX line " + std::to_string(peek().line) + ": " + what + " at '" + std::string(peek().text) +
+                "'");
   }
   void skip_line() {
     for (const int line = peek().line; peek().line == line && peek().kind != TokenKind::end;) take();
@@ -84,7 +104,8 @@ class Parser {
   }
 
   void linkage() {
-    while (peek().is(".visible") || peek().is(".extern") || peek().is(".weak") || peek().is(".common")) take();
+    while (peek().is(".visible") || peek().is(".extern") || peek().is(".weak") || peek().is(".common"))
+      take();
   }
 
   void file_directive() {
@@ -106,7 +127,8 @@ class Parser {
   }
 
   static bool is_space(const Token& token) {
-    return token.is(".param") || token.is(".shared") || token.is(".local") || token.is(".global") || token.is(".const");
+    return token.is(".param") || token.is(".shared") || token.is(".local") || token.is(".global") ||
+           token.is(".const");
   }
 
   Variable variable() {
@@ -149,7 +171,8 @@ class Parser {
       const bool negative = accept("-");
       const Token& token = take();
       uint64_t value = token.value;
-      if (token.kind != TokenKind::integer && token.kind != TokenKind::float32 && token.kind != TokenKind::float64)
+      if (token.kind != TokenKind::integer && token.kind != TokenKind::float32 &&
+          token.kind != TokenKind::float64)
         fail("an initial value that is no number");
       if (negative) value = -value;
       for (int64_t byte = 0; byte < element_bytes; ++byte)
@@ -172,7 +195,7 @@ class Parser {
     if (!result.is_entry && peek().is("(")) result.results = parameter_list();
     result.name = take_name();
     if (peek().is("(")) result.parameters = parameter_list();
-    while (!peek().is("{")) {  // .maxntid 128, 1, 1  .minnctapersm 2  .noreturn ...
+    while (!peek().is("{")) {   // .maxntid 128, 1, 1  .minnctapersm 2  .noreturn ...
       if (accept(";")) return;  // declared, not defined
       if (peek().kind == TokenKind::end) fail("function without body");
       take();
@@ -371,8 +394,10 @@ class Parser {
     Operand result;
     result.kind = Operand::Kind::address;
     result.elements.push_back(scalar());
-    if (accept("+")) result.bits = static_cast<uint64_t>(take_integer());
-    else if (peek().is("-")) result.bits = static_cast<uint64_t>(take_integer());
+    if (accept("+"))
+      result.bits = static_cast<uint64_t>(take_integer());
+    else if (peek().is("-"))
+      result.bits = static_cast<uint64_t>(take_integer());
     if (accept(",")) result.elements.push_back(operand());
     expect("]");
     return result;
@@ -428,7 +453,9 @@ class Parser {
 
 }  // namespace
 
-Module parse(std::string_view text) { return Parser(text).run(); }
+Module parse(std::string_view text) {
+  return Parser(text).run();
+}
 
 const Function& Module::find(std::string_view name) const {
   const Function* result = nullptr;
@@ -436,7 +463,8 @@ const Function& Module::find(std::string_view name) const {
     if (function.name == name) return function;
     if (!function.is_entry || function.name.find(name) == std::string::npos) continue;
     if (result != nullptr)
-      throw Error("several kernels are called " + std::string(name) + ": " + result->name + ", " + function.name);
+      throw Error("several kernels are called " + std::string(name) + ": " + result->name + ", " +
+                  function.name);
     result = &function;
   }
   if (result == nullptr) throw Error("no kernel " + std::string(name) + " in the module");

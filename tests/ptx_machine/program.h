@@ -1,6 +1,7 @@
 #pragma once
-// A kernel in the form that runs: a flat list of instructions, each a function with its operands as places in the register
-// file of a warp. Calls are inlined, labels are indices, immediates are registers that are written once.
+// A kernel in the form that runs: a flat list of instructions, each a function with its operands as places in
+// the register file of a warp. Calls are inlined, labels are indices, immediates are registers that are
+// written once.
 
 #include <cstdint>
 #include <memory>
@@ -19,13 +20,23 @@ using Handler = void (*)(Warp&, const Instruction&);
 
 constexpr int kWarpSize = 32;
 constexpr uint32_t kAllLanes = 0xFFFFFFFF;
-/// A register holds its 32 lanes side by side, 4 bytes each, in a slot of this size; 64-bit registers take two slots, 16-bit
-/// ones half of one, a predicate is one word of bits at the slot's start.
+/// A register holds its 32 lanes side by side, 4 bytes each, in a slot of this size; 64-bit registers take
+/// two slots, 16-bit ones half of one, a predicate is one word of bits at the slot's start.
 constexpr uint32_t kSlotBytes = 128;
 constexpr uint32_t kNoSlot = 0xFFFFFFFF;
 
-/// What an instruction costs, for the counters: the part of a multiprocessor that it occupies beside its issue slots.
-enum class Unit : uint8_t { none, fp32, integer, special_function, tensor, shared_memory, global_memory, control };
+/// What an instruction costs, for the counters: the part of a multiprocessor that it occupies beside its
+/// issue slots.
+enum class Unit : uint8_t {
+  none,
+  fp32,
+  integer,
+  special_function,
+  tensor,
+  shared_memory,
+  global_memory,
+  control
+};
 constexpr int kUnits = 8;
 
 struct Instruction {
@@ -41,9 +52,9 @@ struct Instruction {
   uint32_t results = 0;              // Program::slots[results ... results + result_count): slots written
   uint16_t source_count = 0, result_count = 0;
   Unit unit = Unit::none;
-  uint8_t issue_slots = 1;   // of the scheduler; 0 for what the assembler makes vanish
-  bool is_sync = false;      // a barrier, a wait, a fence: what a mutation may delete
-  uint32_t parsed = 0;       // Program::parsed[...], for reports
+  uint8_t issue_slots = 1;  // of the scheduler; 0 for what the assembler makes vanish
+  bool is_sync = false;     // a barrier, a wait, a fence: what a mutation may delete
+  uint32_t parsed = 0;      // Program::parsed[...], for reports
 };
 
 /// Instructions of different cost that one opcode stands for keep the opcode's text for reports.
@@ -61,13 +72,14 @@ struct Program {
   std::vector<uint32_t> slots;
   std::vector<InstructionText> parsed;
   uint32_t slot_count = 0;
-  std::vector<std::pair<uint32_t, uint64_t>> constants;       // slot, bits in every lane
-  std::vector<uint8_t> constant_is_wide;                      // beside constants: 64-bit
-  std::vector<std::pair<uint32_t, std::string>> specials;     // slot, %tid.x
-  std::vector<std::pair<uint32_t, std::string>> symbols;      // slot, variable of the module: filled with its address
+  std::vector<std::pair<uint32_t, uint64_t>> constants;    // slot, bits in every lane
+  std::vector<uint8_t> constant_is_wide;                   // beside constants: 64-bit
+  std::vector<std::pair<uint32_t, std::string>> specials;  // slot, %tid.x
+  std::vector<std::pair<uint32_t, std::string>>
+      symbols;  // slot, variable of the module: filled with its address
   int64_t parameter_bytes = 0;
   int64_t static_shared_bytes = 0;
-  int64_t local_bytes = 0;  // a thread's
+  int64_t local_bytes = 0;         // a thread's
   int smallest_shared_access = 4;  // bytes, at most 4: the grain of the race check
 
   /// "kernel.cu:12 (bar.sync)".
@@ -81,7 +93,8 @@ struct Program {
 /// The kernel whose name is, or contains, `name`. Throws Error for an instruction that is not known.
 Program translate(std::shared_ptr<const Module> module, std::string_view name);
 
-/// First shared-memory address given out: not 0, so that a null pointer is an error, and aligned for every swizzle.
+/// First shared-memory address given out: not 0, so that a null pointer is an error, and aligned for every
+/// swizzle.
 constexpr int64_t kSharedBase = 1024;
 
 }  // namespace ptx

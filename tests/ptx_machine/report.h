@@ -15,7 +15,7 @@ enum class Fault {
   uninitialised_memory,
   shared_race,
   global_race,
-  async_in_flight,    // touched before the copy was waited for
+  async_in_flight,  // touched before the copy was waited for
   bad_membermask,
   divergent_barrier,
   deadlock,

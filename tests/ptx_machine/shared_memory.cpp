@@ -7,7 +7,8 @@
 namespace ptx {
 
 SharedMemory::SharedMemory(int64_t size_bytes, uint32_t warps, int cell_bytes)
-    : data_(static_cast<size_t>(size_bytes)), cell_shift_(std::countr_zero(static_cast<unsigned>(cell_bytes))) {
+    : data_(static_cast<size_t>(size_bytes)),
+      cell_shift_(std::countr_zero(static_cast<unsigned>(cell_bytes))) {
   const size_t cells = (data_.size() >> cell_shift_) + 1;
   writes_.assign(cells, 0);
   reads_.assign(warps, std::vector<uint32_t>(cells, 0));
@@ -66,7 +67,8 @@ bool SharedMemory::reads_are_seen(const Accessor& who, uint32_t cell) const {
   return true;
 }
 
-SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, uint32_t bytes, const uint8_t* value) {
+SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, uint32_t bytes,
+                                          const uint8_t* value) {
   const uint32_t first = offset >> cell_shift_;
   const uint32_t last = (offset + bytes - 1) >> cell_shift_;
   const bool changes = std::memcmp(data_.data() + offset, value, bytes) != 0;
@@ -78,7 +80,8 @@ SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, 
     if (found == Verdict::uninitialised) found = Verdict::ok;
     if (found == Verdict::ok && !reads_are_seen(who, cell)) found = Verdict::race;
     if (found == Verdict::race && !changes) {
-      // Keep the earlier stamp: whoever reads must be ordered after both writes, and one that is not is seen by either.
+      // Keep the earlier stamp: whoever reads must be ordered after both writes, and one that is not is seen
+      // by either.
       continue;
     }
     if (found != Verdict::ok) verdict = found;

@@ -1,12 +1,14 @@
 #pragma once
 // Shared memory of a block, and who touched it when.
 //
-// Every cell (the smallest access of the kernel, at most 4 bytes) remembers its last write and, for each warp, its last read,
-// each stamped with the lane and the warp's clock. A clock ticks whenever the warp synchronises with others. A warp knows for
-// every other warp up to which of its ticks it has been synchronised (`seen`); an access that meets a conflicting one which it
-// has not seen is a race. Lanes of one warp are ordered by bar.warp.sync, which ticks the clock.
+// Every cell (the smallest access of the kernel, at most 4 bytes) remembers its last write and, for each
+// warp, its last read, each stamped with the lane and the warp's clock. A clock ticks whenever the warp
+// synchronises with others. A warp knows for every other warp up to which of its ticks it has been
+// synchronised (`seen`); an access that meets a conflicting one which it has not seen is a race. Lanes of one
+// warp are ordered by bar.warp.sync, which ticks the clock.
 //
-// Bytes on their way by an asynchronous copy are marked in flight until the copying thread has waited for them.
+// Bytes on their way by an asynchronous copy are marked in flight until the copying thread has waited for
+// them.
 
 #include <array>
 #include <cstdint>
@@ -36,12 +38,13 @@ class SharedMemory {
   int64_t size() const { return static_cast<int64_t>(data_.size()); }
   uint8_t* data() { return data_.data(); }
 
-  // Checks of an access to [offset, offset + bytes), which also leave its stamps. Data is the caller's matter, but for writes:
-  // `value` is what will be written; writing what is there already is no race.
+  // Checks of an access to [offset, offset + bytes), which also leave its stamps. Data is the caller's
+  // matter, but for writes: `value` is what will be written; writing what is there already is no race.
   Verdict read(const Accessor& who, uint32_t offset, uint32_t bytes);
   Verdict write(const Accessor& who, uint32_t offset, uint32_t bytes, const uint8_t* value);
   Verdict atomic(const Accessor& who, uint32_t offset, uint32_t bytes);
-  /// A read or write by hardware on behalf of the warp (wgmma, bulk copies): as by its lane, in flight until landed().
+  /// A read or write by hardware on behalf of the warp (wgmma, bulk copies): as by its lane, in flight until
+  /// landed().
   Verdict begin_async_write(const Accessor& who, uint32_t offset, uint32_t bytes);
   void landed(const Accessor& who, uint32_t offset, uint32_t bytes);
 

@@ -1,6 +1,6 @@
 #pragma once
-// A PTX module as it is written: declarations, functions, instructions with their operands. Names of registers, labels and
-// functions' own variables are resolved (they have scopes); opcodes are still text.
+// A PTX module as it is written: declarations, functions, instructions with their operands. Names of
+// registers, labels and functions' own variables are resolved (they have scopes); opcodes are still text.
 
 #include <cstdint>
 #include <map>
@@ -23,15 +23,15 @@ struct Variable {
 
 struct Operand {
   enum class Kind {
-    reg,        // index: into Function::register_types
-    special,    // name: %tid.x, %laneid, ...
-    integer,    // bits, sign-extended to 64
-    float32,    // bits
-    float64,    // bits
-    symbol,     // name: a variable or function
-    label,      // index: of the instruction jumped to
-    vector,     // elements
-    address,    // elements[0] is the base (reg, symbol or integer), bits the offset, elements[1...] coordinates
+    reg,      // index: into Function::register_types
+    special,  // name: %tid.x, %laneid, ...
+    integer,  // bits, sign-extended to 64
+    float32,  // bits
+    float64,  // bits
+    symbol,   // name: a variable or function
+    label,    // index: of the instruction jumped to
+    vector,   // elements
+    address,  // elements[0] is the base (reg, symbol or integer), bits the offset, elements[1...] coordinates
     call_args,  // elements
     sink,       // _
   };

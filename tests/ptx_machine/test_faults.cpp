@@ -1,4 +1,5 @@
-// Kernels that are wrong on purpose, one for every class of fault, and beside each the same kernel made right.
+// Kernels that are wrong on purpose, one for every class of fault, and beside each the same kernel made
+// right.
 #include <doctest/doctest.h>
 
 #include "tests/ptx_machine/run_text.h"
@@ -8,8 +9,9 @@ using namespace ptx::testing;
 
 namespace {
 
-/// 64 threads in two blocks; `in` 64 words to read, `out` 64 words not yet written. %r1 is the thread, %q1 its place in `in`,
-/// %q2 in `out`, %r2 its own word of `tile`, 64 words of shared memory, %r3 that of its neighbour in the other warp.
+/// 64 threads in two blocks; `in` 64 words to read, `out` 64 words not yet written. %r1 is the thread, %q1
+/// its place in `in`, %q2 in `out`, %r2 its own word of `tile`, 64 words of shared memory, %r3 that of its
+/// neighbour in the other warp.
 Outcome outcome_of(const std::string& body, uint64_t seed = 1) {
   const Program program = kernel_of("in out", R"(
     .shared .align 16 .b8 tile[1024];
@@ -39,16 +41,21 @@ struct Fault_ {
 
 const Fault_ kFaults[] = {
     {"read past the end", Fault::out_of_bounds, "ld.global.u32 %r6, [%q1+4];", "ld.global.u32 %r6, [%q1];"},
-    {"read before the beginning", Fault::out_of_bounds, "ld.global.u32 %r6, [%q1+-4];", "ld.global.u32 %r6, [%q1+0];"},
+    {"read before the beginning", Fault::out_of_bounds, "ld.global.u32 %r6, [%q1+-4];",
+     "ld.global.u32 %r6, [%q1+0];"},
     {"a pointer to nowhere", Fault::out_of_bounds, "ld.global.u32 %r6, [%q3];", "ld.global.u32 %r6, [%q1];"},
-    {"shared memory past its end", Fault::out_of_bounds, "st.shared.u32 [%r2+1024], %r1;", "st.shared.u32 [%r2], %r1;"},
-    {"shared memory before its beginning", Fault::out_of_bounds, "st.shared.u32 [%r5], %r1;", "st.shared.u32 [%r2], %r1;"},
+    {"shared memory past its end", Fault::out_of_bounds, "st.shared.u32 [%r2+1024], %r1;",
+     "st.shared.u32 [%r2], %r1;"},
+    {"shared memory before its beginning", Fault::out_of_bounds, "st.shared.u32 [%r5], %r1;",
+     "st.shared.u32 [%r2], %r1;"},
     {"misaligned", Fault::misaligned, "add.s64 %q4, %in, 4; ld.global.v2.u32 {%r6, %r7}, [%q4];",
      "add.s64 %q4, %in, 8; ld.global.v2.u32 {%r6, %r7}, [%q4];"},
     {"misaligned in shared memory", Fault::misaligned, "st.shared.u64 [%r2+4], %q1;",
      "add.u32 %r6, %r2, %r5; st.shared.u64 [%r6], %q1;"},
-    {"write to read-only memory", Fault::write_to_read_only, "st.global.u32 [%q1], 0;", "st.global.u32 [%q2], 0;"},
-    {"register never written", Fault::uninitialised_register, "add.u32 %r6, %r7, 1;", "mov.u32 %r7, 0; add.u32 %r6, %r7, 1;"},
+    {"write to read-only memory", Fault::write_to_read_only, "st.global.u32 [%q1], 0;",
+     "st.global.u32 [%q2], 0;"},
+    {"register never written", Fault::uninitialised_register, "add.u32 %r6, %r7, 1;",
+     "mov.u32 %r7, 0; add.u32 %r6, %r7, 1;"},
     {"register written on one path only", Fault::uninitialised_register,
      "setp.lt.u32 %p1, %r1, 5; @%p1 mov.u32 %r7, 0; add.u32 %r6, %r7, 1;",
      "setp.lt.u32 %p1, %r1, 5; @%p1 mov.u32 %r7, 0; @!%p1 mov.u32 %r7, 2; add.u32 %r6, %r7, 1;"},
@@ -61,29 +68,36 @@ const Fault_ kFaults[] = {
     {"local memory never written", Fault::uninitialised_memory,
      ".local .align 4 .b8 depot[8]; mov.u64 %q4, depot; ld.local.u32 %r6, [%q4];",
      ".local .align 4 .b8 depot[8]; mov.u64 %q4, depot; st.local.u32 [%q4], 1; ld.local.u32 %r6, [%q4];"},
-    {"no barrier between write and read", Fault::shared_race, "st.shared.u32 [%r2], 0; st.shared.u32 [%r3+512], 1; bar.sync 0; "
+    {"no barrier between write and read", Fault::shared_race,
+     "st.shared.u32 [%r2], 0; st.shared.u32 [%r3+512], 1; bar.sync 0; "
      "st.shared.u32 [%r2], %r1; ld.shared.u32 %r6, [%r3];",
      "st.shared.u32 [%r2], 0; bar.sync 0; st.shared.u32 [%r2], %r1; bar.sync 0; ld.shared.u32 %r6, [%r3];"},
     {"no barrier between read and write", Fault::shared_race,
      "st.shared.u32 [%r2], %r1; bar.sync 0; ld.shared.u32 %r6, [%r3]; st.shared.u32 [%r2], 77;",
      "st.shared.u32 [%r2], %r1; bar.sync 0; ld.shared.u32 %r6, [%r3]; bar.sync 0; st.shared.u32 [%r2], 77;"},
-    {"two writers, different values", Fault::shared_race, "st.shared.u32 [%r4], %r1;", "st.shared.u32 [%r4], 5;"},
+    {"two writers, different values", Fault::shared_race, "st.shared.u32 [%r4], %r1;",
+     "st.shared.u32 [%r4], 5;"},
     {"lanes of one warp without its barrier", Fault::shared_race,
      "st.shared.u32 [%r2], %r1; xor.b32 %r6, %r2, 4; ld.shared.u32 %r7, [%r6];",
      "st.shared.u32 [%r2], %r1; bar.warp.sync -1; xor.b32 %r6, %r2, 4; ld.shared.u32 %r7, [%r6];"},
     {"an asynchronous copy not waited for", Fault::async_in_flight,
      "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; ld.shared.u32 %r6, [%r2];",
-     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.wait_group 0; ld.shared.u32 %r6, [%r2];"},
+     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.wait_group 0; ld.shared.u32 "
+     "%r6, [%r2];"},
     {"waited for one group too few", Fault::async_in_flight,
-     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.wait_group 1; ld.shared.u32 %r6, [%r2];",
-     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.commit_group; cp.async.wait_group 1; "
+     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.wait_group 1; ld.shared.u32 "
+     "%r6, [%r2];",
+     "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.commit_group; cp.async.commit_group; "
+     "cp.async.wait_group 1; "
      "ld.shared.u32 %r6, [%r2];"},
     {"waited for without having been committed", Fault::async_in_flight,
      "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.wait_group 0; ld.shared.u32 %r6, [%r2];",
      "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.wait_all; ld.shared.u32 %r6, [%r2];"},
     {"a copy over what others still read", Fault::shared_race,
-     "st.shared.u32 [%r2], 3; bar.sync 0; ld.shared.u32 %r6, [%r3]; cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.wait_all;",
-     "st.shared.u32 [%r2], 3; bar.sync 0; ld.shared.u32 %r6, [%r3]; bar.sync 0; cp.async.ca.shared.global [%r2], [%q1], 4; "
+     "st.shared.u32 [%r2], 3; bar.sync 0; ld.shared.u32 %r6, [%r3]; cp.async.ca.shared.global [%r2], [%q1], "
+     "4; cp.async.wait_all;",
+     "st.shared.u32 [%r2], 3; bar.sync 0; ld.shared.u32 %r6, [%r3]; bar.sync 0; cp.async.ca.shared.global "
+     "[%r2], [%q1], 4; "
      "cp.async.wait_all;"},
     {"another thread's copy, waited for but without a barrier", Fault::shared_race,
      "cp.async.ca.shared.global [%r2], [%q1], 4; cp.async.wait_all; ld.shared.u32 %r6, [%r3];",
@@ -94,25 +108,29 @@ const Fault_ kFaults[] = {
      "and.b32 %r6, %r1, 31; setp.gt.u32 %p1, %r6, 15; @%p1 ret; shfl.sync.idx.b32 %r6, %r1, 0, 31, -1;",
      "and.b32 %r6, %r1, 31; setp.gt.u32 %p1, %r6, 15; @%p1 ret; shfl.sync.idx.b32 %r6, %r1, 0, 31, 0xFFFF;"},
     {"a mask with lanes that a predicate keeps away", Fault::bad_membermask,
-     "and.b32 %r6, %r1, 31; setp.lt.u32 %p1, %r6, 16; mov.u32 %r7, 0; @%p1 shfl.sync.idx.b32 %r7, %r1, 0, 31, -1;",
-     "and.b32 %r6, %r1, 31; setp.lt.u32 %p1, %r6, 16; mov.u32 %r7, 0; @%p1 shfl.sync.idx.b32 %r7, %r1, 0, 31, 0xFFFF;"},
+     "and.b32 %r6, %r1, 31; setp.lt.u32 %p1, %r6, 16; mov.u32 %r7, 0; @%p1 shfl.sync.idx.b32 %r7, %r1, 0, "
+     "31, -1;",
+     "and.b32 %r6, %r1, 31; setp.lt.u32 %p1, %r6, 16; mov.u32 %r7, 0; @%p1 shfl.sync.idx.b32 %r7, %r1, 0, "
+     "31, 0xFFFF;"},
     {"a barrier that half a warp does not come to", Fault::divergent_barrier,
      "setp.lt.u32 %p1, %r1, 16; @%p1 bra THERE; bar.sync 1; bra END; THERE: bar.sync 0; END: mov.u32 %r6, 0;",
      "setp.lt.u32 %p1, %r1, 16; @%p1 bra THERE; bra END; THERE: mov.u32 %r6, 0; END: bar.sync 0;"},
-    {"a barrier that a warp does not come to", Fault::divergent_barrier, "setp.lt.u32 %p1, %r1, 32; @%p1 ret; bar.sync 0;",
-     "setp.lt.u32 %p1, %r1, 32; bar.sync 0; @%p1 ret;"},
+    {"a barrier that a warp does not come to", Fault::divergent_barrier,
+     "setp.lt.u32 %p1, %r1, 32; @%p1 ret; bar.sync 0;", "setp.lt.u32 %p1, %r1, 32; bar.sync 0; @%p1 ret;"},
     {"lanes that wait for one another at different shuffles", Fault::deadlock,
-     "and.b32 %r6, %r1, 1; setp.eq.u32 %p1, %r6, 0; @%p1 bra THERE; shfl.sync.idx.b32 %r7, %r1, 0, 31, -1; bra END; "
+     "and.b32 %r6, %r1, 1; setp.eq.u32 %p1, %r6, 0; @%p1 bra THERE; shfl.sync.idx.b32 %r7, %r1, 0, 31, -1; "
+     "bra END; "
      "THERE: shfl.sync.idx.b32 %r7, %r1, 1, 31, -1; END: mov.u32 %r6, 0;",
      "shfl.sync.idx.b32 %r7, %r1, 0, 31, -1;"},
     {"an endless loop", Fault::deadlock, "LOOP: setp.ne.u64 %p1, %out, 0; @%p1 bra LOOP;",
      "LOOP: setp.eq.u64 %p1, %out, 0; @%p1 bra LOOP;"},
     {"blocks that write different values to one place", Fault::global_race,
      "mov.u32 %r6, %ctaid.x; st.global.u32 [%q2], %r6;", "st.global.u32 [%q2], %r1;"},
-    {"threads of a block that write different values to one place", Fault::global_race, "st.global.u32 [%out], %r1;",
-     "st.global.u32 [%out], 3;"},
+    {"threads of a block that write different values to one place", Fault::global_race,
+     "st.global.u32 [%out], %r1;", "st.global.u32 [%out], 3;"},
     {"a read of what another thread has just written", Fault::global_race,
-     "mov.u32 %r6, %ctaid.x; setp.ne.u32 %p1, %r6, 0; @%p1 ret; st.global.u32 [%q2], %r1; bar.sync 0; st.global.u32 [%q2], 9; "
+     "mov.u32 %r6, %ctaid.x; setp.ne.u32 %p1, %r6, 0; @%p1 ret; st.global.u32 [%q2], %r1; bar.sync 0; "
+     "st.global.u32 [%q2], 9; "
      "xor.b32 %r7, %r5, 128; cvt.u64.u32 %q4, %r7; add.s64 %q4, %q4, %out; ld.global.u32 %r8, [%q4];",
      "mov.u32 %r6, %ctaid.x; setp.ne.u32 %p1, %r6, 0; @%p1 ret; st.global.u32 [%q2], %r1; bar.sync 0; "
      "xor.b32 %r7, %r5, 128; cvt.u64.u32 %q4, %r7; add.s64 %q4, %q4, %out; ld.global.u32 %r8, [%q4];"},

@@ -12,13 +12,18 @@ using namespace ptx::testing;
 
 namespace {
 
-uint64_t f(float value) { return std::bit_cast<uint32_t>(value); }
-uint64_t d(double value) { return std::bit_cast<uint64_t>(value); }
+uint64_t f(float value) {
+  return std::bit_cast<uint32_t>(value);
+}
+uint64_t d(double value) {
+  return std::bit_cast<uint64_t>(value);
+}
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
 
 struct Case {
-  const char* instruction;  // a in %h1 %r1 %q1 %f1 %d1 %p1 (a != 0), b in ...2, c in ...3; the result is register 0 of a kind
+  const char* instruction;  // a in %h1 %r1 %q1 %f1 %d1 %p1 (a != 0), b in ...2, c in ...3; the result is
+                            // register 0 of a kind
   char result;              // h r q f d p
   uint64_t a, b, c;
   uint64_t expected;
@@ -36,8 +41,9 @@ uint64_t result_of(const Case& c) {
   std::string loads;
   for (int i = 1; i <= 3; ++i) {
     const std::string n = std::to_string(i);
-    loads += "mov.u64 %q" + n + ", %abc" + n + "; cvt.u32.u64 %r" + n + ", %q" + n + "; cvt.u16.u64 %h" + n + ", %q" + n + "; mov.b32 %f" +
-             n + ", %r" + n + "; mov.b64 %d" + n + ", %q" + n + "; setp.ne.u64 %p" + n + ", %q" + n + ", 0;\n";
+    loads += "mov.u64 %q" + n + ", %abc" + n + "; cvt.u32.u64 %r" + n + ", %q" + n + "; cvt.u16.u64 %h" + n +
+             ", %q" + n + "; mov.b32 %f" + n + ", %r" + n + "; mov.b64 %d" + n + ", %q" + n +
+             "; setp.ne.u64 %p" + n + ", %q" + n + ", 0;\n";
   }
   const Program program = kernel_of("out abc1 abc2 abc3", loads + c.instruction + store);
   uint64_t value = 0;
@@ -132,7 +138,8 @@ const Case kFloatCases[] = {
     {"mul.f32 %f0, %f1, %f2;", 'f', f(3.0F), f(-0.5F), 0, f(-1.5F)},
     {"mul.ftz.f32 %f0, %f1, %f2;", 'f', f(1e-30F), f(1e-15F), 0, f(0.0F)},
     {"mul.f32 %f0, %f1, %f2;", 'f', f(0x1p-100F), f(0x1p-40F), 0, f(0x1p-140F)},
-    {"fma.rn.f32 %f0, %f1, %f2, %f3;", 'f', f(1 + 0x1p-12F), f(1 + 0x1p-12F), f(-1.0F), f(0x1p-11F + 0x1p-24F)},
+    {"fma.rn.f32 %f0, %f1, %f2, %f3;", 'f', f(1 + 0x1p-12F), f(1 + 0x1p-12F), f(-1.0F),
+     f(0x1p-11F + 0x1p-24F)},
     {"fma.rn.sat.f32 %f0, %f1, %f2, %f3;", 'f', f(2), f(3), f(0), f(1)},
     {"div.rn.f32 %f0, %f1, %f2;", 'f', f(1.0F), f(3.0F), 0, f(1.0F / 3.0F)},
     {"max.f32 %f0, %f1, %f2;", 'f', f(kNan), f(-3.0F), 0, f(-3.0F)},
@@ -172,8 +179,8 @@ const Case kFloatCases[] = {
     {"cvt.rmi.f32.f32 %f0, %f1;", 'f', f(-2.5F), 0, 0, f(-3.0F)},
     {"cvt.f64.f32 %d0, %f1;", 'd', f(1.5F), 0, 0, d(1.5)},
     {"cvt.rn.f32.f64 %f0, %d1;", 'f', d(1.0 / 3.0), 0, 0, f(1.0F / 3.0F)},
-    {"cvt.rn.bf16.f32 %h0, %f1;", 'h', f(1.00390625F), 0, 0, 0x3F80},   // a tie: to even
-    {"cvt.rn.bf16.f32 %h0, %f1;", 'h', f(1.01171875F), 0, 0, 0x3F82},   // a tie: to even
+    {"cvt.rn.bf16.f32 %h0, %f1;", 'h', f(1.00390625F), 0, 0, 0x3F80},  // a tie: to even
+    {"cvt.rn.bf16.f32 %h0, %f1;", 'h', f(1.01171875F), 0, 0, 0x3F82},  // a tie: to even
     {"cvt.rn.bf16x2.f32 %r0, %f1, %f2;", 'r', f(1.0F), f(2.0F), 0, 0x3F804000},
     {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(1.5F), 0, 0, 0x3E00},
     {"cvt.rn.f16x2.f32 %r0, %f1, %f2;", 'r', f(1.0F), f(2.0F), 0, 0x3C004000},
@@ -214,8 +221,9 @@ TEST_CASE("2^x is within 1.5 ulp, and an adversary moves it by no more than 2") 
 }
 
 TEST_CASE("what is not known is an error that names it") {
-  for (const char* body : {"frobnicate.u32 %r0, %r1;", "add.sometimes.s32 %r0, %r1, %r1;", "mul.s32 %r0, %r1, %r1;",
-                           "add.s32 %q0, %q1, %q1;", "cvt.u32.f32 %r0, %f1;", "shfl.bfly.b32 %r0, %r1, 1, 31;"}) {
+  for (const char* body :
+       {"frobnicate.u32 %r0, %r1;", "add.sometimes.s32 %r0, %r1, %r1;", "mul.s32 %r0, %r1, %r1;",
+        "add.s32 %q0, %q1, %q1;", "cvt.u32.f32 %r0, %f1;", "shfl.bfly.b32 %r0, %r1, 1, 31;"}) {
     CAPTURE(body);
     CHECK_THROWS_AS(kernel_of("", body), ptx::Error);
   }

@@ -11,21 +11,30 @@ using namespace ptx::testing;
 
 namespace {
 
-float small_number(size_t i) { return static_cast<float>(static_cast<int>(i * 7919 % 31) - 15) / 8; }
-uint16_t bf16(float x) { return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16); }
-uint16_t half(float x) { return std::bit_cast<uint16_t>(static_cast<_Float16>(x)); }
+float small_number(size_t i) {
+  return static_cast<float>(static_cast<int>(i * 7919 % 31) - 15) / 8;
+}
+uint16_t bf16(float x) {
+  return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
+}
+uint16_t half(float x) {
+  return std::bit_cast<uint16_t>(static_cast<_Float16>(x));
+}
 
-/// D = A B + C of one warp, fragments loaded element by element as the PTX manual lays them out (section on mma.m16n8k16).
+/// D = A B + C of one warp, fragments loaded element by element as the PTX manual lays them out (section on
+/// mma.m16n8k16).
 void check_mma(const std::string& opcode, bool is_half, bool adversary) {
   std::vector<uint16_t> a(16 * 16), b(16 * 8);
   std::vector<float> c(16 * 8), d(16 * 8), expected(16 * 8);
   for (size_t i = 0; i < a.size(); ++i) a[i] = is_half ? half(small_number(i)) : bf16(small_number(i));
-  for (size_t i = 0; i < b.size(); ++i) b[i] = is_half ? half(small_number(3 * i + 1)) : bf16(small_number(3 * i + 1));
+  for (size_t i = 0; i < b.size(); ++i)
+    b[i] = is_half ? half(small_number(3 * i + 1)) : bf16(small_number(3 * i + 1));
   for (size_t i = 0; i < c.size(); ++i) c[i] = small_number(5 * i + 2);
   for (size_t row = 0; row < 16; ++row) {
     for (size_t column = 0; column < 8; ++column) {
       float sum = c[row * 8 + column];
-      for (size_t k = 0; k < 16; ++k) sum += small_number(row * 16 + k) * small_number(3 * (k * 8 + column) + 1);
+      for (size_t k = 0; k < 16; ++k)
+        sum += small_number(row * 16 + k) * small_number(3 * (k * 8 + column) + 1);
       expected[row * 8 + column] = sum;  // exact: eighths of small numbers
     }
   }
@@ -74,7 +83,8 @@ TEST_CASE("ldmatrix hands out rows of 8 x 8 matrices, transposed or not; cp.asyn
       mul.wide.u32 %q1, %r1, 16; add.s64 %q2, %q1, %in; add.s64 %q3, %q1, %out;
       cp.async.cg.shared.global [%r3], [%q2], 16;
       cp.async.commit_group; cp.async.wait_group 0; bar.warp.sync -1;
-      ldmatrix.sync.aligned.m8n8.x4)" + std::string(transposed ? ".trans" : "") + R"(.shared.b16 {%r4, %r5, %r6, %r7}, [%r3];
+      ldmatrix.sync.aligned.m8n8.x4)" + std::string(transposed ? ".trans" : "") +
+                                                    R"(.shared.b16 {%r4, %r5, %r6, %r7}, [%r3];
       st.global.v4.u32 [%q3], {%r4, %r5, %r6, %r7};)");
     GlobalMemory memory;
     const auto args = arguments(memory.add("in", std::span<const uint16_t>(matrix), Access::read_only),
@@ -108,7 +118,8 @@ TEST_CASE("cp.async fills up with zeros beyond the source's size") {
   const auto args = arguments(memory.add("in", std::span<const uint32_t>(input), Access::read_only),
                               memory.add("out", std::span<uint32_t>(output), Access::write_first));
   CHECK(run(program, {{1, 1, 1}, {32, 1, 1}, 0, args}, memory).reports_text() == "");
-  for (size_t i = 0; i < output.size(); ++i) CHECK(output[i] == (i / 4 % 2 == 1 && i % 4 < 2 ? 0x11111111U : 0U));
+  for (size_t i = 0; i < output.size(); ++i)
+    CHECK(output[i] == (i / 4 % 2 == 1 && i % 4 < 2 ? 0x11111111U : 0U));
 }
 
 TEST_CASE("counts: sectors of global memory, wavefronts of shared memory, instructions") {
@@ -116,7 +127,8 @@ TEST_CASE("counts: sectors of global memory, wavefronts of shared memory, instru
   const auto counters_of = [&](const std::string& stride_in_words) {
     const Program program = kernel_of("in out", R"(
       .shared .align 16 .b8 tile[4096];
-      mov.u32 %r1, %tid.x; mul.lo.u32 %r2, %r1, )" + stride_in_words + R"(; mul.wide.u32 %q1, %r2, 4; add.s64 %q1, %q1, %in;
+      mov.u32 %r1, %tid.x; mul.lo.u32 %r2, %r1, )" + stride_in_words +
+                                                    R"(; mul.wide.u32 %q1, %r2, 4; add.s64 %q1, %q1, %in;
       ld.global.u32 %r3, [%q1];
       mov.u32 %r4, tile; mad.lo.u32 %r4, %r2, 4, %r4;
       st.shared.u32 [%r4], %r3;)");

@@ -64,24 +64,31 @@ TEST_CASE("a loop that each lane leaves at its own time") {
 
 TEST_CASE("shuffles") {
   check("shfl.sync.bfly.b32 %r0, %r1, 5, 31, -1;", [](uint32_t lane) { return 100 + (lane ^ 5); });
-  check("shfl.sync.down.b32 %r0, %r1, 3, 31, -1;", [](uint32_t lane) { return 100 + (lane + 3 <= 31 ? lane + 3 : lane); });
-  check("shfl.sync.up.b32 %r0, %r1, 3, 0, -1;", [](uint32_t lane) { return 100 + (lane >= 3 ? lane - 3 : lane); });
+  check("shfl.sync.down.b32 %r0, %r1, 3, 31, -1;",
+        [](uint32_t lane) { return 100 + (lane + 3 <= 31 ? lane + 3 : lane); });
+  check("shfl.sync.up.b32 %r0, %r1, 3, 0, -1;",
+        [](uint32_t lane) { return 100 + (lane >= 3 ? lane - 3 : lane); });
   check("shfl.sync.idx.b32 %r0, %r1, 7, 31, -1;", [](uint32_t) { return 107U; });
   // Segments of 8 lanes: c = 0x1807.
   check("shfl.sync.bfly.b32 %r0, %r1, 4, 0x1807, -1;", [](uint32_t lane) { return 100 + (lane ^ 4); });
   check("shfl.sync.idx.b32 %r0, %r1, 2, 0x181F, -1;", [](uint32_t lane) { return 100 + (lane / 8 * 8 + 2); });
-  check("shfl.sync.down.b32 %r3|%p1, %r1, 30, 31, -1; selp.u32 %r0, 1, 0, %p1;", [](uint32_t lane) { return lane < 2 ? 1U : 0U; });
+  check("shfl.sync.down.b32 %r3|%p1, %r1, 30, 31, -1; selp.u32 %r0, 1, 0, %p1;",
+        [](uint32_t lane) { return lane < 2 ? 1U : 0U; });
 }
 
 TEST_CASE("votes, matches and reductions") {
   check("setp.lt.u32 %p1, %r2, 5; vote.sync.ballot.b32 %r0, %p1, -1;", [](uint32_t) { return 31U; });
-  check("setp.lt.u32 %p1, %r2, 5; vote.sync.any.pred %p2, %p1, -1; selp.u32 %r0, 1, 0, %p2;", [](uint32_t) { return 1U; });
-  check("setp.lt.u32 %p1, %r2, 5; vote.sync.all.pred %p2, !%p1, -1; selp.u32 %r0, 1, 0, %p2;", [](uint32_t) { return 0U; });
-  check("and.b32 %r3, %r2, 3; match.any.sync.b32 %r0, %r3, -1;", [](uint32_t lane) { return 0x11111111U << (lane % 4); });
+  check("setp.lt.u32 %p1, %r2, 5; vote.sync.any.pred %p2, %p1, -1; selp.u32 %r0, 1, 0, %p2;",
+        [](uint32_t) { return 1U; });
+  check("setp.lt.u32 %p1, %r2, 5; vote.sync.all.pred %p2, !%p1, -1; selp.u32 %r0, 1, 0, %p2;",
+        [](uint32_t) { return 0U; });
+  check("and.b32 %r3, %r2, 3; match.any.sync.b32 %r0, %r3, -1;",
+        [](uint32_t lane) { return 0x11111111U << (lane % 4); });
   check("redux.sync.add.s32 %r0, %r1, -1;", [](uint32_t) { return 32 * 100 + 31 * 16U; });
   check("redux.sync.max.u32 %r0, %r1, -1;", [](uint32_t) { return 131U; });
   check("redux.sync.min.s32 %r0, %r1, -1;", [](uint32_t) { return 100U; });
-  check("elect.sync %r3|%p1, -1; selp.u32 %r0, 1, 0, %p1;", [](uint32_t lane) { return lane == 0 ? 1U : 0U; });
+  check("elect.sync %r3|%p1, -1; selp.u32 %r0, 1, 0, %p1;",
+        [](uint32_t lane) { return lane == 0 ? 1U : 0U; });
 }
 
 TEST_CASE("part of a warp shuffles while the rest waits elsewhere") {
@@ -128,7 +135,10 @@ TEST_CASE("device functions are called, with loops and early returns") {
       st.param.b32 [param0+0], 5; st.param.b32 [param1+0], %r3;
       call.uni (retval0), power, (param0, param1);
       ld.param.b32 %r0, [retval0+0]; })",
-        [](uint32_t lane) { return std::vector<uint32_t>{1, 5, 25, 125}[lane % 4]; }, function);
+        [](uint32_t lane) {
+          return std::vector<uint32_t>{1, 5, 25, 125}[lane % 4];
+        },
+        function);
 }
 
 TEST_CASE("memory spaces: constants, local and shared memory, generic addresses") {
@@ -138,7 +148,9 @@ TEST_CASE("memory spaces: constants, local and shared memory, generic addresses"
     mov.u64 %q5, table;
     add.s64 %q5, %q5, %q4;
     ld.const.u32 %r0, [%q5];)",
-        [](uint32_t lane) { return std::vector<uint32_t>{10, 20, 30, 40}[lane % 4]; },
+        [](uint32_t lane) {
+          return std::vector<uint32_t>{10, 20, 30, 40}[lane % 4];
+        },
         ".const .align 4 .b8 table[16] = {10, 0, 0, 0, 20, 0, 0, 0, 30, 0, 0, 0, 40, 0, 0, 0};");
   check(R"(
     .local .align 8 .b8 depot[16];
@@ -164,7 +176,8 @@ TEST_CASE("memory spaces: constants, local and shared memory, generic addresses"
 
 TEST_CASE("loads extend, stores truncate") {
   check("st.global.u8 [%q3], %r1; ld.global.u8 %r0, [%q3];", [](uint32_t lane) { return 100 + lane; });
-  check("mov.u32 %r4, -3; st.global.u16 [%q3], %r4; ld.global.s16 %r0, [%q3];", [](uint32_t) { return 0xFFFFFFFDU; });
+  check("mov.u32 %r4, -3; st.global.u16 [%q3], %r4; ld.global.s16 %r0, [%q3];",
+        [](uint32_t) { return 0xFFFFFFFDU; });
   check("st.global.u32 [%q3], 0; mov.u32 %r4, 0x80; st.global.u8 [%q3], %r4; ld.global.s8 %r0, [%q3];",
         [](uint32_t) { return 0xFFFFFF80U; });
 }

@@ -20,7 +20,9 @@ const std::map<std::string_view, OpcodeTranslator>& opcode_table() {
   return kTable;
 }
 
-int64_t align_up(int64_t value, int64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
+int64_t align_up(int64_t value, int64_t alignment) {
+  return (value + alignment - 1) / alignment * alignment;
+}
 
 /// One kernel with everything it calls, inlined.
 class Translator {
@@ -41,8 +43,8 @@ class Translator {
  private:
   using Places = std::map<std::string, Scope::Place, std::less<>>;
 
-  /// A sum of a register and a number that serves only as the base of addresses costs nothing: the assembler puts the number
-  /// into the memory instructions.
+  /// A sum of a register and a number that serves only as the base of addresses costs nothing: the assembler
+  /// puts the number into the memory instructions.
   void fold_address_sums() {
     std::map<uint32_t, int> writes, reads, address_reads;  // by slot
     for (const Instruction& in : program_.code) {
@@ -59,7 +61,8 @@ class Translator {
       const std::string& opcode = program_.parsed[in.parsed].opcode;
       if (opcode != "add.s32" && opcode != "add.s64" && opcode != "add.u64") continue;
       const uint32_t slot = in.d / kSlotBytes;
-      if (numbers.contains(in.b / kSlotBytes) && writes[slot] == 1 && reads[slot] == address_reads[slot]) in.issue_slots = 0;
+      if (numbers.contains(in.b / kSlotBytes) && writes[slot] == 1 && reads[slot] == address_reads[slot])
+        in.issue_slots = 0;
     }
   }
 
@@ -85,7 +88,8 @@ class Translator {
         for (const Operand& operand : instruction.operands) collect_symbols(operand, used);
       }
       for (const Function& function : module_.functions) {
-        if (used.contains(function.name) && std::find(functions.begin(), functions.end(), &function) == functions.end())
+        if (used.contains(function.name) &&
+            std::find(functions.begin(), functions.end(), &function) == functions.end())
           functions.push_back(&function);
       }
     }
@@ -155,7 +159,7 @@ class Translator {
     open_functions_.push_back(&function);
     if (call == nullptr) formals = entry_places_;
     Body body(*this, function, std::move(formals));
-    std::vector<uint32_t> starts;            // of every parsed instruction in the flat code
+    std::vector<uint32_t> starts;                    // of every parsed instruction in the flat code
     std::vector<std::pair<size_t, uint32_t>> jumps;  // flat instruction, parsed target
     std::vector<size_t> returns;
     for (const ParsedInstruction& parsed : function.instructions) {
@@ -165,7 +169,8 @@ class Translator {
         continue;
       }
       Instruction instruction = translate_instruction(body, parsed);
-      if (parsed.opcode.starts_with("bra")) jumps.emplace_back(program_.code.size(), parsed.operands.at(0).index);
+      if (parsed.opcode.starts_with("bra"))
+        jumps.emplace_back(program_.code.size(), parsed.operands.at(0).index);
       if (parsed.opcode.starts_with("ret") && call != nullptr) {
         instruction = jump_like(body, parsed);
         returns.push_back(program_.code.size());
@@ -187,12 +192,15 @@ class Translator {
   }
 
   void inline_call(Body& body, const ParsedInstruction& call) {
-    if (call.guard >= 0) throw Error("PTX line " + std::to_string(call.text_line) + ": a call under a predicate");
+    if (call.guard >= 0)
+      throw Error("PTX line " + std::to_string(call.text_line) + ": a call under a predicate");
     std::vector<Operand> results, arguments;
     std::string name;
     for (const Operand& operand : call.operands) {
-      if (operand.kind == Operand::Kind::symbol) name = operand.name;
-      else if (operand.kind == Operand::Kind::call_args) (name.empty() ? results : arguments) = operand.elements;
+      if (operand.kind == Operand::Kind::symbol)
+        name = operand.name;
+      else if (operand.kind == Operand::Kind::call_args)
+        (name.empty() ? results : arguments) = operand.elements;
     }
     const auto callee = std::find_if(module_.functions.begin(), module_.functions.end(),
                                      [&](const Function& f) { return f.name == name && !f.is_entry; });
@@ -201,8 +209,10 @@ class Translator {
     if (arguments.size() != callee->parameters.size() || results.size() != callee->results.size())
       throw Error("PTX line " + std::to_string(call.text_line) + ": call with a wrong number of arguments");
     Places formals;
-    for (size_t i = 0; i < arguments.size(); ++i) formals[callee->parameters[i].name] = body.place_of(arguments[i].name);
-    for (size_t i = 0; i < results.size(); ++i) formals[callee->results[i].name] = body.place_of(results[i].name);
+    for (size_t i = 0; i < arguments.size(); ++i)
+      formals[callee->parameters[i].name] = body.place_of(arguments[i].name);
+    for (size_t i = 0; i < results.size(); ++i)
+      formals[callee->results[i].name] = body.place_of(results[i].name);
     inline_function(*callee, std::move(formals), &call);
   }
 
@@ -300,7 +310,8 @@ Program translate(std::shared_ptr<const Module> module, std::string_view name) {
 
 std::string Program::describe(const Instruction& instruction) const {
   const InstructionText& text = parsed[instruction.parsed];
-  return module->describe(text.source_line) + " (" + text.opcode + ", PTX line " + std::to_string(text.text_line) + ")";
+  return module->describe(text.source_line) + " (" + text.opcode + ", PTX line " +
+         std::to_string(text.text_line) + ")";
 }
 
 std::vector<size_t> Program::syncs() const {

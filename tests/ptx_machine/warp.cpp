@@ -55,30 +55,52 @@ void Warp::fill_specials() {
     for (uint32_t lane = 0; lane < kWarpSize; ++lane) {
       const uint32_t thread = number * kWarpSize + lane;
       uint32_t value = 0;
-      if (name == "%tid.x") value = thread % size.x;
-      else if (name == "%tid.y") value = thread / size.x % size.y;
-      else if (name == "%tid.z") value = thread / size.x / size.y;
-      else if (name == "%ntid.x") value = size.x;
-      else if (name == "%ntid.y") value = size.y;
-      else if (name == "%ntid.z") value = size.z;
-      else if (name == "%ctaid.x") value = block.index.x;
-      else if (name == "%ctaid.y") value = block.index.y;
-      else if (name == "%ctaid.z") value = block.index.z;
-      else if (name == "%nctaid.x") value = grid.x;
-      else if (name == "%nctaid.y") value = grid.y;
-      else if (name == "%nctaid.z") value = grid.z;
-      else if (name == "%laneid") value = lane;
-      else if (name == "%warpid") value = number;
-      else if (name == "%nwarpid") value = static_cast<uint32_t>(block.warps.size());
-      else if (name == "%lanemask_eq") value = 1U << lane;
-      else if (name == "%lanemask_lt") value = (1U << lane) - 1;
-      else if (name == "%lanemask_le") value = (2U << lane) - 1;
-      else if (name == "%lanemask_gt") value = ~((2U << lane) - 1);
-      else if (name == "%lanemask_ge") value = ~((1U << lane) - 1);
-      else if (name == "%dynamic_smem_size") value = static_cast<uint32_t>(launch.dynamic_shared_bytes);
+      if (name == "%tid.x")
+        value = thread % size.x;
+      else if (name == "%tid.y")
+        value = thread / size.x % size.y;
+      else if (name == "%tid.z")
+        value = thread / size.x / size.y;
+      else if (name == "%ntid.x")
+        value = size.x;
+      else if (name == "%ntid.y")
+        value = size.y;
+      else if (name == "%ntid.z")
+        value = size.z;
+      else if (name == "%ctaid.x")
+        value = block.index.x;
+      else if (name == "%ctaid.y")
+        value = block.index.y;
+      else if (name == "%ctaid.z")
+        value = block.index.z;
+      else if (name == "%nctaid.x")
+        value = grid.x;
+      else if (name == "%nctaid.y")
+        value = grid.y;
+      else if (name == "%nctaid.z")
+        value = grid.z;
+      else if (name == "%laneid")
+        value = lane;
+      else if (name == "%warpid")
+        value = number;
+      else if (name == "%nwarpid")
+        value = static_cast<uint32_t>(block.warps.size());
+      else if (name == "%lanemask_eq")
+        value = 1U << lane;
+      else if (name == "%lanemask_lt")
+        value = (1U << lane) - 1;
+      else if (name == "%lanemask_le")
+        value = (2U << lane) - 1;
+      else if (name == "%lanemask_gt")
+        value = ~((2U << lane) - 1);
+      else if (name == "%lanemask_ge")
+        value = ~((1U << lane) - 1);
+      else if (name == "%dynamic_smem_size")
+        value = static_cast<uint32_t>(launch.dynamic_shared_bytes);
       else if (name == "%total_smem_size")
         value = static_cast<uint32_t>(launch.dynamic_shared_bytes + program.static_shared_bytes);
-      else if (name == "%cluster_nctarank") value = 1;
+      else if (name == "%cluster_nctarank")
+        value = 1;
       values[lane] = value;
     }
   }
@@ -154,7 +176,8 @@ bool Warp::choose_fragment() {
   }
   size_t chosen = fragments_.size();
   for (size_t i = 0; i < fragments_.size(); ++i) {
-    if (!fragments_[i].waits && (chosen == fragments_.size() || fragments_[i].pc < fragments_[chosen].pc)) chosen = i;
+    if (!fragments_[i].waits && (chosen == fragments_.size() || fragments_[i].pc < fragments_[chosen].pc))
+      chosen = i;
   }
   if (chosen == fragments_.size()) {  // all wait for one another
     for (const Fragment& fragment : fragments_) {
@@ -202,7 +225,8 @@ void Warp::exit_lanes() {
 bool Warp::gather(uint32_t members) {
   if ((members & ~active & live_) == 0) return true;
   if (const uint32_t skipped = members & fragments_[running_].mask & ~active; skipped != 0) {
-    report(Fault::bad_membermask, std::countr_zero(skipped), members, "a lane of the mask does not execute it");
+    report(Fault::bad_membermask, std::countr_zero(skipped), members,
+           "a lane of the mask does not execute it");
     return true;
   }
   fragments_[running_].waits = true;
@@ -221,7 +245,8 @@ void Warp::check_sources(const Instruction& in) {
   const auto check = [&](uint32_t slot, uint32_t lanes_reading) {
     const uint32_t missing = lanes_reading & ~written_[slot];
     if (missing == 0) return;
-    report(Fault::uninitialised_register, std::countr_zero(missing), 0, "reads a register that was never written");
+    report(Fault::uninitialised_register, std::countr_zero(missing), 0,
+           "reads a register that was never written");
     written_[slot] |= missing;
   };
   if (in.guard != kNoSlot) check(in.guard / kSlotBytes, fragments_[running_].mask);

@@ -1,6 +1,7 @@
 #pragma once
-// A warp: 32 lanes in fragments. Lanes that branch apart become fragments with places of their own; the fragment furthest
-// behind runs first, and fragments that meet at one place become one again. That order reconverges the code that compilers emit.
+// A warp: 32 lanes in fragments. Lanes that branch apart become fragments with places of their own; the
+// fragment furthest behind runs first, and fragments that meet at one place become one again. That order
+// reconverges the code that compilers emit.
 
 #include <bit>
 #include <deque>
@@ -47,20 +48,31 @@ class Warp {
   uint32_t live() const { return live_; }
   void jump(uint32_t target, uint32_t taken);
   void exit_lanes();
-  /// False when the instruction must wait for further lanes of `members`: then it runs again when they have come.
+  /// False when the instruction must wait for further lanes of `members`: then it runs again when they have
+  /// come.
   bool gather(uint32_t members);
-  void stop(Status status) { status_ = status; interrupt_ = true; }
+  void stop(Status status) {
+    status_ = status;
+    interrupt_ = true;
+  }
   /// The instruction runs again when the warp goes on.
-  void retry() { next_pc = pc; results_hold_ = false; }
+  void retry() {
+    next_pc = pc;
+    results_hold_ = false;
+  }
   void report(Fault fault, int lane, uint64_t address, std::string detail);
-  SharedMemory::Accessor accessor(int lane) const { return {number, static_cast<uint32_t>(lane), clock, &seen}; }
+  SharedMemory::Accessor accessor(int lane) const {
+    return {number, static_cast<uint32_t>(lane), clock, &seen};
+  }
   void tick();
   uint32_t thread_of(int lane) const { return number * kWarpSize + static_cast<uint32_t>(lane); }
   Counters& counters() { return block.state.counters; }
   const RunOptions& options() const { return block.state.options; }
   /// Local memory of a lane.
   uint8_t* local(int lane) { return local_.data() + static_cast<size_t>(lane * program.local_bytes); }
-  uint8_t* local_written(int lane) { return local_written_.data() + static_cast<size_t>(lane * program.local_bytes); }
+  uint8_t* local_written(int lane) {
+    return local_written_.data() + static_cast<size_t>(lane * program.local_bytes);
+  }
 
   Block& block;
   const Program& program;
@@ -98,10 +110,10 @@ class Warp {
   std::vector<uint32_t> written_;  // lanes of a slot that hold a value
   std::vector<uint8_t> local_, local_written_;
   std::vector<Fragment> fragments_;
-  size_t running_ = 0;       // index of the fragment that runs
-  uint32_t limit_pc_ = 0;    // where another fragment is
+  size_t running_ = 0;     // index of the fragment that runs
+  uint32_t limit_pc_ = 0;  // where another fragment is
   uint32_t live_ = 0;
-  bool interrupt_ = false;   // leave the inner loop after this instruction
+  bool interrupt_ = false;  // leave the inner loop after this instruction
   bool results_hold_ = true;
   Status status_ = Status::ready;
   uint64_t executed_ = 0;

@@ -1,5 +1,6 @@
 #pragma once
-// How a kernel is launched, in plain numbers: launchers pass it to the CUDA runtime, tests to the PTX machine.
+// How a kernel is launched, in plain numbers: launchers pass it to the CUDA runtime, tests to the PTX
+// machine.
 
 #include <cstdint>
 
@@ -16,6 +17,8 @@ struct LaunchShape {
   uint32_t shared_bytes = 0;  // dynamic
 };
 
-constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t ceil_div(int64_t a, int64_t b) {
+  return (a + b - 1) / b;
+}
 
 }  // namespace gca::cuda

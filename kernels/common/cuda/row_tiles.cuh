@@ -1,6 +1,7 @@
 #pragma once
-// Rows of queries between global memory, shared tiles and accumulators. Where a row lies is the caller's to say: a function from
-// the tile's row to the elements between a base and the row, negative where there is no row.
+// Rows of queries between global memory, shared tiles and accumulators. Where a row lies is the caller's to
+// say: a function from the tile's row to the elements between a base and the row, negative where there is no
+// row.
 
 #include "kernels/common/cuda/launch_shape.h"
 #include "kernels/common/cuda/shared_tile.cuh"
@@ -9,7 +10,8 @@
 namespace gca::cuda {
 
 __device__ __forceinline__ void store_shared(uint32_t address, uint4 value) {
-  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(value.x), "r"(value.y), "r"(value.z), "r"(value.w)
+  asm volatile("st.shared.v4.b32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(value.x), "r"(value.y),
+               "r"(value.z), "r"(value.w)
                : "memory");
 }
 __device__ __forceinline__ void store_shared(uint32_t address, uint32_t value) {
@@ -43,17 +45,20 @@ __device__ __forceinline__ void copy_rows(uint32_t tile, const Bf16* base, int l
   }
 }
 
-/// Rounds an accumulator of 16 rows, times a factor for this lane's upper and lower row, and stores the rows; through shared
-/// memory that is the warp's own, so that rows leave in one piece. The warp has synchronised since its lanes last read there.
+/// Rounds an accumulator of 16 rows, times a factor for this lane's upper and lower row, and stores the rows;
+/// through shared memory that is the warp's own, so that rows leave in one piece. The warp has synchronised
+/// since its lanes last read there.
 template <int kHeadDim, class Offset>
-__device__ __forceinline__ void store_rows(const float (&values)[kHeadDim / 8][4], float upper, float lower, uint32_t passage,
-                                           Bf16* base, int lane, Offset offset_of) {
+__device__ __forceinline__ void store_rows(const float (&values)[kHeadDim / 8][4], float upper, float lower,
+                                           uint32_t passage, Bf16* base, int lane, Offset offset_of) {
   using Tile = SharedTile<kHeadDim>;
 #pragma unroll
   for (int j = 0; j < kHeadDim / 8; ++j) {
     const uint32_t place = (lane & 3) * 4;
-    store_shared(passage + Tile::offset(lane / 4, j) + place, pack_bf16(values[j][0] * upper, values[j][1] * upper));
-    store_shared(passage + Tile::offset(lane / 4 + 8, j) + place, pack_bf16(values[j][2] * lower, values[j][3] * lower));
+    store_shared(passage + Tile::offset(lane / 4, j) + place,
+                 pack_bf16(values[j][0] * upper, values[j][1] * upper));
+    store_shared(passage + Tile::offset(lane / 4 + 8, j) + place,
+                 pack_bf16(values[j][2] * lower, values[j][3] * lower));
   }
   __syncwarp();
   constexpr int kRowsAStep = 32 / Tile::kUnits;
@@ -62,7 +67,8 @@ __device__ __forceinline__ void store_rows(const float (&values)[kHeadDim / 8][4
   for (int i = 0; i < 16 / kRowsAStep; ++i) {
     const int row = i * kRowsAStep + lane / Tile::kUnits;
     const int offset = offset_of(row);
-    if (offset >= 0) *reinterpret_cast<uint4*>(base + offset + unit * 8) = load_shared(passage + Tile::offset(row, unit));
+    if (offset >= 0)
+      *reinterpret_cast<uint4*>(base + offset + unit * 8) = load_shared(passage + Tile::offset(row, unit));
   }
 }
 

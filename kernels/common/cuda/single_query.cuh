@@ -1,6 +1,6 @@
 #pragma once
-// One query against a tile of keys and values in shared memory, by one warp: decoding. Bound by the memory that brings the tile;
-// plain multiply-adds are enough.
+// One query against a tile of keys and values in shared memory, by one warp: decoding. Bound by the memory
+// that brings the tile; plain multiply-adds are enough.
 
 #include "kernels/common/cuda/row_tiles.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
@@ -12,7 +12,8 @@ __device__ __forceinline__ float dot2(uint32_t a, uint32_t b, float sum) {
   return fmaf(bf16_high(a), bf16_high(b), fmaf(bf16_low(a), bf16_low(b), sum));
 }
 
-/// What a warp knows of a tile: maximum and sum of the probabilities (powers of 2), and their sum over the values, not yet divided.
+/// What a warp knows of a tile: maximum and sum of the probabilities (powers of 2), and their sum over the
+/// values, not yet divided.
 template <int kHeadDim>
 struct SingleQuery {
   static constexpr int kColumns = kHeadDim / 32;  // of out, a lane: kColumns * lane ...
@@ -21,11 +22,12 @@ struct SingleQuery {
   float out[kColumns] = {};
 };
 
-/// `query` the row in global memory; `score2(key, q . k)` its score times log2 e; `start` the least that the maximum may be.
-/// `passage`: kKeys floats of shared memory that are the warp's own.
+/// `query` the row in global memory; `score2(key, q . k)` its score times log2 e; `start` the least that the
+/// maximum may be. `passage`: kKeys floats of shared memory that are the warp's own.
 template <int kHeadDim, int kKeys, class Score>
-__device__ __forceinline__ SingleQuery<kHeadDim> attend_single(const Bf16* query, uint32_t keys, uint32_t values, int count,
-                                                               float start, float* passage, int lane, Score score2) {
+__device__ __forceinline__ SingleQuery<kHeadDim> attend_single(const Bf16* query, uint32_t keys,
+                                                               uint32_t values, int count, float start,
+                                                               float* passage, int lane, Score score2) {
   using Tile = SharedTile<kHeadDim>;
   constexpr int kKeysALane = (kKeys + 31) / 32;
   SingleQuery<kHeadDim> result;

@@ -1,5 +1,6 @@
 #pragma once
-// The warp's instructions for matrices: mma.m16n8k16 on bfloat16, ldmatrix, asynchronous copies, and what goes with them.
+// The warp's instructions for matrices: mma.m16n8k16 on bfloat16, ldmatrix, asynchronous copies, and what
+// goes with them.
 //
 // Fragments of mma.m16n8k16, with g = lane / 4 and t = lane % 4:
 //   A (16 x 16)  4 registers: rows g and g + 8 of columns 2t, 2t + 1, then of columns 2t + 8, 2t + 9
@@ -22,13 +23,14 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 /// c += a b
 __device__ __forceinline__ void mma(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, "
+      "{%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-/// Four 8 x 8 matrices; lanes 8i ... 8i + 7 give the rows of matrix i. Volatile and with the clobber: shared memory changes
-/// between two loads of one address.
+/// Four 8 x 8 matrices; lanes 8i ... 8i + 7 give the rows of matrix i. Volatile and with the clobber: shared
+/// memory changes between two loads of one address.
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t address) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -46,7 +48,9 @@ __device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint3
 __device__ __forceinline__ void copy_async(uint32_t to_shared, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to_shared), "l"(from) : "memory");
 }
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
 /// Waits for this thread's copies but those of the last kPending groups.
 template <int kPending>
 __device__ __forceinline__ void wait_copies() {

@@ -1,5 +1,6 @@
 #pragma once
-// Vectors of numbers between global memory and floats: 4 floats or 8 bfloat16 are 16 bytes, one access a lane.
+// Vectors of numbers between global memory and floats: 4 floats or 8 bfloat16 are 16 bytes, one access a
+// lane.
 
 #include <cuda_bf16.h>
 
@@ -10,16 +11,24 @@
 
 namespace gca::cuda {
 
-__device__ __forceinline__ float bf16_low(uint32_t word) { return __uint_as_float(word << 16); }
-__device__ __forceinline__ float bf16_high(uint32_t word) { return __uint_as_float(word & 0xFFFF0000U); }
+__device__ __forceinline__ float bf16_low(uint32_t word) {
+  return __uint_as_float(word << 16);
+}
+__device__ __forceinline__ float bf16_high(uint32_t word) {
+  return __uint_as_float(word & 0xFFFF0000U);
+}
 
 /// Four numbers as floats.
-__device__ __forceinline__ float4 load4(const float* from) { return *reinterpret_cast<const float4*>(from); }
+__device__ __forceinline__ float4 load4(const float* from) {
+  return *reinterpret_cast<const float4*>(from);
+}
 __device__ __forceinline__ float4 load4(const Bf16* from) {
   const uint2 words = *reinterpret_cast<const uint2*>(from);
   return {bf16_low(words.x), bf16_high(words.x), bf16_low(words.y), bf16_high(words.y)};
 }
-__device__ __forceinline__ void store4(float* to, float4 v) { *reinterpret_cast<float4*>(to) = v; }
+__device__ __forceinline__ void store4(float* to, float4 v) {
+  *reinterpret_cast<float4*>(to) = v;
+}
 __device__ __forceinline__ void store4(Bf16* to, float4 v) {
   *reinterpret_cast<uint2*>(to) = uint2{pack_bf16(v.x, v.y), pack_bf16(v.z, v.w)};
 }
