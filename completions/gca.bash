@@ -84,7 +84,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --peak --profile --print-config --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in

@@ -10,6 +10,7 @@
 #include "lib/bench/speed.h"
 #include "lib/core/error.h"
 #include "lib/core/json_report.h"
+#include "lib/core/machine_memory.h"
 #include "lib/profile/machine_rates.h"
 #include "lib/train/process_settings.h"
 #include "lib/train/run_config.h"

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/dry_run.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
@@ -12,12 +13,14 @@
 #include "apps/gca/pretrain_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/machine_memory.h"
 #include "lib/profile/machine_rates.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
 #include "lib/train/checkpoint.h"
 #include "lib/train/process_settings.h"
 #include "lib/train/resume_rules.h"
+#include "lib/train/run_estimate.h"
 #include "lib/train/run_lock.h"
 #include "lib/train/task_data.h"
 #include "lib/train/training_run.h"
@@ -42,15 +45,18 @@ void require_tokenizer_of(const std::string& checkpoint, const TaskData& data) {
                "run gca tokenize with --tokenizer " + path);
 }
 
+/// Steps that read at least so many text tokens.
+int64_t steps_of_tokens(int64_t tokens, const TrainConfig& config) {
+  const int64_t each = config.sequences_per_step() * config.context;
+  return tokens / each + (tokens % each != 0);
+}
+
 /// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
 /// resumed.
 int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, const TaskData& data,
                       Trainer& trainer, double elapsed_seconds) {
   if (options.steps >= 0) return options.steps;
-  if (options.tokens >= 0) {
-    const int64_t each = config.train.sequences_per_step() * config.train.context;
-    return (options.tokens + each - 1) / each;
-  }
+  if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
   const JsonReport clock("", {});
   ValidationSource probe = data.validation;
   probe.sequences = std::min(probe.sequences, config.train.batch);
@@ -72,13 +78,23 @@ int64_t resumed_steps(const PretrainOptions& options, const TrainerState& state)
     fail_usage("--minutes", fmt::format("the run was planned as {} steps when it began", total),
                "leave --minutes out, or give --steps");
   if (options.steps >= 0) total = options.steps;
-  if (options.tokens >= 0) {
-    const int64_t each = state.train.sequences_per_step() * state.train.context;
-    total = (options.tokens + each - 1) / each;
-  }
+  if (options.tokens >= 0) total = steps_of_tokens(options.tokens, state.train);
   if (total < state.step)
     fail_usage("--steps", fmt::format("the run is already at step {}", state.step), "give more steps");
   return total;
+}
+
+/// What a report says of how the run was made.
+nlohmann::ordered_json config_of(const PretrainOptions& options, const TrainerState& state,
+                                 const RunConfig& config) {
+  nlohmann::ordered_json json = config.to_json();
+  json["task"] = state.task;
+  json["dtype"] = state.dtype;
+  json["data"] = state.data;
+  json["valid"] = state.valid;
+  json["output"] = options.output;
+  json["init"] = options.init;
+  return json;
 }
 
 nlohmann::ordered_json number_or_null(double x) {
@@ -143,11 +159,97 @@ std::string table_of(const nlohmann::ordered_json& result) {
 void check_options(const PretrainOptions& options) {
   if (options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "this build trains on the CPU only", "use --device cpu");
+  if (options.dry_run) return;
   if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0)
     fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
   if (!options.resume && !options.overwrite && std::filesystem::exists(checkpoint_folder(options.output)))
     fail_usage("--output " + options.output, "holds the checkpoint of a run",
                "go on with --resume, replace it with --overwrite, or choose another folder");
+}
+
+/// The folder of the run, made where it is missing, and this process alone in it.
+RunLock claim_output(const std::string& output) {
+  std::error_code error;
+  std::filesystem::create_directories(output, error);
+  if (error)
+    fail_usage("--output " + output, "cannot be made: " + error.message(),
+               "name a folder that can be written");
+  return RunLock(output);
+}
+
+/// What a run is, before anything of it is made: where it stands, its settings, its data.
+struct PlannedRun {
+  TrainerState state;
+  RunConfig config;
+  TaskData data;
+};
+
+/// A run that goes on: its own settings, and what the command line may change of them.
+void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
+  TrainerState& state = run.state;
+  state = load_trainer_state(checkpoint_folder(options.output));
+  RunConfig asked = recorded_config(state);
+  asked.read_all(options.configs);
+  apply_flags(options, asked);
+  run.config = resumed_config(state, asked);
+  if (options.task_given && options.task != state.task)
+    fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
+  if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
+    fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
+  if (!options.data.empty()) state.data = options.data;
+  if (!options.valid.empty()) state.valid = options.valid;
+}
+
+void plan_new(const PretrainOptions& options, PlannedRun& run) {
+  run.config = new_run_config(options);
+  run.state.seed = options.common.seed;
+  run.state.dtype = resolved_dtype(options.tensor);
+  run.state.task = options.task;
+  run.state.data = options.data;
+  run.state.valid = options.valid;
+}
+
+PlannedRun plan_run(const PretrainOptions& options) {
+  PlannedRun run;
+  if (options.resume)
+    plan_resumed(options, run);
+  else
+    plan_new(options, run);
+  // A dry run needs no data where the settings say what the data would: the vocabulary.
+  const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
+                          run.state.task != "text";
+  if (needs_data)
+    run.data = open_task_data({run.state.task, run.state.data, run.state.valid, run.state.seed}, run.config);
+  const std::string where = run.config.places();
+  run.config.model.validate(where);
+  run.config.train.validate(where);
+  require_memory_for_weights(run.config.model, run.state.dtype, where);
+  return run;
+}
+
+/// The flag or file that says how large a batch is.
+std::string source_of_batch(const RunConfig& config) {
+  const auto found = config.sources.find("batch");
+  return found == config.sources.end() ? "batch" : found->second;
+}
+
+void dry_run(const PretrainOptions& options, JsonReport& report) {
+  constexpr double kSeconds = 5.0;
+  const auto program_bytes = static_cast<double>(resident_memory_bytes());
+  PlannedRun run = plan_run(options);
+  Drt model(run.config.model, scalar_type(run.state.dtype));
+  model.initialise(run.state.seed);
+  model.refresh_compute_weights();
+  const TrainConfig& train = run.config.train;
+  const StepProbe probe = probe_step(model, train, kSeconds);
+  const MemoryEstimate memory = estimate_memory(model, train, probe, program_bytes);
+  RunLength length{options.steps, options.minutes};
+  if (options.resume) length = {resumed_steps(options, run.state) - run.state.step, 0};
+  if (!options.resume && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
+  report.seed = run.state.seed;
+  report.config = config_of(options, run.state, run.config);
+  finish_dry_run(report, options, model, train, probe, memory, length, run.data.validation.sequences);
+  require_memory_for_batch(memory, train, source_of_batch(run.config));
 }
 
 }  // namespace
@@ -157,38 +259,14 @@ void run_pretrain(const PretrainOptions& options) {
   use_threads(thread_count(options.common));
   JsonReport report = begin_report("pretrain", options.common);
   check_options(options);
-  std::error_code error;
-  std::filesystem::create_directories(options.output, error);
-  if (error) fail_usage("--output " + options.output, "cannot be made: " + error.message());
-  const RunLock lock(options.output);
-
-  TrainerState state;
-  RunConfig config;
-  if (options.resume) {
-    state = load_trainer_state(checkpoint_folder(options.output));
-    RunConfig asked = recorded_config(state);
-    if (!options.config.empty()) asked.read(options.config);
-    apply_flags(options, asked);
-    config = resumed_config(state, asked);
-    if (options.task_given && options.task != state.task)
-      fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
-    if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
-      fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype,
-                 "leave --dtype out");
-    if (!options.data.empty()) state.data = options.data;
-    if (!options.valid.empty()) state.valid = options.valid;
-  } else {
-    config = new_run_config(options);
-    state.seed = options.common.seed;
-    state.dtype = resolved_dtype(options.tensor);
-    state.task = options.task;
-    state.data = options.data;
-    state.valid = options.valid;
+  if (options.dry_run) {
+    JsonReport plan = begin_report("pretrain-dry-run", options.common);
+    return dry_run(options, plan);
   }
-  const TaskData data = open_task_data({state.task, state.data, state.valid, state.seed}, config);
-  const std::string where = options.config.empty() ? "--set" : "--config " + options.config;
-  config.model.validate(where);
-  config.train.validate(where);
+  const RunLock lock = claim_output(options.output);
+  const auto program_bytes = static_cast<double>(resident_memory_bytes());
+  PlannedRun planned = plan_run(options);
+  auto& [state, config, data] = planned;
 
   Drt model(config.model, scalar_type(state.dtype));
   if (options.resume) {
@@ -202,6 +280,9 @@ void run_pretrain(const PretrainOptions& options) {
     model.initialise(state.seed);
     model.refresh_compute_weights();
   }
+  const StepProbe probe = probe_step(model, config.train, 0);
+  require_memory_for_batch(estimate_memory(model, config.train, probe, program_bytes), config.train,
+                           source_of_batch(config));
   state.model = config.model;
   state.train = config.train;
   state.data_fingerprint = data.train.fingerprint;
@@ -227,13 +308,7 @@ void run_pretrain(const PretrainOptions& options) {
   if (run_training(trainer, state, data.validation, run) == RunEnd::interrupted) throw Interrupted();
 
   report.seed = state.seed;
-  report.config = config.to_json();
-  report.config["task"] = state.task;
-  report.config["dtype"] = state.dtype;
-  report.config["data"] = state.data;
-  report.config["valid"] = state.valid;
-  report.config["output"] = options.output;
-  report.config["init"] = options.init;
+  report.config = config_of(options, state, config);
   report.result = result_of(options, model, state, data);
   if (options.profile) report.result["profile"] = profile.to_json();
   finish_report(report, options.common, options.output,

@@ -29,9 +29,13 @@ void add_pretrain_command(CLI::App& app) {
   command->add_option("--valid", options->valid, "Folder to validate on (default: the valid split of --data)")
       ->type_name("DIR");
   command
-      ->add_option("--config", options->config,
-                   "Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it")
-      ->type_name("PRESET|FILE");
+      ->add_option(
+          "--config", options->configs,
+          "Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it; may "
+          "be repeated, files overrule presets")
+      ->type_name("PRESET|FILE")
+      ->expected(1)
+      ->take_all();
   command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
@@ -66,11 +70,14 @@ void add_pretrain_command(CLI::App& app) {
   command->add_flag(
       "--print-config", options->print_config,
       "Print every setting and where it comes from (with --json: as a file for --config); train nothing");
+  command->add_flag("--dry-run", options->dry_run,
+                    "Tell the parameters, FLOPs, memory and time that the run would need; start nothing");
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
   command->callback([options, command, task] {
     if (options->print_config) return print_config(*options);
-    if (options->output.empty()) fail_usage("--output", "is required", "name the folder of the run");
+    if (options->output.empty() && (!options->dry_run || options->resume))
+      fail_usage("--output", "is required", "name the folder of the run");
     take_flags_from_report(*command, *options);
     options->task_given = task->count() > 0;
     run_pretrain(*options);

@@ -24,26 +24,12 @@ T entry(const nlohmann::json& json, const std::string& name, const std::string& 
   }
 }
 
-}  // namespace
-
-void apply_flags(const PretrainOptions& options, RunConfig& config) {
-  for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
-  if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
-}
-
-RunConfig new_run_config(const PretrainOptions& options) {
-  RunConfig config;
-  if (!options.init.empty()) config.read(options.init + "/config.json");
-  if (!options.config.empty()) config.read(options.config);
-  apply_flags(options, config);
-  return config;
-}
-
-void take_flags_from_report(const CLI::App& command, PretrainOptions& options) {
-  if (options.resume || !std::filesystem::is_regular_file(options.config)) return;
-  const nlohmann::json report = nlohmann::json::parse(read_file(options.config), nullptr, false);
+/// Where `file` is the report of a run: see take_flags_from_report().
+void take_flags_from(const std::string& file, const CLI::App& command, PretrainOptions& options) {
+  if (!std::filesystem::is_regular_file(file)) return;
+  const nlohmann::json report = nlohmann::json::parse(read_file(file), nullptr, false);
   if (!report.is_object() || !report.contains("schema")) return;
-  const std::string where = "--config " + options.config;
+  const std::string where = "--config " + file;
   if (report["schema"] != "gca.pretrain/1")
     fail_usage(where, "is not the report of a training run", "give the report.json of a gca pretrain run");
   const auto config = entry<nlohmann::json>(report, "config", where);
@@ -62,6 +48,26 @@ void take_flags_from_report(const CLI::App& command, PretrainOptions& options) {
   if (!is_given("--seed")) options.common.seed = entry<uint64_t>(report, "seed", where);
   if (!is_given("--steps") && !is_given("--tokens") && !is_given("--minutes"))
     options.steps = entry<int64_t>(result, "planned_steps", where);
+}
+
+}  // namespace
+
+void apply_flags(const PretrainOptions& options, RunConfig& config) {
+  for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
+  if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
+}
+
+RunConfig new_run_config(const PretrainOptions& options) {
+  RunConfig config;
+  if (!options.init.empty()) config.read(options.init + "/config.json");
+  config.read_all(options.configs);
+  apply_flags(options, config);
+  return config;
+}
+
+void take_flags_from_report(const CLI::App& command, PretrainOptions& options) {
+  if (options.resume) return;
+  for (const std::string& file : options.configs) take_flags_from(file, command, options);
 }
 
 std::string config_table(const RunConfig& config) {

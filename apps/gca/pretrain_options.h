@@ -14,7 +14,7 @@ struct PretrainOptions {
   TensorOptions tensor;
   std::string data;
   std::string valid;
-  std::string config;
+  std::vector<std::string> configs;  ///< presets and files
   std::vector<std::string> settings;
   std::string output;
   std::string init;
@@ -29,6 +29,7 @@ struct PretrainOptions {
   bool peak = false;
   bool profile = false;
   bool print_config = false;
+  bool dry_run = false;
   bool task_given = false;
 };
 

@@ -3,27 +3,15 @@
 #include <unistd.h>
 
 #include <ctime>
-#include <fstream>
 #include <utility>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/proc_file.h"
 
 namespace gca {
 namespace {
 
 using nlohmann::ordered_json;
-
-/// What follows the colon of the first line of `path` that begins with `name`; empty when there is none.
-std::string field_of_proc_file(const char* path, const std::string& name) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const size_t colon = line.find(':');
-    if (!line.starts_with(name) || colon == std::string::npos) continue;
-    const size_t begin = line.find_first_not_of(" \t", colon + 1);
-    return begin == std::string::npos ? "" : line.substr(begin);
-  }
-  return "";
-}
 
 int64_t memory_size_bytes() {
   return int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
@@ -47,12 +35,6 @@ const char* version() {
 std::string json_text(const ordered_json& json) {
   return json.dump(2, ' ', false,
                    ordered_json::error_handler_t::replace);  // dump() writes non-finite as null
-}
-
-int64_t peak_memory_bytes() {
-  // getrusage() would count the program that started this one, too.
-  const std::string kilobytes = field_of_proc_file("/proc/self/status", "VmHWM");
-  return kilobytes.empty() ? 0 : std::stoll(kilobytes) * 1024;
 }
 
 JsonReport::JsonReport(std::string schema, std::vector<std::string> command)

@@ -17,9 +17,6 @@ const char* version();
 /// U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
-/// Peak resident memory of this process so far.
-int64_t peak_memory_bytes();
-
 class JsonReport {
  public:
   /// Starts the clock. `schema` such as "gca.pretrain/1", `command` the words of the command line.

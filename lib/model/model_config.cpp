@@ -45,6 +45,9 @@ const Field kFields[] = {
 const std::set<std::string> kForeignKeys = {"model_type", "architectures", "tie_word_embeddings",
                                             "torch_dtype"};
 
+/// Sizes are stored in 64 bits; products of two of them must fit, too.
+constexpr int64_t kLargestSize = (int64_t{1} << 31) - 1;
+
 void require(bool condition, const std::string& where, const std::string& what,
              const std::string& remedy = "") {
   if (!condition) fail_usage(where, what, remedy);
@@ -76,13 +79,13 @@ int64_t ModelConfig::ff_size() const {
 
 void ModelConfig::validate(const std::string& where) const {
   const auto positive = [&](int64_t value, const char* key) {
-    require(value > 0, where, std::string(key) + " is " + std::to_string(value),
-            "give a whole number above 0");
+    require(value > 0 && value <= kLargestSize, where, std::string(key) + " is " + std::to_string(value),
+            "give a whole number from 1 to " + std::to_string(kLargestSize));
   };
   positive(d_model, "hidden_size");
   positive(n_heads, "num_attention_heads");
   positive(window_size, "sliding_window");
-  require(vocab_size >= 2, where, "vocab_size is " + std::to_string(vocab_size),
+  require(vocab_size >= 2 && vocab_size <= kLargestSize, where, "vocab_size is " + std::to_string(vocab_size),
           "give the tokenizer's size plus one for the landmark");
   require(landmark_id >= -1 && landmark_id < vocab_size, where,
           "landmark_token_id " + std::to_string(landmark_id) + " is outside the vocabulary",
@@ -91,8 +94,10 @@ void ModelConfig::validate(const std::string& where) const {
           "hidden_size " + std::to_string(d_model) + " does not split into " + std::to_string(n_heads) +
               " heads of even size",
           "choose hidden_size a multiple of 2 * num_attention_heads");
-  require(n_lower_layers >= 0 && n_upper_layers >= 0 && n_lower_layers + n_upper_layers > 0, where,
-          "there is no decoder layer", "give num_lower_layers and num_upper_layers");
+  const auto is_size = [](int64_t value) { return value >= 0 && value <= kLargestSize; };
+  require(is_size(n_lower_layers) && is_size(n_upper_layers) && n_lower_layers + n_upper_layers > 0, where,
+          "there is no decoder layer, or no number of them",
+          "give num_lower_layers and num_upper_layers, 1 or more together");
   require(alibi_slopes.empty() || static_cast<int64_t>(alibi_slopes.size()) == n_heads, where,
           "alibi_slopes has " + std::to_string(alibi_slopes.size()) + " entries for " +
               std::to_string(n_heads) + " heads",
@@ -101,15 +106,17 @@ void ModelConfig::validate(const std::string& where) const {
           "use gca or none");
   require(norm_eps > 0 && encoder_norm_eps > 0, where, "a norm's epsilon is not positive", "use 1e-5");
   require(init_std >= 0 && output_init_scale >= 0, where, "an initialisation scale is negative");
-  require(d_ff >= 0, where, "intermediate_size is negative", "use 0 for 8/3 of hidden_size");
+  require(is_size(d_ff), where, "intermediate_size is " + std::to_string(d_ff),
+          "use 0 for 8/3 of hidden_size");
   if (!uses_retrieval()) return;
   positive(n_lower_layers, "num_lower_layers");
   positive(n_upper_layers, "num_upper_layers");
   positive(n_kv_heads, "num_key_value_heads");
   positive(chunk_top_k, "chunk_top_k");
   positive(retrieval_groups, "retrieval_groups");
-  require(n_encoder_layers >= 0, where, "num_encoder_layers is negative");
-  require(chunk_size >= 2, where, "chunk_size is " + std::to_string(chunk_size),
+  require(is_size(n_encoder_layers), where, "num_encoder_layers is " + std::to_string(n_encoder_layers),
+          "give 0 or more");
+  require(chunk_size >= 2 && chunk_size <= kLargestSize, where, "chunk_size is " + std::to_string(chunk_size),
           "give at least 2: one text token and the landmark");
   require(n_heads % n_kv_heads == 0, where,
           "num_key_value_heads " + std::to_string(n_kv_heads) + " does not divide num_attention_heads " +

@@ -1,5 +1,6 @@
 #include "lib/train/run_config.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "lib/core/atomic_file.h"
@@ -23,6 +24,12 @@ std::string preset_or_file_text(const std::string& name, std::string* where) {
     fail_usage("--config " + name, "no such preset or file", "give a JSON file or one of " + known);
   *where = name;
   return read_file(name);
+}
+
+bool is_preset(const std::string& name) {
+  const auto presets = embedded_presets();
+  return std::any_of(presets.begin(), presets.end(),
+                     [&](const PresetText& preset) { return name == preset.name; });
 }
 
 }  // namespace
@@ -82,6 +89,25 @@ void RunConfig::read(const std::string& preset_or_file) {
     return;
   }
   for (const auto& [key, value] : json.items()) set(where, key, value);
+}
+
+void RunConfig::read_all(const std::vector<std::string>& presets_and_files) {
+  for (const bool presets : {true, false})
+    for (const std::string& name : presets_and_files)
+      if (is_preset(name) == presets) read(name);
+}
+
+std::string RunConfig::places() const {
+  std::set<std::string> distinct;
+  for (const auto& [key, place] : sources) distinct.insert(place);
+  std::string all;
+  // Presets before files before flags, which begin with "--": the order in which they overrule each other.
+  for (const int rank : {0, 1, 2}) {
+    for (const std::string& place : distinct)
+      if ((place.starts_with("preset ") ? 0 : place.starts_with("--") ? 2 : 1) == rank)
+        all += (all.empty() ? "" : ", ") + place;
+  }
+  return all.empty() ? "settings" : all;
 }
 
 nlohmann::ordered_json RunConfig::to_json() const {

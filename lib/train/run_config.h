@@ -29,6 +29,13 @@ struct RunConfig {
   /// run, for its settings.
   void read(const std::string& preset_or_file);
 
+  /// Several of them: presets first, then files, each in the order given.
+  void read_all(const std::vector<std::string>& presets_and_files);
+
+  /// Where settings that are no defaults come from, for errors: "preset small, --set"; "settings" where there
+  /// are none.
+  std::string places() const;
+
   nlohmann::ordered_json to_json() const;
 };
 

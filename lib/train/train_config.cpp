@@ -90,14 +90,16 @@ void TrainConfig::validate(const std::string& where) const {
   require(is_positive(adam_epsilon), "adam_epsilon", "a number above 0");
   require(is_not_negative(weight_decay), "weight_decay", "a number of 0 or more");
   require(is_not_negative(gradient_clip), "gradient_clip", "a number of 0 or more");
-  require(batch > 0, "batch", "1 or more");
-  require(gradient_accumulation > 0, "gradient_accumulation", "1 or more");
-  require(context > 1, "context", "2 or more text tokens");
+  // Numbers of sequences and tokens of a step stay far from the end of 64 bits.
+  const auto is_count = [](int64_t x) { return x > 0 && x <= (1 << 20); };
+  require(is_count(batch), "batch", "1 to 1M");
+  require(is_count(gradient_accumulation), "gradient_accumulation", "1 to 1M");
+  require(context > 1 && context <= (1 << 30), "context", "2 to 1G text tokens");
   require(std::isfinite(residual_blend_start), "residual_blend_start", "a number");
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
   require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",
           "0, or a step not before residual_blend_begin");
-  require(copy_chunks > 0, "copy_chunks", "1 or more");
+  require(is_count(copy_chunks), "copy_chunks", "1 to 1M");
   require(eval_interval >= 0, "eval_interval", "0 or more steps");
   require(eval_sequences > 0, "eval_sequences", "1 or more");
   require(checkpoint_interval >= 0, "checkpoint_interval", "0 or more steps");

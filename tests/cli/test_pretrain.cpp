@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "tests/support/json_schema.h"
@@ -228,6 +229,87 @@ TEST_CASE("--print-config tells every setting and its source, as a table or as a
   CHECK(run_gca({"pretrain", "--config", folder / "printed.json", "--print-config", "--json"}).out ==
         printed.out);
   CHECK(printed.json()["chunk_top_k"] == 3);
+}
+
+TEST_CASE("Settings: defaults, then preset, then file, then --set, then flags") {
+  const TemporaryFolder folder;
+  // nano sets hidden_size, chunk_top_k, batch and context; each later place overrules one of them more.
+  gca::write_file_atomically(folder / "mine.json", R"({"chunk_top_k": 3, "batch": 5, "context": 100})");
+  const ProcessResult result =
+      run_gca({"pretrain", "--batch", "7", "--set", "context=200", "--config", folder / "mine.json",
+               "--config", "nano", "--set", "batch=6", "--print-config"});
+  REQUIRE_MESSAGE(result.status == 0, result.err);
+  const auto line_of = [&](const std::string& key) {
+    std::istringstream stream(result.out.substr(result.out.find("\n" + key + " ") + 1));
+    std::string name, value, source;
+    stream >> name >> value;
+    std::getline(stream, source);
+    return value + source.substr(source.find_first_not_of(' ') - 1);
+  };
+  CHECK(line_of("retrieval_groups") == "1 preset nano");
+  CHECK(line_of("weight_decay") == "0.001 default");
+  CHECK(line_of("hidden_size") == "64 preset nano");
+  CHECK(line_of("chunk_top_k") == "3 " + (folder / "mine.json"));
+  CHECK(line_of("context") == "200 --set");
+  CHECK(line_of("batch") == "7 --batch");
+}
+
+TEST_CASE("--dry-run tells what a run would need, and starts nothing") {
+  const TemporaryFolder folder;
+  const std::string tokens = make_tokens(folder);
+  const std::vector<std::string> words = {
+      "pretrain",  "--data",   tokens,     "--valid",     tokens,
+      "--config",  "mini",     "--set",    "context=500", "--batch",
+      "6",         "--tokens", "6000",     "--set",       "eval_sequences=6",
+      "--threads", "1",        "--output", folder / "run"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), words.begin(), words.end());
+    return more;
+  };
+  const ProcessResult dry = run_gca(with({"--dry-run", "--json"}));
+  REQUIRE_MESSAGE(dry.status == 0, dry.err);
+  CHECK(problems_of("pretrain-dry-run", dry.json()) == "");
+  CHECK(!std::filesystem::exists(folder / "run"));
+  const json estimate = dry.json()["result"];
+  const ProcessResult table = run_gca(with({"--dry-run"}));
+  CHECK(table.out.find("parameters                " + estimate["parameters"].dump()) != std::string::npos);
+  CHECK(table.out.find("activations") != std::string::npos);
+
+  const ProcessResult real = run_gca(with({"--json", "--quiet"}));
+  REQUIRE_MESSAGE(real.status == 0, real.err);
+  const json result = real.json()["result"];
+  CHECK(estimate["parameters"] == result["parameters"]);
+  CHECK(estimate["flops_per_token"] == result["flops_per_token"]);
+  CHECK(estimate["steps"] == result["steps"]);
+  CHECK(estimate["validations"] == result["valid"].size());
+  double parts = 0;
+  for (const json& part : estimate["memory"]) parts += part["bytes"].get<double>();
+  CHECK(parts == doctest::Approx(estimate["memory_bytes"].get<double>()));
+  const double ratio = estimate["memory_bytes"].get<double>() / result["peak_memory_bytes"].get<double>();
+  CAPTURE(ratio);
+  CHECK((ratio > 0.7 && ratio < 1.5));
+
+  // No data is needed where the vocabulary is said; no length, no time.
+  const ProcessResult without =
+      run_gca({"pretrain", "--config", "nano", "--set", "vocab_size=300", "--dry-run"});
+  CHECK(without.status == 0);
+  CHECK(without.out.find("say how long") != std::string::npos);
+  CHECK(run_gca({"pretrain", "--config", "nano", "--dry-run"}).err.find("--data") != std::string::npos);
+}
+
+TEST_CASE("A batch or a model too large for memory is told before anything starts") {
+  const TemporaryFolder folder;
+  const auto refuses = [&](const std::vector<std::string>& more, const std::string& words) {
+    const ProcessResult result = run_gca(tiny_run(folder / "run", more));
+    CAPTURE(result.err);
+    CHECK(result.status == 2);
+    CHECK(result.err.find(words) != std::string::npos);
+    CHECK(!std::filesystem::exists(folder / "run/checkpoint"));
+    CHECK(!std::filesystem::exists(folder / "run/metrics.jsonl"));
+  };
+  refuses({"--steps", "1", "--batch", "1M"}, "--batch: a step with batch 1048576 of 60 tokens takes about");
+  refuses({"--steps", "1", "--set", "batch=1M"}, "--set: a step with batch");
+  refuses({"--steps", "1", "--set", "hidden_size=1M"}, "parameters take");
 }
 
 TEST_CASE("Wrong usage of pretrain is refused by name") {

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/machine_memory.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

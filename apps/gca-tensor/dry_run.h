@@ -1,0 +1,23 @@
+#pragma once
+// gca pretrain --dry-run: what a run would need.
+
+#include "apps/gca/pretrain_options.h"
+#include "lib/core/json_report.h"
+#include "lib/train/run_estimate.h"
+#include "lib/train/trainer_state.h"
+
+namespace gca {
+
+/// How long a run is to be; what was not said is 0.
+struct RunLength {
+  int64_t steps = 0;
+  double minutes = 0;
+};
+
+/// Fills `report` and prints it, or a table. `validation_sequences`: of one validation, 0 for none; `probe`
+/// was timed.
+void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Drt& model,
+                    const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,
+                    RunLength length, int64_t validation_sequences);
+
+}  // namespace gca

@@ -1,0 +1,108 @@
+#include "lib/train/run_estimate.h"
+
+#include "tests/support/doctest.h"
+
+#include "lib/core/machine_memory.h"
+#include "lib/model/model_size.h"
+#include "lib/model/presets.h"
+#include "lib/train/run_config.h"
+#include "tests/support/error_of.h"
+#include "tests/support/tiny_training.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+TEST_CASE("The parameters told from a configuration are those of the model") {
+  std::vector<ModelConfig> configs;
+  for (const char* preset : {"nano", "mini", "small"}) {
+    RunConfig config;
+    config.read(preset);
+    config.model.vocab_size = 301;
+    configs.push_back(config.model);
+    configs.push_back(config.model);
+    configs.back().long_range = "none";
+    configs.push_back(config.model);
+    configs.back().n_kv_heads = 1;
+    configs.back().n_encoder_layers = 0;
+    configs.back().d_ff = 100;
+    configs.back().retrieval_groups = config.model.n_upper_layers;
+  }
+  for (const ModelConfig& config : configs)
+    CHECK(parameter_count(config) == static_cast<double>(Drt(config, at::kFloat).parameter_count()));
+}
+
+TEST_CASE("A probe of a step leaves the weights as they are and no gradient") {
+  Drt model = tiny_model(tiny_config(), at::kFloat);
+  const auto before = copies_of_masters(model);
+  TrainConfig config = tiny_train_config();
+  config.context = 512;
+  const StepProbe probe = probe_step(model, config, 0.05);
+  CHECK(largest_change(model, before) == 0.0);
+  for (const Weight& weight : model.weights()) CHECK(!weight.master.grad().defined());
+  // What backward needs: at least the layers' inputs.
+  const ModelConfig& sizes = model.config();
+  CHECK(probe.bytes_per_position >
+        4.0 * static_cast<double>(sizes.d_model * (sizes.n_lower_layers + sizes.n_upper_layers)));
+  CHECK(probe.seconds_per_flop > 0);
+  CHECK(probe_step(model, config, 0).seconds_per_flop == 0);
+}
+
+TEST_CASE("Recomputing activations keeps less") {
+  RunConfig config;
+  config.read("mini");
+  config.model.vocab_size = 300;
+  Drt model(config.model, at::kFloat);
+  model.initialise(0);
+  model.refresh_compute_weights();
+  const double kept = probe_step(model, config.train, 0).bytes_per_position;
+  config.train.recompute_activations = true;
+  CHECK(probe_step(model, config.train, 0).bytes_per_position < 0.8 * kept);
+}
+
+TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
+  Drt model = tiny_model(tiny_config(), at::kFloat);
+  TrainConfig config = tiny_train_config();
+  config.context = 100;
+  MemoryEstimate estimate;
+  const StepProbe probe{.bytes_per_position = 1 << 20};
+  const auto estimate_of = [&](int64_t batch) {
+    config.batch = batch;
+    estimate = estimate_memory(model, config, probe, 0);
+    estimate.available_bytes = 4.0 * (1 << 30);
+  };
+  estimate_of(10);
+  CHECK(!error_of([&] { require_memory_for_batch(estimate, config, "--batch"); }));
+  estimate_of(1000);
+  const auto error = error_of([&] { require_memory_for_batch(estimate, config, "--batch"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("--batch: a step with batch 1000 of 100 tokens takes about"));
+  const size_t at = error->message.find("; --batch ");
+  REQUIRE(at != std::string::npos);
+  const int64_t fitting = std::stoll(error->message.substr(at + 10));
+  estimate_of(fitting);
+  CHECK(estimate.total_bytes() <= estimate.available_bytes);
+  estimate_of(fitting + 2);
+  CHECK(estimate.total_bytes() > estimate.available_bytes);
+}
+
+TEST_CASE("Weights that memory cannot hold are refused before anything is allocated") {
+  RunConfig config;
+  config.read("nano");
+  config.model.vocab_size = 2000000000;
+  config.model.d_model = 2000000000;
+  const auto error = error_of([&] { require_memory_for_weights(config.model, "fp32", "--set"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("are free"));
+}
+
+TEST_CASE("Sizes of memory are told with three digits") {
+  CHECK(memory_text(512) == "512 B");
+  CHECK(memory_text(1536) == "1.50 KiB");
+  CHECK(memory_text(12.34 * 1024 * 1024) == "12.3 MiB");
+  CHECK(memory_text(999.0 * (1 << 30)) == "999 GiB");
+  CHECK(memory_text(1e30).ends_with(" PiB"));
+  CHECK(available_memory_bytes() > 0);
+  CHECK(resident_memory_bytes() <= peak_memory_bytes());
+}
