@@ -10,6 +10,7 @@ complete -c gca -n __fish_use_subcommand -a eval -d 'Measure how well a model pr
 complete -c gca -n __fish_use_subcommand -a generate -d 'Continue a prompt'
 complete -c gca -n __fish_use_subcommand -a inspect-retrieval -d 'Show what each chunk of a text retrieved'
 complete -c gca -n __fish_use_subcommand -a bench -d 'Measure training, prefill and decoding on this machine'
+complete -c gca -n __fish_use_subcommand -a report -d 'Compare runs on one page'
 complete -c gca -n __fish_use_subcommand -a help -d 'Tell about a subcommand'
 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l help -s h -d 'Print this help message and exit'
@@ -138,6 +139,16 @@ complete -c gca -n '__fish_seen_subcommand_from bench' -l seed -x -d 'Seed of al
 complete -c gca -n '__fish_seen_subcommand_from bench' -l device -x -a 'cpu cuda' -d 'cpu or cuda (default: cpu)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l dtype -x -a 'auto bf16 fp32' -d 'bf16 or fp32 (default: bf16 where the processor has it)'
 
+complete -c gca -n '__fish_seen_subcommand_from report' -l help -s h -d 'Print this help message and exit'
+complete -c gca -n '__fish_seen_subcommand_from report' -l html -r -F -d 'Write one page for a browser: losses, perplexity by context and position, accuracy over length and depth'
+complete -c gca -n '__fish_seen_subcommand_from report' -l csv -r -F -d 'Write every number, a row each'
+complete -c gca -n '__fish_seen_subcommand_from report' -l report -r -F -d 'Write the JSON report to this file'
+complete -c gca -n '__fish_seen_subcommand_from report' -l json -d 'Print the JSON report instead of the table'
+complete -c gca -n '__fish_seen_subcommand_from report' -l quiet -d 'Print neither table nor progress'
+complete -c gca -n '__fish_seen_subcommand_from report' -l threads -x -d 'Threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from report' -l seed -x -d 'Seed of all random choices (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from report' -F
+
 complete -c gca -n '__fish_seen_subcommand_from help' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from help' -l format -x -a 'text man bash zsh fish' -d 'text; man: the options as part of a man page; bash, zsh, fish: a completion script (default: text)'
-complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval bench help'
+complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval bench report help'

@@ -18,7 +18,7 @@ forbid 'lib' 'apps/|tests/'
 forbid 'apps' 'tests/'
 # The random numbers of kernels/common/philox.h are plain arithmetic, for everyone.
 forbid 'kernels/common/philox.h' 'ATen/|torch/|c10/|kernels/'
-forbid 'lib/core lib/text lib/data' 'ATen/|torch/|c10/|kernels/([^c]|common/[^p])|lib/(model|train|eval|generate|inspect)/'
+forbid 'lib/core lib/text lib/data lib/report' 'ATen/|torch/|c10/|kernels/([^c]|common/[^p])|lib/(model|train|eval|generate|inspect)/'
 forbid 'lib/core' 'lib/(text|data)/'
 forbid 'lib/text' 'lib/data/'
 forbid 'lib/model' 'lib/(train|eval|generate|inspect)/'

@@ -93,6 +93,17 @@ std::vector<int64_t> contexts_of(const EvalOptions& options, const TextModel& mo
              "give one or more, such as --context 2K,8K");
 }
 
+/// A context longer than every document would be told, but nowhere reached.
+void require_reachable(std::span<const int64_t> contexts, std::span<const EvalDocument> documents) {
+  int64_t longest = 0;
+  for (const EvalDocument& document : documents) longest = std::max(longest, document.tokens);
+  for (const int64_t context : contexts)
+    if (context > longest)
+      fail_usage(fmt::format("--context {}", context),
+                 fmt::format("the longest document has {} tokens", longest),
+                 fmt::format("give at most {}, or longer texts", longest));
+}
+
 /// A sliding-window model reads nothing, whatever is asked: its rows say so.
 std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config) {
   if (config.uses_retrieval()) return options.retrievers;
@@ -193,6 +204,7 @@ void run_eval(const EvalOptions& options) {
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   int64_t data_context = 0;
   const std::vector<EvalDocument> documents = open_documents(options, model, data_context);
+  require_reachable(options.contexts, documents);
   const std::vector<int64_t> contexts = contexts_of(options, model, data_context);
   const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -156,25 +157,31 @@ std::string table_of(const nlohmann::ordered_json& result) {
   return table + fmt::format("{:<20}{}\n", "checkpoint", result["checkpoint"].get<std::string>());
 }
 
+void require_free_output(const PretrainOptions& options) {
+  if (!options.resume && !options.overwrite && std::filesystem::exists(checkpoint_folder(options.output)))
+    fail_usage("--output " + options.output, "holds the checkpoint of a run",
+               "go on with --resume, replace it with --overwrite, or choose another folder");
+}
+
 void check_options(const PretrainOptions& options) {
   if (options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "this build trains on the CPU only", "use --device cpu");
   if (options.dry_run) return;
   if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0)
     fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
-  if (!options.resume && !options.overwrite && std::filesystem::exists(checkpoint_folder(options.output)))
-    fail_usage("--output " + options.output, "holds the checkpoint of a run",
-               "go on with --resume, replace it with --overwrite, or choose another folder");
+  require_free_output(options);
 }
 
 /// The folder of the run, made where it is missing, and this process alone in it.
-RunLock claim_output(const std::string& output) {
+std::unique_ptr<RunLock> claim_output(const PretrainOptions& options) {
   std::error_code error;
-  std::filesystem::create_directories(output, error);
+  std::filesystem::create_directories(options.output, error);
   if (error)
-    fail_usage("--output " + output, "cannot be made: " + error.message(),
+    fail_usage("--output " + options.output, "cannot be made: " + error.message(),
                "name a folder that can be written");
-  return RunLock(output);
+  auto lock = std::make_unique<RunLock>(options.output);
+  require_free_output(options);  // Once more: another run may have begun and ended meanwhile.
+  return lock;
 }
 
 /// What a run is, before anything of it is made: where it stands, its settings, its data.
@@ -263,7 +270,13 @@ void run_pretrain(const PretrainOptions& options) {
     JsonReport plan = begin_report("pretrain-dry-run", options.common);
     return dry_run(options, plan);
   }
-  const RunLock lock = claim_output(options.output);
+  // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
+  // before all that it was given has been found usable.
+  std::unique_ptr<RunLock> lock;
+  if (options.resume) {
+    load_trainer_state(checkpoint_folder(options.output));
+    lock = claim_output(options);
+  }
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun planned = plan_run(options);
   auto& [state, config, data] = planned;
@@ -283,6 +296,8 @@ void run_pretrain(const PretrainOptions& options) {
   const StepProbe probe = probe_step(model, config.train, 0);
   require_memory_for_batch(estimate_memory(model, config.train, probe, program_bytes), config.train,
                            source_of_batch(config));
+  data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
+  if (!lock) lock = claim_output(options);
   state.model = config.model;
   state.train = config.train;
   state.data_fingerprint = data.train.fingerprint;

@@ -1,6 +1,7 @@
 // gca pretrain: its flags.
 
 #include <CLI/CLI.hpp>
+#include <cmath>
 #include <memory>
 
 #include "apps/gca/commands.h"
@@ -49,7 +50,12 @@ void add_pretrain_command(CLI::App& app) {
   CLI::Option* tokens = add_size_option(*command, "--tokens", options->tokens, "Text tokens to train on");
   CLI::Option* minutes = command->add_option(
       "--minutes", options->minutes, "Time to train; turned into steps at the start, by measuring a few");
-  minutes->check(CLI::PositiveNumber)->type_name("M");
+  minutes->check([](const std::string& text) {
+    double number = 0;
+    const bool is_time = CLI::detail::lexical_cast(text, number) && std::isfinite(number) && number > 0;
+    return is_time ? "" : "'" + text + "' is no time; give a number of minutes above 0";
+  });
+  minutes->type_name("M");
   steps->excludes(tokens)->excludes(minutes);
   tokens->excludes(minutes);
   add_size_option(*command, "--stop-at", options->stop_at, "Save and stop at this step; --resume goes on");

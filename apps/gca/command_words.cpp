@@ -30,7 +30,7 @@ ValueKind kind_of(const FlagWords& flag) {
   if (name.empty()) return ValueKind::none;
   if (!flag.choices.empty()) return name.ends_with(",...") ? ValueKind::choices : ValueKind::choice;
   if (name == "DIR" || name == "CHECKPOINT") return ValueKind::folder;
-  if (name.starts_with("FILE") || name == "INPUT") return ValueKind::file;
+  if (name.starts_with("FILE") || name == "INPUT" || name == "RUN") return ValueKind::file;
   if (name == "PRESET|FILE") return ValueKind::config;
   if (name == "KEY=VALUE") return ValueKind::setting;
   if (name == "SUBCOMMAND") return ValueKind::subcommand;

@@ -1,6 +1,7 @@
 #include "apps/gca/common_options.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include <sched.h>
 #include <unistd.h>
@@ -23,6 +24,13 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->type_name("N")
       ->group(group);
   command.add_option("--seed", options.seed, "Seed of all random choices (default: 0)")
+      ->check([](const std::string& text) {  // CLI11 would take -1, and 2^64 and more as 2^64 - 1
+        uint64_t seed = 0;
+        const char* end = text.data() + text.size();
+        const auto [rest, error] = std::from_chars(text.data(), end, seed);
+        const bool is_seed = error == std::errc() && rest == end;
+        return is_seed ? "" : "'" + text + "' is no seed; give a whole number from 0 to 2^64 - 1";
+      })
       ->type_name("N")
       ->group(group);
 }

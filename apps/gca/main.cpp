@@ -89,6 +89,10 @@ int run(CLI::App& app, int argc, char** argv) {
     return report_error(app, error.what(), kFailed);
   } catch (const std::exception& error) {
     const std::string message = error.what();
+    // LibTorch's allocator has no type of its own for it.
+    if (message.find("not enough memory") != std::string::npos ||
+        message.find("can't allocate") != std::string::npos)
+      return report_error(app, "out of memory", kFailed);
     return report_error(app, "internal error: " + message.substr(0, message.find('\n')), kFailed);
   }
 }
@@ -101,6 +105,7 @@ int main(int argc, char** argv) {
   // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its
   // log.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no more (ulimit -f)
   gca::command_line().assign(argv, argv + argc);
 
   CLI::App app("Grouped cross-attention: a language model that retrieves from its own past.", "gca");
@@ -113,6 +118,7 @@ int main(int argc, char** argv) {
   gca::add_generate_command(app);
   gca::add_inspect_retrieval_command(app);
   gca::add_bench_command(app);
+  gca::add_report_command(app);
   gca::add_help_command(app);
   return run(app, argc, argv);
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/checksum.h"
 #include "lib/core/error.h"
 #include "lib/core/mapped_file.h"
 
@@ -117,6 +118,27 @@ void check_placements(const std::string& path, std::vector<Placement> places, ui
     fail_format(path, std::to_string(data_bytes - reached) + " bytes behind the last tensor");
 }
 
+/// Of all that a file says, whatever the order of its tensors.
+std::string checksum_of(const std::map<std::string, SafetensorsEntry>& entries,
+                        const std::map<std::string, std::string>& metadata) {
+  Checksum checksum;
+  const auto add_text = [&](const std::string& text) {
+    checksum.update(std::to_string(text.size()) + ":" + text);
+  };
+  for (const auto& [key, value] : metadata) {
+    if (key == kSafetensorsChecksum) continue;
+    add_text(key);
+    add_text(value);
+  }
+  for (const auto& [name, entry] : entries) {
+    add_text(name);
+    add_text(entry.dtype);
+    add_text(json(entry.shape).dump());
+    checksum.update(entry.data, entry.size_bytes);
+  }
+  return checksum.hex();
+}
+
 }  // namespace
 
 struct SafetensorsFile::Mapping {
@@ -186,10 +208,17 @@ const SafetensorsEntry& SafetensorsFile::at(const std::string& name) const {
   return found->second;
 }
 
+void SafetensorsFile::verify() const {
+  const auto expected = metadata_.find(kSafetensorsChecksum);
+  if (expected != metadata_.end() && expected->second != checksum_of(entries_, metadata_))
+    fail_format(path_, "it does not match its checksum");
+}
+
 void write_safetensors(const std::string& path, std::span<const SafetensorsTensor> tensors,
                        const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header[kMetadataKey] = metadata;
+  header[kMetadataKey] = metadata;
+  std::map<std::string, SafetensorsEntry> entries;
   uint64_t offset = 0;
   std::vector<size_t> sizes;
   for (const SafetensorsTensor& tensor : tensors) {
@@ -200,10 +229,13 @@ void write_safetensors(const std::string& path, std::span<const SafetensorsTenso
     for (const int64_t extent : tensor.shape) size_bytes *= static_cast<size_t>(extent);
     header[tensor.name] = {
         {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {offset, offset + size_bytes}}};
+    entries[tensor.name] = {tensor.dtype, tensor.shape, static_cast<const std::byte*>(tensor.data),
+                            size_bytes};
     sizes.push_back(size_bytes);
     offset += size_bytes;
   }
 
+  header[kMetadataKey][kSafetensorsChecksum] = checksum_of(entries, metadata);
   std::string text = header.dump();
   const size_t unaligned = (kLengthBytes + text.size()) % kDataAlignment;
   if (unaligned != 0)

@@ -19,6 +19,9 @@ struct SafetensorsEntry {
   size_t size_bytes = 0;
 };
 
+/// Key of the metadata under which write_safetensors() keeps a checksum of all else in the file.
+inline constexpr const char* kSafetensorsChecksum = "gca.checksum";
+
 /// A mapped file; entries point into it while it lives. Every offset, size and shape is checked on opening: a
 /// damaged or truncated file is Error(usage) naming the tensor.
 class SafetensorsFile {
@@ -30,6 +33,9 @@ class SafetensorsFile {
   /// Error(usage) naming the tensor when it is not there.
   const SafetensorsEntry& at(const std::string& name) const;
   const std::string& path() const { return path_; }
+  /// Reads the whole file: Error(usage) where names, types, shapes, metadata or data are not what was
+  /// written. Files of other programs have no checksum, and pass.
+  void verify() const;
 
  private:
   std::string path_;
@@ -49,8 +55,8 @@ struct SafetensorsTensor {
   const void* data = nullptr;
 };
 
-/// Writes a file (aside, flushed, renamed), tensors back to back in the order given; the header is padded so
-/// that the data begins at a multiple of 64 bytes.
+/// Writes a file (aside, flushed, renamed) with a checksum in its metadata, tensors back to back in the order
+/// given; the header is padded so that the data begins at a multiple of 64 bytes.
 void write_safetensors(const std::string& path, std::span<const SafetensorsTensor> tensors,
                        const std::map<std::string, std::string>& metadata);
 

@@ -33,6 +33,15 @@ std::string write_sealed_json(const std::string& path, nlohmann::json content) {
   return seal;
 }
 
+void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy) {
+  nlohmann::json unsealed = content;
+  unsealed.erase(kSeal);
+  // A flipped bit can leave JSON that holds bytes which are no UTF-8; these differ from any that was written.
+  const std::string text = unsealed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (sha256_hex(text) != string_field(content, kSeal))
+    fail_usage(path, "is damaged (does not match its checksum)", remedy);
+}
+
 nlohmann::json read_sealed_json(const std::string& path, const std::string& format) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored))
@@ -43,10 +52,7 @@ nlohmann::json read_sealed_json(const std::string& path, const std::string& form
   const std::string found = string_field(content, "format");
   if (found != format)
     fail_usage(path, "has the format \"" + found + "\"", "name a folder written by " + writer_of(format));
-  nlohmann::json unsealed = content;
-  unsealed.erase(kSeal);
-  if (sha256_hex(unsealed.dump()) != string_field(content, kSeal))
-    fail_usage(path, "is damaged (does not match its checksum)", "run " + writer_of(format) + " again");
+  require_seal(content, path, "run " + writer_of(format) + " again");
   return content;
 }
 

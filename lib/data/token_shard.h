@@ -1,8 +1,8 @@
 #pragma once
 // Token shards. A folder holds:
 //   index.json        format "gca.tokens/1": tokenizer fingerprint, vocab_size, dtype ("uint16" or "uint32"),
-//                     shards (file, tokens, sha256), documents (name, shard, offset, tokens, bytes, sha256 of
-//                     the text), and a checksum of all of it
+//                     shards (file, tokens, sha256, a checksum of every MiB), documents (name, shard, offset,
+//                     tokens, bytes, sha256 of the text), and a checksum of all of it
 //   tokens-00000.bin  ids, little-endian, documents back to back, no separators
 //   tokenizer.model   the SentencePiece model
 // Files are memory-mapped when read: nothing is loaded whole.
@@ -17,6 +17,8 @@
 namespace gca {
 
 inline constexpr const char* kTokenFormat = "gca.tokens/1";
+/// A shard is checked by blocks, each when something of it is first read.
+inline constexpr int64_t kShardBlockBytes = int64_t{1} << 20;
 
 struct TokenDocument {
   std::string name;  ///< path as given

@@ -1,10 +1,12 @@
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
 #include <fmt/format.h>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/checksum.h"
 #include "lib/core/error.h"
 #include "lib/core/mapped_file.h"
 #include "lib/core/sha256.h"
@@ -19,6 +21,24 @@ struct TokenStore::Impl {
     MappedFile file;
     int64_t tokens = 0;
     std::string sha256;
+    std::vector<std::string> block_checksums;
+    std::unique_ptr<std::atomic<bool>[]> block_is_checked;  ///< readers share it
+
+    /// Error(usage) when a block that holds some of [begin, end) is not what was written.
+    void check(int64_t begin, int64_t end) const {
+      if (begin == end) return;
+      for (int64_t block = begin / kShardBlockBytes; block <= (end - 1) / kShardBlockBytes; ++block) {
+        std::atomic<bool>& is_checked = block_is_checked[static_cast<size_t>(block)];
+        if (is_checked.load(std::memory_order_relaxed)) continue;
+        const int64_t first = block * kShardBlockBytes;
+        const int64_t size = std::min(kShardBlockBytes, static_cast<int64_t>(file.size_bytes()) - first);
+        Checksum checksum;
+        checksum.update(file.data() + first, static_cast<size_t>(size));
+        if (checksum.hex() != block_checksums[static_cast<size_t>(block)])
+          fail_usage(path, "is damaged (does not match its checksum)", "run gca tokenize again");
+        is_checked.store(true, std::memory_order_relaxed);
+      }
+    }
   };
 
   std::string folder;
@@ -43,6 +63,12 @@ struct TokenStore::Impl {
             shard.path,
             fmt::format("has {} bytes where its index says {}", shard.file.size_bytes(), expected_bytes),
             "run gca tokenize again");
+      shard.block_checksums = item.at("blocks").get<std::vector<std::string>>();
+      const size_t blocks = shard.block_checksums.size();
+      if (static_cast<int64_t>(blocks) != (expected_bytes + kShardBlockBytes - 1) / kShardBlockBytes)
+        fail_usage(folder + "/index.json", "does not account for every block of " + shard.path,
+                   "run gca tokenize again");
+      shard.block_is_checked = std::make_unique<std::atomic<bool>[]>(blocks);
       token_count += shard.tokens;
       shards.push_back(std::move(shard));
     }
@@ -118,7 +144,9 @@ void TokenStore::read(int64_t document_index, int64_t first, std::span<int32_t> 
     fail_run(document.name,
              fmt::format("tokens {}..{} were asked of {}", first, first + count, document.tokens));
   const Impl::Shard& shard = impl_->shards[static_cast<size_t>(document.shard)];
-  const std::byte* source = shard.file.data() + (document.offset + first) * impl_->id_bytes;
+  const int64_t begin = (document.offset + first) * impl_->id_bytes;
+  shard.check(begin, begin + count * impl_->id_bytes);
+  const std::byte* source = shard.file.data() + begin;
   if (impl_->id_bytes == 4) {
     std::memcpy(out.data(), source, out.size_bytes());
   } else {

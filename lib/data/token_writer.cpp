@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/checksum.h"
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
 #include "lib/data/output_folder.h"
@@ -31,6 +33,9 @@ struct TokenWriter::Impl {
     std::string file;
     int64_t tokens = 0;
     Sha256 hash;
+    Checksum block;  ///< of the bytes since the last whole block
+    int64_t block_bytes = 0;
+    nlohmann::json blocks = nlohmann::json::array();
     std::unique_ptr<AtomicFile> output;
   };
 
@@ -59,14 +64,31 @@ struct TokenWriter::Impl {
   void close_shard() {
     if (!shard) return;
     shard->output->commit();
-    shards.push_back(
-        {{"file", shard->file}, {"tokens", shard->tokens}, {"sha256", shard->hash.hex_digest()}});
+    if (shard->block_bytes > 0) close_block();
+    shards.push_back({{"file", shard->file},
+                      {"tokens", shard->tokens},
+                      {"sha256", shard->hash.hex_digest()},
+                      {"blocks", shard->blocks}});
     shard.reset();
+  }
+
+  void close_block() {
+    shard->blocks.push_back(shard->block.hex());
+    shard->block = Checksum();
+    shard->block_bytes = 0;
   }
 
   void write(const void* data, size_t size_bytes) {
     shard->output->write(data, size_bytes);
     shard->hash.update(data, size_bytes);
+    const auto* bytes = static_cast<const std::byte*>(data);
+    while (size_bytes > 0) {
+      const size_t taken = std::min(size_bytes, static_cast<size_t>(kShardBlockBytes - shard->block_bytes));
+      shard->block.update(bytes, taken);
+      shard->block_bytes += static_cast<int64_t>(taken);
+      if (shard->block_bytes == kShardBlockBytes) close_block();
+      bytes += taken, size_bytes -= taken;
+    }
   }
 };
 

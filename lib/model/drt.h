@@ -87,8 +87,14 @@ class Drt {
   Norm out_norm_;
 };
 
-/// model.safetensors and config.json of a checkpoint folder.
-void save_model(const Drt& model, const std::string& folder);
+/// model.safetensors and config.json of a checkpoint folder. The former also tells, in its metadata, which
+/// config.json and which tokenizer (a fingerprint, may be empty) it was saved with.
+void save_model(const Drt& model, const std::string& folder, const std::string& tokenizer_fingerprint = "");
+
+/// Error(usage) when the weights of a checkpoint are damaged, or were not saved with the config.json or the
+/// tokenizer.model beside them. A checkpoint of another program tells none of it, and passes.
+void require_sound_model_files(const std::string& folder);
+
 /// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.
 Drt load_model(const std::string& folder, at::ScalarType compute_dtype);
 

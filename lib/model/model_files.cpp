@@ -3,12 +3,15 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <fstream>
+#include <fmt/format.h>
+#include <map>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
+#include "lib/core/sha256.h"
 #include "lib/model/drt.h"
+#include "lib/model/model_size.h"
 
 namespace gca {
 namespace {
@@ -19,26 +22,79 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + ")";
 }
 
+constexpr const char* kConfigKey = "gca.config";
+constexpr const char* kTokenizerKey = "gca.tokenizer";
+
+/// Of what a config.json says, however it is spaced and ordered.
+std::string fingerprint_of(const nlohmann::json& config) {
+  return sha256_hex(config.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+nlohmann::json read_config(const std::string& path) {
+  nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) fail_usage(path, "is no JSON", "give a checkpoint folder that gca wrote");
+  return json;
+}
+
+/// A model is made by its configuration before its weights are read: the two must agree on how many there
+/// are.
+void require_weight_count(const SafetensorsFile& file, const ModelConfig& config,
+                          const std::string& config_path) {
+  double held = 0;
+  for (const auto& [name, entry] : file.entries()) {
+    double size = 1;
+    for (const int64_t extent : entry.shape) size *= static_cast<double>(extent);
+    held += size;
+  }
+  if (held != parameter_count(config))
+    fail_usage(
+        config_path,
+        fmt::format("asks for {:.0f} weights, {} holds {:.0f}", parameter_count(config), file.path(), held),
+        "put back the config.json that belongs to these weights");
+}
+
 }  // namespace
 
-void save_model(const Drt& model, const std::string& folder) {
+void save_model(const Drt& model, const std::string& folder, const std::string& tokenizer_fingerprint) {
   std::vector<SafetensorsTensor> tensors;
   std::vector<at::Tensor> alive;
   for (const Weight& weight : model.weights()) {
     alive.push_back(weight.master.detach().to(at::kFloat).contiguous());
     tensors.push_back({weight.name, "F32", weight.master.sizes().vec(), alive.back().const_data_ptr()});
   }
-  write_safetensors(folder + "/model.safetensors", tensors, {{"format", "pt"}});
-  write_file_atomically(folder + "/config.json", model_config_to_json(model.config()).dump(2) + "\n");
+  const std::string config = model_config_to_json(model.config()).dump(2);
+  std::map<std::string, std::string> metadata = {{"format", "pt"},
+                                                 {kConfigKey, fingerprint_of(nlohmann::json::parse(config))}};
+  if (!tokenizer_fingerprint.empty()) metadata[kTokenizerKey] = tokenizer_fingerprint;
+  write_safetensors(folder + "/model.safetensors", tensors, metadata);
+  write_file_atomically(folder + "/config.json", config + "\n");
+}
+
+void require_sound_model_files(const std::string& folder) {
+  const SafetensorsFile file(folder + "/model.safetensors");
+  file.verify();
+  const auto require = [&](const char* key, const char* name, const auto& fingerprint_of_file) {
+    const auto expected = file.metadata().find(key);
+    if (expected == file.metadata().end()) return;
+    const std::string path = folder + "/" + name;
+    if (fingerprint_of_file(path) != expected->second)
+      fail_usage(path, "is not the one that model.safetensors beside it was saved with",
+                 "put back the file that was");
+  };
+  require(kConfigKey, "config.json",
+          [](const std::string& path) { return fingerprint_of(read_config(path)); });
+  require(kTokenizerKey, "tokenizer.model",
+          [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
 Drt load_model(const std::string& folder, at::ScalarType compute_dtype) {
   const std::string config_path = folder + "/config.json";
-  const nlohmann::json json =
-      nlohmann::json::parse(read_file(config_path), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) fail_usage(config_path, "is no JSON", "give a checkpoint folder that gca wrote");
-  Drt model(model_config_from_json(json, config_path), compute_dtype);
+  const nlohmann::json json = read_config(config_path);
+  require_sound_model_files(folder);
+  const ModelConfig config = model_config_from_json(json, config_path);
   const SafetensorsFile file(folder + "/model.safetensors");
+  require_weight_count(file, config, config_path);
+  Drt model(config, compute_dtype);
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights()) {
     const SafetensorsEntry& entry = file.at(weight.name);

@@ -37,8 +37,8 @@ int64_t read_trained_context(const std::string& folder) {
 
 TextModel TextModel::open(const std::string& folder, const std::string& dtype) {
   const std::string checkpoint = find_checkpoint(folder);
-  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
   Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
   const ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t pieces = tokenizer.piece_count();
   if (model.config().vocab_size < pieces || (layout.has_landmarks() && layout.landmark_id < pieces)) {

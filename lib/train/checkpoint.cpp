@@ -9,8 +9,9 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
-#include "lib/core/json_report.h"
 #include "lib/core/safetensors_file.h"
+#include "lib/core/sha256.h"
+#include "lib/data/sealed_json.h"
 
 namespace gca {
 namespace {
@@ -58,10 +59,10 @@ std::string checkpoint_folder(const std::string& output) {
 void save_checkpoint(const std::string& folder, const Drt& model, const AdamWOptimizer& optimizer,
                      const TrainerState& state, const std::string& tokenizer_model) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
-    save_model(model, aside);
+    save_model(model, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
     save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
     if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
-    write_file_atomically(aside + "/trainer_state.json", json_text(trainer_state_to_json(state)));
+    write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));
   });
 }
 
@@ -69,11 +70,16 @@ TrainerState load_trainer_state(const std::string& folder) {
   const std::string path = folder + "/trainer_state.json";
   if (!std::filesystem::exists(path))
     fail_usage(folder, "no checkpoint to resume from", "leave out --resume to begin a run");
-  return trainer_state_from_json(nlohmann::json::parse(read_file(path), nullptr, false), path);
+  const nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, false);
+  TrainerState state = trainer_state_from_json(json, path);
+  if (json.contains("seal"))  // checkpoints of earlier versions have none
+    require_seal(json, path, "resume from a checkpoint that is whole, or begin a new run with --init");
+  return state;
 }
 
 void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer& optimizer) {
   const SafetensorsFile file(folder + "/optimizer.safetensors");
+  file.verify();
   for (size_t i = 0; i < model.weights().size(); ++i) {
     const std::string& name = model.weights()[i].name;
     copy_into(file, kFirstMoment + name, optimizer.first_moments()[i]);
@@ -82,6 +88,7 @@ void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer&
 }
 
 void load_weights(const std::string& folder, Drt& model) {
+  require_sound_model_files(folder);
   const SafetensorsFile file(folder + "/model.safetensors");
   for (const Weight& weight : model.weights()) copy_into(file, weight.name, weight.master);
   if (file.entries().size() != model.weights().size())

@@ -14,7 +14,7 @@
 namespace {
 
 const std::vector<std::string> kSubcommands = {"tokenize",          "chunk", "pretrain", "eval", "generate",
-                                               "inspect-retrieval", "bench"};
+                                               "inspect-retrieval", "bench", "report"};
 
 /// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds
 /// `words`.

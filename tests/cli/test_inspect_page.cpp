@@ -2,37 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include "tests/cli/in_browser.h"
 #include "tests/cli/nano_run.h"
 
 namespace {
-
-/// Runs `script` in the page once it is loaded; what it puts into `result` comes back, with the messages of
-/// every error of the page as result.problems.
-nlohmann::json in_browser(const TemporaryFolder& folder, std::string page, const std::string& script) {
-  const std::string first =
-      "<script>const problems = []; window.onerror = message => { problems.push(String(message)); "
-      "};</script>";
-  const std::string last =
-      "<script>{ const result = {}; try { " + script +
-      " } catch (error) { problems.push(String(error)); } result.problems = problems; "
-      "document.body.replaceChildren(Object.assign(document.createElement('pre'), "
-      "{textContent: 'RESULT' + btoa(unescape(encodeURIComponent(JSON.stringify(result)))) + "
-      "'END'})); }</script>";
-  page.insert(page.find("<meta"), first);
-  page.insert(page.find("</html>"), last);
-  gca::write_file_atomically(folder / "page.html", page);
-  const ProcessResult dom = run_program(
-      {"timeout", "100", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-       "--user-data-dir=" + (folder / "profile"), "--window-size=1400,1000", "--virtual-time-budget=2000",
-       "--dump-dom", "file://" + (folder / "page.html")});
-  const size_t begin = dom.out.find("RESULT");
-  CAPTURE(dom.err);
-  CAPTURE(dom.out.substr(0, 2000));
-  REQUIRE(begin != std::string::npos);
-  const std::string encoded = dom.out.substr(begin + 6, dom.out.find("END", begin) - begin - 6);
-  const ProcessResult decoded = RunningProcess({"base64", "-d"}, encoded).wait();
-  return nlohmann::json::parse(decoded.out);
-}
 
 /// A click at the middle of cell (column, row) of the matrix.
 std::string click_cell(size_t column, size_t row, size_t chunks) {

@@ -8,31 +8,13 @@
 #include <sstream>
 #include <thread>
 
+#include "tests/cli/tiny_run.h"
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"
 
 using nlohmann::json;
 
 namespace {
-
-/// The smallest run worth the name: self-copy needs no data.
-std::vector<std::string> tiny_run(const std::string& output, std::vector<std::string> more = {}) {
-  std::vector<std::string> words = {
-      "pretrain", "--task",           "self-copy", "--config",         "nano",     "--set", "vocab_size=32",
-      "--set",    "sliding_window=8", "--set",     "eval_sequences=2", "--output", output,  "--threads",
-      "1"};
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-std::string checkpoint_bytes(const std::string& output) {
-  return gca::read_file(output + "/checkpoint/model.safetensors") +
-         gca::read_file(output + "/checkpoint/optimizer.safetensors");
-}
-
-int64_t saved_step(const std::string& output) {
-  return json::parse(gca::read_file(output + "/checkpoint/trainer_state.json"))["step"];
-}
 
 /// Two short books as token shards.
 std::string make_tokens(const TemporaryFolder& folder) {
@@ -105,35 +87,6 @@ TEST_CASE("--steps 0 saves the untrained model, and --init starts from it") {
   REQUIRE_MESSAGE(copy.status == 0, copy.err);
   CHECK(gca::read_file(folder / "a/checkpoint/model.safetensors") ==
         gca::read_file(folder / "b/checkpoint/model.safetensors"));
-}
-
-TEST_CASE("A run killed at any moment goes on to the bits of one that was not") {
-  const TemporaryFolder folder;
-  const std::vector<std::string> long_run = {"--steps", "60", "--set", "checkpoint_interval=3", "--quiet"};
-  REQUIRE(run_gca(tiny_run(folder / "straight", long_run)).status == 0);
-  RunningProcess first(gca_words(tiny_run(folder / "killed", long_run)));
-  while (!std::filesystem::exists(folder / "killed/checkpoint"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  int kills = 0;
-  for (const int wait_ms : {20, 350, 0}) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(wait_ms));
-    if (kills == 0) {
-      first.send_signal(SIGKILL);
-      first.wait();
-    } else {
-      RunningProcess next(
-          gca_words({"pretrain", "--resume", "--quiet", "--output", folder / "killed", "--threads", "1"}));
-      std::this_thread::sleep_for(std::chrono::milliseconds(500 + 170 * kills));
-      next.send_signal(SIGKILL);
-      next.wait();
-    }
-    ++kills;
-    REQUIRE(std::filesystem::exists(folder / "killed/checkpoint/trainer_state.json"));
-  }
-  const ProcessResult last =
-      run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "killed", "--threads", "1"});
-  REQUIRE_MESSAGE(last.status == 0, last.err);
-  CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "killed"));
 }
 
 TEST_CASE("Ctrl-C saves, exits with 130, and --resume goes on to the same bits") {

@@ -85,7 +85,9 @@ TEST_CASE("what is written follows the format and is read back") {
   const std::string data = file.substr(8 + length);
   CHECK((8 + length) % 64 == 0);
   CHECK(file[8] == '{');
-  CHECK(header["__metadata__"] == json{{"format", "pt"}, {"note", "a \"quoted\"\nline"}});
+  json metadata = header["__metadata__"];
+  CHECK(metadata.erase(kSafetensorsChecksum) == 1);
+  CHECK(metadata == json{{"format", "pt"}, {"note", "a \"quoted\"\nline"}});
   CHECK(header["z.weight"] == json{{"dtype", "F32"}, {"shape", {5, 7}}, {"data_offsets", {0, 140}}});
   CHECK(header["empty"] == json{{"dtype", "BF16"}, {"shape", {0}}, {"data_offsets", {140, 140}}});
   CHECK(header["step"] == json{{"dtype", "I64"}, {"shape", json::array()}, {"data_offsets", {140, 148}}});
@@ -97,6 +99,39 @@ TEST_CASE("what is written follows the format and is read back") {
   const SafetensorsFile again(folder / "file");
   CHECK(bytes_of(again.at("z.weight")) == data.substr(0, 140));
   CHECK(again.metadata().at("note") == "a \"quoted\"\nline");
+}
+
+TEST_CASE("verify finds every flipped bit that changes what a file says") {
+  const TemporaryFolder folder;
+  const std::string data = "0123456789abcdefghijklmnopqrstuvwxyz";
+  write_safetensors(
+      folder / "file",
+      std::vector<SafetensorsTensor>{{"b", "F32", {2, 2}, data.data()}, {"a", "BF16", {3}, data.data() + 16}},
+      {{"format", "pt"}, {"note", "x"}});
+  const std::string whole = read_file(folder / "file");
+  const SafetensorsFile before(folder / "file");
+  before.verify();
+  int accepted = 0;
+  for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
+    std::string damaged = whole;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    put(folder / "damaged", damaged);
+    const auto error = error_of([&] {
+      const SafetensorsFile file(folder / "damaged");
+      file.verify();
+      // Accepted: the key of the checksum itself was hit, or a space behind the header has become another
+      // one.
+      ++accepted;
+      REQUIRE(bytes_of(file.at("b")) == data.substr(0, 16));
+      REQUIRE(bytes_of(file.at("a")) == data.substr(16, 6));
+      REQUIRE(file.metadata().at("note") == "x");
+    });
+    if (error) REQUIRE(error->is_usage());
+  }
+  CHECK(accepted < 8 * static_cast<int>(std::strlen(kSafetensorsChecksum)) + 64);
+
+  put(folder / "foreign", file_of(kHeader, kData));
+  SafetensorsFile(folder / "foreign").verify();
 }
 
 TEST_CASE("a file without tensors is a file") {

@@ -113,21 +113,49 @@ TEST_CASE("a truncated index or shard, and one with bytes too many, is refused b
   TokenStore::open(folder / "tokens");
 }
 
-TEST_CASE("a changed shard is found by verify, an impossible id already by read") {
+TEST_CASE("a flipped bit anywhere in a shard is found by verify, and by the first read of its block") {
   const TemporaryFolder folder;
-  write_numbered_tokens(folder / "tokens", kDocuments, 100);
+  constexpr int64_t kTokens = 600000;  // two blocks of 16-bit ids, the second not whole
+  const std::vector<int32_t> ids(static_cast<size_t>(kTokens), 7);
+  TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
+  writer.begin_document("one");
+  writer.append(std::span(ids).subspan(0, 70001), "text");  // pieces that do not fit the blocks
+  writer.append(std::span(ids).subspan(70001), "text");
+  writer.end_document();
+  writer.finish();
   const std::string path = folder / "tokens/tokens-00000.bin";
   const std::string content = read_file(path);
-  overwrite(path, with_bit_flipped(content, 0, 0));
-  auto error = error_of([&] { TokenStore::open(folder / "tokens").verify(); });
+  REQUIRE(content.size() > static_cast<size_t>(kShardBlockBytes));
+  std::vector<int32_t> read(1);
+  for (const size_t byte : {size_t{0}, size_t{12345}, size_t{kShardBlockBytes} - 1, size_t{kShardBlockBytes},
+                            content.size() - 1}) {
+    CAPTURE(byte);
+    overwrite(path, with_bit_flipped(content, byte, 0));
+    const TokenStore store = TokenStore::open(folder / "tokens");
+    const auto found = error_of([&] { store.verify(); });
+    REQUIRE(found);
+    const bool is_second = byte >= size_t{kShardBlockBytes};
+    const auto error = error_of([&] { store.read(0, is_second ? kTokens - 1 : 5, read); });
+    REQUIRE(error);
+    CHECK(error->is_usage());
+    CHECK(error->says("tokens-00000.bin: is damaged"));
+    store.read(0, is_second ? 5 : kTokens - 1, read);  // the other block is as it was
+    CHECK(read[0] == 7);
+  }
+}
+
+TEST_CASE("an id that the vocabulary has not is refused, also where the checksum vouches for it") {
+  const TemporaryFolder folder;
+  TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
+  writer.begin_document("one");
+  writer.append(std::vector<int32_t>{1, 2, 100}, "text");
+  writer.end_document();
+  writer.finish();
+  std::vector<int32_t> ids(3);
+  const auto error = error_of([&] { TokenStore::open(folder / "tokens").read(0, 0, ids); });
   REQUIRE(error);
   CHECK(error->is_usage());
-  CHECK(error->says("tokens-00000.bin"));
-  overwrite(path, with_bit_flipped(content, 1, 3));
-  std::vector<int32_t> ids(1);
-  error = error_of([&] { TokenStore::open(folder / "tokens").read(0, 0, ids); });
-  REQUIRE(error);
-  CHECK(error->is_usage());
+  CHECK(error->says("id 100 of 100"));
 }
 
 TEST_CASE("another tokenizer beside the shards is refused") {

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "lib/core/error.h"
+#include "lib/core/safetensors_file.h"
 #include "tests/support/tiny_model.h"
 
 using namespace gca;
@@ -69,5 +70,16 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
   ModelConfig other = tiny_config();
   other.d_ff = 64;
   std::ofstream(folder + "/config.json") << model_config_to_json(Drt(other, at::kFloat).config());
-  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("w_gate"), Error);
+  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("config.json"), Error);
+
+  // A checkpoint of another program tells no fingerprints: there the sizes decide.
+  const SafetensorsFile file(weights);
+  std::vector<SafetensorsTensor> tensors;
+  for (const auto& [name, entry] : file.entries())
+    tensors.push_back({name, entry.dtype, entry.shape, entry.data});
+  write_safetensors(folder + "/foreign.safetensors", tensors, {});
+  std::filesystem::rename(folder + "/foreign.safetensors", weights);
+  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
+  std::ofstream(folder + "/config.json") << model_config_to_json(model.config());
+  CHECK(load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
 }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -57,8 +58,9 @@ class RunningProcess {
     process_ = -1;
     ProcessResult result;
     result.status = WIFEXITED(code) ? WEXITSTATUS(code) : 128 + WTERMSIG(code);
-    if (!out_path_.empty()) result.out = gca::read_file(out_path_);
-    result.err = gca::read_file(folder_ / "err");
+    // A process that was killed at once has not made them.
+    if (std::filesystem::exists(out_path_)) result.out = gca::read_file(out_path_);
+    if (std::filesystem::exists(folder_ / "err")) result.err = gca::read_file(folder_ / "err");
     return result;
   }
 

@@ -1,0 +1,79 @@
+// gca report: several runs on one page, or as one table.
+
+#include <CLI/CLI.hpp>
+#include <memory>
+
+#include "apps/gca/commands.h"
+#include "apps/gca/common_options.h"
+#include "lib/core/atomic_file.h"
+#include "lib/report/report_csv.h"
+#include "lib/report/report_page.h"
+
+namespace gca {
+namespace {
+
+struct ReportOptions {
+  CommonOptions common;
+  std::vector<std::string> runs;
+  std::string html_path;
+  std::string csv_path;
+};
+
+nlohmann::ordered_json group_to_json(const RunGroup& group) {
+  nlohmann::ordered_json runs = nlohmann::ordered_json::array();
+  std::vector<double> losses;
+  for (const RunResults* run : group.runs) {
+    const double loss = run->valid.empty() ? kUnknownNumber : run->valid.back().loss;
+    losses.push_back(loss);
+    runs.push_back({{"run", run->name},
+                    {"seed", run->seed},
+                    {"parameters", run->parameters},
+                    {"steps", run->train.empty() ? 0 : run->train.back().step},
+                    {"valid_loss", loss}});
+  }
+  const Spread loss = spread_of(losses);
+  return {{"settings", group.label},
+          {"valid_loss", {{"mean", loss.mean}, {"low", loss.low}, {"high", loss.high}}},
+          {"runs", std::move(runs)}};
+}
+
+void run_report(const ReportOptions& options) {
+  JsonReport report = begin_report("report", options.common);
+  const std::vector<RunResults> runs = read_runs(options.runs);
+  const std::vector<RunGroup> groups = group_runs(runs);
+  std::string shown = report_table(groups);
+  if (!options.html_path.empty()) {
+    write_file_atomically(options.html_path, report_page(groups));
+    shown += options.html_path + "\n";
+  }
+  if (!options.csv_path.empty()) {
+    write_file_atomically(options.csv_path, report_csv(groups));
+    shown += options.csv_path + "\n";
+  }
+  report.config = {{"runs", options.runs}, {"html", options.html_path}, {"csv", options.csv_path}};
+  report.result["groups"] = nlohmann::ordered_json::array();
+  for (const RunGroup& group : groups) report.result["groups"].push_back(group_to_json(group));
+  finish_report(report, options.common, "", shown);
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& app) {
+  auto options = std::make_shared<ReportOptions>();
+  CLI::App* command = app.add_subcommand("report", "Compare runs on one page");
+  command
+      ->add_option("RUN", options->runs,
+                   "Output folders of gca pretrain, with any reports of gca eval in them; or such reports")
+      ->required();
+  command
+      ->add_option("--html", options->html_path,
+                   "Write one page for a browser: losses, perplexity by context and position, accuracy over "
+                   "length and "
+                   "depth")
+      ->type_name("FILE");
+  command->add_option("--csv", options->csv_path, "Write every number, a row each")->type_name("FILE");
+  add_common_options(*command, options->common);
+  command->callback([options] { run_report(*options); });
+}
+
+}  // namespace gca
