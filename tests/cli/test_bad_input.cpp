@@ -422,7 +422,7 @@ TEST_CASE("files that somebody else may not read or write (as another user, wher
   CHECK(gca::read_file(folder / "open.txt") == NanoRun::pages(0, 50));
 }
 
-TEST_CASE("a reader that leaves ends generate quietly; texts that are missing or empty are refused") {
+TEST_CASE("a reader that leaves ends generate quietly, texts that are missing or empty are refused") {
   const Workshop shop;
   const std::string pipeline =
       "(\"$0\" generate --checkpoint \"$1\" --prompt On --max-new-tokens 400 --threads 1; echo $? >\"$2\") | "

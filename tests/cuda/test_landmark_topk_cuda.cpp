@@ -104,7 +104,7 @@ TEST_CASE("each barrier of the top K kernels, deleted, is reported") {
 }
 
 TEST_CASE(
-    "Gumbel noise: the bits of the CPU's counters, its logarithms within 2 ulp; drawn in the choice it is "
+    "Gumbel noise: the bits of the CPU's counters, its logarithms within 2 ulp, drawn in the choice it is "
     "the same") {
   const cuda::GumbelParams at{
       .seed = 0x123456789ABCDEF, .step = 77, .group = 1, .batch_offset = 3, .first_query = 5};

@@ -130,7 +130,7 @@ TEST_CASE("rms_norm gives rows of root-mean-square 1, and rounds once to bf16") 
   CHECK(at::equal(rms_norm(x, ones, 0.0, at::kBFloat16), y.to(at::kBFloat16)));
 }
 
-TEST_CASE("add_rms_norm takes a bf16 update, and gives its gradient in bf16; the sum alone may be used") {
+TEST_CASE("add_rms_norm takes a bf16 update, and gives its gradient in bf16, and the sum alone may be used") {
   const at::Tensor residual = some_numbers({5, 48}, 3.0).to(at::kFloat).requires_grad_();
   const at::Tensor update = some_numbers({5, 48}, 1.0, 0.6).to(at::kBFloat16).requires_grad_();
   const at::Tensor weight = some_numbers({48}, 1.0, 0.2).to(at::kFloat).requires_grad_();

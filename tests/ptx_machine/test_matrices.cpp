@@ -72,7 +72,7 @@ TEST_CASE("mma.m16n8k16 multiplies matrices in the manual's layout") {
   check_mma("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", false, true);
 }
 
-TEST_CASE("ldmatrix hands out rows of 8 x 8 matrices, transposed or not; cp.async brings them") {
+TEST_CASE("ldmatrix hands out rows of 8 x 8 matrices, transposed or not, cp.async brings them") {
   for (const bool transposed : {false, true}) {
     std::vector<uint16_t> matrix(4 * 64);
     for (size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<uint16_t>(i);
