@@ -52,6 +52,10 @@ struct Bf16TileKernels {
   void (*round_rows)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
                      int64_t to_stride);
 
+  /// products[i] = <x, row i of y>, any number of columns: a matrix times a vector.
+  void (*row_products)(int64_t rows, int64_t columns, const uint16_t* x, const uint16_t* y, int64_t y_stride,
+                       float* products);
+
   /// row[e] *= factor, rounded again.
   void (*scale_row)(int64_t columns, float factor, uint16_t* row);
 

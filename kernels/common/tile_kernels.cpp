@@ -159,34 +159,31 @@ inline float load_one(const uint16_t* bf16) {
   return value;
 }
 
-/// <x, row i of y> for kRows rows at once: x is loaded once for all, and sums do not wait for each other.
-template <int64_t kRows, typename Element>
-inline void row_products_block(int64_t columns, const float* x, const Element* y, int64_t y_stride,
-                               float* products) {
-  Vector total[kRows] = {};
+/// <x, y>; sums that do not wait for each other.
+template <typename Element>
+inline float row_product(int64_t columns, const float* x, const Element* y) {
+  constexpr int64_t kSums = 4;
+  Vector total[kSums] = {};
   int64_t e = 0;
-  for (; e + kLanes <= columns; e += kLanes) {
-    const Vector factor = load(x + e);
-#pragma GCC unroll 8
-    for (int64_t i = 0; i < kRows; ++i)
-      total[i] = multiply_add(factor, load_wide(y + i * y_stride + e), total[i]);
+  for (; e + kSums * kLanes <= columns; e += kSums * kLanes) {
+#pragma GCC unroll 4
+    for (int64_t u = 0; u < kSums; ++u) {
+      const int64_t place = e + u * kLanes;
+      total[u] = multiply_add(load(x + place), load_wide(y + place), total[u]);
+    }
   }
-#pragma GCC unroll 8
-  for (int64_t i = 0; i < kRows; ++i) {
-    float sum = lane_sum(total[i]);
-    for (int64_t u = e; u < columns; ++u) sum += x[u] * load_one(y + i * y_stride + u);
-    products[i] = sum;
-  }
+  for (; e + kLanes <= columns; e += kLanes) total[0] = multiply_add(load(x + e), load_wide(y + e), total[0]);
+  float sum = lane_sum((total[0] + total[1]) + (total[2] + total[3]));
+  for (; e < columns; ++e) sum += x[e] * load_one(y + e);
+  return sum;
 }
 
+/// One row after another, so that memory is read as one stream: several rows side by side are several
+/// streams, which the processor fetches ahead at half the rate.
 template <typename Element>
 inline void row_products_of(int64_t rows, int64_t columns, const float* x, const Element* y, int64_t y_stride,
                             float* products) {
-  constexpr int64_t kRows = 8;
-  int64_t i = 0;
-  for (; i + kRows <= rows; i += kRows)
-    row_products_block<kRows>(columns, x, y + i * y_stride, y_stride, products + i);
-  for (; i < rows; ++i) row_products_block<1>(columns, x, y + i * y_stride, y_stride, products + i);
+  for (int64_t i = 0; i < rows; ++i) products[i] = row_product(columns, x, y + i * y_stride);
 }
 
 void row_products(int64_t rows, int64_t columns, const float* x, const float* y, int64_t y_stride,
@@ -201,8 +198,7 @@ void row_products_bf16(int64_t rows, int64_t columns, const float* x, const uint
 
 void paired_row_products(int64_t rows, int64_t columns, const float* x, int64_t x_stride, const float* y,
                          int64_t y_stride, float* products) {
-  for (int64_t i = 0; i < rows; ++i)
-    row_products_block<1>(columns, x + i * x_stride, y + i * y_stride, y_stride, products + i);
+  for (int64_t i = 0; i < rows; ++i) products[i] = row_product(columns, x + i * x_stride, y + i * y_stride);
 }
 
 template <typename Element>

@@ -29,6 +29,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/common/one_query_attention.h"
 #include "kernels/common/tile_math.h"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_versions.h"
 
@@ -265,19 +266,12 @@ class Forward {
   /// Query i, in out, against one chunk: adds w o_k to its row of sum, returns lse.
   float read_chunk_with_one_query(const Tile& tile, int64_t slot, int64_t chunk, int64_t i,
                                   Scratch& s) const {
-    float* score = s.score.data();
-    const int64_t keys = sizes_.keys;
-    dot_rows(floats_, keys, sizes_.head_dim, s.out.data() + i * sizes_.head_columns,
-             k_(tile.batch, chunk, 0, tile.kv_head), k_.stride(2), score);
-    float largest = sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity();
-    float denominator = 0;
-    floats_.softmax_row(keys, score, sizes_.scale, 0.0F, 0.0F, &largest, &denominator);
-    if (sizes_.softmax_one) denominator += std::exp(-largest);
-    const float factor = w_(tile.batch, tile.row)[slot] / denominator;
-    for (int64_t j = 0; j < keys; ++j) score[j] *= factor;
-    add_weighted_rows(floats_, keys, sizes_.head_dim, score, v_(tile.batch, chunk, 0, tile.kv_head),
-                      v_.stride(2), s.sum.data() + i * sizes_.head_columns);
-    return largest + std::log(denominator);
+    const HeadRows<T> rows{k_(tile.batch, chunk, 0, tile.kv_head), v_(tile.batch, chunk, 0, tile.kv_head),
+                           k_.stride(2), v_.stride(2), sizes_.keys};
+    const OneQueryScores scores{
+        .scale = sizes_.scale, .softmax_one = sizes_.softmax_one, .weight = w_(tile.batch, tile.row)[slot]};
+    return read_with_one_query(floats_, sizes_.head_dim, s.out.data() + i * sizes_.head_columns, rows, scores,
+                               s.score.data(), s.sum.data() + i * sizes_.head_columns);
   }
 
   /// lse of every query of a tile, by `value(i)`.

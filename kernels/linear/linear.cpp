@@ -65,7 +65,7 @@ void check_weight(const at::Tensor& x, const LinearWeight& weight) {
 /// Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
 at::Tensor product_without_gradient(const at::Tensor& x, const at::Tensor& compute) {
   if (implementation() != Implementation::reference && takes_few_rows(x, compute))
-    return linear_few_rows(x, compute);
+    return linear_few_rows(x, compute, x.scalar_type());
   return forward_product(x, compute);
 }
 

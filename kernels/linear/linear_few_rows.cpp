@@ -4,10 +4,11 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
+#include "kernels/common/bf16_tile_kernels.h"
 #include "kernels/common/named_work.h"
+#include "kernels/common/thread_workspace.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
@@ -18,9 +19,15 @@ constexpr int64_t kBlock = 64;
 /// Elements of W that are worth a thread.
 constexpr int64_t kGrain = int64_t{1} << 16;
 
-template <class Element, class RowProducts>
-void multiply(int64_t rows, int64_t out, int64_t in, const float* x, const Element* weight, float* y,
-              RowProducts row_products) {
+const uint16_t* bits(const at::BFloat16* numbers) {
+  return reinterpret_cast<const uint16_t*>(numbers);
+}
+
+struct WideMemory;
+
+/// y (rows, out) in float.
+template <typename Element>
+void multiply(int64_t rows, int64_t out, int64_t in, const Element* x, const Element* weight, float* y) {
   const int64_t blocks = (out + kBlock - 1) / kBlock;
   const int64_t grain = std::max<int64_t>(1, kGrain / (kBlock * in));
   at::parallel_for(0, blocks, grain, [&](int64_t first, int64_t last) {
@@ -28,12 +35,24 @@ void multiply(int64_t rows, int64_t out, int64_t in, const float* x, const Eleme
       const int64_t begin = block * kBlock;
       const int64_t count = std::min(kBlock, out - begin);
       for (int64_t i = 0; i < rows; ++i)
-        row_products(count, in, x + i * in, weight + begin * in, y + i * out + begin);
+        multiply_rows(count, in, x + i * in, weight + begin * in, y + i * out + begin);
     }
   });
 }
 
 }  // namespace
+
+void multiply_rows(int64_t rows, int64_t in, const float* x, const float* weight, float* y) {
+  tile_kernels().row_products(rows, in, x, weight, in, y);
+}
+
+void multiply_rows(int64_t rows, int64_t in, const at::BFloat16* x, const at::BFloat16* weight, float* y) {
+  if (const Bf16TileKernels* kernels = bf16_tile_kernels())
+    return kernels->row_products(rows, in, bits(x), bits(weight), in, y);
+  float* wide = ThreadWorkspace<float, WideMemory>::get(in);
+  tile_kernels().widen_bf16(1, in, bits(x), in, wide, in);
+  tile_kernels().row_products_bf16(rows, in, wide, bits(weight), in, y);
+}
 
 bool takes_few_rows(const at::Tensor& x, const at::Tensor& weight) {
   const at::ScalarType type = x.scalar_type();
@@ -42,35 +61,25 @@ bool takes_few_rows(const at::Tensor& x, const at::Tensor& weight) {
          weight.is_contiguous();
 }
 
-at::Tensor linear_few_rows(const at::Tensor& x_in, const at::Tensor& weight) {
+at::Tensor linear_few_rows(const at::Tensor& x_in, const at::Tensor& weight, at::ScalarType out_dtype) {
   const NamedWork work("gca::linear_few_rows");
-  const TileKernels& tiles = tile_kernels();
   const at::Tensor x = x_in.contiguous();
   const int64_t in = weight.size(1);
   const int64_t out = weight.size(0);
   const int64_t rows = x.numel() / in;
   std::vector<int64_t> shape = x.sizes().vec();
   shape.back() = out;
-  at::Tensor y = at::empty(shape, x.options());
-
+  at::Tensor y = at::empty(shape, x.options().dtype(at::kFloat));
+  auto* sums = y.mutable_data_ptr<float>();
   if (x.scalar_type() == at::kFloat) {
-    multiply(rows, out, in, x.const_data_ptr<float>(), weight.const_data_ptr<float>(),
-             y.mutable_data_ptr<float>(),
-             [&](int64_t count, int64_t depth, const float* a, const float* w, float* sum) {
-               tiles.row_products(count, depth, a, w, depth, sum);
-             });
-    return y;
+    multiply(rows, out, in, x.const_data_ptr<float>(), weight.const_data_ptr<float>(), sums);
+  } else {
+    multiply(rows, out, in, x.const_data_ptr<at::BFloat16>(), weight.const_data_ptr<at::BFloat16>(), sums);
   }
-  const auto* bits = static_cast<const uint16_t*>(x.const_data_ptr());
-  std::vector<float> wide(static_cast<size_t>(rows * in));
-  std::vector<float> sums(static_cast<size_t>(rows * out));
-  tiles.widen_bf16(1, rows * in, bits, 0, wide.data(), 0);
-  multiply(rows, out, in, wide.data(), static_cast<const uint16_t*>(weight.const_data_ptr()), sums.data(),
-           [&](int64_t count, int64_t depth, const float* a, const uint16_t* w, float* sum) {
-             tiles.row_products_bf16(count, depth, a, w, depth, sum);
-           });
-  tiles.narrow_bf16(1, rows * out, sums.data(), 0, static_cast<uint16_t*>(y.mutable_data_ptr()), 0);
-  return y;
+  if (out_dtype == at::kFloat) return y;
+  at::Tensor rounded = at::empty(shape, x.options().dtype(out_dtype));
+  tile_kernels().narrow_bf16(1, rows * out, sums, 0, static_cast<uint16_t*>(rounded.mutable_data_ptr()), 0);
+  return rounded;
 }
 
 }  // namespace gca::kernels

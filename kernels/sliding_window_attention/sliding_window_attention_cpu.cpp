@@ -35,6 +35,7 @@
 #include <limits>
 #include <vector>
 
+#include "kernels/common/one_query_attention.h"
 #include "kernels/common/tile_math.h"
 #include "kernels/sliding_window_attention/sliding_window_attention_versions.h"
 
@@ -377,19 +378,15 @@ class Forward {
     const int64_t keys = last + 1 - first;
     load_tile(floats_, 1, sizes_.head_dim, q_(query.batch, query.first, query.head), 0, s.out.data(),
               sizes_.head_columns);
-    dot_rows(floats_, keys, sizes_.head_dim, s.out.data(), k_(query.batch, first, query.head), k_.stride(1),
-             s.score.data());
     const float slope = *slopes_(query.head);
-    float largest = -std::numeric_limits<float>::infinity();
-    float denominator = 0;
-    floats_.softmax_row(keys, s.score.data(), sizes_.scale, -slope * static_cast<float>(keys - 1), slope,
-                        &largest, &denominator);
+    const HeadRows<T> rows{k_(query.batch, first, query.head), v_(query.batch, first, query.head),
+                           k_.stride(1), v_.stride(1), keys};
+    const OneQueryScores scores{
+        .scale = sizes_.scale, .bias = -slope * static_cast<float>(keys - 1), .bias_step = slope};
     std::fill_n(s.sum.data(), sizes_.head_dim, 0.0F);
-    add_weighted_rows(floats_, keys, sizes_.head_dim, s.score.data(), v_(query.batch, first, query.head),
-                      v_.stride(1), s.sum.data());
-    scale_floats(1.0F / denominator, sizes_.head_dim, s.sum.data());
+    lse_(query.batch, query.head)[query.first] = read_with_one_query(
+        floats_, sizes_.head_dim, s.out.data(), rows, scores, s.score.data(), s.sum.data());
     store(floats_, sizes_, s.sum.data(), out_, query);
-    lse_(query.batch, query.head)[query.first] = largest + std::log(denominator);
   }
 
   const Math& math_;

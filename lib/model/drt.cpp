@@ -13,7 +13,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/common/implementation.h"
+#include "kernels/linear/linear_few_rows.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
+#include "kernels/matrix_product/matrix_product.h"
+#include "lib/model/decoding_step.h"
 #include "lib/model/recompute.h"
 #include "lib/model/retrieval.h"
 
@@ -74,6 +78,10 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
               "gradients do not cross segments: start from an empty state");
   const auto layers = static_cast<size_t>(config_.n_lower_layers + config_.n_upper_layers);
   if (state.windows.empty() && !with_gradients) state.windows.resize(layers);
+  if (ids.numel() == 1 && !with_gradients && !options.observe) {
+    const DecodingLayers parts{config_, slopes_, lower_, baseline_, upper_, out_norm_};
+    if (can_decode_position(parts, state)) return decode_one(parts, ids, state);
+  }
 
   const at::Tensor h_low = run_lower(at::embedding(tok_emb_.master, ids), state, options);  // (B, n, d)
   observe(options, "h_low", h_low);
@@ -103,6 +111,15 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
   state.position += ids.size(1);
   const at::Tensor hidden = normalise(h, out_norm_, compute_dtype_).y;
   observe(options, "hidden", hidden);
+  return hidden;
+}
+
+/// Between two landmarks nothing is retrieved: a position runs through all layers at once.
+at::Tensor Drt::decode_one(const DecodingLayers& parts, const at::Tensor& ids, DrtState& state) const {
+  const auto [h_low, hidden] = decode_position(parts, tok_emb_.master[ids.item<int64_t>()], state);
+  if (config_.uses_retrieval())
+    state.open_chunk = state.open_chunk.defined() ? at::cat({state.open_chunk, h_low}, 1) : h_low;
+  ++state.position;
   return hidden;
 }
 
@@ -170,6 +187,7 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
     idx = at::cat({idx, result.idx}, 1);
     reading.weights = at::cat({reading.weights, result.weights}, 1);
     open.idx = result.idx.narrow(1, closed - 1, 1).clone();
+    open.chunks = {};
     open.weights = result.weights.narrow(1, closed - 1, 1).detach().clone();
   }
   reading.weights = reading.weights.narrow(1, 0, touched);
@@ -208,7 +226,16 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
 }
 
 at::Tensor Drt::logits(const at::Tensor& hidden) const {
-  return project(hidden, tok_emb_).to(tok_emb_.master.scalar_type());
+  const at::ScalarType wide = tok_emb_.master.scalar_type();
+  if (at::GradMode::is_enabled()) return project(hidden, tok_emb_).to(wide);
+  // Sums are kept as they are: logits decide between tokens.
+  const bool few = kernels::implementation() != kernels::Implementation::reference &&
+                   kernels::takes_few_rows(hidden, tok_emb_.compute);
+  if (few) return kernels::linear_few_rows(hidden, tok_emb_.compute, wide);
+  std::vector<int64_t> shape = hidden.sizes().vec();
+  shape.back() = config_.vocab_size;
+  const at::Tensor rows = hidden.reshape({-1, config_.d_model});
+  return kernels::matrix_product(rows, tok_emb_.compute.t(), wide).reshape(shape);
 }
 
 LossResult Drt::loss(const at::Tensor& hidden, const at::Tensor& targets) const {

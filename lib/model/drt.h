@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/model/chunk_encoder.h"
+#include "lib/model/decoding_step.h"
 #include "lib/model/drt_state.h"
 #include "lib/model/forward_options.h"
 #include "lib/model/model_config.h"
@@ -69,6 +70,7 @@ class Drt {
  private:
   /// h_low of embedded tokens (B, n, d).
   at::Tensor run_lower(const at::Tensor& embedded, DrtState& state, const ForwardOptions& options) const;
+  at::Tensor decode_one(const DecodingLayers& parts, const at::Tensor& ids, DrtState& state) const;
   void close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOptions& options) const;
   Residual run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
                      const ForwardOptions& options) const;

@@ -15,6 +15,7 @@ namespace gca {
 struct OpenRetrieval {
   at::Tensor idx;      ///< (B, 1, K) int32; undefined before the first landmark
   at::Tensor weights;  ///< (B, 1, K) float32
+  ChunkView chunks;    ///< what idx reads, once a decoding step has asked for it; undefined before
 };
 
 /// State after any number of positions. A default-constructed state is the empty past. Copying with clone()

@@ -64,6 +64,19 @@ WindowCache::Rows WindowCache::append(const at::Tensor& keys, const at::Tensor& 
   return rows;
 }
 
+WindowCache::OpenRow WindowCache::append_row(int64_t window) {
+  TORCH_CHECK(keys_.defined() && keys_.size(0) == 1, "append_row: needs a batch of 1 and a first append");
+  if (begin_ + count_ + 1 > keys_.size(1)) keep_last(held(), count_, count_ + 1 + window);
+  const auto first_row = [&](const at::Tensor& buffer) {
+    return static_cast<char*>(buffer.mutable_data_ptr()) + begin_ * buffer.stride(1) * buffer.element_size();
+  };
+  const OpenRow row{first_row(keys_), first_row(values_), count_ + 1};
+  const int64_t forgotten = std::max<int64_t>(0, count_ + 1 - window);
+  begin_ += forgotten;
+  count_ += 1 - forgotten;
+  return row;
+}
+
 int64_t WindowCache::size_bytes() const {
   return bytes_of(keys_) + bytes_of(values_);
 }

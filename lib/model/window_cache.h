@@ -19,6 +19,18 @@ class WindowCache {
   /// holds until the next append.
   Rows append(const at::Tensor& keys, const at::Tensor& values, int64_t window);
 
+  /// Room for one more position of a batch of 1, in the buffers themselves: rows of (H, dh) lie side by side,
+  /// the last of `count` is for the caller to fill. Forgets all but the last `window` and it. Holds until the
+  /// next append. Needs a first append.
+  struct OpenRow {
+    void* keys;
+    void* values;
+    int64_t count;
+  };
+  OpenRow append_row(int64_t window);
+  /// Whether append_row() may be called.
+  bool takes_rows() const { return keys_.defined() && keys_.size(0) == 1; }
+
   /// The positions held, keys and values (B, P, H, dh); undefined before the first append.
   Rows held() const;
   /// A cache that holds these.

@@ -47,9 +47,9 @@ TEST_CASE("linear of few rows: the same bits for one and two threads, and not fo
   const at::Tensor weight = some_numbers({1111, 300}, 1.0, 0.7).to(at::kFloat);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const at::Tensor one = linear_few_rows(x, weight);
+  const at::Tensor one = linear_few_rows(x, weight, at::kFloat);
   at::set_num_threads(2);
-  const at::Tensor two = linear_few_rows(x, weight);
+  const at::Tensor two = linear_few_rows(x, weight, at::kFloat);
   at::set_num_threads(threads);
   CHECK(at::equal(one, two));
   CHECK(takes_few_rows(x, weight));
