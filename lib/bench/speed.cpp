@@ -95,6 +95,7 @@ SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings) {
   std::vector<uint8_t> allowed(static_cast<size_t>(vocab_size), 1);
   if (layout.has_landmarks()) allowed[static_cast<size_t>(layout.landmark_id)] = 0;
   const SamplingOptions greedy{.temperature = 0.0};
+  TokenSampler sampler;
 
   TextFeeder feeder(model, {});
   at::Tensor hidden;
@@ -114,7 +115,7 @@ SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings) {
       const at::Tensor row =
           model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
       const std::span<const float> logits(row.const_data_ptr<float>(), static_cast<size_t>(row.numel()));
-      const auto token = static_cast<int32_t>(sample_token(logits, allowed, greedy, 0.5));
+      const auto token = static_cast<int32_t>(sampler.draw(logits, allowed, greedy, 0.5));
       feed({&token, 1});
     }
   });

@@ -19,12 +19,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-/// Logits after the last position of hidden (1, m, d).
-std::vector<float> last_logits(const Drt& model, const at::Tensor& hidden) {
+/// Logits (V) after the last position of hidden (1, m, d), on the CPU.
+at::Tensor last_logits(const Drt& model, const at::Tensor& hidden) {
   const at::NoGradGuard no_grad;
-  const at::Tensor row =
-      model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
-  return {row.const_data_ptr<float>(), row.const_data_ptr<float>() + row.numel()};
+  return model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
 }
 
 }  // namespace
@@ -38,6 +36,7 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   TextFeeder feeder(model.model, {}, options.segment_positions);
   feeder.start_from(std::move(session.state));
   TextStream stream(options.stop_text);
+  TokenSampler sampler;
   Generation result;
 
   at::Tensor hidden = session.last_hidden;  // of the last segment fed
@@ -58,8 +57,9 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
     if (n > 0) feed({&result.tokens.back(), 1});
     const double uniform = open_unit_double(
         philox_block(options.seed, RandomStream::sampling, 0, static_cast<uint64_t>(session.drawn_tokens++)));
-    const auto token = static_cast<int32_t>(
-        sample_token(last_logits(model.model, hidden), allowed, options.sampling, uniform));
+    const at::Tensor logits = last_logits(model.model, hidden);
+    const std::span<const float> row(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
+    const auto token = static_cast<int32_t>(sampler.draw(row, allowed, options.sampling, uniform));
     result.tokens.push_back(token);
     if (const std::string text = stream.append(model.tokenizer.decode({&token, 1})); !text.empty())
       show(text);
