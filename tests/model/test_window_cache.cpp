@@ -1,8 +1,10 @@
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/randn.h>
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "lib/model/window_cache.h"
@@ -42,6 +44,36 @@ TEST_CASE("a window cache equals keeping everything and cutting to the last W, a
       CHECK(at::equal(rows.keys, keys.append(k)));
       CHECK(at::equal(rows.values, values.append(v)));
     }
+  }
+}
+
+TEST_CASE("rows written in place are the same window, mixed with segments too") {
+  WindowCache cache;
+  PlainWindow truth;
+  const auto rows_of_batch_1 = [](int64_t n) { return at::randn({1, n, 3, 4}); };
+  const at::Tensor first = rows_of_batch_1(5);
+  CHECK_FALSE(cache.takes_rows());
+  cache.append(first, first + 1, W);
+  truth.append(first);
+  for (int64_t step = 0; step < 80; ++step) {
+    CAPTURE(step);
+    if (step % 17 == 16) {
+      const at::Tensor segment = rows_of_batch_1(step % 3 + 1);
+      CHECK(at::equal(cache.append(segment, segment + 1, W).keys, truth.append(segment)));
+      continue;
+    }
+    const at::Tensor row = rows_of_batch_1(1);
+    const at::Tensor all = truth.append(row);
+    REQUIRE(cache.takes_rows());
+    const WindowCache::OpenRow open = cache.append_row(W);
+    REQUIRE(open.count == all.size(1));
+    const auto offset = static_cast<size_t>((open.count - 1) * row.numel());
+    std::memcpy(static_cast<float*>(open.keys) + offset, row.const_data_ptr(), row.nbytes());
+    const at::Tensor value = row + 1;
+    std::memcpy(static_cast<float*>(open.values) + offset, value.const_data_ptr(), value.nbytes());
+    CHECK(std::memcmp(open.keys, all.contiguous().const_data_ptr(), all.nbytes()) == 0);
+    CHECK(std::memcmp(open.values, (all + 1).contiguous().const_data_ptr(), all.nbytes()) == 0);
+    CHECK(at::equal(cache.held().keys, truth.past));
   }
 }
 

@@ -1,0 +1,92 @@
+// The decoding step of one position against the plain version of every operator over the whole text.
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/equal.h>
+#include <doctest/doctest.h>
+
+#include <string>
+
+#include "kernels/common/implementation.h"
+#include "tests/support/tiny_model.h"
+
+using namespace gca;
+using namespace gca::testing;
+using kernels::Implementation;
+using kernels::ImplementationGuard;
+
+namespace {
+
+struct Variant {
+  const char* what;
+  void (*change)(ModelConfig& config);
+};
+
+const Variant kVariants[] = {
+    {"two groups, shared key/value heads", [](ModelConfig&) {}},
+    {"residual blended", [](ModelConfig& config) { config.residual_blend = 0.4; }},
+    {"residual reset, plain softmax",
+     [](ModelConfig& config) {
+       config.residual_blend = 1.0;
+       config.softmax_off_by_one = false;
+     }},
+    {"three heads of an odd size",
+     [](ModelConfig& config) {
+       config.d_model = 30;
+       config.n_heads = 3;
+       config.n_kv_heads = 3;
+       config.d_ff = 37;
+     }},
+    {"window alone", [](ModelConfig& config) { config.long_range = "none"; }},
+};
+
+std::vector<int64_t> one_by_one(int64_t count) {
+  return std::vector<int64_t>(static_cast<size_t>(count), 1);
+}
+
+at::Tensor plain_logits(const Drt& model, const at::Tensor& ids) {
+  const ImplementationGuard guard(Implementation::reference);
+  return logits_in_segments(model, ids, {ids.size(1)});
+}
+
+}  // namespace
+
+TEST_CASE("decoding position by position equals the plain operators over the whole text") {
+  for (const Variant& variant : kVariants) {
+    CAPTURE(std::string(variant.what));
+    ModelConfig config = tiny_config();
+    variant.change(config);
+    const TextBatch batch = batch_of(some_text(45, config.vocab_size), config);
+    const int64_t L = batch.ids.size(1);
+    const Drt in_float = tiny_model(config);
+    const at::Tensor truth = plain_logits(in_float, batch.ids);
+    CHECK(largest_difference(logits_in_segments(in_float, batch.ids, one_by_one(L)), truth) <= 1e-4);
+
+    const Drt in_bf16 = tiny_model(config, at::kBFloat16);
+    const double plain_error = largest_difference(plain_logits(in_bf16, batch.ids), truth);
+    for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
+      const ImplementationGuard guard(version);
+      CAPTURE(static_cast<int>(version));
+      const at::Tensor logits = logits_in_segments(in_bf16, batch.ids, one_by_one(L));
+      CHECK(largest_difference(logits, truth) <= 2 * plain_error + 0.02);
+    }
+  }
+}
+
+TEST_CASE("decoding gives the same bits with any number of threads, more than there are heads too") {
+  // In bf16 every product is ours; in float32 those of whole chunks are the library's, whose sums may depend
+  // on the number of threads.
+  const ImplementationGuard guard(Implementation::emulated);
+  const ModelConfig config = tiny_config();
+  const Drt model = tiny_model(config, at::kBFloat16);
+  const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
+  const int threads_before = at::get_num_threads();
+  at::Tensor of_one;
+  for (const int threads : {1, 2, 3, 5}) {
+    CAPTURE(threads);
+    at::set_num_threads(threads);
+    const at::Tensor logits = logits_in_segments(model, batch.ids, one_by_one(batch.ids.size(1)));
+    if (threads == 1) of_one = logits;
+    CHECK(at::equal(logits, of_one));
+  }
+  at::set_num_threads(threads_before);
+}
