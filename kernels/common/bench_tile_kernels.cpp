@@ -90,14 +90,16 @@ void measure_bf16(benchmark::State& state, double operations, Body body) {
 
 void BM_bf16_product(benchmark::State& state) {
   measure_bf16(state, kProductOperations, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.product(kSize, kSize, kSize, t.a, kSize, t.b, kSize, t.c, kSize, false, nullptr);
+    const ProductSegment segment{t.a, kSize, t.b, kSize, kSize};
+    kernels.product(kSize, kSize, {&segment, 1}, {.sums = t.c, .stride = kSize});
   });
 }
 BENCHMARK(BM_bf16_product);
 
 void BM_bf16_product_of_16_columns(benchmark::State& state) {
   measure_bf16(state, kProductOperations / 4, [](const Bf16TileKernels& kernels, Tiles& t) {
-    kernels.product(kSize, kTileColumns, kSize, t.a, kSize, t.b, kSize, t.c, kSize, false, nullptr);
+    const ProductSegment segment{t.a, kSize, t.b, kSize, kSize};
+    kernels.product(kSize, kTileColumns, {&segment, 1}, {.sums = t.c, .stride = kSize});
   });
 }
 BENCHMARK(BM_bf16_product_of_16_columns);

@@ -21,36 +21,34 @@ constexpr int64_t rows_of_block(int64_t vectors) {
   return vectors == 4 ? 4 : vectors == 3 ? 6 : vectors == 2 ? 8 : 16;
 }
 
-struct ProductTarget {
-  float* c;
-  int64_t stride;
-  bool add;
-  const float* factor;  // of the columns, or null
+/// The rows and columns of a target that a block or panel begins at.
+struct Place {
+  int64_t row, column;
 };
 
 template <int64_t kRows, int64_t kVectors>
-inline void product_block(int64_t pairs, const uint16_t* left, int64_t left_stride, const uint16_t* right,
-                          int64_t right_stride, const ProductTarget& to) {
-  Vector sum[kRows][kVectors] = {};
-  for (int64_t l = 0; l < pairs; ++l) {
-    Words row[kVectors];
-#pragma GCC unroll 4
-    for (int64_t u = 0; u < kVectors; ++u) row[u] = load_words(right + 2 * u * kLanes);
+inline void store_block(const Vector (&sum)[kRows][kVectors], const ProductTarget& to, const Place& place) {
+  if (to.rounded != nullptr) {
 #pragma GCC unroll 16
     for (int64_t i = 0; i < kRows; ++i) {
-      const Words pair = broadcast_word(left + i * left_stride + 2 * l);
-#pragma GCC unroll 4
-      for (int64_t u = 0; u < kVectors; ++u) sum[i][u] = multiply_add_pairs(sum[i][u], pair, row[u]);
+      uint16_t* c = to.rounded + (place.row + i) * to.stride + place.column;
+#pragma GCC unroll 2
+      for (int64_t u = 0; u + 2 <= kVectors; u += 2)
+        RoundedRows(sum[i][u], sum[i][u + 1]).store_both(c + u * kLanes);
+      if constexpr (kVectors % 2 == 1) {
+        const Vector last = sum[i][kVectors - 1];
+        RoundedRows(last, last).store_low(c + (kVectors - 1) * kLanes);
+      }
     }
-    right += 2 * right_stride;
+    return;
   }
 #pragma GCC unroll 16
   for (int64_t i = 0; i < kRows; ++i) {
 #pragma GCC unroll 4
     for (int64_t u = 0; u < kVectors; ++u) {
-      float* c = to.c + i * to.stride + u * kLanes;
+      float* c = to.sums + (place.row + i) * to.stride + place.column + u * kLanes;
       if (to.factor != nullptr) {
-        store(c, multiply_add(sum[i][u], load(to.factor + u * kLanes), load(c)));
+        store(c, multiply_add(sum[i][u], load(to.factor + place.column + u * kLanes), load(c)));
       } else {
         store(c, to.add ? load(c) + sum[i][u] : sum[i][u]);
       }
@@ -58,56 +56,75 @@ inline void product_block(int64_t pairs, const uint16_t* left, int64_t left_stri
   }
 }
 
+template <int64_t kRows, int64_t kVectors>
+inline void product_block(const ProductSegment* segments, size_t count, const ProductTarget& to,
+                          const Place& place) {
+  Vector sum[kRows][kVectors] = {};
+  for (size_t t = 0; t < count; ++t) {
+    const ProductSegment& segment = segments[t];
+    const int64_t pairs = paired_depth(segment.depth) / 2, left_stride = segment.left_stride;
+    const uint16_t* left = segment.left + place.row * left_stride;
+    const uint16_t* right = segment.right + 2 * place.column;
+    const int64_t right_step = 2 * segment.right_stride;
+    for (int64_t l = 0; l < pairs; ++l) {
+      Words row[kVectors];
+#pragma GCC unroll 4
+      for (int64_t u = 0; u < kVectors; ++u) row[u] = load_words(right + 2 * u * kLanes);
+#pragma GCC unroll 16
+      for (int64_t i = 0; i < kRows; ++i) {
+        const Words pair = broadcast_word(left + i * left_stride + 2 * l);
+#pragma GCC unroll 4
+        for (int64_t u = 0; u < kVectors; ++u) sum[i][u] = multiply_add_pairs(sum[i][u], pair, row[u]);
+      }
+      right += right_step;
+    }
+  }
+  store_block(sum, to, place);
+}
+
 /// The last rows, fewer than a block.
 template <int64_t kRows, int64_t kVectors>
-inline void product_rest(int64_t rows, int64_t pairs, const uint16_t* left, int64_t left_stride,
-                         const uint16_t* right, int64_t right_stride, const ProductTarget& to) {
+inline void product_rest(int64_t rows, const ProductSegment* segments, size_t count, const ProductTarget& to,
+                         const Place& place) {
   if (rows == kRows) {
-    product_block<kRows, kVectors>(pairs, left, left_stride, right, right_stride, to);
+    product_block<kRows, kVectors>(segments, count, to, place);
   } else if constexpr (kRows > 1) {
-    product_rest<kRows - 1, kVectors>(rows, pairs, left, left_stride, right, right_stride, to);
+    product_rest<kRows - 1, kVectors>(rows, segments, count, to, place);
   }
 }
 
 template <int64_t kVectors>
-inline void product_panel(int64_t rows, int64_t pairs, const uint16_t* left, int64_t left_stride,
-                          const uint16_t* right, int64_t right_stride, ProductTarget to) {
+inline void product_panel(int64_t rows, int64_t column, const ProductSegment* segments, size_t count,
+                          const ProductTarget& to) {
   constexpr int64_t kRows = rows_of_block(kVectors);
   int64_t i = 0;
-  for (; i + kRows <= rows; i += kRows) {
-    product_block<kRows, kVectors>(pairs, left + i * left_stride, left_stride, right, right_stride, to);
-    to.c += kRows * to.stride;
-  }
-  product_rest<kRows - 1, kVectors>(rows - i, pairs, left + i * left_stride, left_stride, right, right_stride,
-                                    to);
+  for (; i + kRows <= rows; i += kRows) product_block<kRows, kVectors>(segments, count, to, {i, column});
+  product_rest<kRows - 1, kVectors>(rows - i, segments, count, to, {i, column});
 }
 
-void product(int64_t rows, int64_t columns, int64_t depth, const uint16_t* left, int64_t left_stride,
-             const uint16_t* right, int64_t right_stride, float* c, int64_t c_stride, bool add,
-             const float* factor) {
-  const int64_t pairs = paired_depth(depth) / 2;
-  int64_t vectors = columns / kLanes;
-  while (vectors > 0) {
+void product(int64_t rows, int64_t columns, std::span<const ProductSegment> segments,
+             const ProductTarget& target) {
+  const ProductSegment* first = segments.data();
+  const size_t count = segments.size();
+  int64_t column = 0;
+  for (int64_t vectors = columns / kLanes; vectors > 0;) {
     // 5 vectors are 3 and 2: a block of one vector has too few multiply-adds to a load.
     const int64_t taken = vectors == 5 ? 3 : vectors < kBlockVectors ? vectors : kBlockVectors;
-    const ProductTarget to{c, c_stride, add, factor};
     switch (taken) {
       case 4:
-        product_panel<4>(rows, pairs, left, left_stride, right, right_stride, to);
+        product_panel<4>(rows, column, first, count, target);
         break;
       case 3:
-        product_panel<3>(rows, pairs, left, left_stride, right, right_stride, to);
+        product_panel<3>(rows, column, first, count, target);
         break;
       case 2:
-        product_panel<2>(rows, pairs, left, left_stride, right, right_stride, to);
+        product_panel<2>(rows, column, first, count, target);
         break;
       default:
-        product_panel<1>(rows, pairs, left, left_stride, right, right_stride, to);
+        product_panel<1>(rows, column, first, count, target);
     }
     vectors -= taken;
-    right += 2 * taken * kLanes;
-    c += taken * kLanes;
-    if (factor != nullptr) factor += taken * kLanes;
+    column += taken * kLanes;
   }
 }
 
@@ -232,16 +249,9 @@ void round_rows(int64_t rows, int64_t columns, const float* from, int64_t from_s
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
     int64_t e = 0;
     for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
-      const RoundedRows rounded(load(from + e), load(from + e + kLanes));
-      rounded.store_low(to + e);
-      rounded.store_high(to + e + kLanes);
+      RoundedRows(load(from + e), load(from + e + kLanes)).store_both(to + e);
     }
-    for (; e < columns; ++e) {
-      uint32_t bits;
-      std::memcpy(&bits, from + e, sizeof bits);
-      const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
-      to[e] = static_cast<uint16_t>(is_nan ? 0x7FC0U : (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
-    }
+    for (; e < columns; ++e) to[e] = rounded_bf16(from[e]);
   }
 }
 
@@ -277,16 +287,14 @@ void scale_row(int64_t columns, float factor, uint16_t* row) {
   const auto scaled = [&](const uint16_t* from) { return float_of(load_shorts(from) << 16) * factor; };
   int64_t e = 0;
   for (; e + 2 * kLanes <= columns; e += 2 * kLanes) {
-    const RoundedRows rounded(scaled(row + e), scaled(row + e + kLanes));
-    rounded.store_low(row + e);
-    rounded.store_high(row + e + kLanes);
+    RoundedRows(scaled(row + e), scaled(row + e + kLanes)).store_both(row + e);
   }
   for (; e < columns; ++e) {
     const uint32_t bits = uint32_t{row[e]} << 16;
     float value;
     std::memcpy(&value, &bits, sizeof value);
     value *= factor;
-    round_rows(1, 1, &value, 1, row + e, 1);
+    row[e] = rounded_bf16(value);
   }
 }
 
@@ -308,9 +316,7 @@ void softmax_rows(int64_t rows, int64_t columns, float* x, int64_t stride, float
       const Vector low = probability(e), high = probability(e + kLanes);
       total += low + high;
       if (p != nullptr) {
-        const RoundedRows rounded(low, high);
-        rounded.store_low(p + i * p_stride + e);
-        rounded.store_high(p + i * p_stride + e + kLanes);
+        RoundedRows(low, high).store_both(p + i * p_stride + e);
       }
     }
     if (e < padded) {

@@ -24,15 +24,32 @@ constexpr int64_t paired_depth(int64_t depth) {
   return (depth + 1) / 2 * 2;
 }
 
+/// One of the products that are summed into a target: left (rows x depth), right (depth x columns).
+struct ProductSegment {
+  const uint16_t* left;
+  int64_t left_stride;
+  const uint16_t* right;
+  int64_t right_stride;
+  int64_t depth;
+};
+
+/// Where a product goes: floats, or bf16 rounded from its sums.
+struct ProductTarget {
+  float* sums = nullptr;        ///< c
+  uint16_t* rounded = nullptr;  ///< c in bf16; then the rest has no meaning but the stride
+  int64_t stride = 0;
+  bool add = false;               ///< c += instead of c =
+  const float* factor = nullptr;  ///< c[i][e] += factor[e] * product[i][e], one a column
+};
+
 struct Bf16TileKernels {
   const char* name;
   bool native;  ///< the processor multiplies bf16 itself; else the arithmetic is emulated, for tests
 
-  /// c (rows x columns) = left right, or c += left right, or c[i][e] += factor[e] * (left right)[i][e] where
-  /// factor is not null. columns is a multiple of kTileColumns.
-  void (*product)(int64_t rows, int64_t columns, int64_t depth, const uint16_t* left, int64_t left_stride,
-                  const uint16_t* right, int64_t right_stride, float* c, int64_t c_stride, bool add,
-                  const float* factor);
+  /// c (rows x columns) from the sum of the segments' products, which stays in registers until it is whole.
+  /// columns is a multiple of kTileColumns.
+  void (*product)(int64_t rows, int64_t columns, std::span<const ProductSegment> segments,
+                  const ProductTarget& target);
 
   /// Packing: `from` is a matrix of `rows` rows, `from_stride` elements apart.
   /// left = from; to_stride >= paired_depth(columns).

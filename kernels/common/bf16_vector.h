@@ -65,6 +65,14 @@ inline Words rounded_bits(Vector value) {
   return (bits & 0x7FFFFFFFU) > 0x7F800000U ? Words{} + 0x7FC0U : rounded;
 }
 
+/// One number, rounded likewise.
+inline uint16_t rounded_bf16(float value) {
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
+  return static_cast<uint16_t>(is_nan ? 0x7FC0U : (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16);
+}
+
 /// Two rows of floats, rounded: as words (low row in the lower halves) and as two rows of bf16.
 struct RoundedRows {
 #if defined(__AVX512BF16__)
@@ -81,6 +89,10 @@ struct RoundedRows {
     Words value;
     std::memcpy(&value, &mixed, sizeof value);
     return value;
+  }
+  /// The high row behind the low one.
+  void store_both(uint16_t* to) const {
+    std::memcpy(to, &halves, sizeof halves);
   }
   void store_low(uint16_t* to) const {
     std::memcpy(to, &halves, 32);
@@ -99,6 +111,10 @@ struct RoundedRows {
   static void store(Words row, uint16_t* to) {
     const ShortVector shorts = __builtin_convertvector(row, ShortVector);
     std::memcpy(to, &shorts, sizeof shorts);
+  }
+  void store_both(uint16_t* to) const {
+    store(low, to);
+    store(high, to + kLanes);
   }
   void store_low(uint16_t* to) const {
     store(low, to);

@@ -26,6 +26,7 @@ extern const TileKernels kKernels;
 extern const RowKernelSet kRowKernels;
 }  // namespace avx512
 namespace avx512bf16 {
+extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
 extern const RowKernelSet kRowKernels;
 }  // namespace avx512bf16
@@ -60,11 +61,12 @@ bool has_avx512bf16() {
 
 std::span<const TileKernels* const> runnable_tile_kernels() {
   static const auto runnable = [] {
-    Runnable<TileKernels, 3> found;
+    Runnable<TileKernels, 4> found;
     found.add(baseline::kKernels);
 #if defined(__x86_64__)
     if (has_avx2()) found.add(avx2::kKernels);
     if (has_avx512()) found.add(avx512::kKernels);
+    if (has_avx512bf16()) found.add(avx512bf16::kKernels);
 #endif
     return found;
   }();

@@ -3,6 +3,7 @@
 // copy of those, and it could be one that the running processor does not know.
 #include "kernels/common/tile_kernels.h"
 
+#include "kernels/common/bf16_vector.h"
 #include "kernels/common/tile_product.h"
 #include "kernels/common/tile_transpose.h"
 #include "kernels/common/tile_vector.h"
@@ -288,13 +289,10 @@ void widen_bf16(int64_t rows, int64_t columns, const uint16_t* from, int64_t fro
 void narrow_bf16(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
                  int64_t to_stride) {
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
-    for (int64_t e = 0; e < columns; ++e) {
-      uint32_t bits;
-      std::memcpy(&bits, from + e, sizeof bits);
-      const uint32_t rounded = (bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16;
-      const bool is_nan = (bits & 0x7FFFFFFFU) > 0x7F800000U;
-      to[e] = static_cast<uint16_t>(is_nan ? 0x7FC0U : rounded);
-    }
+    int64_t e = 0;
+    for (; e + 2 * kLanes <= columns; e += 2 * kLanes)
+      RoundedRows(load(from + e), load(from + e + kLanes)).store_both(to + e);
+    for (; e < columns; ++e) to[e] = rounded_bf16(from[e]);
   }
 }
 

@@ -100,7 +100,7 @@ struct TileKernels {
                    int64_t to_stride);
   void (*widen_bf16)(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, float* to,
                      int64_t to_stride);
-  /// To nearest, ties to even.
+  /// To nearest, ties to even; NaN stays NaN, and subnormal numbers may become 0.
   void (*narrow_bf16)(int64_t rows, int64_t columns, const float* from, int64_t from_stride, uint16_t* to,
                       int64_t to_stride);
 };

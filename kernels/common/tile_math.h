@@ -79,9 +79,17 @@ class TileMath<float> {
     load_tile(kernels_, rows, columns, first, row_step, tile, stride);
   }
 
+  /// Rows of a tensor as left operand, loaded into `tile`.
+  template <typename Source>
+  LeftOperand<float> rows_left(int64_t rows, int64_t columns, const Source* first, int64_t row_step,
+                               float* tile, int64_t stride) const {
+    load_rows(rows, columns, first, row_step, tile, stride);
+    return left(tile, stride);
+  }
   LeftOperand<float> left(const float* tile, int64_t stride) const { return {tile, stride, 1}; }
-  LeftOperand<float> left_transposed(int64_t, int64_t, const float* tile, int64_t stride, float*) const {
-    return {tile, 1, stride};
+  /// The transpose of a (rows x columns) left operand.
+  LeftOperand<float> left_transposed(int64_t, int64_t, const LeftOperand<float>& operand, float*) const {
+    return {operand.data, operand.column, operand.row};
   }
   /// Right operands: the tile (depth its rows, its stride), and the transposed tile (depth its columns,
   /// stride padded_columns(rows)).
@@ -165,10 +173,17 @@ class TileMath<uint16_t> {
     kernels_.left_from_rows(rows, columns, reinterpret_cast<const uint16_t*>(first), row_step, tile, stride);
   }
 
+  /// In place where pairs lie side by side, else loaded into `tile`.
+  LeftOperand<uint16_t> rows_left(int64_t rows, int64_t columns, const at::BFloat16* first, int64_t row_step,
+                                  uint16_t* tile, int64_t stride) const {
+    if (columns % 2 == 0) return left(reinterpret_cast<const uint16_t*>(first), row_step);
+    load_rows(rows, columns, first, row_step, tile, stride);
+    return left(tile, stride);
+  }
   LeftOperand<uint16_t> left(const uint16_t* tile, int64_t stride) const { return {tile, stride, 1}; }
-  LeftOperand<uint16_t> left_transposed(int64_t rows, int64_t columns, const uint16_t* tile, int64_t stride,
+  LeftOperand<uint16_t> left_transposed(int64_t rows, int64_t columns, const LeftOperand<uint16_t>& operand,
                                         uint16_t* scratch) const {
-    kernels_.left_from_columns(rows, columns, tile, stride, scratch, padded_columns(rows));
+    kernels_.left_from_columns(rows, columns, operand.data, operand.row, scratch, padded_columns(rows));
     return {scratch, padded_columns(rows), 1};
   }
   const uint16_t* right(int64_t rows, int64_t columns, const uint16_t* tile, int64_t stride,
@@ -188,7 +203,9 @@ class TileMath<uint16_t> {
   void product(int64_t rows, int64_t columns, int64_t depth, const LeftOperand<uint16_t>& a,
                const uint16_t* right, int64_t right_stride, float* c, int64_t c_stride, bool add,
                const float* factor = nullptr) const {
-    kernels_.product(rows, columns, depth, a.data, a.row, right, right_stride, c, c_stride, add, factor);
+    const ProductSegment segment{a.data, a.row, right, right_stride, depth};
+    kernels_.product(rows, columns, {&segment, 1},
+                     {.sums = c, .stride = c_stride, .add = add, .factor = factor});
   }
 
   void probabilities(const ScoreBlock& block, float* x, int64_t stride, float scale, const float* shift,

@@ -133,12 +133,13 @@ void store_queries(const TileKernels& floats, const Sizes& sizes, const float* f
   });
 }
 
-/// Keys or values of one chunk and head.
+/// Keys or values of one chunk and head as left operand (M x dh).
 template <typename T, typename Math>
-void load_chunk(const Math& math, const Sizes& sizes, const RowView<const T, 4>& view, const Tile& tile,
-                int64_t chunk, typename Math::Element* to) {
-  math.load_rows(sizes.keys, sizes.head_dim, view(tile.batch, chunk, 0, tile.kv_head), view.stride(2), to,
-                 sizes.head_columns);
+LeftOperand<typename Math::Element> chunk_rows(const Math& math, const Sizes& sizes,
+                                               const RowView<const T, 4>& view, const Tile& tile,
+                                               int64_t chunk, typename Math::Element* memory) {
+  return math.rows_left(sizes.keys, sizes.head_dim, view(tile.batch, chunk, 0, tile.kv_head), view.stride(2),
+                        memory, sizes.head_columns);
 }
 
 template <typename T, typename Math>
@@ -218,12 +219,10 @@ class Forward {
 
   /// sum (dh x queries) += w_k o_k.
   void read_chunk(const Tile& tile, int64_t slot, int64_t chunk, const Element* queries, Scratch& s) const {
-    const int64_t head_columns = sizes_.head_columns, columns = tile.columns, keys = sizes_.keys;
+    const int64_t columns = tile.columns, keys = sizes_.keys;
     float* score = s.score.data();
-    load_chunk(math_, sizes_, k_, tile, chunk, s.k.data());
-    load_chunk(math_, sizes_, v_, tile, chunk, s.v.data());
-    math_.product(keys, columns, sizes_.head_dim, math_.left(s.k.data(), head_columns), queries, columns,
-                  score, columns, false);
+    math_.product(keys, columns, sizes_.head_dim, chunk_rows(math_, sizes_, k_, tile, chunk, s.k.data()),
+                  queries, columns, score, columns, false);
 
     std::fill_n(s.largest.data(), columns,
                 sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity());
@@ -238,8 +237,9 @@ class Forward {
                         s.p.data());
     const float weight = w_(tile.batch, tile.row)[slot];
     for (int64_t i = 0; i < columns; ++i) s.factor.data()[i] = weight / s.denominator.data()[i];
+    const auto values = chunk_rows(math_, sizes_, v_, tile, chunk, s.v.data());
     math_.product(sizes_.head_dim, columns, keys,
-                  math_.left_transposed(keys, sizes_.head_dim, s.v.data(), head_columns, s.v_left.data()),
+                  math_.left_transposed(keys, sizes_.head_dim, values, s.v_left.data()),
                   math_.probabilities_operand(score, s.p.data()), columns, s.sum.data(), columns, true,
                   s.factor.data());
 
@@ -377,6 +377,7 @@ class Backward {
     // Where the operands of the tile at hand lie.
     const Element *queries = nullptr, *douts = nullptr, *queries_depth = nullptr, *douts_depth = nullptr;
     ScoreGradientTiles<Element> gradients{};
+    LeftOperand<Element> keys{};  // of the chunk at hand
   };
 
   void run_by_head() const {
@@ -455,8 +456,7 @@ class Backward {
         score_gradients(tile, slot, chunk, s);
         for (int64_t i = 0; i < tile.count; ++i) dw[slot] += s.delta.data()[i];
         math_.product(sizes_.head_dim, tile.columns, sizes_.keys,
-                      math_.left_transposed(sizes_.keys, sizes_.head_dim, s.k.data(), sizes_.head_columns,
-                                            s.k_left.data()),
+                      math_.left_transposed(sizes_.keys, sizes_.head_dim, s.keys, s.k_left.data()),
                       s.gradients.ds_right, tile.columns, s.dq.data(), tile.columns, true);
         visit(tile, chunk);
       }
@@ -478,20 +478,20 @@ class Backward {
     s.gradients = math_.gradient_tiles(sizes_.keys, s.p.data(), s.ds.data(), tile.columns, s.operands.data());
   }
 
-  /// Leaves K in k, w p and dS in the gradients' operands (M x queries), and <dO, o_k> in delta.
+  /// Leaves K in keys, w p and dS in the gradients' operands (M x queries), and <dO, o_k> in delta.
   void score_gradients(const Tile& tile, int64_t slot, int64_t chunk, Scratch& s) const {
-    const int64_t head_columns = sizes_.head_columns, columns = tile.columns;
-    load_chunk(math_, sizes_, k_, tile, chunk, s.k.data());
-    load_chunk(math_, sizes_, v_, tile, chunk, s.v.data());
+    const int64_t columns = tile.columns;
+    s.keys = chunk_rows(math_, sizes_, k_, tile, chunk, s.k.data());
     std::fill_n(s.lse.data(), columns, 0.0F);
     for_each_query_run(sizes_, lse_, tile, [&](int64_t i, int64_t count, const float* first, int64_t step) {
       for (int64_t u = 0; u < count; ++u) s.lse.data()[i + u] = first[u * step + slot];
     });
 
-    math_.product(sizes_.keys, columns, sizes_.head_dim, math_.left(s.k.data(), head_columns), s.queries,
-                  columns, s.p.data(), columns, false);
-    math_.product(sizes_.keys, columns, sizes_.head_dim, math_.left(s.v.data(), head_columns), s.douts,
-                  columns, s.ds.data(), columns, false);
+    math_.product(sizes_.keys, columns, sizes_.head_dim, s.keys, s.queries, columns, s.p.data(), columns,
+                  false);
+    math_.product(sizes_.keys, columns, sizes_.head_dim,
+                  chunk_rows(math_, sizes_, v_, tile, chunk, s.v.data()), s.douts, columns, s.ds.data(),
+                  columns, false);
     std::fill_n(s.factor.data(), columns, 0.0F);
     if (sizes_.softmax_one) {
       std::fill_n(s.zero.data(), columns, 0.0F);

@@ -47,11 +47,16 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     if (pairs.empty()) return result;
     if (context->needs_input_grad(0))
       result[0] = sum_of_matrix_products(pairs, x.scalar_type()).reshape(x.sizes());
-    const at::ScalarType master_dtype = context->saved_data["master_dtype"].toScalarType();
+    std::vector<size_t> wanted;
+    std::vector<at::Tensor> transposed;
     for (size_t i = 0; i < count; ++i) {
-      if (gradients[i].defined() && context->needs_input_grad(1 + i))
-        result[1 + i] = matrix_product(as_rows(gradients[i]).t(), as_rows(x), master_dtype);
+      if (!gradients[i].defined() || !context->needs_input_grad(1 + i)) continue;
+      wanted.push_back(1 + i);
+      transposed.push_back(as_rows(gradients[i]).t());
     }
+    const at::ScalarType master_dtype = context->saved_data["master_dtype"].toScalarType();
+    const std::vector<at::Tensor> of_masters = matrix_products(transposed, as_rows(x), master_dtype);
+    for (size_t i = 0; i < wanted.size(); ++i) result[wanted[i]] = of_masters[i];
     return result;
   }
 };

@@ -71,10 +71,11 @@ class Bf16Loss {
 
   /// p in dz's place, with the statistics of its tiles and the logits of the targets.
   void make_probabilities(int64_t begin, int64_t count) {
-    const ProductTerm term{{x_ + begin * width_, width_, false}, {weight_, width_, true}, width_};
+    const LeftMatrices left{count, {{x_ + begin * width_, width_, false}}};
+    const RightMatrix right{{weight_, width_, true}, width_};
     blocked_product(
-        kernels_, count, vocabulary_, {&term, 1},
-        [&](int64_t row, int64_t rows, int64_t column, int64_t columns, float* z, int64_t stride) {
+        kernels_, vocabulary_, {&right, 1}, {&left, 1},
+        [&](size_t, int64_t row, int64_t rows, int64_t column, int64_t columns, float* z, int64_t stride) {
           for (int64_t i = 0; i < rows; ++i) {
             const int64_t place = targets_[begin + row + i] - column;
             if (place >= 0 && place < columns)
@@ -127,24 +128,19 @@ class Bf16Loss {
   }
 
   void make_dx(int64_t begin, int64_t count) {
-    const ProductTerm term{{dz_, dz_stride_, false}, {weight_, width_, false}, vocabulary_};
-    auto* dx = static_cast<uint16_t*>(result_.dx.mutable_data_ptr()) + begin * width_;
-    blocked_product(
-        kernels_, count, width_, {&term, 1},
-        [&](int64_t row, int64_t rows, int64_t column, int64_t columns, const float* sums, int64_t stride) {
-          kernels_.round_rows(rows, columns, sums, stride, dx + row * width_ + column, width_);
-        });
+    const LeftMatrices left{count, {{dz_, dz_stride_, false}}};
+    const RightMatrix right{{weight_, width_, false}, vocabulary_};
+    const ProductTarget dx{.rounded = static_cast<uint16_t*>(result_.dx.mutable_data_ptr()) + begin * width_,
+                           .stride = width_};
+    blocked_product_to(kernels_, width_, {&right, 1}, {&left, 1}, {&dx, 1});
   }
 
   void add_dweight(int64_t begin, int64_t count) {
-    const ProductTerm term{{dz_, dz_stride_, true}, {x_ + begin * width_, width_, false}, count};
-    auto* dweight = result_.dweight.mutable_data_ptr<float>();
-    const auto put = begin == 0 ? tile_kernels().copy_rows : tile_kernels().add_rows;
-    blocked_product(
-        kernels_, vocabulary_, width_, {&term, 1},
-        [&](int64_t row, int64_t rows, int64_t column, int64_t columns, const float* sums, int64_t stride) {
-          put(rows, columns, sums, stride, dweight + row * width_ + column, width_);
-        });
+    const LeftMatrices left{vocabulary_, {{dz_, dz_stride_, true}}};
+    const RightMatrix right{{x_ + begin * width_, width_, false}, count};
+    const ProductTarget dweight{
+        .sums = result_.dweight.mutable_data_ptr<float>(), .stride = width_, .add = begin > 0};
+    blocked_product_to(kernels_, width_, {&right, 1}, {&left, 1}, {&dweight, 1});
   }
 
   const Bf16TileKernels& kernels_;

@@ -23,23 +23,25 @@ Bf16Matrix view_of(const at::Tensor& matrix) {
   return {data, matrix.stride(1), true};
 }
 
-/// The kernels for these operands, or null where they go to the library.
-const Bf16TileKernels* own_kernels(const at::Tensor& a) {
-  if (a.scalar_type() != at::kBFloat16 || !a.device().is_cpu()) return nullptr;
-  return implementation() == Implementation::reference ? nullptr : bf16_tile_kernels();
+at::ScalarType wide_type(const at::Tensor& a) {
+  return a.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-struct Operands {
-  std::vector<MatrixPair> kept;  // what the terms point into
-  std::vector<ProductTerm> terms;
+ProductTarget target_of(at::Tensor& c) {
+  ProductTarget target{.stride = c.stride(0)};
+  if (c.scalar_type() == at::kBFloat16)
+    target.rounded = static_cast<uint16_t*>(c.mutable_data_ptr());
+  else
+    target.sums = c.mutable_data_ptr<float>();
+  return target;
+}
 
-  explicit Operands(std::span<const MatrixPair> pairs) {
-    for (const MatrixPair& pair : pairs) {
-      kept.push_back({with_dense_lines(pair.a), with_dense_lines(pair.b)});
-      terms.push_back({view_of(kept.back().a), view_of(kept.back().b), pair.a.size(1)});
-    }
-  }
-};
+/// The kernels for these operands, or null where they go to the library.
+const Bf16TileKernels* own_kernels(const at::Tensor& a, at::ScalarType out_dtype) {
+  if (a.scalar_type() != at::kBFloat16 || !a.device().is_cpu()) return nullptr;
+  if (out_dtype != at::kBFloat16 && out_dtype != at::kFloat) return nullptr;
+  return implementation() == Implementation::reference ? nullptr : bf16_tile_kernels();
+}
 
 at::Tensor library_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType wide) {
   if (a.scalar_type() == at::kBFloat16 && a.device().is_cpu()) return at::mm(a.to(wide), b.to(wide));
@@ -56,34 +58,25 @@ void check_pair(const at::Tensor& a, const at::Tensor& b) {
 
 at::Tensor sum_of_matrix_products(std::span<const MatrixPair> pairs, at::ScalarType out_dtype) {
   for (const MatrixPair& pair : pairs) check_pair(pair.a, pair.b);
-  const int64_t rows = pairs[0].a.size(0), columns = pairs[0].b.size(1);
-  const Bf16TileKernels* kernels = own_kernels(pairs[0].a);
-  if (kernels == nullptr || (out_dtype != at::kBFloat16 && out_dtype != at::kFloat)) {
-    const at::ScalarType wide = pairs[0].a.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const Bf16TileKernels* kernels = own_kernels(pairs[0].a, out_dtype);
+  if (kernels == nullptr) {
+    const at::ScalarType wide = wide_type(pairs[0].a);
     at::Tensor sum = library_product(pairs[0].a, pairs[0].b, wide);
     for (const MatrixPair& pair : pairs.subspan(1)) sum.add_(library_product(pair.a, pair.b, wide));
     return sum.to(out_dtype);
   }
   const NamedWork work("gca::matrix_product");
-  const Operands operands(pairs);
-  at::Tensor c = at::empty({rows, columns}, pairs[0].a.options().dtype(out_dtype));
-  if (out_dtype == at::kBFloat16) {
-    auto* to = static_cast<uint16_t*>(c.mutable_data_ptr());
-    blocked_product(*kernels, rows, columns, operands.terms,
-                    [&](int64_t row, int64_t row_count, int64_t column, int64_t column_count,
-                        const float* sums, int64_t stride) {
-                      kernels->round_rows(row_count, column_count, sums, stride, to + row * columns + column,
-                                          columns);
-                    });
-  } else {
-    auto* to = c.mutable_data_ptr<float>();
-    blocked_product(*kernels, rows, columns, operands.terms,
-                    [&](int64_t row, int64_t row_count, int64_t column, int64_t column_count,
-                        const float* sums, int64_t stride) {
-                      tile_kernels().copy_rows(row_count, column_count, sums, stride,
-                                               to + row * columns + column, columns);
-                    });
+  std::vector<MatrixPair> kept;  // what the views point into
+  std::vector<RightMatrix> right;
+  LeftMatrices left{pairs[0].a.size(0), {}};
+  for (const MatrixPair& pair : pairs) {
+    kept.push_back({with_dense_lines(pair.a), with_dense_lines(pair.b)});
+    left.a.push_back(view_of(kept.back().a));
+    right.push_back({view_of(kept.back().b), pair.a.size(1)});
   }
+  at::Tensor c = at::empty({left.rows, pairs[0].b.size(1)}, pairs[0].a.options().dtype(out_dtype));
+  const ProductTarget target = target_of(c);
+  blocked_product_to(*kernels, c.size(1), right, {&left, 1}, {&target, 1});
   return c;
 }
 
@@ -92,9 +85,34 @@ at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarTy
   return sum_of_matrix_products({&pair, 1}, out_dtype);
 }
 
+std::vector<at::Tensor> matrix_products(std::span<const at::Tensor> a, const at::Tensor& b,
+                                        at::ScalarType out_dtype) {
+  std::vector<at::Tensor> results;
+  for (const at::Tensor& one : a) check_pair(one, b);
+  const Bf16TileKernels* kernels = own_kernels(b, out_dtype);
+  if (kernels == nullptr) {
+    for (const at::Tensor& one : a) results.push_back(matrix_product(one, b, out_dtype));
+    return results;
+  }
+  const NamedWork work("gca::matrix_product");
+  const at::Tensor dense_b = with_dense_lines(b);
+  std::vector<at::Tensor> kept;
+  std::vector<LeftMatrices> left;
+  std::vector<ProductTarget> targets;
+  for (const at::Tensor& one : a) {
+    kept.push_back(with_dense_lines(one));
+    left.push_back({one.size(0), {view_of(kept.back())}});
+    results.push_back(at::empty({one.size(0), b.size(1)}, b.options().dtype(out_dtype)));
+    targets.push_back(target_of(results.back()));
+  }
+  const RightMatrix right{view_of(dense_b), b.size(0)};
+  blocked_product_to(*kernels, b.size(1), {&right, 1}, left, targets);
+  return results;
+}
+
 void add_matrix_product(at::Tensor& c, const at::Tensor& a, const at::Tensor& b) {
   check_pair(a, b);
-  const Bf16TileKernels* kernels = own_kernels(a);
+  const Bf16TileKernels* kernels = own_kernels(a, c.scalar_type());
   if (kernels == nullptr) {
     if (a.scalar_type() == c.scalar_type())
       c.addmm_(a, b);
@@ -105,16 +123,13 @@ void add_matrix_product(at::Tensor& c, const at::Tensor& a, const at::Tensor& b)
   TORCH_CHECK(c.scalar_type() == at::kFloat && c.stride(1) == 1,
               "add_matrix_product: c must be float32 rows");
   const NamedWork work("gca::matrix_product");
-  const MatrixPair pair{a, b};
-  const Operands operands({&pair, 1});
-  auto* to = c.mutable_data_ptr<float>();
-  const int64_t to_stride = c.stride(0);
-  blocked_product(*kernels, c.size(0), c.size(1), operands.terms,
-                  [&](int64_t row, int64_t row_count, int64_t column, int64_t column_count, const float* sums,
-                      int64_t stride) {
-                    tile_kernels().add_rows(row_count, column_count, sums, stride,
-                                            to + row * to_stride + column, to_stride);
-                  });
+  const at::Tensor dense_a = with_dense_lines(a);
+  const at::Tensor dense_b = with_dense_lines(b);
+  const LeftMatrices left{a.size(0), {view_of(dense_a)}};
+  const RightMatrix right{view_of(dense_b), b.size(0)};
+  ProductTarget target = target_of(c);
+  target.add = true;
+  blocked_product_to(*kernels, c.size(1), {&right, 1}, {&left, 1}, {&target, 1});
 }
 
 }  // namespace gca::kernels

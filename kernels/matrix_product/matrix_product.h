@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <span>
+#include <vector>
 
 namespace gca::kernels {
 
@@ -23,6 +24,10 @@ at::Tensor sum_of_matrix_products(std::span<const MatrixPair> pairs, at::ScalarT
 
 /// a b, as above.
 at::Tensor matrix_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType out_dtype);
+
+/// a_s b for several a_s and one b, which is packed once.
+std::vector<at::Tensor> matrix_products(std::span<const at::Tensor> a, const at::Tensor& b,
+                                        at::ScalarType out_dtype);
 
 /// c += a b for a float32 c (M, N) with dense rows; float64 where a and b are.
 void add_matrix_product(at::Tensor& c, const at::Tensor& a, const at::Tensor& b);

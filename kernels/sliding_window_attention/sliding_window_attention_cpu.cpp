@@ -240,13 +240,17 @@ class KeyTiles {
     Place& held = held_[static_cast<size_t>(place)];
     if (held.tile.batch != tile.batch || held.tile.head != tile.head || held.tile.first != tile.first ||
         held.tile.count != tile.count) {
-      load(math_, sizes_, k_, tile, keys);
-      load(math_, sizes_, v_, tile, values);
+      const auto rows = [&](const RowView<const T, 3>& view, Element* memory) {
+        return math_.rows_left(tile.count, sizes_.head_dim, view(tile.batch, tile.first, tile.head),
+                               view.stride(1), memory, sizes_.head_columns);
+      };
       held.tile = tile;
-      held.operands = {math_.left(keys, sizes_.head_columns), math_.left(values, sizes_.head_columns),
-                       math_.left_transposed(tile.count, sizes_.head_dim,
-                                             transposed_ == Transposed::values ? values : keys,
-                                             sizes_.head_columns, packed_.data() + place * tile_size_)};
+      held.operands.keys = rows(k_, keys);
+      held.operands.values = rows(v_, values);
+      held.operands.transposed =
+          math_.left_transposed(tile.count, sizes_.head_dim,
+                                transposed_ == Transposed::values ? held.operands.values : held.operands.keys,
+                                packed_.data() + place * tile_size_);
     }
     return held.operands;
   }
