@@ -206,12 +206,32 @@ void left_from_columns(int64_t rows, int64_t columns, const uint16_t* from, int6
   }
 }
 
+/// Words of two rows of 32 columns.
+inline void interleave_whole(const uint16_t* low, const uint16_t* high, uint16_t* to) {
+#if defined(__AVX512BF16__)
+  const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39, 7,
+                                         38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+  const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+  const __m512i low_row = _mm512_loadu_si512(low), high_row = _mm512_loadu_si512(high);
+  _mm512_storeu_si512(to, _mm512_permutex2var_epi16(low_row, first, high_row));
+  _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi16(low_row, second, high_row));
+#else
+  interleave_block(kTransposed, low, high, to);
+  interleave_block(kTransposed, low + kTransposed, high + kTransposed, to + 2 * kTransposed);
+#endif
+}
+
 void right_from_rows(int64_t rows, int64_t columns, const uint16_t* from, int64_t from_stride, uint16_t* to,
                      int64_t to_stride) {
   for (int64_t row = 0; row < rows; row += 2, to += 2 * to_stride) {
     const uint16_t* low = from + row * from_stride;
     const uint16_t* high = row + 1 < rows ? low + from_stride : nullptr;
-    for (int64_t e = 0; e < columns; e += kTransposed) {
+    int64_t e = 0;
+    if (high != nullptr) {
+      for (; e + 2 * kTransposed <= columns; e += 2 * kTransposed)
+        interleave_whole(low + e, high + e, to + 2 * e);
+    }
+    for (; e < columns; e += kTransposed) {
       interleave_block(columns - e < kTransposed ? columns - e : kTransposed, low + e,
                        high == nullptr ? nullptr : high + e, to + 2 * e);
     }

@@ -173,10 +173,10 @@ class TileMath<uint16_t> {
     kernels_.left_from_rows(rows, columns, reinterpret_cast<const uint16_t*>(first), row_step, tile, stride);
   }
 
-  /// In place where pairs lie side by side, else loaded into `tile`.
+  /// Loaded into `tile`, too: in place, a head's rows stand a whole position apart, share few sets of the
+  /// first-level cache and drive the other operands out of it.
   LeftOperand<uint16_t> rows_left(int64_t rows, int64_t columns, const at::BFloat16* first, int64_t row_step,
                                   uint16_t* tile, int64_t stride) const {
-    if (columns % 2 == 0) return left(reinterpret_cast<const uint16_t*>(first), row_step);
     load_rows(rows, columns, first, row_step, tile, stride);
     return left(tile, stride);
   }
