@@ -91,6 +91,10 @@ class TileMath<float> {
   LeftOperand<float> left_transposed(int64_t, int64_t, const LeftOperand<float>& operand, float*) const {
     return {operand.data, operand.column, operand.row};
   }
+  /// The same, of what was packed before.
+  LeftOperand<float> left_transposed_place(int64_t, const LeftOperand<float>& operand, float*) const {
+    return {operand.data, operand.column, operand.row};
+  }
   /// Right operands: the tile (depth its rows, its stride), and the transposed tile (depth its columns,
   /// stride padded_columns(rows)).
   const float* right(int64_t, int64_t, const float* tile, int64_t, float*) const { return tile; }
@@ -185,6 +189,10 @@ class TileMath<uint16_t> {
                                         uint16_t* scratch) const {
     kernels_.left_from_columns(rows, columns, operand.data, operand.row, scratch, padded_columns(rows));
     return {scratch, padded_columns(rows), 1};
+  }
+  LeftOperand<uint16_t> left_transposed_place(int64_t rows, const LeftOperand<uint16_t>&,
+                                              uint16_t* packed) const {
+    return {packed, padded_columns(rows), 1};
   }
   const uint16_t* right(int64_t rows, int64_t columns, const uint16_t* tile, int64_t stride,
                         uint16_t* scratch) const {
