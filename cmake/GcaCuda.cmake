@@ -16,11 +16,18 @@ message(STATUS "CUDA kernels: ${GCA_CUDA} (${GCA_NVCC})")
 
 set(GCA_NVCC_FLAGS -std=c++20 -O3 -lineinfo -I ${PROJECT_SOURCE_DIR} -diag-suppress 177)
 
-# gca_compile_cuda(OUTPUT SOURCE flag...): OUTPUT from SOURCE by nvcc, again when a header it includes changes.
+# What the device library holds: code for A100, H100 and B200.
+set(GCA_CUDA_ARCHITECTURES
+  -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_100,code=sm_100)
+
+# gca_compile_cuda(OUTPUT SOURCE flag...): OUTPUT from SOURCE by nvcc, again when a header it includes changes. What nvcc says
+# (the assembler's registers and spills with -Xptxas -v) goes into OUTPUT.txt, and to the screen where it fails.
 function(gca_compile_cuda output source)
   cmake_path(GET output PARENT_PATH folder)
   file(MAKE_DIRECTORY ${folder})
-  add_custom_command(OUTPUT ${output}
-    COMMAND ${GCA_NVCC} ${GCA_NVCC_FLAGS} ${ARGN} -MD -MF ${output}.d -MT ${output} -o ${output} ${source}
+  set(log ${output}.txt)
+  add_custom_command(OUTPUT ${output} BYPRODUCTS ${log}
+    COMMAND sh -c "\"$@\" 2> ${log} || { cat ${log} >&2; exit 1; }" nvcc
+      ${GCA_NVCC} ${GCA_NVCC_FLAGS} ${ARGN} -MD -MF ${output}.d -MT ${output} -o ${output} ${source}
     DEPENDS ${source} DEPFILE ${output}.d COMMENT "nvcc ${output}" VERBATIM)
 endfunction()

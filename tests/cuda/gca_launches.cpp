@@ -45,7 +45,7 @@ struct GcaOnDevice {
   cuda::GcaStatStrides stat_strides() const { return {lse.stride(0), lse.stride(1), lse.stride(2)}; }
 
   void launch(GcaRun& run, const std::string& file, const std::string& kernel, const ptx::Launch& launch) {
-    const ptx::Outcome outcome = ptx::run(cuda_kernel(file, kernel), launch, memory, options);
+    const ptx::Outcome outcome = run_logged(file, kernel, launch, memory, options);
     run.reports += outcome.reports_text();
     run.counters += outcome.counters;
   }

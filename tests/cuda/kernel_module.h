@@ -81,6 +81,25 @@ std::string unmissed_syncs(Body body) {
   return unmissed;
 }
 
+/// What a launch did, for the table of costs.
+struct LoggedLaunch {
+  std::string file, kernel;
+  ptx::Launch launch;
+  ptx::Counters counters;
+};
+inline std::vector<LoggedLaunch>& launch_log() {
+  static std::vector<LoggedLaunch> log;
+  return log;
+}
+
+/// Runs a launch and adds it to the log; the machine's reports are returned.
+inline ptx::Outcome run_logged(const std::string& file, const std::string& kernel, const ptx::Launch& launch,
+                               ptx::GlobalMemory& memory, const ptx::RunOptions& options) {
+  ptx::Outcome outcome = ptx::run(cuda_kernel(file, kernel), launch, memory, options);
+  launch_log().push_back({file, kernel, launch, outcome.counters});
+  return outcome;
+}
+
 template <class... Parameters>
 ptx::Launch launch_of(const gca::cuda::LaunchShape& shape, const Parameters&... parameters) {
   return {{shape.grid_x, shape.grid_y, shape.grid_z},

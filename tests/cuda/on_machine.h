@@ -32,7 +32,7 @@ class OnMachine {
   void launch(const std::string& file, const std::string& kernel, const cuda::LaunchShape& shape,
               const Parameters&... parameters) {
     const ptx::Outcome outcome =
-        ptx::run(cuda_kernel(file, kernel), launch_of(shape, parameters...), memory, options_);
+        run_logged(file, kernel, launch_of(shape, parameters...), memory, options_);
     reports += outcome.reports_text();
     counters += outcome.counters;
   }

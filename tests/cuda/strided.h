@@ -14,9 +14,11 @@ template <class T>
 class Strided {
  public:
   /// `shape` with its last dimension side by side; the dimension before it has rows `pad` elements longer.
+  /// With `packed` set (for counting costs) the rows lie side by side.
+  static inline bool packed = false;
   Strided(std::vector<int64_t> shape, int64_t pad) : shape_(std::move(shape)), strides_(shape_.size(), 1) {
     for (size_t i = shape_.size() - 1; i > 0; --i)
-      strides_[i - 1] = strides_[i] * shape_[i] + (i + 1 == shape_.size() ? pad : 0);
+      strides_[i - 1] = strides_[i] * shape_[i] + (i + 1 == shape_.size() && !packed ? pad : 0);
     data_.assign(static_cast<size_t>(strides_[0] * shape_[0]), from_float<T>(kNan));
   }
 
