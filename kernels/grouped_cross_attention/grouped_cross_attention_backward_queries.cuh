@@ -15,7 +15,7 @@
 namespace gca::cuda {
 
 template <int kHeadDim, int kKeys>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 1)
     gca_backward_queries_kernel(const __grid_constant__ GcaBackwardQueriesParams p) {
   using Tile = SharedTile<kHeadDim>;
   constexpr int kKeyTiles = kKeys / 8;

@@ -10,7 +10,7 @@
 namespace gca::cuda {
 
 template <int kHeadDim, int kKeys>
-__global__ void __launch_bounds__(128) gca_decode_kernel(const __grid_constant__ GcaDecodeParams p) {
+__global__ void __launch_bounds__(128, 1) gca_decode_kernel(const __grid_constant__ GcaDecodeParams p) {
   using Tile = SharedTile<kHeadDim>;
   extern __shared__ __align__(128) uint8_t shared[];
   const GcaShape& shape = p.shape;

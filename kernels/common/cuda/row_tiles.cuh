@@ -26,6 +26,13 @@ __device__ __forceinline__ uint4 load_shared(uint32_t address) {
   return value;
 }
 
+/// 16 bytes in one piece: nvcc takes a plain store of registers that come out of inline assembly apart.
+__device__ __forceinline__ void store_global(void* to, uint4 value) {
+  asm volatile("st.global.v4.b32 [%0], {%1,%2,%3,%4};" ::"l"(to), "r"(value.x), "r"(value.y), "r"(value.z),
+               "r"(value.w)
+               : "memory");
+}
+
 /// Starts copies of `kRows` rows by one warp; rows that are not there become 0.
 template <int kHeadDim, int kRows, class Offset>
 __device__ __forceinline__ void copy_rows(uint32_t tile, const Bf16* base, int lane, Offset offset_of) {
@@ -67,8 +74,7 @@ __device__ __forceinline__ void store_rows(const float (&values)[kHeadDim / 8][4
   for (int i = 0; i < 16 / kRowsAStep; ++i) {
     const int row = i * kRowsAStep + lane / Tile::kUnits;
     const int offset = offset_of(row);
-    if (offset >= 0)
-      *reinterpret_cast<uint4*>(base + offset + unit * 8) = load_shared(passage + Tile::offset(row, unit));
+    if (offset >= 0) store_global(base + offset + unit * 8, load_shared(passage + Tile::offset(row, unit)));
   }
 }
 
