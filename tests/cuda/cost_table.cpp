@@ -93,7 +93,8 @@ std::vector<KernelCost> gca_costs(int rows, int heads, int keys, double repeats,
   const double q_read = queries * row_bytes;
   costs[0].least_dram_bytes = q_read + q_bytes + kv_bytes + stat_bytes + list_bytes;
   costs[1].least_dram_bytes = 2 * q_read + q_bytes + kv_bytes + 2 * stat_bytes + list_bytes;
-  costs[2].least_dram_bytes = 2 * q_read + kv_bytes + 2.0 * s.chunks * keys * row_bytes + 2 * stat_bytes + list_bytes;
+  costs[2].least_dram_bytes =
+      2 * q_read + kv_bytes + 2.0 * s.chunks * keys * row_bytes + 2 * stat_bytes + list_bytes;
   costs[0].least_macs = 2 * queries * pair_macs;
   costs[1].least_macs = 3 * queries * pair_macs;
   costs[2].least_macs = 4 * queries * pair_macs;
@@ -113,7 +114,8 @@ std::vector<KernelCost> window_costs(int positions, double repeats, const std::s
   launch_log().clear();
   (void)run_window_forward(problem, kCounting);
   (void)run_window_backward(problem, truth, kCounting);
-  const double q_bytes = static_cast<double>(problem.q.size()) * 2, kv_bytes = 4.0 * static_cast<double>(problem.k.size());
+  const double q_bytes = static_cast<double>(problem.q.size()) * 2,
+               kv_bytes = 4.0 * static_cast<double>(problem.k.size());
   const double stat_bytes = positions * 4.0;
   const double pair_macs = positions * 513.0 * 64;  // every query sees W + 1 keys: its past is full
   std::vector<KernelCost> costs = {cost_of("window forward", "window_forward_kernel"),
@@ -150,7 +152,8 @@ std::vector<KernelCost> streaming_costs(int d, int d_ff, int heads, int64_t posi
   };
   constexpr int64_t kRows = 1024;
   const double slices = static_cast<double>(positions) / kRows;
-  auto x = zeros<float>(kRows * d), weight = zeros<float>(d), sum = x, inverse_rms = zeros<float>(kRows), dx = x;
+  auto x = zeros<float>(kRows * d), weight = zeros<float>(d), sum = x, inverse_rms = zeros<float>(kRows),
+       dx = x;
   auto addend = zeros<Bf16>(kRows * d), y = addend;
   launch_log().clear();
   cuda::RmsNormParams norm;
@@ -178,22 +181,27 @@ std::vector<KernelCost> streaming_costs(int d, int d_ff, int heads, int64_t posi
   back.partial = machine.out("partial", partial);
   back.rows = kRows;
   back.d = d;
-  machine.launch("rms_norm", "rms_norm_backward_kernel" + vectors, cuda::rms_norm_backward_launch_shape(kRows, d), back);
+  machine.launch("rms_norm", "rms_norm_backward_kernel" + vectors,
+                 cuda::rms_norm_backward_launch_shape(kRows, d), back);
   keep("RMSNorm backward", "rms_norm_backward_kernel", slices, elements * (2 + 4 + 4));
 
-  auto gate = zeros<Bf16>(kRows * d_ff), up = gate, gated = gate, dgate = gate, dup = gate;
+  const auto gate = zeros<Bf16>(kRows * d_ff), up = zeros<Bf16>(kRows * d_ff);
+  auto gated = gate, dgate = gate, dup = gate;
   const int64_t gates = kRows * d_ff;
-  const cuda::SwigluParams swiglu{machine.in("gate", gate), machine.in("up", up), machine.out("gated", gated), gates};
+  const cuda::SwigluParams swiglu{machine.in("gate", gate), machine.in("up", up), machine.out("gated", gated),
+                                  gates};
   machine.launch("swiglu", "swiglu_kernel", cuda::swiglu_launch_shape(gates), swiglu);
   keep("SwiGLU", "swiglu_kernel", slices, static_cast<double>(gates) * 6);
-  const cuda::SwigluBackwardParams swiglu_back{machine.in("dgated", gated), swiglu.gate, swiglu.up, machine.out("dgate", dgate),
-                                               machine.out("dup", dup), gates};
+  const cuda::SwigluBackwardParams swiglu_back{
+      machine.in("dgated", gated), swiglu.gate, swiglu.up, machine.out("dgate", dgate),
+      machine.out("dup", dup),     gates};
   machine.launch("swiglu", "swiglu_backward_kernel", cuda::swiglu_launch_shape(gates), swiglu_back);
   keep("SwiGLU backward", "swiglu_backward_kernel", slices, static_cast<double>(gates) * 10);
 
   auto angles = zeros<float>(64 * 32);
   const float* cosine = machine.in("cosine", angles);
-  const cuda::RotaryParams rotary{machine.in("rx", addend), machine.out("ry", y), cosine, cosine, kRows * heads, 64, heads, 64, 1};
+  const cuda::RotaryParams rotary{
+      machine.in("rx", addend), machine.out("ry", y), cosine, cosine, kRows * heads, 64, heads, 64, 1};
   machine.launch("rotary", "rotary_kernel", cuda::rotary_launch_shape(rotary.rows, 64), rotary);
   keep("rotary", "rotary_kernel", slices, elements * 4);
 
@@ -217,7 +225,8 @@ std::vector<KernelCost> streaming_costs(int d, int d_ff, int heads, int64_t posi
   keep("gradient norm", "sum_of_squares_kernel", optimizer_slices, kSlice * 4.0);
 
   constexpr int64_t kLossRows = 64, kColumns = 8192;
-  auto z = zeros<float>(kLossRows * kColumns), row_sum = zeros<float>(kLossRows), row_largest = row_sum, target_logit = row_sum;
+  auto z = zeros<float>(kLossRows * kColumns), row_sum = zeros<float>(kLossRows), row_largest = row_sum,
+       target_logit = row_sum;
   auto targets = zeros<int64_t>(kLossRows);
   auto dz = zeros<Bf16>(kLossRows * kColumns);
   cuda::CrossEntropyStatisticsParams loss;
@@ -229,12 +238,15 @@ std::vector<KernelCost> streaming_costs(int d, int d_ff, int heads, int64_t posi
   loss.rows = kLossRows;
   loss.stride = kColumns;
   loss.columns = kColumns;
-  machine.launch("linear_cross_entropy", "cross_entropy_statistics_kernel", cuda::cross_entropy_launch_shape(kLossRows), loss);
+  machine.launch("linear_cross_entropy", "cross_entropy_statistics_kernel",
+                 cuda::cross_entropy_launch_shape(kLossRows), loss);
   const double loss_slices = static_cast<double>(positions) / kLossRows * 32000 / kColumns;
-  keep("cross-entropy, statistics", "cross_entropy_statistics_kernel", loss_slices, kLossRows * kColumns * 4.0);
-  machine.launch("linear_cross_entropy", "cross_entropy_gradient_kernel", cuda::cross_entropy_launch_shape(kLossRows),
-                 cuda::CrossEntropyGradientParams{loss.z, loss.targets, loss.largest, loss.sum, machine.out("dz", dz), kLossRows,
-                                                  kColumns, kColumns, 0, 1});
+  keep("cross-entropy, statistics", "cross_entropy_statistics_kernel", loss_slices,
+       kLossRows * kColumns * 4.0);
+  machine.launch(
+      "linear_cross_entropy", "cross_entropy_gradient_kernel", cuda::cross_entropy_launch_shape(kLossRows),
+      cuda::CrossEntropyGradientParams{loss.z, loss.targets, loss.largest, loss.sum, machine.out("dz", dz),
+                                       kLossRows, kColumns, kColumns, 0, 1});
   keep("cross-entropy, gradient", "cross_entropy_gradient_kernel", loss_slices, kLossRows * kColumns * 6.0);
   return costs;
 }
@@ -255,7 +267,8 @@ std::vector<KernelCost> choice_costs(int d, int rows, const std::string& size) {
   choice.batch = 1;
   choice.rows = choice.chunks = rows;
   choice.slots = 8;
-  machine.launch("landmark_topk", "landmark_topk_kernelILi" + std::to_string(cuda::topk_candidates(rows)) + "E",
+  machine.launch("landmark_topk",
+                 "landmark_topk_kernelILi" + std::to_string(cuda::topk_candidates(rows)) + "E",
                  cuda::landmark_topk_launch_shape(choice), choice);
   costs.push_back(cost_of("top 8 with noise", "landmark_topk_kernel"));
   costs.back().size = size;
@@ -266,8 +279,8 @@ std::vector<KernelCost> choice_costs(int d, int rows, const std::string& size) {
   auto q = zeros<Bf16>(d), landmarks = zeros<Bf16>(int64_t{kLandmarks} * d);
   auto scores = zeros<float>(kLandmarks);
   machine.launch("landmark_topk", "landmark_scores_kernel", cuda::landmark_scores_launch_shape(1, kLandmarks),
-                 cuda::LandmarkScoresParams{machine.in("q", q), machine.in("landmarks", landmarks), machine.out("scores", scores), 0,
-                                            d, 1, kLandmarks, d, 1});
+                 cuda::LandmarkScoresParams{machine.in("q", q), machine.in("landmarks", landmarks),
+                                            machine.out("scores", scores), 0, d, 1, kLandmarks, d, 1});
   costs.push_back(cost_of("landmark scores, decoding", "landmark_scores_kernel"));
   costs.back().size = size + ", 300K landmarks";
   costs.back().repeats = 300000.0 / kLandmarks;
@@ -307,13 +320,15 @@ std::vector<KernelCost> kernel_costs() {
 
 std::string kernel_cost_table() {
   std::string table =
-      "| kernel | size | registers, spills | shared | blocks | tensor | issue | shared | L2 | DRAM | A100 us | floor | ratio | "
+      "| kernel | size | registers, spills | shared | blocks | tensor | issue | shared | L2 | DRAM | A100 us "
+      "| floor | ratio | "
       "DRAM / least | H100 us |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
   for (const KernelCost& cost : kernel_costs()) {
     const KernelResources resources = resources_of(cost.file, cost.kernel);
     const double blocks = static_cast<double>(cost.counters.blocks) * cost.repeats;
-    const double dram = static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) * cost.repeats;
+    const double dram =
+        static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) * cost.repeats;
     const ptx::Cycles cycles = ptx::cycles_of(cost.counters, ptx::kA100);
     // The whole launch in microseconds, were this resource alone.
     const auto us = [&](double c) {
@@ -321,14 +336,16 @@ std::string kernel_cost_table() {
     };
     const double dram_us = dram / ptx::kA100.dram_bytes_per_second * 1e6;
     const double time_us = 1e6 * ptx::modelled_seconds(cost.counters, blocks, dram, ptx::kA100);
-    const double floor_us = std::max(us(cost.least_macs / ptx::kA100.tensor_macs),
-                                     cost.least_dram_bytes * cost.repeats / ptx::kA100.dram_bytes_per_second * 1e6);
+    const double floor_us =
+        std::max(us(cost.least_macs / ptx::kA100.tensor_macs),
+                 cost.least_dram_bytes * cost.repeats / ptx::kA100.dram_bytes_per_second * 1e6);
     table += fmt::format(
-        "| {} | {} | {}, {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.1f} |\n",
+        "| {} | {} | {}, {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | "
+        "{:.2f} | {:.2f} | {:.1f} |\n",
         cost.name, cost.size, resources.registers, resources.spilled_bytes, cost.shared_bytes,
-        ptx::blocks_at_once(ptx::kA100, resources.registers, cost.shared_bytes, cost.threads), us(cycles.tensor),
-        us(cycles.issue), us(cycles.shared), us(cycles.l2), dram_us, time_us, floor_us, time_us / floor_us,
-        dram / (cost.least_dram_bytes * cost.repeats),
+        ptx::blocks_at_once(ptx::kA100, resources.registers, cost.shared_bytes, cost.threads),
+        us(cycles.tensor), us(cycles.issue), us(cycles.shared), us(cycles.l2), dram_us, time_us, floor_us,
+        time_us / floor_us, dram / (cost.least_dram_bytes * cost.repeats),
         1e6 * ptx::modelled_seconds(cost.counters, blocks, dram, ptx::kH100));
   }
   return table;

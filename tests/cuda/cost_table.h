@@ -1,6 +1,6 @@
 #pragma once
-// The table of kernels/CUDA.md: what each kernel costs at the sizes of the presets, counted by the PTX machine
-// and put into time by its model.
+// The table of kernels/CUDA.md: what each kernel costs at the sizes of the presets, counted by the PTX
+// machine and put into time by its model.
 
 #include <string>
 #include <vector>
@@ -21,8 +21,8 @@ struct KernelCost {
   double least_macs = 0;        // of what was counted, without masked or repeated work
 };
 
-/// The attention kernels of one head at the size of the bounds: 64 queries, 8 chunks of 64 keys, dh = 64
-/// (forward; backward, both passes), and a window of 512.
+/// The attention kernels of one head at the size of the bounds: 64 queries, 8 chunks of 64 keys, dh =
+/// 64 (forward; backward, both passes), and a window of 512.
 struct AttentionCosts {
   KernelCost gca_forward, gca_backward_queries, gca_backward_chunks;
   KernelCost window_forward, window_backward_queries, window_backward_keys;

@@ -29,7 +29,8 @@ std::vector<KernelResources> kernel_resources(const std::string& file) {
 
 KernelResources resources_of(const std::string& file, const std::string& kernel) {
   for (const KernelResources& resources : kernel_resources(file)) {
-    if (resources.architecture == "sm_80" && resources.kernel.find(kernel) != std::string::npos) return resources;
+    if (resources.architecture == "sm_80" && resources.kernel.find(kernel) != std::string::npos)
+      return resources;
   }
   throw std::runtime_error("the assembler's log of " + file + " has no " + kernel);
 }

@@ -31,8 +31,7 @@ class OnMachine {
   template <class... Parameters>
   void launch(const std::string& file, const std::string& kernel, const cuda::LaunchShape& shape,
               const Parameters&... parameters) {
-    const ptx::Outcome outcome =
-        run_logged(file, kernel, launch_of(shape, parameters...), memory, options_);
+    const ptx::Outcome outcome = run_logged(file, kernel, launch_of(shape, parameters...), memory, options_);
     reports += outcome.reports_text();
     counters += outcome.counters;
   }

@@ -88,7 +88,7 @@ Decoded decode_window(const WindowProblem& problem, int ring_rows, int begin) {
   OnMachine machine;
   const int first = cuda::window_decode_first_key(s);
   std::vector<Bf16> k(static_cast<size_t>(s.batch * ring_rows * s.heads * s.head_dim), to_bf16(kNan)), v = k;
-  const auto row_size = static_cast<size_t>(s.heads * s.head_dim);
+  const size_t row_size = static_cast<size_t>(s.heads) * static_cast<size_t>(s.head_dim);
   for (int b = 0; b < s.batch; ++b) {
     for (int j = first; j <= s.past; ++j) {
       const auto from = static_cast<size_t>(b * (s.past + 1) + j) * row_size;

@@ -141,7 +141,8 @@ TEST_CASE("SwiGLU and its gradients") {
 }
 
 TEST_CASE("rotary turns pairs, and back") {
-  const int N = 2, S = 5, H = 3, dh = 64, half = dh / 2;
+  constexpr int N = 2, S = 5, H = 3, dh = 64, half = dh / 2;
+  constexpr size_t kSize = N * S * H * dh;
   std::vector<float> cosine, sine;
   for (int s = 0; s < S; ++s) {
     for (int e = 0; e < half; ++e) {
@@ -150,7 +151,7 @@ TEST_CASE("rotary turns pairs, and back") {
       sine.push_back(static_cast<float>(std::sin(angle)));
     }
   }
-  const std::vector<Bf16> x = halves(floats(static_cast<size_t>(N * S * H * dh), 1));
+  const std::vector<Bf16> x = halves(floats(kSize, 1));
   std::vector<Bf16> y(x.size()), back(x.size());
   OnMachine machine;
   cuda::RotaryParams p{machine.in("x", x),

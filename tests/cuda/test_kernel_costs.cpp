@@ -43,18 +43,21 @@ TEST_CASE("attention stays near its floor in the model of an A100") {
   const double gca_forward = over_tensor_floor({costs.gca_forward});
   const double gca_backward = over_tensor_floor({costs.gca_backward_queries, costs.gca_backward_chunks});
   const double window_forward = over_tensor_floor({costs.window_forward});
-  const double window_backward = over_tensor_floor({costs.window_backward_queries, costs.window_backward_keys});
-  MESSAGE("cycles over the tensor floor: GCA forward ", gca_forward, ", backward ", gca_backward, "; window forward ",
-          window_forward, ", backward ", window_backward);
+  const double window_backward =
+      over_tensor_floor({costs.window_backward_queries, costs.window_backward_keys});
+  MESSAGE("cycles over the tensor floor: GCA forward ", gca_forward, ", backward ", gca_backward,
+          "; window forward ", window_forward, ", backward ", window_backward);
   CHECK(gca_forward <= 1.25);
   CHECK(gca_backward <= 1.5);
   CHECK(window_forward <= 1.3);
   CHECK(window_backward <= 1.6);
-  for (const KernelCost& cost : {costs.gca_forward, costs.gca_backward_queries, costs.gca_backward_chunks, costs.window_forward,
-                                 costs.window_backward_queries, costs.window_backward_keys}) {
+  for (const KernelCost& cost :
+       {costs.gca_forward, costs.gca_backward_queries, costs.gca_backward_chunks, costs.window_forward,
+        costs.window_backward_queries, costs.window_backward_keys}) {
     CAPTURE(cost.name);
     CHECK(cost.counters.shared_wavefronts == cost.counters.shared_wavefronts_least);
-    CHECK(static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) <= 1.1 * cost.least_dram_bytes);
+    CHECK(static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) <=
+          1.1 * cost.least_dram_bytes);
   }
 }
 

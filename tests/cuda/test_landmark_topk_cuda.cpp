@@ -22,7 +22,8 @@ struct Chosen {
 Chosen choose(const std::vector<float>& r, const std::vector<float>& noise, cuda::LandmarkTopkParams p) {
   OnMachine machine;
   Chosen chosen;
-  chosen.idx.assign(static_cast<size_t>(p.batch * p.rows * p.slots), -99);
+  chosen.idx.assign(static_cast<size_t>(p.batch) * static_cast<size_t>(p.rows) * static_cast<size_t>(p.slots),
+                    -99);
   const int segments = cuda::topk_segments(p.chunks);
   std::vector<uint64_t> keys(chosen.idx.size() * static_cast<size_t>(segments));
   p.r = machine.in("r", r);

@@ -109,7 +109,8 @@ struct WindowOnDevice {
   }
   void launch(WindowResults& results, const std::string& file, const std::string& kernel,
               const ptx::Launch& launch) {
-    const ptx::Outcome outcome = run_logged(file, kernel + "ILi" + std::to_string(shape.head_dim) + "E", launch, memory, options);
+    const ptx::Outcome outcome =
+        run_logged(file, kernel + "ILi" + std::to_string(shape.head_dim) + "E", launch, memory, options);
     results.reports += outcome.reports_text();
     results.counters += outcome.counters;
   }

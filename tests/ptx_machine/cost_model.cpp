@@ -26,8 +26,12 @@ auto largest_term(const Cycles& c) {
 
 }  // namespace
 
-double Cycles::largest() const { return largest_term(*this).second; }
-const char* Cycles::name_of_largest() const { return largest_term(*this).first; }
+double Cycles::largest() const {
+  return largest_term(*this).second;
+}
+const char* Cycles::name_of_largest() const {
+  return largest_term(*this).first;
+}
 
 Cycles cycles_of(const Counters& counters, const Gpu& gpu) {
   const auto slots = [&](Unit unit) {

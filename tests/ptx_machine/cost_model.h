@@ -1,7 +1,7 @@
 #pragma once
 // From counts to time: a model, no measurement. A launch takes as long as its busiest resource: the counts of
-// that resource over its rate, blocks dealt evenly to the multiprocessors. There is no term for latency, so it
-// is a bound from below, good for telling which resource limits a kernel and for comparing two kernels.
+// that resource over its rate, blocks dealt evenly to the multiprocessors. There is no term for latency, so
+// it is a bound from below, good for telling which resource limits a kernel and for comparing two kernels.
 //
 // PTX is not what the hardware executes. The counts leave out what the assembler makes vanish (moves, address
 // sums, parameters) and count what it expands (divisions, ex2 without .ftz, 64-bit integers).

@@ -6,28 +6,11 @@
 #include <cstdint>
 #include <cstring>
 
+#include "tests/ptx_machine/number_formats.h"
 #include "tests/ptx_machine/opcode.h"
 #include "tests/ptx_machine/warp.h"
 
 namespace ptx {
-
-inline float bf16_to_float(uint16_t bits) {
-  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
-}
-
-/// Round to nearest, ties to even.
-inline uint16_t float_to_bf16(float value) {
-  const auto bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7FFFFFFF) > 0x7F800000) return 0x7FFF;  // the NaN that the hardware makes
-  return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-
-inline float half_to_float(uint16_t bits) {
-  return static_cast<float>(std::bit_cast<_Float16>(bits));
-}
-inline uint16_t float_to_half(float value) {
-  return std::bit_cast<uint16_t>(static_cast<_Float16>(value));
-}
 
 inline float flush(float value) {
   return std::fabs(value) < 1.17549435e-38F ? std::copysign(0.0F, value) : value;

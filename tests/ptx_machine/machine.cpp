@@ -94,10 +94,11 @@ Outcome run(const Program& program, const Launch& launch, GlobalMemory& memory, 
   const uint64_t end = options.blocks == 0 ? blocks : std::min(blocks, first + options.blocks);
 
   std::vector<DeviceAddress> symbol_addresses;
-  for (const auto& [slot, name] : program.symbols) {
+  for (const auto& symbol : program.symbols) {
+    const std::string& name = symbol.second;
     const auto& variables = program.module->variables;
-    const auto variable =
-        std::find_if(variables.begin(), variables.end(), [&](const Variable& v) { return v.name == name; });
+    const auto variable = std::find_if(variables.begin(), variables.end(),
+                                       [&](const Variable& candidate) { return candidate.name == name; });
     std::vector<uint8_t> content = variable->initial_content;
     content.resize(static_cast<size_t>(variable->size_bytes));
     symbol_addresses.push_back(memory.variable(

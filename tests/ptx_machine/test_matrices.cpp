@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 
+#include "tests/ptx_machine/number_formats.h"
 #include "tests/ptx_machine/run_text.h"
 
 using namespace ptx;
@@ -14,21 +15,16 @@ namespace {
 float small_number(size_t i) {
   return static_cast<float>(static_cast<int>(i * 7919 % 31) - 15) / 8;
 }
-uint16_t bf16(float x) {
-  return static_cast<uint16_t>(std::bit_cast<uint32_t>(x) >> 16);
-}
-uint16_t half(float x) {
-  return std::bit_cast<uint16_t>(static_cast<_Float16>(x));
-}
 
 /// D = A B + C of one warp, fragments loaded element by element as the PTX manual lays them out (section on
 /// mma.m16n8k16).
 void check_mma(const std::string& opcode, bool is_half, bool adversary) {
   std::vector<uint16_t> a(16 * 16), b(16 * 8);
   std::vector<float> c(16 * 8), d(16 * 8), expected(16 * 8);
-  for (size_t i = 0; i < a.size(); ++i) a[i] = is_half ? half(small_number(i)) : bf16(small_number(i));
+  for (size_t i = 0; i < a.size(); ++i)
+    a[i] = is_half ? float_to_half(small_number(i)) : float_to_bf16(small_number(i));
   for (size_t i = 0; i < b.size(); ++i)
-    b[i] = is_half ? half(small_number(3 * i + 1)) : bf16(small_number(3 * i + 1));
+    b[i] = is_half ? float_to_half(small_number(3 * i + 1)) : float_to_bf16(small_number(3 * i + 1));
   for (size_t i = 0; i < c.size(); ++i) c[i] = small_number(5 * i + 2);
   for (size_t row = 0; row < 16; ++row) {
     for (size_t column = 0; column < 8; ++column) {
