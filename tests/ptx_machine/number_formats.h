@@ -31,7 +31,7 @@ inline uint16_t float_to_half(float value) {
   if (value != value) return 0x7FFF;
   if (magnitude >= 65520) return sign | 0x7C00;  // halfway between the largest half and the next
   // In units of the last place: of denormal numbers 2^-24, else 2^-10 of the leading bit.
-  int exponent = magnitude == 0 ? 0 : std::ilogb(magnitude);
+  int exponent = magnitude == 0 ? -14 : std::ilogb(magnitude);
   if (exponent < -14) exponent = -14;
   const auto units = static_cast<int>(std::nearbyint(std::ldexp(magnitude, 10 - exponent)));
   // A carry out of the mantissa runs on into the exponent, as it should.

@@ -184,6 +184,12 @@ const Case kFloatCases[] = {
     {"cvt.rn.bf16x2.f32 %r0, %f1, %f2;", 'r', f(1.0F), f(2.0F), 0, 0x3F804000},
     {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(1.5F), 0, 0, 0x3E00},
     {"cvt.rn.f16x2.f32 %r0, %f1, %f2;", 'r', f(1.0F), f(2.0F), 0, 0x3C004000},
+    {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(0.0F), 0, 0, 0},
+    {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(-0x1p-24F), 0, 0, 0x8001},  // the smallest denormal
+    {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(2047.5F), 0, 0, 0x6800},    // carries into the exponent
+    {"cvt.rn.f16.f32 %h0, %f1;", 'h', f(70000.0F), 0, 0, 0x7C00},
+    {"cvt.f32.f16 %f0, %h1;", 'f', 0x0001, 0, 0, f(0x1p-24F)},
+    {"cvt.f32.f16 %f0, %h1;", 'f', 0xFC00, 0, 0, f(-kInf)},
     {"cvt.f32.f16 %f0, %h1;", 'f', 0x3E00, 0, 0, f(1.5F)},
     {"cvt.f32.bf16 %f0, %h1;", 'f', 0x3FC0, 0, 0, f(1.5F)},
     {"cvt.rna.tf32.f32 %r0, %f1;", 'r', f(1 + 0x1p-11F), 0, 0, f(1 + 0x1p-10F)},
