@@ -36,6 +36,12 @@ endif()
 
 set(GCA_SANITIZE "" CACHE STRING "Sanitizers to compile with, such as address,undefined")
 if(GCA_SANITIZE)
-  target_compile_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE} -fno-omit-frame-pointer)
+  # A finding ends the program. LibTorch is not compiled so: types of its objects cannot be looked at.
+  target_compile_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE} -fno-omit-frame-pointer -g1
+    -fno-sanitize-recover=all -fno-sanitize=vptr)
   target_link_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE})
+endif()
+set(GCA_SANITIZE_COVERAGE "" CACHE STRING "fuzzer-no-link: coverage for libFuzzer")
+if(GCA_SANITIZE_COVERAGE)
+  target_compile_options(gca_settings INTERFACE -fsanitize=${GCA_SANITIZE_COVERAGE})
 endif()

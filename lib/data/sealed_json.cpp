@@ -26,19 +26,20 @@ std::string writer_of(const std::string& format) {
 }  // namespace
 
 std::string write_sealed_json(const std::string& path, nlohmann::json content) {
-  content.erase(kSeal);
-  const std::string seal = sha256_hex(content.dump());
+  const std::string seal = seal_of(content);
   content[kSeal] = seal;
   write_file_atomically(path, content.dump(1) + "\n");
   return seal;
 }
 
-void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy) {
-  nlohmann::json unsealed = content;
-  unsealed.erase(kSeal);
+std::string seal_of(nlohmann::json content) {
+  content.erase(kSeal);
   // A flipped bit can leave JSON that holds bytes which are no UTF-8; these differ from any that was written.
-  const std::string text = unsealed.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (sha256_hex(text) != string_field(content, kSeal))
+  return sha256_hex(content.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
+void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy) {
+  if (seal_of(content) != string_field(content, kSeal))
     fail_usage(path, "is damaged (does not match its checksum)", remedy);
 }
 

@@ -10,6 +10,9 @@ namespace gca {
 /// Writes `content` with its seal to `path`; returns the seal.
 std::string write_sealed_json(const std::string& path, nlohmann::json content);
 
+/// The seal of `content`, its own field left out.
+std::string seal_of(nlohmann::json content);
+
 /// Error(usage) naming `path` when the seal of `content` is not that of its other fields.
 void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy);
 

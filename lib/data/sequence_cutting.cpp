@@ -20,20 +20,6 @@ struct TextGroup {
   bool held_out = false;
 };
 
-void check_settings(const ChunkSettings& settings) {
-  if (settings.chunk_size != 0 && settings.chunk_size < 2)
-    fail_usage("--chunk-size",
-               fmt::format("{} leaves no room for text beside the landmark", settings.chunk_size),
-               "give 2 or more (64 in the paper), or 0 for sequences without landmarks");
-  if (settings.context < 2 || settings.context < settings.chunk_size - 1)
-    fail_usage("--context", fmt::format("{} tokens are shorter than one chunk", settings.context),
-               fmt::format("give {} or more", std::max<int64_t>(2, settings.chunk_size - 1)));
-  if (settings.context > INT32_MAX) fail_usage("--context", "is too long", "give less than 2G tokens");
-  if (!(settings.valid_fraction >= 0 && settings.valid_fraction < 1))
-    fail_usage("--valid-fraction", fmt::format("{} is out of range", settings.valid_fraction),
-               "give a number from 0 up to, not including, 1");
-}
-
 std::vector<TextGroup> group_by_text(std::span<const TokenDocument> documents) {
   std::vector<TextGroup> groups;
   std::map<std::string, size_t> group_of_text;
@@ -120,8 +106,22 @@ void cut_split(std::span<const TokenDocument> documents, const ChunkSettings& se
 
 }  // namespace
 
+void check_chunk_settings(const ChunkSettings& settings) {
+  if (settings.chunk_size != 0 && settings.chunk_size < 2)
+    fail_usage("--chunk-size",
+               fmt::format("{} leaves no room for text beside the landmark", settings.chunk_size),
+               "give 2 or more (64 in the paper), or 0 for sequences without landmarks");
+  if (settings.context < 2 || settings.context < settings.chunk_size - 1)
+    fail_usage("--context", fmt::format("{} tokens are shorter than one chunk", settings.context),
+               fmt::format("give {} or more", std::max<int64_t>(2, settings.chunk_size - 1)));
+  if (settings.context > INT32_MAX) fail_usage("--context", "is too long", "give less than 2G tokens");
+  if (!(settings.valid_fraction >= 0 && settings.valid_fraction < 1))
+    fail_usage("--valid-fraction", fmt::format("{} is out of range", settings.valid_fraction),
+               "give a number from 0 up to, not including, 1");
+}
+
 CutPlan cut_documents(std::span<const TokenDocument> documents, const ChunkSettings& settings) {
-  check_settings(settings);
+  check_chunk_settings(settings);
   std::vector<TextGroup> groups = group_by_text(documents);
   if (settings.valid_fraction > 0) hold_out(groups, settings.valid_fraction, settings.seed);
   CutPlan plan;

@@ -20,6 +20,9 @@ struct CutPlan {
   SplitPlan train, valid;
 };
 
+/// Throws Error(usage) naming the flag of a setting that is out of range.
+void check_chunk_settings(const ChunkSettings& settings);
+
 /// Throws Error(usage) on settings out of range, or when a split would be empty.
 CutPlan cut_documents(std::span<const TokenDocument> documents, const ChunkSettings& settings);
 

@@ -96,6 +96,22 @@ struct SequenceIndex::Impl {
   std::vector<int64_t> following;  ///< by document: the next of its split that has tokens, -1 at the end
   std::string fingerprint;
 
+  void check_document(int64_t document, const std::string& where) const {
+    if (document < 0 || document >= static_cast<int64_t>(tokens.documents().size()))
+      fail_usage(where, fmt::format("names document {} of {}", document, tokens.documents().size()),
+                 "run gca chunk again");
+  }
+
+  void check_entries(const std::vector<SequenceEntry>& entries, const std::string& where) const {
+    for (const SequenceEntry& entry : entries) {
+      check_document(entry.document, where);
+      const int64_t document_tokens = tokens.documents()[static_cast<size_t>(entry.document)].tokens;
+      if (entry.first_token < 0 || entry.first_token > document_tokens || entry.tokens < 0 ||
+          entry.tokens > settings.context)
+        fail_usage(where, "places a sequence outside its document", "run gca chunk again");
+    }
+  }
+
   void link_documents(const std::vector<int64_t>& split) {
     for (size_t i = 0; i < split.size(); ++i) {
       size_t next = i + 1;
@@ -165,6 +181,7 @@ SequenceIndex SequenceIndex::open(const std::string& folder, const ChunkSettings
         fail_usage(folder, "was cut from other tokens than " + impl->tokens.folder() + " holds now",
                    "run gca chunk again");
       impl->settings = settings_from_json(index);
+      check_chunk_settings(impl->settings);
       for (const auto& [name, entries] :
            {std::pair{"train", &impl->train}, std::pair{"valid", &impl->valid}}) {
         const std::string file = folder + "/" + index.at(name).at("file").get<std::string>();
@@ -172,7 +189,11 @@ SequenceIndex SequenceIndex::open(const std::string& folder, const ChunkSettings
         if (sha256_hex(bytes) != index.at(name).at("sha256"))
           fail_usage(file, "is damaged (does not match its checksum)", "run gca chunk again");
         *entries = unpack(bytes);
+        impl->check_entries(*entries, file);
       }
+      for (const char* split : {"train", "valid"})
+        for (const int64_t document : index.at(split).at("documents").get<std::vector<int64_t>>())
+          impl->check_document(document, path);
       impl->adopt(index.at("train").at("documents"), index.at("valid").at("documents"));
     } catch (const nlohmann::json::exception& error) {
       fail_usage(path, fmt::format("is damaged ({})", error.what()), "run gca chunk again");

@@ -57,6 +57,9 @@ struct TokenStore::Impl {
       shard.tokens = item.at("tokens");
       shard.sha256 = item.at("sha256");
       shard.file = MappedFile(shard.path);
+      if (shard.tokens < 0 || shard.tokens > INT64_MAX / id_bytes)
+        fail_usage(folder + "/index.json", fmt::format("gives {} {} tokens", shard.path, shard.tokens),
+                   "run gca tokenize again");
       const auto expected_bytes = shard.tokens * id_bytes;
       if (static_cast<int64_t>(shard.file.size_bytes()) != expected_bytes)
         fail_usage(
@@ -81,7 +84,9 @@ struct TokenStore::Impl {
       TokenDocument document{item.at("name"),   item.at("shard"), item.at("offset"),
                              item.at("tokens"), item.at("bytes"), item.at("sha256")};
       const bool in_range = document.shard >= 0 && document.shard < static_cast<int64_t>(shards.size());
-      if (!in_range || document.tokens < 0 || document.offset != filled[static_cast<size_t>(document.shard)])
+      const auto shard = static_cast<size_t>(document.shard);
+      if (!in_range || document.tokens < 0 || document.offset != filled[shard] ||
+          document.tokens > shards[shard].tokens - filled[shard])
         fail_usage(path, "places the document " + document.name + " wrongly", "run gca tokenize again");
       filled[static_cast<size_t>(document.shard)] += document.tokens;
       documents.push_back(std::move(document));

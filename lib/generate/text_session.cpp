@@ -5,6 +5,7 @@
 #include <array>
 #include <cstring>
 #include <functional>
+#include <map>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -14,12 +15,11 @@
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"
 #include "lib/data/output_folder.h"
-#include "lib/data/sealed_json.h"
+#include "lib/generate/session_index.h"
 
 namespace gca {
 namespace {
 
-constexpr const char* kFormat = "gca.session/1";
 constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensors"};
 
 struct TypeName {
@@ -80,7 +80,8 @@ void for_each_tensor(TextSession& session,
 }
 
 /// The entry `name` as a tensor; undefined where the file has none.
-at::Tensor read_tensor(const SafetensorsFile& file, const nlohmann::json& digests, const std::string& name) {
+at::Tensor read_tensor(const SafetensorsFile& file, const std::map<std::string, std::string>& digests,
+                       const std::string& name) {
   const auto found = file.entries().find(name);
   const auto digest = digests.find(name);
   if (found == file.entries().end() && digest == digests.end()) return {};
@@ -91,7 +92,8 @@ at::Tensor read_tensor(const SafetensorsFile& file, const nlohmann::json& digest
     if (entry.dtype != one.name) continue;
     at::Tensor tensor = at::empty(entry.shape, one.type);
     std::memcpy(tensor.mutable_data_ptr(), entry.data, entry.size_bytes);
-    if (digest_of(tensor) != *digest) fail_usage(file.path(), name + " is damaged", "save the session again");
+    if (digest_of(tensor) != digest->second)
+      fail_usage(file.path(), name + " is damaged", "save the session again");
     return tensor;
   }
   fail_usage(file.path(), name + " is of type " + entry.dtype, "save the session again");
@@ -100,16 +102,16 @@ at::Tensor read_tensor(const SafetensorsFile& file, const nlohmann::json& digest
 }  // namespace
 
 void check_session_folder(const std::string& folder, const std::string& flag) {
-  claim_output_folder(folder, kFormat, kFiles, flag);
+  claim_output_folder(folder, kSessionFormat, kFiles, flag);
 }
 
 void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
                   const TextSession& session) {
-  const std::string path = claim_output_folder(folder, kFormat, kFiles, flag);
+  const std::string path = claim_output_folder(folder, kSessionFormat, kFiles, flag);
   TextSession copy{session.state.clone(), session.last_hidden, session.drawn_tokens};
   std::vector<at::Tensor> alive;
   std::vector<SafetensorsTensor> tensors;
-  nlohmann::json digests = nlohmann::json::object();
+  std::map<std::string, std::string> digests;
   for_each_tensor(copy, [&](const std::string& name, at::Tensor& tensor) {
     if (!tensor.defined()) return;
     alive.push_back(tensor.to(at::kCPU).contiguous());
@@ -119,39 +121,39 @@ void save_session(const std::string& folder, const std::string& flag, const Text
   });
   replace_folder_atomically(path, [&](const std::string& aside) {
     write_safetensors(aside + "/session.safetensors", tensors, {{"format", "pt"}});
-    write_sealed_json(aside + "/index.json", {{"format", kFormat},
-                                              {"position", copy.state.position},
-                                              {"drawn_tokens", copy.drawn_tokens},
-                                              {"windows", copy.state.windows.size()},
-                                              {"groups", copy.state.open_retrieval.size()},
-                                              {"dtype", name_of(model.model.compute_dtype())},
-                                              {"model", weights_fingerprint(model.model)},
-                                              {"tokenizer", model.tokenizer.fingerprint()},
-                                              {"tensors", digests}});
+    SessionIndex index;
+    index.position = copy.state.position;
+    index.drawn_tokens = copy.drawn_tokens;
+    index.windows = static_cast<int64_t>(copy.state.windows.size());
+    index.groups = static_cast<int64_t>(copy.state.open_retrieval.size());
+    index.dtype = name_of(model.model.compute_dtype());
+    index.model = weights_fingerprint(model.model);
+    index.tokenizer = model.tokenizer.fingerprint();
+    index.tensors = digests;
+    write_session_index(aside + "/index.json", index);
   });
 }
 
 TextSession load_session(const std::string& folder, const TextModel& model) {
-  // The seal vouches for every field: what was written together is read together.
-  const nlohmann::json index = read_sealed_json(folder + "/index.json", kFormat);
-  if (index.at("dtype") != name_of(model.model.compute_dtype()))
+  const SessionIndex index = read_session_index(folder + "/index.json");
+  if (index.dtype != name_of(model.model.compute_dtype()))
     fail_usage(folder,
-               fmt::format("was saved in {}, the model now computes in {}",
-                           index.at("dtype").get<std::string>(), name_of(model.model.compute_dtype())),
+               fmt::format("was saved in {}, the model now computes in {}", index.dtype,
+                           name_of(model.model.compute_dtype())),
                "give the --dtype of the run that saved it");
-  if (index.at("model") != weights_fingerprint(model.model))
+  if (index.model != weights_fingerprint(model.model))
     fail_usage(folder, "was saved with another model than " + model.folder,
                "give the checkpoint that saved it");
-  model.require_tokenizer(index.at("tokenizer"), folder);
+  model.require_tokenizer(index.tokenizer, folder);
 
   TextSession session;
-  session.state.position = index.at("position");
-  session.drawn_tokens = index.at("drawn_tokens");
-  session.state.windows.resize(index.at("windows"));
-  session.state.open_retrieval.resize(index.at("groups"));
+  session.state.position = index.position;
+  session.drawn_tokens = index.drawn_tokens;
+  session.state.windows.resize(static_cast<size_t>(index.windows));
+  session.state.open_retrieval.resize(static_cast<size_t>(index.groups));
   const SafetensorsFile file(folder + "/session.safetensors");
   for_each_tensor(session, [&](const std::string& name, at::Tensor& tensor) {
-    tensor = read_tensor(file, index.at("tensors"), name);
+    tensor = read_tensor(file, index.tensors, name);
   });
   return session;
 }

@@ -278,12 +278,13 @@ std::string report_page(std::span<const RunGroup> groups) {
   size_t runs = 0;
   for (const RunGroup& group : groups) runs += group.runs.size();
   std::string page(kReportPageHtml);
-  replace_mark(page, "@SUMMARY@",
-               fmt::format("{} runs, {} settings. Thick lines are means over seeds, thin ones single runs.",
-                           runs, groups.size()));
-  replace_mark(page, "@ROWS@", table_rows(groups));
-  replace_mark(page, "@CHARTS@", charts);
+  // From the end: names of runs and settings may hold anything, and each mark is looked for from the front.
   replace_mark(page, "@RUNS@", run_list(groups));
+  replace_mark(page, "@CHARTS@", charts);
+  replace_mark(page, "@ROWS@", table_rows(groups));
+  replace_mark(page, "@SUMMARY@",
+               fmt::format("{} runs, {} settings. Thick lines are means over seeds, thin ones single runs.", runs,
+                           groups.size()));
   return page;
 }
 

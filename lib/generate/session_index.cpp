@@ -1,0 +1,43 @@
+#include "lib/generate/session_index.h"
+
+#include "lib/core/error.h"
+#include "lib/data/sealed_json.h"
+
+namespace gca {
+
+void write_session_index(const std::string& path, const SessionIndex& index) {
+  write_sealed_json(path, {{"format", kSessionFormat},
+                           {"position", index.position},
+                           {"drawn_tokens", index.drawn_tokens},
+                           {"windows", index.windows},
+                           {"groups", index.groups},
+                           {"dtype", index.dtype},
+                           {"model", index.model},
+                           {"tokenizer", index.tokenizer},
+                           {"tensors", index.tensors}});
+}
+
+SessionIndex read_session_index(const std::string& path) {
+  constexpr int64_t kMostLayers = 1 << 20;
+  const nlohmann::json json = read_sealed_json(path, kSessionFormat);
+  SessionIndex index;
+  try {
+    json.at("position").get_to(index.position);
+    json.at("drawn_tokens").get_to(index.drawn_tokens);
+    json.at("windows").get_to(index.windows);
+    json.at("groups").get_to(index.groups);
+    json.at("dtype").get_to(index.dtype);
+    json.at("model").get_to(index.model);
+    json.at("tokenizer").get_to(index.tokenizer);
+    json.at("tensors").get_to(index.tensors);
+  } catch (const nlohmann::json::exception& error) {
+    fail_usage(path, std::string("is damaged (") + error.what() + ")", "save the session again");
+  }
+  const auto is_layer_count = [](int64_t count) { return count >= 0 && count <= kMostLayers; };
+  if (index.position < 0 || index.drawn_tokens < 0 || !is_layer_count(index.windows) ||
+      !is_layer_count(index.groups))
+    fail_usage(path, "holds numbers that no session has", "save the session again");
+  return index;
+}
+
+}  // namespace gca

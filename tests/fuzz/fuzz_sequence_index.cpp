@@ -1,0 +1,62 @@
+// A folder of sequences: index.json, ----, train.bin, ----, valid.bin, over tokens that are sound. Seal,
+// checksums and fingerprints are made right.
+
+#include <numeric>
+
+#include "lib/core/sha256.h"
+#include "lib/data/sequence_index.h"
+#include "lib/data/sequence_loader.h"
+#include "tests/fuzz/fuzz_support.h"
+
+namespace {
+
+const gca::TokenStore& sound_tokens() {
+  static const gca::TokenStore store = [] {
+    const std::string folder = scratch_folder() + "/tokens";
+    gca::TokenWriter writer(folder, "model", gca::sha256_hex("model"), 300);
+    for (const int length : {50, 0, 70, 9}) {
+      std::vector<int32_t> ids(static_cast<size_t>(length));
+      std::iota(ids.begin(), ids.end(), 0);
+      writer.begin_document("document");
+      writer.append(ids, "text");
+      writer.end_document();
+    }
+    writer.finish();
+    return gca::TokenStore::open(folder);
+  }();
+  return store;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const auto parts = parts_of(text_of(data, size), 3);
+  const std::string folder = scratch_folder() + "/sequences";
+  std::filesystem::create_directory(folder);
+  put(folder + "/train.bin", parts[1]);
+  put(folder + "/valid.bin", parts[2]);
+  nlohmann::json index = parsed(parts[0]);
+  if (index.is_object()) {
+    index["format"] = gca::kSequenceFormat;
+    index["tokens_folder"] = "../tokens";
+    index["tokens_fingerprint"] = sound_tokens().content_fingerprint();
+    for (const auto& [name, part] : {std::pair{"train", parts[1]}, std::pair{"valid", parts[2]}})
+      if (index.contains(name) && index[name].is_object()) {
+        index[name]["file"] = std::string(name) + ".bin";
+        index[name]["sha256"] = gca::sha256_hex(part);
+      }
+  }
+  put_sealed(folder + "/index.json", index, parts[0]);
+  read_or_refuse([&] {
+    const gca::SequenceIndex sequences = gca::SequenceIndex::open(folder);
+    for (const auto& entries : {sequences.train(), sequences.valid()})
+      for (const gca::SequenceEntry& entry : entries) {
+        int64_t next = 0;
+        read_or_refuse([&] { sequences.read(entry, &next); });
+      }
+    const gca::SequenceLoader loader(sequences, {sequences.train().begin(), sequences.train().end()},
+                                     {sequences.settings().chunk_size, 300}, 0, true, {});
+    loader.batch(0, 2);
+  });
+  return 0;
+}

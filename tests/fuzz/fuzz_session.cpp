@@ -1,0 +1,17 @@
+// index.json of a kept session, with its seal made right.
+
+#include "lib/generate/session_index.h"
+#include "tests/fuzz/fuzz_support.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view text = text_of(data, size);
+  const std::string path = scratch_folder() + "/index.json";
+  nlohmann::json index = parsed(text);
+  if (index.is_object()) index["format"] = gca::kSessionFormat;
+  put_sealed(path, index, text);
+  read_or_refuse([&] {
+    const gca::SessionIndex session = gca::read_session_index(path);
+    if (session.windows < 0 || session.groups < 0) abort();
+  });
+  return 0;
+}
