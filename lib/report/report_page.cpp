@@ -283,8 +283,8 @@ std::string report_page(std::span<const RunGroup> groups) {
   replace_mark(page, "@CHARTS@", charts);
   replace_mark(page, "@ROWS@", table_rows(groups));
   replace_mark(page, "@SUMMARY@",
-               fmt::format("{} runs, {} settings. Thick lines are means over seeds, thin ones single runs.", runs,
-                           groups.size()));
+               fmt::format("{} runs, {} settings. Thick lines are means over seeds, thin ones single runs.",
+                           runs, groups.size()));
   return page;
 }
 
