@@ -14,12 +14,15 @@
 #include "lib/core/sha256.h"
 #include "lib/text/model_proto.h"
 #include "lib/text/plain_text.h"
+#include "lib/text/word_cache.h"
 
 namespace gca {
 namespace {
 
-/// Text per call of SentencePiece, whose memory and time per byte grow with the length.
+/// Text per task of encode_parallel().
 constexpr size_t kBlockBytes = size_t{1} << 16;
+/// What is looked up as a word; longer stretches without a safe cut are encoded as they are.
+constexpr size_t kMostWordBytes = 64;
 constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
 
 /// Bytes that a piece stands for: its text with U+2581 as a space.
@@ -51,12 +54,16 @@ struct Tokenizer::Impl {
   std::array<int32_t, 256> byte_ids = {};   ///< with byte fallback
   bool can_cut_after_newline = false;
   bool can_cut_before_space = false;
+  uint64_t number = 0;  ///< of this tokenizer in the process: thread caches belong to one
 
   void load_pieces();
   void find_safe_cuts();
   bool is_safe_cut(char before, char after) const;
   size_t safe_cut(std::string_view text, size_t limit) const;
   std::vector<std::string_view> cut_into_blocks(std::string_view text) const;
+  std::string_view next_word(std::string_view text) const;
+  WordCache& cache_of_thread() const;
+  void encode_piecewise(std::string_view text, std::vector<int32_t>& ids) const;
   void encode_plain(std::string_view text, std::vector<int32_t>& ids, TextFaults& faults) const;
   void encode_special(std::string_view special, std::vector<int32_t>& ids, TextFaults& faults) const;
   void encode(std::string_view text, std::vector<int32_t>& ids, TextFaults& faults) const;
@@ -133,16 +140,51 @@ std::vector<std::string_view> Tokenizer::Impl::cut_into_blocks(std::string_view 
   return blocks;
 }
 
+/// The text up to the first safe cut.
+std::string_view Tokenizer::Impl::next_word(std::string_view text) const {
+  for (size_t cut = 1; cut < text.size(); ++cut)
+    if (is_safe_cut(text[cut - 1], text[cut])) return text.substr(0, cut);
+  return text;
+}
+
+WordCache& Tokenizer::Impl::cache_of_thread() const {
+  thread_local WordCache cache;
+  thread_local uint64_t owner = 0;
+  if (owner != number) {
+    cache = WordCache();
+    owner = number;
+  }
+  return cache;
+}
+
+/// Word by word where cuts are safe: each is looked up, and merged by SentencePiece when it is new. (Merging
+/// takes longer a byte the longer the text, so long texts gain even where words do not repeat.)
+void Tokenizer::Impl::encode_piecewise(std::string_view text, std::vector<int32_t>& ids) const {
+  WordCache& cache = cache_of_thread();
+  std::vector<int> new_ids;
+  const bool cuts = can_cut_after_newline || can_cut_before_space;
+  while (!text.empty()) {
+    const std::string_view word = cuts ? next_word(text) : text;
+    text.remove_prefix(word.size());
+    const std::span<const int32_t> known = cache.find(word);
+    if (!known.empty()) {
+      ids.insert(ids.end(), known.begin(), known.end());
+      continue;
+    }
+    const auto status = processor.Encode(word, &new_ids);
+    if (!status.ok()) fail_run("tokenizer", "cannot encode a text: " + std::string(status.message()));
+    ids.insert(ids.end(), new_ids.begin(), new_ids.end());
+    if (cuts && word.size() <= kMostWordBytes && !new_ids.empty()) cache.keep(word, new_ids);
+  }
+}
+
 void Tokenizer::Impl::encode_plain(std::string_view text, std::vector<int32_t>& ids,
                                    TextFaults& faults) const {
-  for (const std::string_view block : cut_into_blocks(text)) {
-    std::vector<int> block_ids;
-    const auto status = processor.Encode(block, &block_ids);
-    if (!status.ok()) fail_run("tokenizer", "cannot encode a text: " + std::string(status.message()));
-    if (!traits.has_byte_fallback)
-      faults.unknown_tokens += std::count(block_ids.begin(), block_ids.end(), processor.unk_id());
-    ids.insert(ids.end(), block_ids.begin(), block_ids.end());
-  }
+  const size_t before = ids.size();
+  encode_piecewise(text, ids);
+  if (!traits.has_byte_fallback)
+    faults.unknown_tokens +=
+        std::count(ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end(), processor.unk_id());
 }
 
 void Tokenizer::Impl::encode_special(std::string_view special, std::vector<int32_t>& ids,
@@ -190,6 +232,8 @@ Tokenizer Tokenizer::from_serialized(std::string model, const std::string& where
   impl->serialized = std::move(model);
   impl->load_pieces();
   impl->find_safe_cuts();
+  static std::atomic<uint64_t> tokenizers{0};
+  impl->number = ++tokenizers;
   return Tokenizer(std::move(impl));
 }
 
