@@ -22,11 +22,11 @@ struct Case {
   double product_operations;  // of one product, over all heads and slots
 };
 
-/// One sequence of `chunks` chunks of S = 64 positions and M keys, H = 4 heads of 64; every chunk reads K
-/// earlier ones.
+/// One sequence of `chunks` chunks of S = 64 positions and M keys, heads of 64; every chunk reads K earlier
+/// ones.
 Case make_case(int64_t chunks, int64_t positions, int64_t slots, int64_t keys, int64_t kv_heads,
-               at::ScalarType type) {
-  constexpr int64_t heads = 4, head_dim = 64, chunk_size = 64;
+               at::ScalarType type, int64_t heads = 4) {
+  constexpr int64_t head_dim = 64, chunk_size = 64;
   Case c;
   c.layout = {chunk_size, 0};
   c.scale = 1 / std::sqrt(static_cast<double>(head_dim));
@@ -68,6 +68,13 @@ void BM_forward(benchmark::State& state, at::ScalarType type, int64_t kv_heads) 
 void BM_backward(benchmark::State& state, at::ScalarType type, int64_t kv_heads) {
   run_backward(state, make_case(16, 1024, 8, 63, kv_heads, type));
 }
+// A training step of small and 128m: 64 chunks, K = 8.
+void BM_step_forward(benchmark::State& state) {
+  run_forward(state, make_case(64, 4096, 8, 63, state.range(0), at::kBFloat16, state.range(0)));
+}
+void BM_step_backward(benchmark::State& state) {
+  run_backward(state, make_case(64, 4096, 8, 63, state.range(0), at::kBFloat16, state.range(0)));
+}
 // The chunk encoder's use: each chunk reads one, 64 keys.
 void BM_encoder_forward(benchmark::State& state, at::ScalarType type) {
   run_forward(state, make_case(16, 1024, 1, 64, 4, type));
@@ -86,8 +93,12 @@ BENCHMARK_CAPTURE(BM_forward, float_shared_kv, at::kFloat, 1);
 BENCHMARK_CAPTURE(BM_backward, float, at::kFloat, 4);
 BENCHMARK_CAPTURE(BM_backward, bfloat16, at::kBFloat16, 4);
 BENCHMARK_CAPTURE(BM_backward, float_shared_kv, at::kFloat, 1);
+BENCHMARK(BM_step_forward)->ArgName("heads")->Arg(4)->Arg(12);
+BENCHMARK(BM_step_backward)->ArgName("heads")->Arg(4)->Arg(12);
 BENCHMARK_CAPTURE(BM_encoder_forward, float, at::kFloat);
 BENCHMARK_CAPTURE(BM_encoder_backward, float, at::kFloat);
+BENCHMARK_CAPTURE(BM_encoder_forward, bfloat16, at::kBFloat16);
+BENCHMARK_CAPTURE(BM_encoder_backward, bfloat16, at::kBFloat16);
 BENCHMARK_CAPTURE(BM_decode, float, at::kFloat);
 BENCHMARK_CAPTURE(BM_decode, bfloat16, at::kBFloat16);
 

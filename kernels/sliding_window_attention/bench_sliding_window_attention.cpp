@@ -21,9 +21,9 @@ struct Case {
   double product_operations;  // of one product, over all heads and visible pairs
 };
 
-/// H = 4 heads of 64, `past` positions before the queries.
-Case make_case(int64_t past, int64_t positions, int64_t window, at::ScalarType type) {
-  constexpr int64_t heads = 4, head_dim = 64;
+/// Heads of 64, `past` positions before the queries.
+Case make_case(int64_t past, int64_t positions, int64_t window, at::ScalarType type, int64_t heads = 4) {
+  constexpr int64_t head_dim = 64;
   Case c;
   c.window = window;
   c.scale = 1 / std::sqrt(static_cast<double>(head_dim));
@@ -64,6 +64,13 @@ void BM_forward(benchmark::State& state, at::ScalarType type) {
 void BM_backward(benchmark::State& state, at::ScalarType type) {
   run_backward(state, make_case(0, 2048, state.range(0), type));
 }
+// A training step of small (H = 4, W = 256) and 128m (H = 12, W = 512).
+void BM_step_forward(benchmark::State& state) {
+  run_forward(state, make_case(0, 4096, state.range(1), at::kBFloat16, state.range(0)));
+}
+void BM_step_backward(benchmark::State& state) {
+  run_backward(state, make_case(0, 4096, state.range(1), at::kBFloat16, state.range(0)));
+}
 // One position after a full window.
 void BM_decode(benchmark::State& state, at::ScalarType type) {
   run_forward(state, make_case(state.range(0), 1, state.range(0), type));
@@ -73,6 +80,8 @@ BENCHMARK_CAPTURE(BM_forward, float, at::kFloat)->Arg(256)->Arg(512);
 BENCHMARK_CAPTURE(BM_forward, bfloat16, at::kBFloat16)->Arg(256)->Arg(512);
 BENCHMARK_CAPTURE(BM_backward, float, at::kFloat)->Arg(256)->Arg(512);
 BENCHMARK_CAPTURE(BM_backward, bfloat16, at::kBFloat16)->Arg(256)->Arg(512);
+BENCHMARK(BM_step_forward)->ArgNames({"heads", "window"})->Args({4, 256})->Args({12, 512});
+BENCHMARK(BM_step_backward)->ArgNames({"heads", "window"})->Args({4, 256})->Args({12, 512});
 BENCHMARK_CAPTURE(BM_decode, float, at::kFloat)->Arg(512);
 BENCHMARK_CAPTURE(BM_decode, bfloat16, at::kBFloat16)->Arg(512);
 
