@@ -12,6 +12,7 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
+#include "lib/core/utf8.h"
 #include "lib/text/model_proto.h"
 #include "lib/text/plain_text.h"
 #include "lib/text/word_cache.h"
@@ -52,11 +53,13 @@ struct Tokenizer::Impl {
   ModelTraits traits;
   std::vector<std::string> bytes_of_piece;  ///< (V), the landmark's empty
   std::array<int32_t, 256> byte_ids = {};   ///< with byte fallback
+  bool is_lossless = false;
   bool can_cut_after_newline = false;
   bool can_cut_before_space = false;
   uint64_t number = 0;  ///< of this tokenizer in the process: thread caches belong to one
 
   void load_pieces();
+  bool keeps_every_text() const;
   void find_safe_cuts();
   bool is_safe_cut(char before, char after) const;
   size_t safe_cut(std::string_view text, size_t limit) const;
@@ -86,6 +89,28 @@ void Tokenizer::Impl::load_pieces() {
     bytes_of_piece.push_back(std::move(bytes));
   }
   bytes_of_piece.emplace_back();  // the landmark
+}
+
+/// Whether decode() gives every text back. A model file may promise byte fallback and lack a piece that it
+/// takes: one of the bytes, or the one that stands for a space; or call a character a control piece, which
+/// has no text.
+bool Tokenizer::Impl::keeps_every_text() const {
+  if (!traits.is_identity() || !traits.has_byte_fallback) return false;
+  const int space = processor.PieceToId(kSpaceSymbol);
+  if (processor.IsUnknown(space) || bytes_of_piece[static_cast<size_t>(space)] != " ") return false;
+  for (size_t byte = 0; byte < byte_ids.size(); ++byte) {
+    const int id = byte_ids[byte];
+    if (!processor.IsByte(id) ||
+        bytes_of_piece[static_cast<size_t>(id)] != std::string(1, static_cast<char>(byte)))
+      return false;
+  }
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    if (!processor.IsControl(id) && !processor.IsUnknown(id)) continue;
+    const std::string& piece = processor.IdToPiece(id);
+    if (!piece.empty() && first_utf8_sequence(piece).length == piece.size())
+      return false;  // a single character
+  }
+  return true;
 }
 
 // Byte-pair encoding merges neighbours whose concatenation is a piece. Where no piece spans a place of the
@@ -231,6 +256,7 @@ Tokenizer Tokenizer::from_serialized(std::string model, const std::string& where
   impl->traits = read_model_traits(model);
   impl->serialized = std::move(model);
   impl->load_pieces();
+  impl->is_lossless = impl->keeps_every_text();
   impl->find_safe_cuts();
   static std::atomic<uint64_t> tokenizers{0};
   impl->number = ++tokenizers;
@@ -250,7 +276,7 @@ const std::string& Tokenizer::serialized() const {
 }
 
 bool Tokenizer::is_lossless() const {
-  return impl_->traits.is_identity() && impl_->traits.has_byte_fallback;
+  return impl_->is_lossless;
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, TextFaults* faults) const {

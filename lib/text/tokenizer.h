@@ -40,7 +40,7 @@ class Tokenizer {
   /// SHA-256 of the model file, hex: shards and checkpoints carry it.
   const std::string& fingerprint() const;
   const std::string& serialized() const;
-  /// Byte fallback and no normalisation: decode() gives every text back.
+  /// Byte fallback without a gap and no normalisation: decode() gives every text back.
   bool is_lossless() const;
 
   std::vector<int32_t> encode(std::string_view text, TextFaults* faults = nullptr) const;

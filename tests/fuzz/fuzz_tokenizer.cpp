@@ -9,8 +9,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         gca::Tokenizer::from_serialized(std::string(text_of(data, size)), "input");
     const std::string text = "On day 7 the keeper\nwalked  to the na\xC3\xAFve \xFF harbour\xE2\x96\x81.";
     const std::vector<int32_t> ids = tokenizer.encode(text);
-    tokenizer.decode(ids);
-    tokenizer.is_lossless();
+    const std::string again = tokenizer.decode(ids);
+    if (tokenizer.is_lossless() && again != text) abort();
     tokenizer.safe_cut(text, 10);
     tokenizer.piece_bytes_table();
   });
