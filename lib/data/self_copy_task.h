@@ -6,6 +6,10 @@
 // The first token of the repeat cannot be known and has no target. Where a chunk of the repeat ends, the next
 // token stands in a chunk that the retrieval of the last landmark could not ask for with certainty: a perfect
 // model stays a little below 1.
+//
+// With shift_tokens = S-1, up to S-2 further random tokens stand between the passage and its repeat: chunks
+// of the repeat then begin elsewhere in the passage than its own chunks do, and what they repeat lies in two
+// of them.
 
 #include <cstdint>
 #include <string>
@@ -16,9 +20,10 @@
 namespace gca {
 
 struct SelfCopySettings {
-  int64_t passage_tokens = 0;  ///< text tokens of the passage; a sequence has twice as many
+  int64_t passage_tokens = 0;  ///< text tokens of the passage; a sequence has twice as many, and shift_tokens
   int64_t ids = 0;             ///< tokens are uniform in [0, ids) without the landmark
   uint64_t seed = 0;
+  int64_t shift_tokens = 0;  ///< fewer than so many stand between passage and repeat, drawn for each sequence
 };
 
 class SelfCopyTask {
@@ -31,6 +36,8 @@ class SelfCopyTask {
 
   /// Sequences [first, first + rows); each is a pure function of (seed, its number). Numbers below 2^32.
   Batch batch(int64_t first, int64_t rows) const;
+  /// Text tokens of a sequence.
+  int64_t text_tokens() const { return 2 * settings_.passage_tokens + settings_.shift_tokens; }
   /// Accuracy of guessing.
   double chance() const;
   /// Names the task and its settings: resuming with others is refused.

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "tests/support/error_of.h"
@@ -66,4 +67,34 @@ TEST_CASE("A task with nothing to copy is refused") {
   const ChunkLayout layout{.chunk_size = 5, .landmark_id = 1};
   CHECK(error_of([&] { SelfCopyTask({.passage_tokens = 1, .ids = 10}, layout); })->is_usage());
   CHECK(error_of([&] { SelfCopyTask({.passage_tokens = 8, .ids = 2}, layout); })->says("vocab_size"));
+}
+
+TEST_CASE("A shifted repeat begins anywhere in a chunk; nothing else has targets") {
+  const ChunkLayout layout{.chunk_size = 5, .landmark_id = 99};
+  const SelfCopyTask task({.passage_tokens = 8, .ids = 90, .seed = 1, .shift_tokens = 4}, layout);
+  CHECK(task.text_tokens() == 20);
+  std::set<int64_t> gaps;
+  const Batch batch = task.batch(0, 60);
+  REQUIRE(batch.length == 25);
+  CHECK(batch.target_count == 60 * 7);
+  for (int64_t row = 0; row < 60; ++row) {
+    std::vector<int64_t> text, targets;
+    for (int64_t p = 0; p < batch.length; ++p) {
+      if (layout.is_landmark(p)) continue;
+      text.push_back(batch.ids[static_cast<size_t>(row * batch.length + p)]);
+      targets.push_back(batch.targets[static_cast<size_t>(row * batch.length + p)]);
+    }
+    // The first target's place tells where the repeat begins.
+    const auto first = static_cast<int64_t>(
+        std::find_if(targets.begin(), targets.end(), [](int64_t id) { return id != kNoTarget; }) -
+        targets.begin());
+    gaps.insert(first - 8);
+    for (int64_t j = 0; j < 20; ++j) {
+      const bool repeats = j >= first && j < first + 8;
+      if (repeats) CHECK(text[static_cast<size_t>(j)] == text[static_cast<size_t>(j - first)]);
+      const bool has_target = repeats && j + 1 < first + 8;
+      CHECK(targets[static_cast<size_t>(j)] == (has_target ? text[static_cast<size_t>(j + 1)] : kNoTarget));
+    }
+  }
+  CHECK(gaps == std::set<int64_t>{0, 1, 2, 3});
 }

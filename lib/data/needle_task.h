@@ -1,0 +1,96 @@
+#pragma once
+// Needles in a haystack, as arXiv 2410.01651 builds them: something random is planted in a text and asked for
+// at its end. `|` below is a token; the phrases are those of needle_phrases.h, a, b, c, KEY and VALUE random
+// tokens.
+//
+//   passkey    |The passkey is: VALUE|             |What is the passkey? The passkey is VALUE
+//   multikey   |The passkey for KEY is: VALUE|     |The passkey for KEY is VALUE          one of several
+//   multihop   |DEF a -> b|  |DEF b -> c|          |The path from a -> b -> c             among other chains
+//
+// The last token before the answer is the first text token of the last chunk, all before it ends the chunk
+// before: the retrieval that serves the answer is made at a landmark that has seen the question. A multihop
+// question stands a second time, one chunk earlier: with two groups the second can then look for what the
+// first has read. Needles stand at uniform places, the last of their chunks being a candidate of every
+// retrieval that needs them. What is planted replaces as many tokens of the haystack.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lib/data/haystack.h"
+#include "lib/data/needle_phrases.h"
+#include "lib/data/sequence_loader.h"
+#include "lib/data/text_edit.h"
+
+namespace gca {
+
+struct NeedleSettings {
+  NeedleKind kind = NeedleKind::passkey;
+  int64_t chunk_text = 63;    ///< S-1: text tokens of a chunk
+  int64_t value_tokens = 5;   ///< of a passkey
+  int64_t key_tokens = 1;     ///< of a key (multikey) or a variable (multihop)
+  int64_t distractors = 3;    ///< needles (multikey) or chains (multihop) that nobody asks for
+  int64_t hops = 2;           ///< multihop: needles of a chain
+  int64_t questions = 1;      ///< one after the other at the end; passkey: the same again
+  bool text_targets = false;  ///< training: every token is a target, not the answers alone
+  uint64_t seed = 0;
+};
+
+struct TokenSpan {
+  int64_t first = 0;
+  int64_t tokens = 0;
+};
+
+struct NeedleQuestion {
+  int64_t first_answer = 0;  ///< text index of the first token of the answer
+  std::vector<int32_t> answer;
+  std::vector<TokenSpan> values;  ///< where what it needs stands, in the order of the hops
+};
+
+/// A text with its needles: the haystack with these edits.
+struct NeedleText {
+  int64_t haystack_first = 0;             ///< number of the haystack's token that is text token 0
+  int64_t text_tokens = 0;                ///< up to the end of the last answer
+  int64_t needle_room = 0;                ///< needles stand in text[0, needle_room)
+  std::vector<TextEdit> edits;            ///< needles, questions and answers; they do not overlap
+  std::vector<NeedleQuestion> questions;  ///< in the order of the text
+};
+
+class NeedleTask {
+ public:
+  /// Sequences from this number on are never trained on.
+  static constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
+
+  /// Throws Error(usage) when a setting is out of range.
+  NeedleTask(NeedleSettings settings, NeedlePhrases phrases);
+
+  /// Text number `number` (below 2^32) in which `chunks` whole chunks stand before that of the last answer: a
+  /// pure function of the settings and these. It begins at `haystack_first`, or at a random token of the
+  /// haystack. Throws Error(usage) when the needles have no room.
+  NeedleText text(int64_t number, int64_t chunks, int64_t haystack_tokens,
+                  std::optional<int64_t> haystack_first = {}) const;
+
+  /// Chunks before that of the last answer when the whole text is to have at most `context` tokens.
+  int64_t chunks_within(int64_t context) const;
+  int64_t answer_tokens() const;
+
+  /// Texts [first, first + rows) as training sequences; only the answers have targets, unless text_targets is
+  /// set.
+  Batch batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
+              const ChunkLayout& layout) const;
+
+  /// Names the task and its settings.
+  std::string fingerprint() const;
+
+  const NeedleSettings& settings() const { return settings_; }
+
+ private:
+  NeedleSettings settings_;
+  NeedlePhrases phrases_;
+};
+
+/// The tokens of `text`, edits made.
+std::vector<int32_t> tokens_of(const NeedleText& text, const Haystack& haystack);
+
+}  // namespace gca
