@@ -56,6 +56,7 @@ int64_t steps_of_tokens(int64_t tokens, const TrainConfig& config) {
 /// resumed.
 int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, const TaskData& data,
                       Trainer& trainer, double elapsed_seconds) {
+  if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
   const JsonReport clock("", {});
@@ -75,6 +76,8 @@ int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, c
 /// Where a resumed run is to end: as planned, unless the command line says otherwise.
 int64_t resumed_steps(const PretrainOptions& options, const TrainerState& state) {
   int64_t total = state.total_steps;
+  if (!state.phases.is_null() && (options.steps >= 0 || options.tokens >= 0))
+    fail_usage("--steps", "the phases of this run say how long it goes on", "leave it out");
   if (options.minutes >= 0)
     fail_usage("--minutes", fmt::format("the run was planned as {} steps when it began", total),
                "leave --minutes out, or give --steps");
@@ -90,6 +93,7 @@ nlohmann::ordered_json config_of(const PretrainOptions& options, const TrainerSt
                                  const RunConfig& config) {
   nlohmann::ordered_json json = config.to_json();
   json["task"] = state.task;
+  if (!state.phases.is_null()) json["phases"] = state.phases;
   json["dtype"] = state.dtype;
   json["data"] = state.data;
   json["valid"] = state.valid;
@@ -125,7 +129,7 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const Drt& mode
   result["train_loss"] = number_or_null(state.train_loss());
   result["valid"] = nlohmann::ordered_json::array();
   for (const ValidationResult& one : state.valid_results) result["valid"].push_back(validation_to_json(one));
-  if (data.validation.measures_accuracy) {
+  if (data.chance > 0) {
     result["copy_accuracy"] =
         state.valid_results.empty() ? nullptr : number_or_null(state.valid_results.back().accuracy);
     result["copy_chance"] = data.chance;
@@ -167,8 +171,11 @@ void check_options(const PretrainOptions& options) {
   if (options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "this build trains on the CPU only", "use --device cpu");
   if (options.dry_run) return;
-  if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0)
+  if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0 &&
+      options.phases_json.is_null())
     fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
+  if (options.resume && !options.phases_json.is_null())
+    fail_usage("--phases", "a resumed run goes on with the phases that it began with", "leave --phases out");
   require_free_output(options);
 }
 
@@ -211,7 +218,8 @@ void plan_new(const PretrainOptions& options, PlannedRun& run) {
   run.config = new_run_config(options);
   run.state.seed = options.common.seed;
   run.state.dtype = resolved_dtype(options.tensor);
-  run.state.task = options.task;
+  run.state.task = options.phases_json.is_null() ? options.task : "phases";
+  run.state.phases = options.phases_json;
   run.state.data = options.data;
   run.state.valid = options.valid;
 }
@@ -226,7 +234,8 @@ PlannedRun plan_run(const PretrainOptions& options) {
   const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
                           run.state.task != "text";
   if (needs_data)
-    run.data = open_task_data({run.state.task, run.state.data, run.state.valid, run.state.seed}, run.config);
+    run.data = open_task_data(
+        {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
   const std::string where = run.config.places();
   run.config.model.validate(where);
   run.config.train.validate(where);
@@ -253,6 +262,7 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   RunLength length{options.steps, options.minutes};
   if (options.resume) length = {resumed_steps(options, run.state) - run.state.step, 0};
   if (!options.resume && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
+  if (!options.resume && run.data.phases) length.steps = run.data.phases->total_steps();
   report.seed = run.state.seed;
   report.config = config_of(options, run.state, run.config);
   finish_dry_run(report, options, model, train, probe, memory, length, run.data.validation.sequences);
@@ -303,6 +313,7 @@ void run_pretrain(const PretrainOptions& options) {
   state.data_fingerprint = data.train.fingerprint;
 
   Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
+  trainer.follow(data.phases);
   if (options.resume) {
     load_optimizer(checkpoint_folder(options.output), model, trainer.optimizer());
   } else {
@@ -320,7 +331,7 @@ void run_pretrain(const PretrainOptions& options) {
   run.stop = &interrupt_flag();
   OperatorProfile profile;
   if (options.profile) run.profile = &profile;
-  if (run_training(trainer, state, data.validation, run) == RunEnd::interrupted) throw Interrupted();
+  if (run_training(trainer, state, data.validation_plan, run) == RunEnd::interrupted) throw Interrupted();
 
   report.seed = state.seed;
   report.config = config_of(options, state, config);

@@ -11,6 +11,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 #include "lib/train/task_names.h"
+#include "lib/train/training_phases.h"
 
 namespace gca {
 namespace {
@@ -67,8 +68,17 @@ void add_pretrain_command(CLI::App& app) {
       ->excludes(resume);
   command->add_flag("--overwrite", options->overwrite, "Replace the run that --output holds")
       ->excludes(resume);
-  CLI::Option* task = command->add_option("--task", options->task, "text or self-copy (default: text)");
+  CLI::Option* task = command->add_option(
+      "--task", options->task, "text, self-copy, passkey, multikey, multihop or recall (default: text)");
   task->check(CLI::IsMember(task_names()))->type_name("NAME");
+  command
+      ->add_option("--phases", options->phases,
+                   "JSON file of training phases: tasks in turn, and how the settings move meanwhile")
+      ->type_name("FILE")
+      ->excludes(task)
+      ->excludes(steps)
+      ->excludes(tokens)
+      ->excludes(minutes);
   command->add_flag("--peak", options->peak,
                     "Measure this machine's matrix products and report the utilization");
   command->add_flag("--profile", options->profile,
@@ -86,6 +96,7 @@ void add_pretrain_command(CLI::App& app) {
       fail_usage("--output", "is required", "name the folder of the run");
     take_flags_from_report(*command, *options);
     options->task_given = task->count() > 0;
+    if (!options->phases.empty()) options->phases_json = TrainingPhases::read(options->phases);
     run_pretrain(*options);
   });
 }

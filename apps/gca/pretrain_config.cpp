@@ -43,10 +43,15 @@ void take_flags_from(const std::string& file, const CLI::App& command, PretrainO
     if (!is_given("--valid")) options.valid = entry<std::string>(config, "valid", where);
   }
   if (!is_given("--init")) options.init = entry<std::string>(config, "init", where);
-  if (!is_given("--task")) options.task = entry<std::string>(config, "task", where);
+  if (!is_given("--task") && config.contains("phases")) {
+    if (!is_given("--phases")) options.phases_json = config["phases"];
+  } else if (!is_given("--task")) {
+    options.task = entry<std::string>(config, "task", where);
+  }
   if (!is_given("--dtype")) options.tensor.dtype = entry<std::string>(config, "dtype", where);
   if (!is_given("--seed")) options.common.seed = entry<uint64_t>(report, "seed", where);
-  if (!is_given("--steps") && !is_given("--tokens") && !is_given("--minutes"))
+  if (options.phases_json.is_null() && !is_given("--phases") && !is_given("--steps") &&
+      !is_given("--tokens") && !is_given("--minutes"))
     options.steps = entry<int64_t>(result, "planned_steps", where);
 }
 

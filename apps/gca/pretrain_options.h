@@ -2,6 +2,7 @@
 // What the command line of gca pretrain says.
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,9 @@ struct PretrainOptions {
   std::string output;
   std::string init;
   std::string task = "text";
-  int64_t steps = -1;  // -1: not given
+  std::string phases;          // file
+  nlohmann::json phases_json;  // its content, or that of a report given as --config; null for none
+  int64_t steps = -1;          // -1: not given
   int64_t tokens = -1;
   double minutes = -1.0;
   int64_t batch = -1;

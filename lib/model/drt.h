@@ -53,6 +53,8 @@ class Drt {
   void set_residual_blend(double blend) { config_.residual_blend = blend; }
   void set_gumbel_scale(double scale) { config_.gumbel_scale = scale; }
   void set_window_size(int64_t window) { config_.window_size = window; }
+  /// No weight depends on S: a model may learn with short chunks first.
+  void set_chunk_size(int64_t chunk_size) { config_.chunk_size = chunk_size; }
 
   /// Runs n positions after `state` and advances it. ids (B, n) int64, landmarks included
   /// (lib/data/chunk_layout.h). Returns hidden states after the final norm, (B, n, d), compute dtype. With

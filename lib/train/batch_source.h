@@ -3,9 +3,12 @@
 // integer.
 
 #include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "lib/data/sequence_loader.h"
+#include "lib/train/training_phases.h"
 
 namespace gca {
 
@@ -20,8 +23,14 @@ struct BatchSource {
 /// sequences.
 struct ValidationSource {
   BatchSource source;
-  int64_t sequences = 0;           ///< 0: no validation
-  bool measures_accuracy = false;  ///< also the share of targets that the arg-max hits (self-copy)
+  int64_t sequences = 0;                 ///< 0: no validation
+  bool measures_accuracy = false;        ///< also the share of targets that the arg-max hits (tasks)
+  std::string task;                      ///< what results are told under; empty where there is one task only
+  int64_t batch = 1;                     ///< sequences at a time
+  std::optional<StepSettings> settings;  ///< what the model is looked at with; none: as it is
 };
+
+/// What to look at after so many optimizer steps.
+using ValidationPlan = std::function<std::vector<ValidationSource>(int64_t step)>;
 
 }  // namespace gca

@@ -6,6 +6,10 @@
 #include <optional>
 
 #include "lib/core/error.h"
+#include "lib/core/sha256.h"
+#include "lib/data/haystack.h"
+#include "lib/data/needle_task.h"
+#include "lib/data/recall_task.h"
 #include "lib/data/self_copy_task.h"
 #include "lib/data/sequence_loader.h"
 #include "lib/text/tokenizer.h"
@@ -74,74 +78,234 @@ BatchSource loader_source(SequenceIndex index, std::vector<SequenceEntry> entrie
   return {[loader](int64_t consumed, int64_t rows) { return loader->batch(consumed, rows); }, fingerprint};
 }
 
-TaskData open_text(const TaskRequest& request, RunConfig& config) {
-  if (request.data.empty())
-    fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
-  const SequenceIndex index = open_sequences(request.data, config);
+/// What a task reads, and what it is looked at with.
+struct Sources {
+  BatchSource train;
+  ValidationSource validation;
+  double chance = 0.0;
+};
+
+/// Opens the tasks of one run: all read the same data, with one tokenizer.
+class TaskOpener {
+ public:
+  explicit TaskOpener(const TaskRequest& request) : request_(request) {}
+
+  /// Loads the tokenizer of the data, where there is data, and completes the vocabulary of `config`.
+  void open_tokenizer(RunConfig& config) {
+    if (request_.data.empty()) return;
+    tokenizer_ = load_tokenizer(open_sequences(request_.data, config).tokens());
+    take_vocabulary(*tokenizer_, request_.data, config);
+  }
+
+  const std::optional<Tokenizer>& tokenizer() const { return tokenizer_; }
+
+  /// Completes `config` with the length of a sequence, where the data decides it.
+  Sources open(const std::string& task, RunConfig& config) const {
+    if (task == "self-copy") return open_self_copy(config);
+    if (request_.data.empty())
+      fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
+    if (task == "text") return open_text(config);
+    if (task == "recall") return open_recall(config);
+    const NeedleKind kind = task == "passkey"    ? NeedleKind::passkey
+                            : task == "multikey" ? NeedleKind::multikey
+                                                 : NeedleKind::multihop;
+    return open_needles(kind, config);
+  }
+
+ private:
+  Sources open_text(RunConfig& config) const;
+  Sources open_self_copy(RunConfig& config) const;
+  Sources open_needles(NeedleKind kind, RunConfig& config) const;
+  Sources open_recall(RunConfig& config) const;
+
+  /// The folder to validate on, where it is another; its tokens must be of the same tokenizer.
+  SequenceIndex open_valid(const SequenceIndex& index, const RunConfig& config) const {
+    if (request_.valid.empty()) return index;
+    SequenceIndex valid = open_sequences(request_.valid, config);
+    if (valid.tokens().tokenizer_fingerprint() != tokenizer_->fingerprint())
+      fail_usage("--valid " + request_.valid, "made with another tokenizer than " + request_.data,
+                 "run gca tokenize with --tokenizer " + index.tokens().tokenizer_path());
+    return valid;
+  }
+
+  /// Sources of a task whose sequences are functions of their number; `batch` gets the haystack, too.
+  template <class MakeBatch>
+  Sources numbered_sources(const RunConfig& config, const std::string& fingerprint,
+                           const MakeBatch& batch) const {
+    // Haystacks are whole documents: how they would be cut does not matter.
+    ChunkSettings settings;
+    settings.chunk_size = config.model.chunk_size;
+    const SequenceIndex index = SequenceIndex::open(request_.data, settings);
+    const SequenceIndex valid = open_valid(index, config);
+    const Haystack train = Haystack::of(index, index.train());
+    const bool is_other = !request_.valid.empty() || !index.valid().empty();
+    const Haystack held_out = is_other ? Haystack::of(valid, valid.held_out()) : train;
+    Sources sources;
+    sources.train = {[=](int64_t consumed, int64_t rows) { return batch(consumed, rows, train); },
+                     fingerprint + " " + index.fingerprint()};
+    sources.validation = accuracy_of({[=](int64_t consumed, int64_t rows) {
+                                        return batch(NeedleTask::kFirstHeldOut + consumed, rows, held_out);
+                                      },
+                                      fingerprint},
+                                     config);
+    return sources;
+  }
+
+  static ValidationSource accuracy_of(BatchSource source, const RunConfig& config) {
+    ValidationSource validation;
+    validation.source = std::move(source);
+    validation.sequences = config.train.eval_sequences;
+    validation.measures_accuracy = true;
+    validation.batch = config.train.batch;
+    return validation;
+  }
+
+  const TaskRequest& request_;
+  std::optional<Tokenizer> tokenizer_;
+};
+
+Sources TaskOpener::open_text(RunConfig& config) const {
+  const SequenceIndex index = open_sequences(request_.data, config);
   if (index.settings().context != config.train.context) {
     if (config.explicit_keys.contains("context"))
       fail_usage("--set context",
-                 fmt::format("{} tokens, the sequences of {} have {}", config.train.context, request.data,
+                 fmt::format("{} tokens, the sequences of {} have {}", config.train.context, request_.data,
                              index.settings().context),
                  "leave context out, or run gca chunk with --context");
     config.train.context = index.settings().context;
   }
-  const Tokenizer tokenizer = load_tokenizer(index.tokens());
-  take_vocabulary(tokenizer, request.data, config);
-
   const ChunkLayout layout = layout_of(config.model);
-  const std::vector<int32_t> piece_bytes = tokenizer.piece_bytes_table();
-  TaskData data;
-  data.tokenizer_model = tokenizer.serialized();
-  data.tokenizer_fingerprint = tokenizer.fingerprint();
-  data.train = loader_source(index, {index.train().begin(), index.train().end()}, layout, request.seed, true,
-                             piece_bytes);
-
-  const bool has_own_folder = !request.valid.empty();
-  const SequenceIndex valid_index = has_own_folder ? open_sequences(request.valid, config) : index;
-  if (valid_index.tokens().tokenizer_fingerprint() != tokenizer.fingerprint())
-    fail_usage("--valid " + request.valid, "made with another tokenizer than " + request.data,
-               "run gca tokenize with --tokenizer " + index.tokens().tokenizer_path());
-  std::vector<SequenceEntry> entries = spread_choice(
-      has_own_folder ? valid_index.held_out() : valid_index.valid(), config.train.eval_sequences);
-  data.validation.sequences = static_cast<int64_t>(entries.size());
+  const std::vector<int32_t> piece_bytes = tokenizer_->piece_bytes_table();
+  Sources sources;
+  sources.train = loader_source(index, {index.train().begin(), index.train().end()}, layout, request_.seed,
+                                true, piece_bytes);
+  const SequenceIndex valid = open_valid(index, config);
+  std::vector<SequenceEntry> entries =
+      spread_choice(request_.valid.empty() ? valid.valid() : valid.held_out(), config.train.eval_sequences);
+  sources.validation.sequences = static_cast<int64_t>(entries.size());
+  sources.validation.batch = config.train.batch;
   if (!entries.empty())
-    data.validation.source = loader_source(valid_index, std::move(entries), layout, 0, false, piece_bytes);
-  return data;
+    sources.validation.source = loader_source(valid, std::move(entries), layout, 0, false, piece_bytes);
+  return sources;
 }
 
-TaskData open_self_copy(const TaskRequest& request, RunConfig& config) {
-  TaskData data;
-  int64_t ids = config.model.vocab_size;
-  if (!request.data.empty()) {
-    const Tokenizer tokenizer = load_tokenizer(open_sequences(request.data, config).tokens());
-    take_vocabulary(tokenizer, request.data, config);
-    ids = tokenizer.piece_count();
-    data.tokenizer_model = tokenizer.serialized();
-    data.tokenizer_fingerprint = tokenizer.fingerprint();
-  } else if (ids == 0) {
+Sources TaskOpener::open_self_copy(RunConfig& config) const {
+  if (!tokenizer_ && config.model.vocab_size == 0)
     fail_usage("--task self-copy", "no vocabulary", "give --set vocab_size=N, or --data for a tokenizer's");
-  }
-  const SelfCopySettings settings{config.train.copy_chunks * config.model.chunk_text_size(), ids,
-                                  request.seed};
-  config.train.context = 2 * settings.passage_tokens;
+  SelfCopySettings settings;
+  settings.passage_tokens = config.train.copy_chunks * config.model.chunk_text_size();
+  settings.ids = tokenizer_ ? tokenizer_->piece_count() : config.model.vocab_size;
+  settings.seed = request_.seed;
+  settings.shift_tokens = config.train.copy_shifted ? config.model.chunk_text_size() : 0;
   const SelfCopyTask task(settings, layout_of(config.model));
-  data.train = {[task](int64_t consumed, int64_t rows) { return task.batch(consumed, rows); },
-                task.fingerprint()};
-  data.validation.source = data.train;
-  data.validation.source.batch = [task](int64_t consumed, int64_t rows) {
-    return task.batch(SelfCopyTask::kFirstHeldOut + consumed, rows);
+  config.train.context = task.text_tokens();
+  Sources sources;
+  sources.train = {[task](int64_t consumed, int64_t rows) { return task.batch(consumed, rows); },
+                   task.fingerprint()};
+  sources.validation = accuracy_of({[task](int64_t consumed, int64_t rows) {
+                                      return task.batch(SelfCopyTask::kFirstHeldOut + consumed, rows);
+                                    },
+                                    task.fingerprint()},
+                                   config);
+  sources.chance = task.chance();
+  return sources;
+}
+
+Sources TaskOpener::open_needles(NeedleKind kind, RunConfig& config) const {
+  NeedleSettings settings;
+  settings.kind = kind;
+  settings.chunk_text = config.model.chunk_text_size();
+  settings.value_tokens = config.train.needle_value_tokens;
+  settings.key_tokens = config.train.needle_key_tokens;
+  settings.distractors = config.train.needle_distractors;
+  settings.hops = config.train.needle_hops;
+  settings.questions = config.train.needle_questions;
+  settings.text_targets = config.train.needle_text_targets;
+  settings.seed = request_.seed;
+  const NeedleTask task(settings, NeedlePhrases::of(kind, *tokenizer_));
+  const int64_t chunks = task.chunks_within(config.train.context);
+  task.text(0, chunks, 1);  // says now whether the needles have room
+  const ChunkLayout layout = layout_of(config.model);
+  return numbered_sources(config, fmt::format("{} chunks={}", task.fingerprint(), chunks),
+                          [=](int64_t first, int64_t rows, const Haystack& haystack) {
+                            return task.batch(first, rows, chunks, haystack, layout);
+                          });
+}
+
+Sources TaskOpener::open_recall(RunConfig& config) const {
+  RecallSettings settings;
+  settings.chunk_text = config.model.chunk_text_size();
+  settings.passage_tokens = config.train.recall_chunks * settings.chunk_text;
+  settings.seed = request_.seed;
+  const RecallTask task(settings);
+  const int64_t chunks = task.chunks_within(config.train.context);
+  task.text(0, chunks, Haystack::of({0}, "recall"));
+  const ChunkLayout layout = layout_of(config.model);
+  return numbered_sources(config, fmt::format("{} chunks={}", task.fingerprint(), chunks),
+                          [=](int64_t first, int64_t rows, const Haystack& haystack) {
+                            return task.batch(first, rows, chunks, haystack, layout);
+                          });
+}
+
+/// The tasks of all phases as one source, each step's batch from its task.
+void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig& config, TaskData& data) {
+  auto phases = std::make_shared<TrainingPhases>(request.phases, config, "--phases");
+  auto opened = std::make_shared<std::vector<std::vector<Sources>>>();
+  std::string fingerprints = request.phases.dump();
+  int64_t longest = 0;
+  for (const TrainingPhase& phase : phases->phases()) {
+    opened->emplace_back();
+    for (const PhaseTask& task : phase.tasks) {
+      RunConfig own = task.config;
+      opened->back().push_back(opener.open(task.task, own));
+      opened->back().back().validation.task = task.task;
+      fingerprints += "\n" + opened->back().back().train.fingerprint;
+      longest = std::max(longest, own.train.context);
+    }
+  }
+  data.train = {[phases, opened](int64_t consumed, int64_t rows) {
+                  const PhaseStep& step = phases->where(phases->step_after(consumed));
+                  const Sources& sources = (*opened)[step.phase][step.task];
+                  return sources.train.batch(step.task_sequences + consumed - step.sequences, rows);
+                },
+                sha256_hex(fingerprints)};
+  data.validation_plan = [phases, opened](int64_t step) {
+    // Before the first step and after the last the nearest phase is looked at.
+    const int64_t near = std::clamp<int64_t>(step - 1, 0, phases->total_steps() - 1);
+    const PhaseStep& place = phases->where(near);
+    std::vector<ValidationSource> sources;
+    for (size_t task = 0; task < (*opened)[place.phase].size(); ++task) {
+      sources.push_back((*opened)[place.phase][task].validation);
+      sources.back().settings = phases->at(near, task);
+    }
+    return sources;
   };
-  data.validation.sequences = config.train.eval_sequences;
-  data.validation.measures_accuracy = true;
-  data.chance = task.chance();
-  return data;
+  config.train.context = longest;
+  data.validation = opened->back().front().validation;
+  data.phases = std::move(phases);
 }
 
 }  // namespace
 
 TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
-  return request.task == "self-copy" ? open_self_copy(request, config) : open_text(request, config);
+  TaskOpener opener(request);
+  opener.open_tokenizer(config);
+  TaskData data;
+  if (opener.tokenizer()) {
+    data.tokenizer_model = opener.tokenizer()->serialized();
+    data.tokenizer_fingerprint = opener.tokenizer()->fingerprint();
+  }
+  if (!request.phases.is_null()) {
+    open_phases(opener, request, config, data);
+    return data;
+  }
+  Sources sources = opener.open(request.task, config);
+  data.train = std::move(sources.train);
+  data.validation = std::move(sources.validation);
+  if (data.validation.measures_accuracy && request.task != "self-copy") data.validation.task = request.task;
+  data.validation_plan = [only = data.validation](int64_t) { return std::vector{only}; };
+  data.chance = sources.chance;  // 0 but for self-copy
+  return data;
 }
 
 }  // namespace gca

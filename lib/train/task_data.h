@@ -2,6 +2,8 @@
 // What a run reads: the batches it trains on, the sequences it is looked at with, and the tokenizer they
 // belong to.
 
+#include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -11,18 +13,21 @@
 namespace gca {
 
 struct TaskRequest {
-  std::string task;   ///< one of task_names() (task_names.h)
+  std::string task;   ///< one of task_names() (task_names.h); ignored with phases
   std::string data;   ///< folder of sequences or of token shards; self-copy: only its tokenizer, may be empty
   std::string valid;  ///< folder to validate on; empty: the valid split of `data`
   uint64_t seed = 0;
+  nlohmann::json phases;  ///< as training_phases.h says; null for one task all along
 };
 
 struct TaskData {
   BatchSource train;
-  ValidationSource validation;
-  std::string tokenizer_model;        ///< text of tokenizer.model; empty for none
-  std::string tokenizer_fingerprint;  ///< empty for none
-  double chance = 0.0;                ///< self-copy: accuracy of guessing
+  ValidationSource validation;  ///< of the one task; with phases that of the last
+  ValidationPlan validation_plan;
+  std::shared_ptr<const TrainingPhases> phases;  ///< null for one task all along
+  std::string tokenizer_model;                   ///< text of tokenizer.model; empty for none
+  std::string tokenizer_fingerprint;             ///< empty for none
+  double chance = 0.0;                           ///< self-copy alone: accuracy of guessing
 };
 
 /// Opens the data and completes `config` with what it decides: vocabulary, landmark, length of a sequence.

@@ -6,9 +6,9 @@
 
 namespace gca {
 
-/// "text" and "self-copy".
 inline const std::vector<std::string>& task_names() {
-  static const std::vector<std::string> kNames = {"text", "self-copy"};
+  static const std::vector<std::string> kNames = {"text",     "self-copy", "passkey",
+                                                  "multikey", "multihop",  "recall"};
   return kNames;
 }
 

@@ -41,7 +41,10 @@ Trainer::Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint
       config_(config),
       source_(std::move(source)),
       seed_(seed),
-      final_residual_blend_(model.config().residual_blend),
+      final_settings_{.residual_blend = model.config().residual_blend,
+                      .gumbel_scale = model.config().gumbel_scale,
+                      .window_size = model.config().window_size,
+                      .chunk_size = model.config().chunk_size},
       schedule_(make_schedule(config, total_steps)),
       optimizer_(model.weights(), config) {}
 
@@ -49,21 +52,37 @@ void Trainer::set_total_steps(int64_t total_steps) {
   schedule_ = make_schedule(config_, total_steps);
 }
 
-std::vector<Batch> Trainer::step_batches(int64_t first_sequence) const {
+StepSettings Trainer::settings_at(int64_t step) const {
+  if (phases_) return phases_->at(step);
+  StepSettings settings = final_settings_;
+  settings.learning_rate = schedule_.at(step);
+  settings.residual_blend = config_.residual_blend_at(step, final_settings_.residual_blend);
+  settings.batch = config_.batch;
+  return settings;
+}
+
+void Trainer::use(const StepSettings& settings) {
+  model_.set_residual_blend(settings.residual_blend);
+  model_.set_gumbel_scale(settings.gumbel_scale);
+  model_.set_window_size(settings.window_size);
+  model_.set_chunk_size(settings.chunk_size);
+}
+
+std::vector<Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
-    batches.push_back(source_.batch(first_sequence + i * config_.batch, config_.batch));
+    batches.push_back(source_.batch(first_sequence + i * rows, rows));
   return batches;
 }
 
-ForwardOptions Trainer::forward_options(int64_t step, int64_t micro_batch) const {
+ForwardOptions Trainer::forward_options(int64_t step, int64_t first_row) const {
   ForwardOptions options;
   options.recompute_activations = config_.recompute_activations;
   options.draw_gumbel = config_.gumbel_noise && model_.config().gumbel_scale > 0;
   options.seed = seed_;
   options.step = static_cast<uint64_t>(step);
   // Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
-  options.batch_offset = micro_batch * config_.batch;
+  options.batch_offset = first_row;
   return options;
 }
 
@@ -75,6 +94,7 @@ StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>&
                                          bool look_at_retrieval) {
   StepResult result;
   for (const Batch& batch : batches) {
+    result.sequences += batch.rows;
     result.text_tokens += batch.text_tokens;
     result.target_count += batch.target_count;
     result.target_bytes += batch.target_bytes;
@@ -85,7 +105,7 @@ StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>&
   RetrievalProbe probe;
   for (size_t i = 0; i < batches.size(); ++i) {
     if (batches[i].target_count == 0) continue;
-    ForwardOptions options = forward_options(step, static_cast<int64_t>(i));
+    ForwardOptions options = forward_options(step, static_cast<int64_t>(i) * batches[i].rows);
     if (look_at_retrieval && i == 0) options.observe = probe.observer();
     const auto [ids, targets] = to_tensors(batches[i]);
     DrtState state;
@@ -101,12 +121,13 @@ StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>&
 }
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
-  model_.set_residual_blend(config_.residual_blend_at(step, final_residual_blend_));
+  const StepSettings settings = settings_at(step);
+  use(settings);
   clear_gradients();
-  const std::vector<Batch> batches = step_batches(first_sequence);
+  const std::vector<Batch> batches = step_batches(first_sequence, settings.batch);
   StepResult result = accumulate_gradients(step, batches, look_at_retrieval);
   result.residual_blend = model_.config().residual_blend;
-  result.learning_rate = schedule_.at(step);
+  result.learning_rate = settings.learning_rate;
   result.gradient_norm = kernels::gradient_norm(gradients_of(model_.weights()));
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
     fail_non_finite(step, batches, result);
@@ -126,7 +147,7 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
   while (runs < kRuns && total_seconds <= at_most_seconds) {
     const auto start = std::chrono::steady_clock::now();
     clear_gradients();
-    accumulate_gradients(0, step_batches(0), false);
+    accumulate_gradients(0, step_batches(0, config_.batch), false);
     kernels::gradient_norm(gradients_of(model_.weights()));
     optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -146,8 +167,8 @@ void Trainer::fail_non_finite(int64_t step, const std::vector<Batch>& batches, c
     culprit = "weight " + *weight;
   } else {
     for (size_t i = 0; i < batches.size() && culprit.empty(); ++i) {
-      const auto name =
-          first_non_finite_result(model_, batches[i], forward_options(step, static_cast<int64_t>(i)));
+      const auto name = first_non_finite_result(
+          model_, batches[i], forward_options(step, static_cast<int64_t>(i) * batches[i].rows));
       if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
     }
     if (culprit.empty())

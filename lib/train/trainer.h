@@ -5,7 +5,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "lib/model/drt.h"
@@ -14,6 +16,7 @@
 #include "lib/train/lr_schedule.h"
 #include "lib/train/retrieval_diagnostics.h"
 #include "lib/train/train_config.h"
+#include "lib/train/training_phases.h"
 
 namespace gca {
 
@@ -22,6 +25,7 @@ struct StepResult {
   double gradient_norm = 0.0;  ///< before clipping
   double learning_rate = 0.0;
   double residual_blend = 0.0;
+  int64_t sequences = 0;
   int64_t text_tokens = 0;
   int64_t target_count = 0;
   int64_t target_bytes = 0;                 ///< 0: unknown
@@ -43,14 +47,21 @@ class Trainer {
   /// `at_most_seconds`. Changes no bit of the weights; moments must be zero before, and are after.
   double measure_step_seconds(double at_most_seconds);
 
+  /// From now on the settings of a step are those of `phases`, not those of the configuration.
+  void follow(std::shared_ptr<const TrainingPhases> phases) { phases_ = std::move(phases); }
+  /// What step number `step` is made with.
+  StepSettings settings_at(int64_t step) const;
+  /// Sets the model's part of `settings`.
+  void use(const StepSettings& settings);
+
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
   AdamWOptimizer& optimizer() { return optimizer_; }
   Drt& model() { return model_; }
 
  private:
-  std::vector<Batch> step_batches(int64_t first_sequence) const;
-  ForwardOptions forward_options(int64_t step, int64_t micro_batch) const;
+  std::vector<Batch> step_batches(int64_t first_sequence, int64_t rows) const;
+  ForwardOptions forward_options(int64_t step, int64_t first_row) const;
   StepResult accumulate_gradients(int64_t step, const std::vector<Batch>& batches, bool look_at_retrieval);
   void clear_gradients();
   [[noreturn]] void fail_non_finite(int64_t step, const std::vector<Batch>& batches,
@@ -60,7 +71,8 @@ class Trainer {
   TrainConfig config_;
   BatchSource source_;
   uint64_t seed_;
-  double final_residual_blend_;
+  StepSettings final_settings_;  ///< the model's part
+  std::shared_ptr<const TrainingPhases> phases_;
   LearningRateSchedule schedule_;
   AdamWOptimizer optimizer_;
 };

@@ -28,14 +28,18 @@ ValidationResult validation_from_json(const nlohmann::json& json) {
   result.loss = number_from(json.at("loss"));
   result.perplexity = number_from(json.at("perplexity"));
   result.bits_per_byte = number_from(json.at("bits_per_byte"));
-  result.accuracy = json.contains("copy_accuracy") ? number_from(json.at("copy_accuracy")) : kUnknown;
+  result.task = json.value("task", "");
+  const char* accuracy = result.task.empty() ? "copy_accuracy" : "accuracy";
+  result.accuracy = json.contains(accuracy) ? number_from(json.at(accuracy)) : kUnknown;
   return result;
 }
 
 template <class Config>
 void read_config(Config& config, std::span<const ConfigField<Config>> fields, const std::string& where,
                  const nlohmann::json& json) {
-  for (const auto& field : fields) set_field(config, fields, where, field.key, json.at(field.key));
+  // A setting that the run did not know yet is at its default, which changes nothing.
+  for (const auto& field : fields)
+    if (json.contains(field.key)) set_field(config, fields, where, field.key, json.at(field.key));
 }
 
 }  // namespace
@@ -47,7 +51,9 @@ nlohmann::ordered_json validation_to_json(const ValidationResult& result) {
   json["loss"] = number_or_null(result.loss);
   json["perplexity"] = number_or_null(result.perplexity);
   json["bits_per_byte"] = number_or_null(result.bits_per_byte);
-  if (!std::isnan(result.accuracy)) json["copy_accuracy"] = result.accuracy;
+  if (!result.task.empty()) json["task"] = result.task;
+  if (!std::isnan(result.accuracy))
+    json[result.task.empty() ? "copy_accuracy" : "accuracy"] = result.accuracy;
   return json;
 }
 
@@ -68,6 +74,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["seed"] = state.seed;
   json["dtype"] = state.dtype;
   json["task"] = state.task;
+  if (!state.phases.is_null()) json["phases"] = state.phases;
   json["data"] = state.data;
   json["valid_data"] = state.valid;
   json["data_fingerprint"] = state.data_fingerprint;
@@ -94,6 +101,7 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
     json.at("seed").get_to(state.seed);
     json.at("dtype").get_to(state.dtype);
     json.at("task").get_to(state.task);
+    if (json.contains("phases")) state.phases = json.at("phases");
     json.at("data").get_to(state.data);
     json.at("valid_data").get_to(state.valid);
     json.at("data_fingerprint").get_to(state.data_fingerprint);

@@ -20,6 +20,7 @@ struct ValidationResult {
   double perplexity = 0.0;
   double bits_per_byte = 0.0;  ///< NaN where the bytes are not known
   double accuracy = 0.0;       ///< share of targets that the arg-max hits; NaN where not measured
+  std::string task;            ///< of several; empty where there is one
 };
 
 nlohmann::ordered_json validation_to_json(const ValidationResult& result);
@@ -31,9 +32,10 @@ struct TrainerState {
   int64_t total_steps = 0;     ///< planned
   double train_seconds = 0.0;  ///< spent in steps so far; for tokens/s, decides nothing
   uint64_t seed = 0;
-  std::string dtype;  ///< "bf16" or "fp32"
-  std::string task;   ///< "text", "self-copy"
-  std::string data;   ///< folders as given
+  std::string dtype;      ///< "bf16" or "fp32"
+  std::string task;       ///< "text", "self-copy", ...; "phases"
+  nlohmann::json phases;  ///< null, or what --phases gave
+  std::string data;       ///< folders as given
   std::string valid;
   std::string data_fingerprint;
   ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment

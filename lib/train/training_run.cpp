@@ -44,10 +44,12 @@ nlohmann::ordered_json step_line(const StepResult& result, const TrainerState& s
 }
 
 std::string validation_text(const ValidationResult& result) {
-  std::string text = fmt::format("step {}: valid loss {:.4f}, perplexity {:.2f}", result.step, result.loss,
-                                 result.perplexity);
+  std::string text =
+      fmt::format("step {}: {}valid loss {:.4f}, perplexity {:.2f}", result.step,
+                  result.task.empty() ? "" : result.task + ": ", result.loss, result.perplexity);
   if (!std::isnan(result.bits_per_byte)) text += fmt::format(", {:.4f} bits per byte", result.bits_per_byte);
-  if (!std::isnan(result.accuracy)) text += fmt::format(", {:.1f} % copied", 100 * result.accuracy);
+  if (!std::isnan(result.accuracy))
+    text += fmt::format(", {:.1f} % {}", 100 * result.accuracy, result.task.empty() ? "copied" : "right");
   return text;
 }
 
@@ -66,7 +68,7 @@ int64_t steps_within(double seconds, double step_seconds, double validation_seco
   return std::max<int64_t>(1, static_cast<int64_t>(for_steps / each));
 }
 
-RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSource& validation,
+RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
                     const RunOptions& options) {
   const TrainConfig& config = state.train;
   const int64_t last_step =
@@ -84,13 +86,16 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSourc
     last_save = Clock::now();
   };
   const auto look = [&] {
-    if (validation.sequences == 0) return;
-    ValidationResult result = validate(trainer.model(), validation, config.batch);
-    result.step = state.step;
-    result.tokens = state.tokens;
-    state.valid_results.push_back(result);
-    metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
-    progress.say(validation_text(result));
+    for (const ValidationSource& source : validation(state.step)) {
+      if (source.sequences == 0) continue;
+      if (source.settings) trainer.use(*source.settings);
+      ValidationResult result = validate(trainer.model(), source, source.batch);
+      result.step = state.step;
+      result.tokens = state.tokens;
+      state.valid_results.push_back(result);
+      metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
+      progress.say(validation_text(result));
+    }
   };
   const auto is_validated = [&] {
     return !state.valid_results.empty() && state.valid_results.back().step == state.step;
@@ -114,7 +119,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSourc
     const double step_seconds = seconds_since(step_start);
 
     ++state.step;
-    state.sequences += config.sequences_per_step();
+    state.sequences += result.sequences;
     state.tokens += result.text_tokens;
     state.train_seconds += step_seconds;
     state.recent_losses.push_back(result.loss);

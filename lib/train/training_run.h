@@ -27,7 +27,7 @@ enum class RunEnd { finished, interrupted };
 /// Takes `state` from where it stands to its total_steps. Whenever it returns, the checkpoint is that of
 /// `state`; when it throws, the last complete checkpoint is there. `trainer` must hold the moments that
 /// belong to `state`.
-RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationSource& validation,
+RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
                     const RunOptions& options);
 
 /// How many steps fit into `seconds`, validations included, for a step of `step_seconds` and a validation of

@@ -42,6 +42,7 @@ ValidationResult validate(const Drt& model, const ValidationSource& source, int6
 
   constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
   ValidationResult result;
+  result.task = source.task;
   result.loss = targets_seen > 0 ? loss_sum / static_cast<double>(targets_seen) : kUnknown;
   result.perplexity = std::exp(result.loss);
   result.bits_per_byte =

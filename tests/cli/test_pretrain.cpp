@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -87,6 +88,71 @@ TEST_CASE("--steps 0 saves the untrained model, and --init starts from it") {
   REQUIRE_MESSAGE(copy.status == 0, copy.err);
   CHECK(gca::read_file(folder / "a/checkpoint/model.safetensors") ==
         gca::read_file(folder / "b/checkpoint/model.safetensors"));
+}
+
+TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from the report") {
+  const TemporaryFolder folder;
+  const std::string tokens = make_tokens(folder);
+  std::ofstream(folder / "phases.json") << R"({"phases": [
+    {"name": "copy", "steps": 4, "chunk_size": 8, "sliding_window": [4, 8], "residual_blend": [1, 0],
+     "tasks": [{"task": "self-copy", "copy_shifted": true, "batch": 3}, {"task": "multikey", "chunks": 20}]},
+    {"name": "text", "steps": 3, "learning_rate": [0.002, 0.0001], "gumbel_scale": 0, "chunks": 8,
+     "tasks": [{"task": "text", "batch": 1}, {"task": "passkey", "share": 2}, {"task": "recall"}]}]})";
+  const auto run = [&](const std::string& name, std::vector<std::string> more) {
+    std::vector<std::string> words = {
+        "pretrain",        "--data",   tokens,        "--phases",         folder / "phases.json",
+        "--config",        "nano",     "--set",       "eval_sequences=2", "--set",
+        "eval_interval=2", "--output", folder / name, "--threads",        "1",
+        "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_gca(words);
+  };
+  const ProcessResult straight = run("straight", {});
+  REQUIRE_MESSAGE(straight.status == 0, straight.err);
+  const json report = straight.json();
+  CHECK(problems_of("pretrain", report) == "");
+  CHECK(report["result"]["steps"] == 7);
+  CHECK(report["config"]["phases"]["phases"].size() == 2);
+  std::set<std::string> looked_at;
+  for (const json& valid : report["result"]["valid"]) looked_at.insert(valid["task"]);
+  CHECK(looked_at == std::set<std::string>{"self-copy", "multikey", "passkey", "recall"});
+  const json config = json::parse(gca::read_file(folder / "straight/checkpoint/config.json"));
+  CHECK(config["residual_blend"] == 0.0);
+  CHECK(config["chunk_size"] == 16);
+
+  std::vector<double> blends;
+  std::ifstream metrics(folder / "straight/metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);)
+    if (const json entry = json::parse(line); entry.contains("residual_blend"))
+      blends.push_back(entry["residual_blend"]);
+  REQUIRE(blends.size() == 7);
+  CHECK(blends[0] == 1.0);
+  CHECK(blends[1] == doctest::Approx(2.0 / 3));
+  CHECK(blends[3] == 0.0);
+
+  for (const char* stop : {"3", "5"}) {
+    const std::string name = std::string("halved") + stop;
+    const ProcessResult half = run(name, {"--stop-at", stop});
+    REQUIRE_MESSAGE(half.status == 0, half.err);
+    const ProcessResult rest =
+        run_gca({"pretrain", "--resume", "--quiet", "--output", folder / name, "--threads", "1"});
+    REQUIRE_MESSAGE(rest.status == 0, rest.err);
+    CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / name));
+  }
+  const ProcessResult repeated = run_gca({"pretrain", "--config", folder / "straight/report.json", "--output",
+                                          folder / "repeated", "--threads", "1", "--quiet"});
+  REQUIRE_MESSAGE(repeated.status == 0, repeated.err);
+  CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "repeated"));
+
+  CHECK(run("refused", {"--steps", "3"}).status == 2);
+  const ProcessResult changed = run_gca({"pretrain", "--resume", "--phases", folder / "phases.json",
+                                         "--output", folder / "halved3", "--threads", "1"});
+  CHECK(changed.status == 2);
+  std::ofstream(folder / "phases.json")
+      << R"({"phases": [{"name": "a", "steps": 1, "tasks": [{"task": "passkey"}]}]})";
+  const ProcessResult damaged = run("damaged", {});
+  CHECK(damaged.status == 2);
+  CHECK(damaged.err.find("no length") != std::string::npos);
 }
 
 TEST_CASE("Ctrl-C saves, exits with 130, and --resume goes on to the same bits") {

@@ -31,8 +31,13 @@ inline BatchSource copy_source(const ModelConfig& config, int64_t first = 0) {
           task.fingerprint()};
 }
 
-inline ValidationSource copy_validation(const ModelConfig& config) {
-  return {copy_source(config, SelfCopyTask::kFirstHeldOut), 2, true};
+inline ValidationPlan copy_validation(const ModelConfig& config) {
+  ValidationSource source;
+  source.source = copy_source(config, SelfCopyTask::kFirstHeldOut);
+  source.sequences = 2;
+  source.measures_accuracy = true;
+  source.batch = 2;
+  return [source](int64_t) { return std::vector{source}; };
 }
 
 inline std::vector<at::Tensor> copies_of_masters(const Drt& model) {

@@ -180,7 +180,7 @@ TEST_CASE("The state survives its JSON") {
   TrainerState state = new_state(9);
   state.step = 7;
   state.recent_losses = {0.1, 1.0 / 3.0};
-  state.valid_results.push_back({7, 100, 1.5, 4.48, std::nan(""), 0.25});
+  state.valid_results.push_back({7, 100, 1.5, 4.48, std::nan(""), 0.25, ""});
   const auto json = trainer_state_to_json(state);
   const TrainerState back = trainer_state_from_json(nlohmann::json::parse(json.dump()), "here");
   CHECK(trainer_state_to_json(back) == json);

@@ -1,0 +1,190 @@
+#include "lib/train/training_phases.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <fmt/format.h>
+
+#include "lib/core/atomic_file.h"
+#include "lib/core/error.h"
+#include "lib/train/task_names.h"
+
+namespace gca {
+namespace {
+
+using Json = nlohmann::json;
+
+/// What may move during a phase.
+struct RampKey {
+  const char* key;
+  Ramp PhaseTask::*member;
+};
+constexpr RampKey kRamps[] = {{"learning_rate", &PhaseTask::learning_rate},
+                              {"residual_blend", &PhaseTask::residual_blend},
+                              {"gumbel_scale", &PhaseTask::gumbel_scale},
+                              {"sliding_window", &PhaseTask::window_size}};
+
+/// Settings that one model has, whatever it is trained on.
+const std::vector<std::string> kFixed = {
+    "vocab_size",          "landmark_token_id",       "hidden_size",        "num_attention_heads",
+    "num_key_value_heads", "intermediate_size",       "num_lower_layers",   "num_upper_layers",
+    "retrieval_groups",    "upper_group_layers",      "num_encoder_layers", "long_range",
+    "initializer_range",   "output_initializer_scale"};
+
+Ramp read_ramp(const Json& value, const std::string& where, const char* key) {
+  const auto is_number = [](const Json& one) { return one.is_number(); };
+  if (value.is_number()) return {value.get<double>(), value.get<double>()};
+  if (value.is_array() && value.size() == 2 && std::all_of(value.begin(), value.end(), is_number))
+    return {value[0].get<double>(), value[1].get<double>()};
+  fail_usage(where, fmt::format("{} is {}", key, value.dump()), "give a number, or [FROM, TO]");
+}
+
+int64_t read_count(const Json& json, const std::string& where, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_number_integer() || found->get<int64_t>() < 1)
+    fail_usage(where, std::string(key) + (found == json.end() ? " is missing" : " is " + found->dump()),
+               "give a whole number above 0");
+  return found->get<int64_t>();
+}
+
+std::string read_text(const Json& json, const std::string& where, const char* key) {
+  const auto found = json.find(key);
+  if (found == json.end() || !found->is_string())
+    fail_usage(where, std::string(key) + " is missing or no text", "give one in quotation marks");
+  return found->get<std::string>();
+}
+
+PhaseTask read_task(const Json& settings, const RunConfig& base, const std::string& where) {
+  PhaseTask task;
+  task.config = base;
+  task.task = read_text(settings, where, "task");
+  const std::vector<std::string>& names = task_names();
+  if (std::find(names.begin(), names.end(), task.task) == names.end())
+    fail_usage(where, "no such task: " + task.task, "did you mean " + nearest_name(task.task, names) + "?");
+  for (const auto& [key, value] : settings.items()) {
+    if (key == "task" || key == "name" || key == "steps" || key == "tasks" || key == "chunks") continue;
+    if (key == "share") {
+      if (!value.is_number() || !(value.get<double>() > 0))
+        fail_usage(where, "share is " + value.dump(), "give a number above 0");
+      task.share = value.get<double>();
+      continue;
+    }
+    if (std::find(kFixed.begin(), kFixed.end(), key) != kFixed.end())
+      fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
+    const auto ramp = std::find_if(std::begin(kRamps), std::end(kRamps),
+                                   [&, name = key](const RampKey& one) { return name == one.key; });
+    if (ramp != std::end(kRamps)) continue;
+    task.config.set(where, key, value);
+  }
+  const ModelConfig& model = task.config.model;
+  task.learning_rate = {task.config.train.learning_rate, task.config.train.learning_rate};
+  task.residual_blend = {model.residual_blend, model.residual_blend};
+  task.gumbel_scale = {model.gumbel_scale, model.gumbel_scale};
+  task.window_size = {static_cast<double>(model.window_size), static_cast<double>(model.window_size)};
+  for (const RampKey& one : kRamps)
+    if (settings.contains(one.key)) task.*one.member = read_ramp(settings.at(one.key), where, one.key);
+  if (!settings.contains("chunks") && !settings.contains("context") && task.task != "self-copy")
+    fail_usage(where, "task " + task.task + " has no length", "give it \"context\" (tokens) or \"chunks\"");
+  if (settings.contains("chunks"))
+    task.config.train.context = read_count(settings, where, "chunks") * model.chunk_text_size();
+
+  // Both ends of what moves must be fit to use; what lies between is then.
+  for (const double way : {0.0, 1.0}) {
+    ModelConfig end = model;
+    end.vocab_size = std::max<int64_t>(end.vocab_size, 2);  // the data tells it later
+    end.residual_blend = task.residual_blend.at(way);
+    end.gumbel_scale = task.gumbel_scale.at(way);
+    end.window_size = std::llround(task.window_size.at(way));
+    end.validate(where);
+    if (!(task.learning_rate.at(way) >= 0)) fail_usage(where, "learning_rate is negative", "give 0 or more");
+  }
+  TrainConfig train = task.config.train;
+  train.min_learning_rate = 0;
+  train.validate(where);
+  task.config.explicit_keys = {"context"};
+  return task;
+}
+
+TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::string& where) {
+  if (!json.is_object()) fail_usage(where, "is no JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
+  TrainingPhase phase;
+  phase.name = read_text(json, where, "name");
+  const std::string here = where + " (" + phase.name + ")";
+  phase.steps = read_count(json, here, "steps");
+  const auto tasks = json.find("tasks");
+  if (tasks == json.end() || !tasks->is_array() || tasks->empty())
+    fail_usage(here, "has no tasks", "give a list such as [{\"task\": \"text\"}]");
+  for (const Json& one : *tasks) {
+    if (!one.is_object()) fail_usage(here, "a task is no JSON object", "write {\"task\": ...}");
+    Json settings = json;
+    settings.update(one);
+    if (one.contains("context")) settings.erase("chunks");
+    phase.tasks.push_back(read_task(settings, base, here));
+  }
+  return phase;
+}
+
+}  // namespace
+
+Json TrainingPhases::read(const std::string& path) {
+  const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) fail_usage("--phases " + path, "is no JSON object", "write {\"phases\": [...]}");
+  return json;
+}
+
+TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const std::string& where) {
+  for (const auto& [key, value] : json.items())
+    if (key != "phases") fail_usage(where, "unknown key \"" + key + "\"", "the only one is \"phases\"");
+  const auto list = json.find("phases");
+  if (list == json.end() || !list->is_array() || list->empty())
+    fail_usage(where, "has no phases",
+               "write {\"phases\": [{\"name\": ..., \"steps\": ..., \"tasks\": [...]}]}");
+  for (const Json& one : *list)
+    phases_.push_back(read_phase(one, base, fmt::format("{}, phase {}", where, phases_.size() + 1)));
+
+  int64_t sequences = 0;
+  for (size_t p = 0; p < phases_.size(); ++p) {
+    const TrainingPhase& phase = phases_[p];
+    double shares = 0;
+    for (const PhaseTask& task : phase.tasks) shares += task.share;
+    std::vector<int64_t> steps(phase.tasks.size(), 0);
+    std::vector<int64_t> consumed(phase.tasks.size(), 0);
+    for (int64_t step = 0; step < phase.steps; ++step) {
+      // The task that lags most behind its share.
+      const auto lag = [&](size_t i) {
+        return phase.tasks[i].share / shares * static_cast<double>(step + 1) - static_cast<double>(steps[i]);
+      };
+      size_t task = 0;
+      for (size_t i = 1; i < phase.tasks.size(); ++i)
+        if (lag(i) > lag(task)) task = i;
+      steps_.push_back({p, task, step, consumed[task], sequences});
+      const int64_t taken = phase.tasks[task].config.train.sequences_per_step();
+      ++steps[task];
+      consumed[task] += taken;
+      sequences += taken;
+    }
+  }
+}
+
+int64_t TrainingPhases::step_after(int64_t sequences) const {
+  const auto after =
+      std::upper_bound(steps_.begin(), steps_.end(), sequences,
+                       [](int64_t count, const PhaseStep& one) { return count < one.sequences; });
+  return after - steps_.begin() - 1;
+}
+
+StepSettings TrainingPhases::at(int64_t step, size_t number) const {
+  const PhaseStep& place = where(step);
+  const TrainingPhase& phase = phases_[place.phase];
+  const PhaseTask& task = phase.tasks[number];
+  const double way =
+      phase.steps > 1 ? static_cast<double>(place.step) / static_cast<double>(phase.steps - 1) : 1.0;
+  return {.learning_rate = task.learning_rate.at(way),
+          .residual_blend = task.residual_blend.at(way),
+          .gumbel_scale = task.gumbel_scale.at(way),
+          .window_size = std::llround(task.window_size.at(way)),
+          .chunk_size = task.config.model.chunk_size,
+          .batch = task.config.train.batch};
+}
+
+}  // namespace gca

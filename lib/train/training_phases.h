@@ -1,0 +1,90 @@
+#pragma once
+// Training in phases, from a file: what is trained on, how long, and how the settings of a step move
+// meanwhile. No LibTorch.
+//
+//   {"phases": [{
+//      "name": "passkeys, short", "steps": 400,
+//      "learning_rate": [2e-3, 1e-3],     a pair moves evenly from the first step of the phase to the last;
+//      "residual_blend": [1, 0],          so may gumbel_scale and sliding_window; what is left out is as in
+//      the "chunk_size": 32,                  configuration "tasks": [{"task": "passkey", "share": 2,
+//      "chunks": 8, "batch": 16},
+//                {"task": "self-copy", "copy_chunks": 4}]
+//   }]}
+//
+// Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
+// given) of the steps. A setting at a task wins over one at its phase, which wins over the configuration.
+// `chunks` stands for context: so many chunks of text; every task but self-copy needs one of the two.
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "lib/train/run_config.h"
+
+namespace gca {
+
+/// A number that moves evenly.
+struct Ramp {
+  double from = 0.0;
+  double to = 0.0;
+
+  /// `way` from 0 to 1.
+  double at(double way) const { return from + way * (to - from); }
+};
+
+/// What one optimizer step is made with.
+struct StepSettings {
+  double learning_rate = 0.0;
+  double residual_blend = 0.0;
+  double gumbel_scale = 0.0;
+  int64_t window_size = 0;
+  int64_t chunk_size = 0;
+  int64_t batch = 0;  ///< sequences of a micro-batch
+};
+
+struct PhaseTask {
+  std::string task;
+  double share = 1.0;
+  RunConfig config;  ///< the settings of this task's steps but for those that move
+  Ramp learning_rate, residual_blend, gumbel_scale, window_size;
+};
+
+struct TrainingPhase {
+  std::string name;
+  int64_t steps = 0;
+  std::vector<PhaseTask> tasks;
+};
+
+/// Where a step stands.
+struct PhaseStep {
+  size_t phase = 0;
+  size_t task = 0;             ///< of the phase
+  int64_t step = 0;            ///< within the phase
+  int64_t task_sequences = 0;  ///< of this task of this phase, consumed before
+  int64_t sequences = 0;       ///< of the whole run, consumed before
+};
+
+class TrainingPhases {
+ public:
+  /// `json` as above, laid over `base`. Throws Error(usage) naming `where`.
+  TrainingPhases(const nlohmann::json& json, const RunConfig& base, const std::string& where);
+  /// Reads a file.
+  static nlohmann::json read(const std::string& path);
+
+  const std::vector<TrainingPhase>& phases() const { return phases_; }
+  int64_t total_steps() const { return static_cast<int64_t>(steps_.size()); }
+  /// 0 <= step < total_steps().
+  const PhaseStep& where(int64_t step) const { return steps_[static_cast<size_t>(step)]; }
+  /// The step that begins after so many consumed sequences of the run.
+  int64_t step_after(int64_t sequences) const;
+  StepSettings at(int64_t step) const { return at(step, where(step).task); }
+  /// What that step would be made with if its phase's task number `task` had its turn.
+  StepSettings at(int64_t step, size_t task) const;
+
+ private:
+  std::vector<TrainingPhase> phases_;
+  std::vector<PhaseStep> steps_;
+};
+
+}  // namespace gca

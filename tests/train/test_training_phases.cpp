@@ -1,0 +1,124 @@
+#include "lib/train/training_phases.h"
+
+#include <doctest/doctest.h>
+
+#include <map>
+
+#include "tests/support/error_of.h"
+
+using namespace gca;
+
+namespace {
+
+RunConfig base() {
+  RunConfig config;
+  config.read("nano");
+  config.model.vocab_size = 100;
+  config.train.batch = 3;
+  config.train.learning_rate = 5e-4;
+  return config;
+}
+
+TrainingPhases phases(const std::string& text) {
+  return {nlohmann::json::parse(text), base(), "plan.json"};
+}
+
+}  // namespace
+
+TEST_CASE("What is given as a pair moves evenly; what is left out is as configured") {
+  const TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 5, "residual_blend": [1, 0], "sliding_window": [8, 16], "chunk_size": 8,
+     "tasks": [{"task": "self-copy", "batch": 7}]},
+    {"name": "b", "steps": 1, "learning_rate": [1, 0.25], "gumbel_scale": 0, "tasks": [{"task": "text", "chunks": 4}]}
+  ]})");
+  REQUIRE(plan.total_steps() == 6);
+  const double blends[] = {1, 0.75, 0.5, 0.25, 0};
+  const int64_t windows[] = {8, 10, 12, 14, 16};
+  for (int64_t step = 0; step < 5; ++step) {
+    const StepSettings settings = plan.at(step);
+    CHECK(settings.residual_blend == doctest::Approx(blends[step]));
+    CHECK(settings.window_size == windows[step]);
+    CHECK(settings.chunk_size == 8);
+    CHECK(settings.batch == 7);
+    CHECK(settings.learning_rate == 5e-4);
+    CHECK(settings.gumbel_scale == 1.0);
+  }
+  const StepSettings last = plan.at(5);  // a phase of one step is at its end
+  CHECK(last.learning_rate == 0.25);
+  CHECK(last.gumbel_scale == 0.0);
+  CHECK(last.chunk_size == base().model.chunk_size);
+  CHECK(last.batch == 3);
+  CHECK(plan.phases()[1].tasks[0].config.train.context == 4 * base().model.chunk_text_size());
+}
+
+TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
+  const TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 100, "context": 64, "tasks": [
+      {"task": "text", "share": 1, "batch": 2}, {"task": "passkey", "share": 3}, {"task": "self-copy", "share": 1}]},
+    {"name": "b", "steps": 10, "context": 64, "tasks": [{"task": "text"}]}
+  ]})");
+  std::map<size_t, int64_t> steps, sequences;
+  int64_t consumed = 0;
+  for (int64_t step = 0; step < 110; ++step) {
+    const PhaseStep& place = plan.where(step);
+    if (step == 100) sequences.clear();  // a task of another phase begins anew
+    CHECK(place.phase == (step < 100 ? 0U : 1U));
+    CHECK(place.step == step % 100);
+    CHECK(place.sequences == consumed);
+    CHECK(place.task_sequences == sequences[place.task]);
+    for (int64_t row = 0; row < plan.at(step).batch; ++row) CHECK(plan.step_after(consumed + row) == step);
+    if (step < 100) {
+      ++steps[place.task];
+      // Never more than a step from its share.
+      CHECK(std::abs(static_cast<double>(steps[1]) - 0.6 * static_cast<double>(step + 1)) <= 1.0);
+    }
+    sequences[place.task] += plan.at(step).batch;
+    consumed += plan.at(step).batch;
+  }
+  CHECK(steps == std::map<size_t, int64_t>{{0, 20}, {1, 60}, {2, 20}});
+}
+
+TEST_CASE("A task's own setting wins over its phase's") {
+  const TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 2, "chunks": 8, "learning_rate": 0.1, "needle_distractors": 5, "tasks": [
+      {"task": "multikey", "needle_distractors": 9}, {"task": "multikey", "context": 100, "learning_rate": 0.2}]}
+  ]})");
+  const auto& tasks = plan.phases()[0].tasks;
+  CHECK(tasks[0].config.train.needle_distractors == 9);
+  CHECK(tasks[1].config.train.needle_distractors == 5);
+  CHECK(tasks[0].config.train.context == 8 * base().model.chunk_text_size());
+  CHECK(tasks[1].config.train.context == 100);
+  CHECK(plan.at(0).learning_rate == 0.1);
+  CHECK(plan.at(1).learning_rate == 0.2);
+}
+
+TEST_CASE("A file that cannot be meant is refused with what is wrong") {
+  const auto refuses = [](const std::string& text, const std::string& says) {
+    const auto error = error_of([&] { phases(text); });
+    REQUIRE(error.has_value());
+    CAPTURE(error->message);
+    CHECK(error->is_usage());
+    CHECK(error->says(says));
+  };
+  const std::string task = R"("tasks": [{"task": "self-copy"}])";
+  refuses(R"({})", "no phases");
+  refuses(R"({"phases": []})", "no phases");
+  refuses(R"({"phase": [1]})", "unknown key");
+  refuses(R"({"phases": [{"steps": 3, )" + task + "}]}", "name");
+  refuses(R"({"phases": [{"name": "a", )" + task + "}]}", "steps");
+  refuses(R"({"phases": [{"name": "a", "steps": 0, )" + task + "}]}", "steps");
+  refuses(R"({"phases": [{"name": "a", "steps": 3}]})", "tasks");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "passkeys"}]}]})",
+          "did you mean passkey");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "passkey"}]}]})", "no length");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "window": 3, )" + task + "}]}", "did you mean");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "hidden_size": 32, )" + task + "}]}", "cannot change");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, 2, 3], )" + task + "}]}",
+          "[FROM, TO]");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, -1], )" + task + "}]}",
+          "residual_blend");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "sliding_window": [8, 0], )" + task + "}]}",
+          "sliding_window");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "self-copy", "share": 0}]}]})",
+          "share");
+}
