@@ -1,17 +1,18 @@
-// gca eval: how well a model predicts text, by context length and position.
+// gca eval: how well a model predicts text, by context length and position; eval_planted.cpp has the tasks
+// that plant something in a text.
 
 #include <algorithm>
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/eval_planted.h"
+#include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/eval_options.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
-#include "lib/data/encode_documents.h"
-#include "lib/data/input_files.h"
 #include "lib/data/sealed_json.h"
 #include "lib/eval/perplexity.h"
 
@@ -25,39 +26,13 @@ struct EvalRow {
   Perplexity perplexity;
 };
 
-Retriever retriever_of(const std::string& name) {
-  if (name == "random") return Retriever::random;
-  if (name == "recent") return Retriever::recent;
-  if (name == "none") return Retriever::none;
-  return Retriever::learned;
-}
-
 void check_options(const EvalOptions& options) {
-  if (options.task != "perplexity")
-    fail_usage("--task " + options.task, "is not available", "this version measures --task perplexity");
   if (options.data.empty() == options.inputs.empty()) {
     fail_usage("--data", options.data.empty() ? "is missing" : "is not used together with INPUT...",
                "give --data DIR (written by gca chunk or gca tokenize), or text files");
   }
   for (const int64_t context : options.contexts)
     if (context < 1) fail_usage("--context", "0 tokens are no context", "give 1 or more");
-}
-
-std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer) {
-  const TextInputs inputs = list_text_inputs(options.inputs);
-  std::vector<EvalDocument> documents;
-  std::vector<int32_t> tokens;
-  EncodeOptions encoding;
-  encoding.threads = thread_count(options.common);
-  encode_documents(inputs.texts, tokenizer, encoding, [&](const EncodedBlock& block) {
-    throw_if_interrupted();
-    tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
-    if (!block.is_last) return;
-    documents.push_back(
-        eval_document(inputs.texts[static_cast<size_t>(block.document)].name, std::move(tokens)));
-    tokens.clear();
-  });
-  return documents;
 }
 
 /// The documents to measure on; `context` becomes what the data was cut for, where it says so.
@@ -102,15 +77,6 @@ void require_reachable(std::span<const int64_t> contexts, std::span<const EvalDo
       fail_usage(fmt::format("--context {}", context),
                  fmt::format("the longest document has {} tokens", longest),
                  fmt::format("give at most {}, or longer texts", longest));
-}
-
-/// A sliding-window model reads nothing, whatever is asked: its rows say so.
-std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config) {
-  if (config.uses_retrieval()) return options.retrievers;
-  for (const std::string& name : options.retrievers)
-    if (name == "random" || name == "recent")
-      fail_usage("--retriever " + name, "the checkpoint is a sliding-window model", "leave --retriever out");
-  return {"none"};
 }
 
 std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
@@ -195,13 +161,7 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
   return table + position_table(rows);
 }
 
-}  // namespace
-
-void run_eval(const EvalOptions& options) {
-  check_options(options);
-  install_interrupt_handler();
-  JsonReport report = begin_report("eval", options.common);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
+void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonReport& report) {
   int64_t data_context = 0;
   const std::vector<EvalDocument> documents = open_documents(options, model, data_context);
   require_reachable(options.contexts, documents);
@@ -220,12 +180,7 @@ void run_eval(const EvalOptions& options) {
     fail_usage(options.data.empty() ? "INPUT" : "--data " + options.data, "has no token to predict",
                "give a text of two tokens or more");
 
-  report.config = checkpoint_config(options.checkpoint, model);
-  report.config["data"] = options.data;
-  report.config["inputs"] = options.inputs;
-  report.config["split"] = options.split;
   report.config["max_tokens"] = options.max_tokens;
-  report.result["task"] = options.task;
   report.result["documents"] = documents.size();
   report.result["text_tokens"] = chosen;
   report.result["left_out_tokens"] = tokens - chosen;
@@ -237,6 +192,24 @@ void run_eval(const EvalOptions& options) {
       report.result["positions"].push_back(position_to_json(row, position));
   }
   finish_report(report, options.common, "", table_of(rows, tokens - chosen));
+}
+
+}  // namespace
+
+void run_eval(const EvalOptions& options) {
+  check_options(options);
+  install_interrupt_handler();
+  JsonReport report = begin_report("eval", options.common);
+  const TextModel model = open_checkpoint(options.checkpoint, options.common);
+  report.config = checkpoint_config(options.checkpoint, model);
+  report.config["data"] = options.data;
+  report.config["inputs"] = options.inputs;
+  report.config["split"] = options.split;
+  report.result["task"] = options.task;
+  if (options.task == "perplexity")
+    eval_perplexity(options, model, report);
+  else
+    eval_planted(options, model, report);
 }
 
 }  // namespace gca

@@ -16,7 +16,13 @@ void add_eval_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   command->add_option("--data", options->data, "Folder written by gca chunk or gca tokenize")
       ->type_name("DIR");
-  command->add_option("--task", options->task, "What to measure: perplexity (default)")->type_name("NAME");
+  command
+      ->add_option(
+          "--task", options->task,
+          "What to measure: perplexity (default); passkey, multikey or multihop: answers from needles in a "
+          "haystack of --data or INPUT; recall: is the first occurrence of a repeated passage retrieved")
+      ->check(CLI::IsMember({"perplexity", "passkey", "multikey", "multihop", "recall"}))
+      ->type_name("NAME");
   command
       ->add_option(
           "--split", options->split,
@@ -38,6 +44,27 @@ void add_eval_command(CLI::App& app) {
                   "document in turn until it is reached (default: all)");
   add_size_option(*command, "--segment", options->segment_positions,
                   "Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)");
+  const std::string group = "Needles and recall";
+  add_size_option(*command, "--trials", options->trials, "Trials at each context (default: 200)")
+      ->group(group);
+  add_size_option(
+      *command, "--haystacks", options->haystacks,
+      "Different beginnings of the haystack that trials take turns at (default: one a trial where that "
+      "reads at most 4M tokens, else as many as fit, at least 1)")
+      ->group(group);
+  add_size_option(*command, "--value-tokens", options->value_tokens,
+                  "Random tokens of a passkey (default: 5)")
+      ->group(group);
+  add_size_option(*command, "--key-tokens", options->key_tokens,
+                  "Random tokens of a key (multikey) or variable (multihop) (default: 1)")
+      ->group(group);
+  add_size_option(*command, "--distractors", options->distractors,
+                  "Further keys (multikey) or chains (multihop) that nobody asks for (default: 3)")
+      ->group(group);
+  add_size_option(*command, "--hops", options->hops, "Needles of a chain (default: 2)")->group(group);
+  add_size_option(*command, "--passage-chunks", options->passage_chunks,
+                  "Chunks that the repeated passage is long (default: 3)")
+      ->group(group);
   add_common_options(*command, options->common);
   command->callback([options] { run_eval(*options); });
 }

@@ -21,6 +21,14 @@ struct EvalOptions {
   std::vector<std::string> retrievers = {"learned"};
   int64_t max_tokens = 0;
   int64_t segment_positions = 0;
+  // The tasks that plant something.
+  int64_t trials = 200;
+  int64_t haystacks = 0;  // 0: chosen
+  int64_t value_tokens = 5;
+  int64_t key_tokens = 1;
+  int64_t distractors = 3;
+  int64_t hops = 2;
+  int64_t passage_chunks = 3;
 };
 
 }  // namespace gca

@@ -78,6 +78,46 @@ TEST_CASE("eval: the table, and a sliding-window model") {
   CHECK(run_gca({"eval", "--checkpoint", run / "run", run.book(), "--retriever", "random"}).status == 2);
 }
 
+TEST_CASE("eval: needles and recall, at several contexts") {
+  const NanoRun run;
+  for (const std::string task : {"passkey", "multikey", "multihop", "recall"}) {
+    CAPTURE(task);
+    const std::vector<std::string> words = {"--data",    run.tokens(), "--task",      task,
+                                            "--context", "256,1K",     "--trials",    "12",
+                                            "--seed",    "3",          "--retriever", "learned,none"};
+    nlohmann::json result = eval_report(run, words);
+    REQUIRE(result["contexts"].size() == 4);
+    for (const auto& row : result["contexts"]) {
+      CHECK(row["trials"] == 12);
+      CHECK(row["text_tokens"] <= row["context"]);
+      CHECK(row["text_tokens"] > row["context"].get<int64_t>() - 32);
+      CHECK(row["low"] <= row["accuracy"]);
+      CHECK(row["accuracy"] <= row["high"]);
+      int64_t trials = 0, correct = 0;
+      for (const auto& depth : result["depths"]) {
+        if (depth["context"] != row["context"] || depth["retriever"] != row["retriever"]) continue;
+        trials += depth["trials"].get<int64_t>();
+        correct += depth["correct"].get<int64_t>();
+      }
+      CHECK(trials == 12);
+      CHECK(correct == row["correct"]);
+      // Who reads nothing has retrieved nothing.
+      if (row["retriever"] == "none" && task == "recall") CHECK(row["correct"] == 0);
+      if (row["retriever"] == "none" && task != "recall") CHECK(row["retrieval"][0]["correct"] == 0);
+      if (task == "recall") CHECK(row["bm25"]["correct"] > 6);
+    }
+    nlohmann::json again = eval_report(run, words);
+    for (nlohmann::json* one : {&again, &result})
+      for (auto& row : (*one)["contexts"]) row.erase("seconds");
+    CHECK(again == result);
+  }
+  const ProcessResult table = run_gca({"eval", "--checkpoint", run / "run", run.book(), "--task", "passkey",
+                                       "--context", "256", "--trials", "5"});
+  CHECK(table.status == 0);
+  CHECK(table.err == "");
+  CHECK(table.out.find("whole answer") != std::string::npos);
+}
+
 TEST_CASE("eval: wrong usage is told in one line") {
   const NanoRun run;
   NanoRun::must_run({"tokenize", run.book(), "--output", run / "others", "--train-vocab", "380"});
@@ -86,7 +126,10 @@ TEST_CASE("eval: wrong usage is told in one line") {
     std::vector<std::string> words;
     std::string says;
   } cases[] = {
-      {{run.book(), "--task", "passkey"}, "--task passkey"},
+      {{run.book(), "--task", "passkeys"}, "--task"},
+      {{run.book(), "--task", "passkey"}, "--context"},
+      {{run.book(), "--task", "passkey", "--context", "40"}, "longer context"},
+      {{run.book(), "--task", "passkey", "--context", "1K", "--trials", "0"}, "--trials"},
       {{run.book(), "--data", run.tokens()}, "--data"},
       {{}, "--data"},
       {{"--data", run / "others"}, "others"},

@@ -73,6 +73,20 @@ class JsonSchema {
     }
   }
 
+  /// Complains with what the nearest alternative finds.
+  void check_alternatives(const Json& alternatives, const Json& value, const std::string& where,
+                          std::vector<std::string>& found) const {
+    std::vector<std::string> fewest;
+    bool is_first = true;
+    for (const Json& alternative : alternatives) {
+      std::vector<std::string> problems;
+      check(alternative, value, where, problems);
+      if (is_first || problems.size() < fewest.size()) fewest = problems;
+      is_first = false;
+    }
+    found.insert(found.end(), fewest.begin(), fewest.end());
+  }
+
   void check(const Json& schema, const Json& value, const std::string& where,
              std::vector<std::string>& found) const {
     const auto complain = [&](const std::string& what) {
@@ -109,6 +123,8 @@ class JsonSchema {
           complain("does not match " + rule.dump());
       } else if (keyword == "allOf") {
         for (const Json& part : rule) check(part, value, where, found);
+      } else if (keyword == "anyOf") {
+        check_alternatives(rule, value, where, found);
       } else if (keyword == "$ref") {
         check_reference(rule, value, where, found);
       } else if (keyword != "$schema" && keyword != "$id" && keyword != "$defs" && keyword != "title" &&

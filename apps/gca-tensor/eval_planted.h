@@ -1,0 +1,13 @@
+#pragma once
+// gca eval of the tasks that plant something in a haystack: passkey, multikey, multihop, recall.
+
+#include "apps/gca/eval_options.h"
+#include "lib/core/json_report.h"
+#include "lib/model/text_model.h"
+
+namespace gca {
+
+/// Measures, completes `report` and shows the table.
+void eval_planted(const EvalOptions& options, const TextModel& model, JsonReport& report);
+
+}  // namespace gca

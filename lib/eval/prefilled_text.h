@@ -1,0 +1,38 @@
+#pragma once
+// Texts that differ in a few places, read up to the place where something is asked of them.
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "lib/data/haystack.h"
+#include "lib/data/text_edit.h"
+#include "lib/model/drt.h"
+#include "lib/model/text_feeder.h"
+
+namespace gca {
+
+/// A stretch of a haystack with edits.
+struct EditedText {
+  int64_t haystack_first = 0;  ///< number of the haystack's token that is text token 0
+  std::span<const TextEdit> edits;
+
+  std::vector<int32_t> read(const Haystack& haystack, int64_t first, int64_t count) const;
+};
+
+/// Gives a feeder that has read the first `tokens` tokens of a text, whole chunks: what it says of later
+/// tokens is what the model says after the whole text.
+class PrefilledText {
+ public:
+  virtual ~PrefilledText() = default;
+  virtual TextFeeder prefill(const EditedText& text, int64_t tokens) = 0;
+};
+
+/// The plain way: every text from its first token on, all layers. Only a model without retrieval, whose
+/// windows reach no further, begins where they do.
+std::unique_ptr<PrefilledText> plain_prefill(const Drt& model, const Haystack& haystack,
+                                             const ForwardOptions& options, int64_t segment_positions);
+
+}  // namespace gca

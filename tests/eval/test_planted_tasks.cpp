@@ -1,0 +1,226 @@
+// What eval says of planted needles and passages, against a reader that goes token by token through the whole
+// text.
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/argmax.h>
+#include <ATen/ops/cat.h>
+#include <doctest/doctest.h>
+
+#include <set>
+
+#include "lib/data/bm25.h"
+#include "lib/eval/needle_accuracy.h"
+#include "lib/eval/recall_rate.h"
+#include "tests/support/tiny_model.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+constexpr int64_t kIds = 24;  // few, so that a random model is right now and then
+
+ModelConfig small_config() {
+  ModelConfig config = tiny_config();
+  config.vocab_size = kIds + 1;
+  return config;
+}
+
+NeedleTask needle_task(NeedleKind kind) {
+  NeedlePhrases phrases;
+  phrases.open = {0, 1};
+  phrases.close = {0};
+  phrases.ask = {0, 2};
+  phrases.answer = {3};
+  phrases.link = {3};
+  phrases.value_ids = {4, 5, 6, 7};
+  NeedleSettings settings;
+  settings.kind = kind;
+  settings.chunk_text = small_config().chunk_text_size();
+  settings.value_tokens = 2;
+  settings.key_tokens = 2;
+  settings.distractors = 1;
+  return {settings, phrases};
+}
+
+/// Only these may be generated, so that a random model is right often enough to be counted.
+std::vector<uint8_t> allowed_ids() {
+  std::vector<uint8_t> allowed(kIds + 1, 0);
+  for (const size_t id : {3, 4, 5, 6, 7}) allowed[id] = 1;
+  return allowed;
+}
+
+int64_t most_probable(const at::Tensor& logits) {
+  int64_t best = 3;
+  for (const int64_t id : {4, 5, 6, 7})
+    if (logits[id].item<float>() > logits[best].item<float>()) best = id;
+  return best;
+}
+
+/// Logits (V) after the last of `text`, the whole of it in one batch.
+at::Tensor logits_after(const Drt& model, const std::vector<int32_t>& text,
+                        const ForwardOptions& options = {}) {
+  const TextBatch batch = batch_of(text, model.config());
+  const at::Tensor logits = logits_in_segments(model, batch.ids, {batch.ids.size(1)}, options).select(0, 0);
+  return logits[layout_of(model.config()).position_of(static_cast<int64_t>(text.size()) - 1)];
+}
+
+/// Chunks that each group chose at the landmark of chunk `chunk`.
+std::vector<std::set<int64_t>> choices_at(const Drt& model, const std::vector<int32_t>& text, int64_t chunk) {
+  std::vector<std::set<int64_t>> chosen(static_cast<size_t>(model.config().retrieval_groups));
+  ForwardOptions options;
+  options.observe = [&](const std::string& name, const at::Tensor& value) {
+    if (!name.starts_with("idx.")) return;
+    const at::Tensor row = value.select(0, 0).select(0, chunk);
+    for (int64_t k = 0; k < row.numel(); ++k)
+      chosen[std::stoul(name.substr(4))].insert(row[k].item<int64_t>());
+  };
+  logits_after(model, text, options);
+  return chosen;
+}
+
+Haystack haystack() {
+  return Haystack::of(some_text(900, kIds + 1), "test");
+}
+
+}  // namespace
+
+TEST_CASE("Needles: scores and retrieval are those of generating token by token from the whole text") {
+  const Haystack hay = haystack();
+  for (const NeedleKind kind : {NeedleKind::passkey, NeedleKind::multikey, NeedleKind::multihop}) {
+    CAPTURE(name_of(kind));
+    const Drt model = tiny_model(small_config(), at::kFloat, 5);
+    const NeedleTask task = needle_task(kind);
+    const NeedleTrials how{.context = 100, .trials = 60, .haystacks = 7};
+    const auto prefill = plain_prefill(model, hay, {}, 32);
+    const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
+
+    const int64_t chunks = task.chunks_within(100);
+    int64_t correct = 0, exact = 0;
+    std::vector<int64_t> retrieved(measured.retrieval.size(), 0);
+    std::vector<int64_t> depth_trials(10, 0);
+    for (int64_t trial = 0; trial < how.trials; ++trial) {
+      const NeedleText text =
+          task.text(NeedleTask::kFirstHeldOut + trial, chunks, 900, trial % 7 * (900 / 7));
+      std::vector<int32_t> tokens = tokens_of(text, hay);
+      const NeedleQuestion& question = text.questions.back();
+      const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + question.first_answer);
+      std::vector<int32_t> generated = prompt;
+      for (size_t i = 0; i < question.answer.size(); ++i)
+        generated.push_back(static_cast<int32_t>(most_probable(logits_after(model, generated))));
+      exact += std::equal(question.answer.begin(), question.answer.end(),
+                          generated.begin() + question.first_answer);
+      if (kind == NeedleKind::multihop) {
+        tokens.pop_back();
+        correct += most_probable(logits_after(model, tokens)) == question.answer.back();
+      } else {
+        correct += generated[prompt.size()] == question.answer.front();
+      }
+      const auto chosen = choices_at(model, prompt, chunks - 1);
+      for (size_t i = 0; i < measured.retrieval.size(); ++i) {
+        const TokenSpan value = question.values[static_cast<size_t>(measured.retrieval[i].needle)];
+        const auto& group = chosen[static_cast<size_t>(measured.retrieval[i].group)];
+        retrieved[i] += group.contains(value.first / task.settings().chunk_text) &&
+                        group.contains((value.first + value.tokens - 1) / task.settings().chunk_text);
+      }
+      ++depth_trials[static_cast<size_t>(
+          std::min<int64_t>(9, question.values[0].first * 10 / text.needle_room))];
+    }
+    CHECK(measured.trials == 60);
+    CHECK(measured.correct == correct);
+    CHECK(measured.exact == exact);
+    CHECK(correct > 0);
+    CHECK(correct < 60);
+    CHECK(measured.retrieval.size() == (kind == NeedleKind::multihop ? 4U : 2U));
+    int64_t any = 0, depth_correct = 0;
+    for (size_t i = 0; i < retrieved.size(); ++i) {
+      CHECK(measured.retrieval[i].retrieved == retrieved[i]);
+      any += retrieved[i];
+    }
+    CHECK(any > 0);
+    for (size_t tenth = 0; tenth < 10; ++tenth) {
+      CHECK(measured.depths[tenth].depth == doctest::Approx(0.1 * static_cast<double>(tenth)));
+      CHECK(measured.depths[tenth].trials == depth_trials[tenth]);
+      depth_correct += measured.depths[tenth].correct;
+    }
+    CHECK(depth_correct == correct);
+  }
+}
+
+TEST_CASE("A sliding-window model is read from where its windows reach, and nothing else changes") {
+  ModelConfig config = small_config();
+  config.long_range = "none";
+  config.window_size = 4;
+  const Drt model = tiny_model(config, at::kFloat, 5);
+  const Haystack hay = haystack();
+  const NeedleTask task = needle_task(NeedleKind::passkey);
+  const auto prefill = plain_prefill(model, hay, {}, 16);
+  const NeedleTrials how{.context = 200, .trials = 40, .haystacks = 40};
+  const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
+  CHECK(measured.retrieval.empty());
+  int64_t correct = 0;
+  for (int64_t trial = 0; trial < how.trials; ++trial) {
+    const NeedleText text =
+        task.text(NeedleTask::kFirstHeldOut + trial, task.chunks_within(200), 900, trial * 22);
+    std::vector<int32_t> tokens = tokens_of(text, hay);
+    tokens.resize(static_cast<size_t>(text.questions.back().first_answer));
+    correct += most_probable(logits_after(model, tokens)) == text.questions.back().answer.front();
+  }
+  CHECK(measured.correct == correct);
+}
+
+TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
+  const Drt model = tiny_model(small_config(), at::kFloat, 5);
+  const Haystack hay = haystack();
+  const int64_t chunk_text = small_config().chunk_text_size();
+  const RecallTask task({chunk_text, 3 * chunk_text, 0});
+  const auto prefill = plain_prefill(model, hay, {}, 32);
+  const NeedleTrials how{.context = 100, .trials = 40, .haystacks = 3};
+  const RecallRate measured = measure_recall(model, task, hay, *prefill, how, {});
+
+  const int64_t chunks = task.chunks_within(100);
+  std::vector<int64_t> group_hits(2, 0);
+  int64_t hits = 0, bm25_hits = 0;
+  double random_hits = 0;
+  for (int64_t trial = 0; trial < how.trials; ++trial) {
+    const RecallText text = task.text(RecallTask::kFirstHeldOut + trial, chunks, hay, trial % 3 * 300);
+    std::vector<int32_t> tokens(static_cast<size_t>(chunks * chunk_text));
+    hay.read(text.haystack_first, tokens);
+    apply_edits(text.edits, 0, tokens);
+    const auto is_wanted = [&](int64_t chunk) {
+      int64_t inside = 0;
+      for (int64_t j = chunk * chunk_text; j < (chunk + 1) * chunk_text; ++j)
+        inside += j >= text.first_occurrence && j < text.first_occurrence + 3 * chunk_text;
+      return 2 * inside >= chunk_text;
+    };
+    const auto chosen = choices_at(model, tokens, chunks - 1);
+    bool any = false;
+    for (size_t group = 0; group < 2; ++group) {
+      bool hit = false;
+      for (const int64_t chunk : chosen[group]) hit |= is_wanted(chunk);
+      group_hits[group] += hit;
+      any |= hit;
+    }
+    hits += any;
+    const std::vector<int32_t> query(tokens.end() - chunk_text, tokens.end());
+    bool bm25_hit = false;
+    for (const int64_t chunk : bm25_top_k(tokens, chunk_text, chunks - 1, query, 2))
+      bm25_hit |= is_wanted(chunk);
+    bm25_hits += bm25_hit;
+    // Two of the candidates: one less the pairs without a wanted one.
+    int64_t missing_pairs = 0, pairs = 0;
+    for (int64_t a = 0; a < chunks - 1; ++a)
+      for (int64_t b = 0; b < a; ++b) {
+        ++pairs;
+        missing_pairs += !is_wanted(a) && !is_wanted(b);
+      }
+    random_hits += 1.0 - static_cast<double>(missing_pairs) / static_cast<double>(pairs);
+  }
+  CHECK(measured.trials == 40);
+  CHECK(measured.hits == hits);
+  CHECK(measured.group_hits == group_hits);
+  CHECK(measured.bm25_hits == bm25_hits);
+  CHECK(measured.random_hits == doctest::Approx(random_hits));
+  CHECK(bm25_hits > hits);
+  CHECK(hits > 0);
+}
