@@ -1,5 +1,6 @@
 #include "lib/generate/text_session.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 
 #include <array>
@@ -69,7 +70,13 @@ void for_each_tensor(TextSession& session,
   }
   const bool remembers = state.memory && state.memory->chunk_count() > 0;
   at::Tensor landmarks = remembers ? state.memory->landmarks() : at::Tensor();
-  auto [keys, values] = remembers ? state.memory->all() : std::pair<at::Tensor, at::Tensor>();
+  at::Tensor keys, values;
+  if (remembers) {
+    const at::Tensor every = at::arange(state.memory->chunk_count(), at::kInt).view({1, 1, -1});
+    const ChunkView view = state.memory->read(every);
+    keys = view.keys;
+    values = view.values;
+  }
   visit("memory.landmarks", landmarks);
   visit("memory.keys", keys);
   visit("memory.values", values);

@@ -12,13 +12,13 @@
 namespace gca {
 namespace {
 
-/// The results of one segment by name: "r.g" (1, R, C), "idx.g" and "w.g" (1, R, K), a row a landmark of the
+/// The results of one segment by name: "score.g", "idx.g" and "w.g" (1, R, K), a row a landmark of the
 /// segment.
 using Observed = std::map<std::string, at::Tensor>;
 
 std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::string& group, int64_t row) {
   const at::Tensor scores =
-      observed.at("r." + group).select(0, 0).select(0, row).to(at::kDouble).contiguous();
+      observed.at("score." + group).select(0, 0).select(0, row).to(at::kDouble).contiguous();
   const at::Tensor chunks =
       observed.at("idx." + group).select(0, 0).select(0, row).to(at::kLong).contiguous();
   const at::Tensor weights =
@@ -28,7 +28,7 @@ std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::s
     const int64_t chunk = chunks.const_data_ptr<int64_t>()[slot];
     if (chunk < 0) continue;
     retrieved.push_back(
-        {chunk, scores.const_data_ptr<double>()[chunk], weights.const_data_ptr<double>()[slot]});
+        {chunk, scores.const_data_ptr<double>()[slot], weights.const_data_ptr<double>()[slot]});
   }
   std::stable_sort(retrieved.begin(), retrieved.end(),
                    [](const auto& a, const auto& b) { return a.weight > b.weight; });
@@ -54,8 +54,10 @@ std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int3
 
   Observed observed;
   ForwardOptions options;
+  options.observe_all_scores = false;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
-    if (name.starts_with("r.") || name.starts_with("idx.") || name.starts_with("w.")) observed[name] = value;
+    if (name.starts_with("score.") || name.starts_with("idx.") || name.starts_with("w."))
+      observed[name] = value;
   };
   TextFeeder feeder(model, options, segment_positions);
   feeder.feed(text, [&](const at::Tensor& hidden, int64_t first_text) {

@@ -1,6 +1,7 @@
 #include "lib/model/chunk_memory.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -62,10 +63,8 @@ class TensorChunkMemory final : public ChunkMemory {
   }
 
   int64_t chunk_count() const override { return landmarks_.count(); }
-  at::Tensor landmarks() const override { return landmarks_.view(); }
+  std::vector<at::Tensor> landmark_parts() const override { return {landmarks_.view()}; }
   ChunkView read(const at::Tensor& idx) const override { return {keys_.view(), values_.view(), idx}; }
-
-  std::pair<at::Tensor, at::Tensor> all() const override { return {keys_.view(), values_.view()}; }
 
   int64_t size_bytes() const override {
     return landmarks_.size_bytes() + keys_.size_bytes() + values_.size_bytes();
@@ -86,6 +85,11 @@ class TensorChunkMemory final : public ChunkMemory {
 };
 
 }  // namespace
+
+at::Tensor ChunkMemory::landmarks() const {
+  const std::vector<at::Tensor> parts = landmark_parts();
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 1);
+}
 
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory() {
   return std::make_unique<TensorChunkMemory>();

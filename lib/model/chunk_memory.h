@@ -5,7 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
-#include <utility>
+#include <vector>
 
 namespace gca {
 
@@ -24,18 +24,20 @@ class ChunkMemory {
   /// Adds c chunks: landmarks (B, c, d) float32, keys and values (B, c, S-1, H_kv, dh).
   virtual void append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) = 0;
   virtual int64_t chunk_count() const = 0;
-  /// All landmark embeddings, (B, C, d) float32.
-  virtual at::Tensor landmarks() const = 0;
-  /// The chunks that idx (B, R, K) int32 names, ready to be read.
+  /// Landmark embeddings of all chunks, float32: parts (B, C_i, d) one after the other, as they lie.
+  virtual std::vector<at::Tensor> landmark_parts() const = 0;
+  /// The same as one tensor (B, C, d); C > 0.
+  at::Tensor landmarks() const;
+  /// The chunks that idx (B, R, K) int32 names, ready to be read. The view stays as it is whatever is
+  /// appended.
   virtual ChunkView read(const at::Tensor& idx) const = 0;
-  /// Keys and values of all chunks, (B, C, S-1, H_kv, dh) each.
-  virtual std::pair<at::Tensor, at::Tensor> all() const = 0;
   virtual int64_t size_bytes() const = 0;
   virtual std::unique_ptr<ChunkMemory> clone() const = 0;
 };
 
-/// Chunk memory in ordinary tensors. A single append keeps the tensors themselves, so training differentiates
-/// through it; later appends copy into a buffer that grows by half.
+/// Chunk memory in ordinary tensors, of any batch. A single append keeps the tensors themselves, so training
+/// differentiates through it; later appends copy into a buffer that grows by half. One text, which may be
+/// long, is better kept in a StoredChunkMemory.
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory();
 
 }  // namespace gca

@@ -78,13 +78,21 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
               "gradients do not cross segments: start from an empty state");
   const auto layers = static_cast<size_t>(config_.n_lower_layers + config_.n_upper_layers);
   if (state.windows.empty() && !with_gradients) state.windows.resize(layers);
-  if (ids.numel() == 1 && !with_gradients && !options.observe) {
+  if (ids.numel() == 1 && !with_gradients && !options.observe && !options.memory_only) {
     const DecodingLayers parts{config_, slopes_, lower_, baseline_, upper_, out_norm_};
     if (can_decode_position(parts, state)) return decode_one(parts, ids, state);
   }
 
   const at::Tensor h_low = run_lower(at::embedding(tok_emb_.master, ids), state, options);  // (B, n, d)
   observe(options, "h_low", h_low);
+
+  if (options.memory_only) {
+    TORCH_CHECK(!with_gradients, "chunk memory alone has no gradients");
+    if (config_.uses_retrieval()) close_chunks(h_low, state, options);
+    leave_out_upper(state);
+    state.position += ids.size(1);
+    return {};
+  }
 
   Residual h{h_low, {}};
   if (!config_.uses_retrieval()) {
@@ -112,6 +120,13 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
   const at::Tensor hidden = normalise(h, out_norm_, compute_dtype_).y;
   observe(options, "hidden", hidden);
   return hidden;
+}
+
+/// What upper layers know of earlier positions is of no use once some have been left out.
+void Drt::leave_out_upper(DrtState& state) const {
+  for (size_t layer = static_cast<size_t>(config_.n_lower_layers); layer < state.windows.size(); ++layer)
+    state.windows[layer] = WindowCache();
+  state.open_retrieval.clear();
 }
 
 /// Between two landmarks nothing is retrieved: a position runs through all layers at once.
@@ -192,9 +207,13 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
   }
   reading.weights = reading.weights.narrow(1, 0, touched);
   const bool anything_to_read = state.memory->chunk_count() > 0;
-  reading.chunks = anything_to_read ? state.memory->read(idx.narrow(1, 0, touched).contiguous())
-                                    : ChunkView{{}, {}, idx.narrow(1, 0, touched).contiguous()};
-  if (!anything_to_read) {
+  if (touched == 1 && closed == 0 && open.chunks.keys.defined()) {
+    reading.chunks = open.chunks;
+  } else if (anything_to_read) {
+    reading.chunks = state.memory->read(idx.narrow(1, 0, touched).contiguous());
+    if (touched == 1 && closed == 0) open.chunks = reading.chunks;
+  } else {
+    reading.chunks.idx = idx.narrow(1, 0, touched).contiguous();
     const std::vector<int64_t> shape = {B, 0, S - 1, config_.n_kv_heads, config_.head_dim()};
     reading.chunks.keys = at::empty(shape, compute_dtype_);
     reading.chunks.values = at::empty(shape, compute_dtype_);

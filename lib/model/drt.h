@@ -57,9 +57,9 @@ class Drt {
   void set_chunk_size(int64_t chunk_size) { config_.chunk_size = chunk_size; }
 
   /// Runs n positions after `state` and advances it. ids (B, n) int64, landmarks included
-  /// (lib/data/chunk_layout.h). Returns hidden states after the final norm, (B, n, d), compute dtype. With
-  /// gradients enabled the state must be empty and is of no use afterwards: a gradient does not cross
-  /// segments.
+  /// (lib/data/chunk_layout.h). Returns hidden states after the final norm, (B, n, d), compute dtype; nothing
+  /// with options.memory_only. With gradients enabled the state must be empty and is of no use afterwards: a
+  /// gradient does not cross segments.
   at::Tensor forward(const at::Tensor& ids, DrtState& state, const ForwardOptions& options) const;
 
   /// (.., d) -> (.., V) float32 (float64 when the model is).
@@ -73,6 +73,7 @@ class Drt {
   /// h_low of embedded tokens (B, n, d).
   at::Tensor run_lower(const at::Tensor& embedded, DrtState& state, const ForwardOptions& options) const;
   at::Tensor decode_one(const DecodingLayers& parts, const at::Tensor& ids, DrtState& state) const;
+  void leave_out_upper(DrtState& state) const;
   void close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOptions& options) const;
   Residual run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
                      const ForwardOptions& options) const;

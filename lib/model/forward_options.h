@@ -18,7 +18,8 @@ enum class Retriever {
 
 /// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
-/// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment.
+/// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
+/// "score.g", the scores of the chosen, like "idx.g" (0 for none).
 using Observer = std::function<void(const std::string& name, const at::Tensor& value)>;
 
 struct ForwardOptions {
@@ -30,6 +31,10 @@ struct ForwardOptions {
   uint64_t step = 0;                   ///< optimizer step the noise belongs to
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
   Observer observe;                    ///< may be empty
+  bool observe_all_scores = true;      ///< with `observe`: "r.g" too, a matrix of all landmarks by all chunks
+  /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and
+  /// what upper layers are run on later begins for them as if the text began there. No gradients.
+  bool memory_only = false;
 };
 
 }  // namespace gca

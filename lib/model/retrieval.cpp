@@ -1,13 +1,17 @@
 #include "lib/model/retrieval.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
 
 #include <cmath>
+#include <vector>
 
 #include "kernels/gumbel_noise/gumbel_noise.h"
+#include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/landmark_topk/landmark_topk.h"
 
 namespace gca {
@@ -50,19 +54,55 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
   return kernels::landmark_topk(scores, noise, first_chunk, K);
 }
 
+void observe_scores(const ForwardOptions& options, int64_t group, const at::Tensor& chosen,
+                    const at::Tensor& idx) {
+  options.observe("score." + std::to_string(group), chosen.masked_fill(idx.lt(0), 0.0));
+}
+
+/// Everything at once: differentiable, with noise, for any retriever.
+RetrievalResult retrieve_from_all_scores(const at::Tensor& query, const at::Tensor& landmarks,
+                                         int64_t first_chunk, int64_t group, const ModelConfig& config,
+                                         const ForwardOptions& options) {
+  RetrievalResult result;
+  const at::Tensor scores =
+      at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
+  result.idx = choose(scores, first_chunk, group, config, options);
+  result.weights = kernels::retrieval_weights(scores, result.idx);
+  if (options.observe) {
+    if (options.observe_all_scores) options.observe("r." + std::to_string(group), scores);
+    observe_scores(options, group, scores.gather(-1, result.idx.clamp_min(0).to(at::kLong)), result.idx);
+  }
+  return result;
+}
+
+/// The learned choice, without gradients and noise: no more than K scores a row are kept.
+RetrievalResult retrieve_by_search(const at::Tensor& query, const std::vector<at::Tensor>& parts,
+                                   int64_t first_chunk, int64_t group, const ModelConfig& config,
+                                   const ForwardOptions& options) {
+  const kernels::LandmarkChoice choice = kernels::landmark_search(
+      query, parts, first_chunk, config.chunk_top_k, 1.0 / std::sqrt(static_cast<double>(config.d_model)));
+  RetrievalResult result;
+  result.idx = choice.idx;
+  // A row without any candidate is all minus infinity, whose softmax is NaN: it reads nothing.
+  result.weights = at::softmax(choice.r, -1).masked_fill(choice.idx.lt(0), 0.0);
+  if (options.observe) observe_scores(options, group, choice.r, choice.idx);
+  return result;
+}
+
 }  // namespace
 
 RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, const ChunkMemory& memory,
                          int64_t first_chunk, int64_t group, const ModelConfig& config,
                          const ForwardOptions& options) {
-  const at::Tensor landmarks = memory.landmarks();  // (B, C, d)
-  const at::Tensor query = query_norm(h_landmark, landmarks.scalar_type());
-  RetrievalResult result;
-  result.scores =
-      at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
-  result.idx = choose(result.scores, first_chunk, group, config, options);
-  if (options.observe) options.observe("r." + std::to_string(group), result.scores);
-  result.weights = kernels::retrieval_weights(result.scores, result.idx);
+  const bool is_noisy = options.gumbel.defined() || (options.draw_gumbel && config.gumbel_scale > 0);
+  const bool shows_all = options.observe && options.observe_all_scores;
+  const bool by_search =
+      !at::GradMode::is_enabled() && !is_noisy && !shows_all && options.retriever == Retriever::learned;
+  const std::vector<at::Tensor> parts = memory.landmark_parts();
+  const at::Tensor query = query_norm(h_landmark, parts.front().scalar_type());
+  const RetrievalResult result =
+      by_search ? retrieve_by_search(query, parts, first_chunk, group, config, options)
+                : retrieve_from_all_scores(query, memory.landmarks(), first_chunk, group, config, options);
   if (options.observe) {
     options.observe("idx." + std::to_string(group), result.idx);
     options.observe("w." + std::to_string(group), result.weights);

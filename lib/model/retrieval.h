@@ -12,10 +12,12 @@
 namespace gca {
 
 struct RetrievalResult {
-  at::Tensor scores;   ///< r, (B, c, C); only columns before the row's own chunk have meaning
   at::Tensor idx;      ///< (B, c, K) int32, -1 for none
   at::Tensor weights;  ///< w, (B, c, K), 0 for none
 };
+
+/// Without gradients and noise no score is kept but those of the K best
+/// (kernels/landmark_topk/landmark_search.h), unless all are observed.
 
 /// Choices made at the landmarks of chunks first_chunk, first_chunk + 1, ...; h_landmark (B, c, d) are their
 /// hidden states at the start of group g. All their chunks are in `memory` already.

@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "lib/model/stored_chunk_memory.h"
+
 namespace gca {
 namespace {
 
@@ -40,6 +42,15 @@ int64_t default_segment_positions(const ModelConfig& config) {
   return std::max(fitting, longer_than_window);
 }
 
+int64_t upper_reach(const ModelConfig& config) {
+  const int64_t windows = config.n_upper_layers * config.window_size;
+  return config.uses_retrieval() ? windows + config.retrieval_groups * config.chunk_size : windows;
+}
+
+int64_t lower_reach(const ModelConfig& config) {
+  return config.n_lower_layers * config.window_size;
+}
+
 TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions)
     : model_(model),
       options_(std::move(options)),
@@ -48,6 +59,19 @@ TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment
                                                : default_segment_positions(model.config())) {
   const int64_t chunk = std::max<int64_t>(layout_.chunk_size, 1);
   segment_positions_ = (segment_positions_ + chunk - 1) / chunk * chunk;
+  if (model.config().uses_retrieval() && model.compute_dtype() != at::kDouble)
+    keep_memory_in(std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), MemoryPlace{}));
+}
+
+TextFeeder::Segment TextFeeder::segment_of(std::span<const int32_t> text) const {
+  Segment segment;
+  for (const int32_t token : text) {
+    segment.text_rows.push_back(static_cast<int64_t>(segment.ids.size()));
+    segment.ids.push_back(token);
+    if (layout_.is_landmark(state_.position + static_cast<int64_t>(segment.ids.size())))
+      segment.ids.push_back(layout_.landmark_id);
+  }
+  return segment;
 }
 
 void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
@@ -56,18 +80,30 @@ void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
     const int64_t first_text = text_count();
     const auto piece = text.first(std::min(static_cast<size_t>(room()), text.size()));
     text = text.subspan(piece.size());
-
-    std::vector<int64_t> ids, text_rows;
-    for (const int32_t token : piece) {
-      text_rows.push_back(static_cast<int64_t>(ids.size()));
-      ids.push_back(token);
-      if (layout_.is_landmark(state_.position + static_cast<int64_t>(ids.size())))
-        ids.push_back(layout_.landmark_id);
-    }
-    at::Tensor hidden = model_.forward(row_of(ids).unsqueeze(0), state_, options_);
-    if (text_rows.size() < ids.size()) hidden = hidden.index_select(1, row_of(text_rows));
+    const Segment segment = segment_of(piece);
+    at::Tensor hidden = model_.forward(row_of(segment.ids).unsqueeze(0), state_, options_);
+    if (segment.text_rows.size() < segment.ids.size())
+      hidden = hidden.index_select(1, row_of(segment.text_rows));
     sink(hidden, first_text);
   }
+}
+
+void TextFeeder::read(std::span<const int32_t> text) {
+  const at::NoGradGuard no_grad;
+  ForwardOptions options = options_;
+  options.memory_only = true;
+  while (!text.empty()) {
+    const auto piece = text.first(std::min(static_cast<size_t>(room()), text.size()));
+    text = text.subspan(piece.size());
+    model_.forward(row_of(segment_of(piece).ids).unsqueeze(0), state_, options);
+  }
+}
+
+int64_t TextFeeder::unneeded(int64_t tokens, int64_t wanted) const {
+  const int64_t first_wanted = layout_.position_of(text_count() + tokens - wanted);
+  const int64_t chunk = std::max<int64_t>(layout_.chunk_size, 1);
+  const int64_t begin = (first_wanted - upper_reach(model_.config())) / chunk * chunk;
+  return begin > state_.position ? layout_.text_before(begin) - text_count() : 0;
 }
 
 int64_t TextFeeder::room() const {

@@ -6,8 +6,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <utility>
+#include <vector>
 
 #include "lib/data/chunk_layout.h"
 #include "lib/model/drt.h"
@@ -17,6 +19,13 @@ namespace gca {
 
 /// Where the landmarks of this model stand; none for the sliding-window baseline.
 ChunkLayout chunk_layout_of(const ModelConfig& config);
+
+/// Positions by which the upper layers must begin before the first whose result is wanted, for it to be the
+/// whole text's: N_up W that the windows reach back through them, and a chunk a group, whose retrieval was
+/// made before.
+int64_t upper_reach(const ModelConfig& config);
+/// Positions before a chunk that its entry of chunk memory depends on: N_low W.
+int64_t lower_reach(const ModelConfig& config);
 
 /// Positions of a prefill segment: a multiple of S longer than W whose activations take some 256 MiB.
 int64_t default_segment_positions(const ModelConfig& config);
@@ -35,13 +44,22 @@ class TextFeeder {
 
   /// Goes on after the text that `state` has seen.
   void start_from(DrtState state) { state_ = std::move(state); }
+  /// Keeps chunk memory here; before the first token.
+  void keep_memory_in(std::unique_ptr<ChunkMemory> memory) { state_.memory = std::move(memory); }
   /// Gives the state away; the feeder is as new.
   DrtState take_state() { return std::exchange(state_, DrtState()); }
 
   /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.
   void feed(std::span<const int32_t> text, const Sink& sink);
 
-  /// Text tokens that the segment now begun still takes: feeding at most so many runs one segment.
+  /// Runs `text` as feed() does, but for the upper layers: chunk memory is all that is made. See unneeded().
+  void read(std::span<const int32_t> text);
+
+  /// How many of the next `tokens` text tokens may be read instead of fed, when results are wanted from
+  /// number tokens - `wanted` of them on and later: those are then the same as if all had been fed.
+  int64_t unneeded(int64_t tokens, int64_t wanted) const;
+
+  /// Text tokens that the segment now begun still takes: feeding or reading at most so many runs one segment.
   int64_t room() const;
 
   const ChunkLayout& layout() const { return layout_; }
@@ -52,6 +70,13 @@ class TextFeeder {
   int64_t memory_bytes() const;
 
  private:
+  /// Ids of `text` with the landmarks in it, and which of them are text.
+  struct Segment {
+    std::vector<int64_t> ids;
+    std::vector<int64_t> text_rows;
+  };
+  Segment segment_of(std::span<const int32_t> text) const;
+
   const Drt& model_;
   ForwardOptions options_;
   ChunkLayout layout_;

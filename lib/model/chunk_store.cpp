@@ -1,0 +1,91 @@
+#include "lib/model/chunk_store.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+constexpr int64_t kBlockChunks = 4096;  // landmarks of a block
+
+}  // namespace
+
+ChunkStore::ChunkStore(MemoryLayout layout, std::unique_ptr<ChunkRecords> records, at::Tensor landmarks)
+    : layout_(layout), records_(std::move(records)) {
+  const int64_t held = landmarks.defined() ? landmarks.size(1) : 0;
+  TORCH_CHECK(held == records_->count(), "chunk store: ", held, " landmarks for ", records_->count(),
+              " records");
+  if (held > 0) blocks_.push_back({std::move(landmarks), 0, held});
+}
+
+void ChunkStore::append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) {
+  const int64_t c = landmarks.size(1);
+  TORCH_CHECK(landmarks.size(0) == 1, "chunk store: one text only");
+  int64_t first = count();
+  for (int64_t done = 0; done < c;) {
+    if (blocks_.empty() || blocks_.back().count == blocks_.back().rows.size(1))
+      blocks_.push_back({at::empty({1, kBlockChunks, layout_.d_model}, at::kFloat), first, 0});
+    Block& block = blocks_.back();
+    const int64_t n = std::min(c - done, block.rows.size(1) - block.count);
+    block.rows.narrow(1, block.count, n).copy_(landmarks.narrow(1, done, n));
+    block.count += n;
+    done += n;
+    first += n;
+  }
+
+  const at::Tensor dense_keys = keys.to(layout_.compute_dtype).contiguous();
+  const at::Tensor dense_values = values.to(layout_.compute_dtype).contiguous();
+  const auto* key_data = static_cast<const std::byte*>(dense_keys.const_data_ptr());
+  const auto* value_data = static_cast<const std::byte*>(dense_values.const_data_ptr());
+  const int64_t chunk_bytes = layout_.element_count() * static_cast<int64_t>(dense_keys.element_size());
+  const int64_t record_bytes = layout_.record_bytes();
+  std::vector<std::byte> encoded(static_cast<size_t>(c * record_bytes));
+  at::parallel_for(0, c, 8, [&](int64_t begin, int64_t end) {
+    for (int64_t chunk = begin; chunk < end; ++chunk)
+      layout_.encode(key_data + chunk * chunk_bytes, value_data + chunk * chunk_bytes,
+                     encoded.data() + chunk * record_bytes);
+  });
+  records_->append(encoded);
+}
+
+std::vector<at::Tensor> ChunkStore::landmarks(int64_t first, int64_t count) const {
+  std::vector<at::Tensor> parts;
+  for (const Block& block : blocks_) {
+    const int64_t from = std::max(first, block.first);
+    const int64_t to = std::min(first + count, block.first + block.count);
+    if (from < to) parts.push_back(block.rows.narrow(1, from - block.first, to - from));
+  }
+  return parts;
+}
+
+int64_t ChunkStore::size_bytes() const {
+  int64_t bytes = count() * layout_.record_bytes();
+  for (const Block& block : blocks_) bytes += static_cast<int64_t>(block.rows.nbytes());
+  return bytes;
+}
+
+MemoryPlace MemoryPlace::of(const std::string& memory, const std::string& dtype) {
+  MemoryPlace place;
+  if (memory.starts_with("file:") && memory.size() > 5)
+    place.file = memory.substr(5);
+  else if (memory != "ram")
+    fail_usage("--memory " + memory, "is no place for chunk memory", "use ram or file:PATH");
+  if (!dtype.empty()) place.dtype = memory_dtype_of(dtype, "--memory-dtype");
+  return place;
+}
+
+std::shared_ptr<ChunkStore> make_chunk_store(const ModelConfig& config, at::ScalarType compute_dtype,
+                                             const MemoryPlace& place) {
+  const MemoryLayout layout =
+      MemoryLayout::of(config, compute_dtype, place.dtype ? *place.dtype : lossless_dtype(compute_dtype));
+  const int64_t bytes = layout.record_bytes();
+  return std::make_shared<ChunkStore>(
+      layout, place.file.empty() ? make_ram_records(bytes) : make_scratch_file_records(place.file, bytes));
+}
+
+}  // namespace gca

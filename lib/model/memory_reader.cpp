@@ -1,0 +1,135 @@
+#include "lib/model/memory_reader.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <deque>
+#include <future>
+#include <utility>
+#include <vector>
+
+#include "lib/data/worker_pool.h"
+#include "lib/model/text_feeder.h"
+
+namespace gca {
+namespace {
+
+/// Every operator on the calling thread alone, and on threads that begin meanwhile.
+class OneThreadGuard {
+ public:
+  OneThreadGuard() : before_(at::get_num_threads()) { at::set_num_threads(1); }
+  ~OneThreadGuard() { at::set_num_threads(before_); }
+  OneThreadGuard(const OneThreadGuard&) = delete;
+  OneThreadGuard& operator=(const OneThreadGuard&) = delete;
+
+ private:
+  int before_;
+};
+
+}  // namespace
+
+MemoryReader::MemoryReader(const Drt& model, TextSource text, int64_t segment_positions)
+    : model_(model),
+      text_(std::move(text)),
+      segment_positions_(segment_positions > 0 ? segment_positions
+                                               : default_segment_positions(model.config())) {
+  TORCH_CHECK(model.config().uses_retrieval(), "a sliding-window model has no chunk memory");
+}
+
+void MemoryReader::run(int64_t first, int64_t end, DrtState& state) const {
+  const at::NoGradGuard no_grad;
+  const ModelConfig& config = model_.config();
+  const int64_t chunk_text = config.chunk_text_size();
+  const int64_t landmark = chunk_layout_of(config).landmark_id;
+  const int64_t most = std::max<int64_t>(1, segment_positions_ / config.chunk_size);  // chunks of a segment
+  ForwardOptions options;
+  options.memory_only = true;
+  std::vector<int32_t> tokens;
+  for (int64_t chunk = first; chunk < end; chunk += most) {
+    const int64_t count = std::min(most, end - chunk);
+    tokens.resize(static_cast<size_t>(count * chunk_text));
+    text_(chunk * chunk_text, tokens);
+    at::Tensor ids = at::empty({1, count * config.chunk_size}, at::kLong);
+    auto* out = ids.mutable_data_ptr<int64_t>();
+    for (int64_t i = 0; i < count; ++i) {
+      out = std::copy_n(tokens.begin() + i * chunk_text, chunk_text, out);
+      *out++ = landmark;
+    }
+    model_.forward(ids, state, options);
+  }
+}
+
+DrtState MemoryReader::warm(int64_t chunk) const {
+  const int64_t S = model_.config().chunk_size;
+  const int64_t begin = std::max<int64_t>(0, chunk - (lower_reach(model_.config()) + S - 1) / S);
+  DrtState state;
+  state.position = begin * S;
+  run(begin, chunk, state);
+  state.memory.reset();  // these entries lack what came before
+  return state;
+}
+
+MemoryEntries MemoryReader::entries(int64_t first, int64_t end) const {
+  TORCH_CHECK(first < end, "no chunk to read");
+  DrtState state = warm(first);
+  run(first, end, state);
+  const at::Tensor every = at::arange(end - first, at::kInt).view({1, 1, -1});
+  const ChunkView view = state.memory->read(every);
+  return {state.memory->landmarks(), view.keys, view.values};
+}
+
+DrtState MemoryReader::state_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const {
+  TORCH_CHECK(memory->chunk_count() == chunk, "chunk memory has ", memory->chunk_count(), " chunks, not ",
+              chunk);
+  DrtState state = warm(chunk);
+  state.memory = std::move(memory);
+  return state;
+}
+
+void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end) const {
+  const ChunkLayout layout = chunk_layout_of(model_.config());
+  const int64_t S = layout.chunk_size;
+  const int64_t first_chunk = layout.position_of(first) / S;
+  const int64_t last_reached = layout.position_of(end - 1) + lower_reach(model_.config());
+  const int64_t end_chunk = std::min(memory.chunk_count(), last_reached / S + 1);
+  if (first >= end || first_chunk >= end_chunk) return;
+  const MemoryEntries changed = entries(first_chunk, end_chunk);
+  memory.replace(first_chunk, changed.landmarks, changed.keys, changed.values);
+}
+
+void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
+                 const ReadMemoryOptions& options) {
+  constexpr int64_t kPiecePositions = int64_t{1} << 16;
+  const MemoryReader reader(model, text, options.segment_positions);
+  const int64_t piece = options.piece_chunks > 0
+                            ? options.piece_chunks
+                            : std::max<int64_t>(1, kPiecePositions / model.config().chunk_size);
+  const auto append = [&](const MemoryEntries& entries) {
+    memory.append(entries.landmarks, entries.keys, entries.values);
+    if (options.progress) options.progress(memory.chunk_count());
+  };
+  const auto read_piece = [&reader, chunks, piece](int64_t first) {
+    return reader.entries(first, std::min(chunks, first + piece));
+  };
+  if (options.threads <= 1) {
+    for (int64_t first = 0; first < chunks; first += piece) append(read_piece(first));
+    return;
+  }
+  const OneThreadGuard one_thread;
+  WorkerPool pool(options.threads);
+  std::deque<std::future<MemoryEntries>> ahead;  // no more pieces than threads wait to be appended
+  for (int64_t first = 0; first < chunks || !ahead.empty();) {
+    while (first < chunks && static_cast<int>(ahead.size()) < options.threads + 1) {
+      ahead.push_back(pool.submit([&read_piece, first] { return read_piece(first); }));
+      first += piece;
+    }
+    const MemoryEntries entries = ahead.front().get();
+    ahead.pop_front();
+    append(entries);
+  }
+}
+
+}  // namespace gca

@@ -1,0 +1,68 @@
+#pragma once
+// Chunk memory of a text made piece by piece, in any order. An entry of chunk memory depends on its chunk and
+// on the N_low W positions before it, and on no absolute position: any stretch can be made on its own after
+// that warm-up, on several threads, and made again where the text has changed.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+
+#include "lib/model/drt.h"
+#include "lib/model/stored_chunk_memory.h"
+
+namespace gca {
+
+/// Copies out.size() text tokens from number `first` on. Called from several threads by read_memory().
+using TextSource = std::function<void(int64_t first, std::span<int32_t> out)>;
+
+/// Entries of chunk memory, of consecutive chunks.
+struct MemoryEntries {
+  at::Tensor landmarks;  ///< (1, c, d) float32
+  at::Tensor keys;       ///< (1, c, S-1, H_kv, dh), compute type
+  at::Tensor values;
+};
+
+/// Of whole chunks of a text that begins with chunk 0. `model` must outlive it. Thread-safe.
+class MemoryReader {
+ public:
+  /// segment_positions as in TextFeeder.
+  MemoryReader(const Drt& model, TextSource text, int64_t segment_positions = 0);
+
+  /// Entries of chunks [first, end).
+  MemoryEntries entries(int64_t first, int64_t end) const;
+
+  /// A state that stands before chunk `chunk` and goes on as after all that comes before, with `memory`,
+  /// which must hold the chunks before it. Upper layers begin there (TextFeeder::unneeded()).
+  DrtState state_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const;
+
+  /// The text has changed in tokens [first, end): makes the entries that this changes again, [chunks it
+  /// touches and those that the windows reach from there], as far as `memory` has them.
+  void update(StoredChunkMemory& memory, int64_t first, int64_t end) const;
+
+ private:
+  /// Runs the positions of chunks [first, end) after `state`.
+  void run(int64_t first, int64_t end, DrtState& state) const;
+  /// A state before `chunk` whose lower windows hold what they would.
+  DrtState warm(int64_t chunk) const;
+
+  const Drt& model_;
+  TextSource text_;
+  int64_t segment_positions_;
+};
+
+struct ReadMemoryOptions {
+  int threads = 1;           ///< pieces of text at a time, each on one thread; 1: one after the other
+  int64_t piece_chunks = 0;  ///< of a piece; 0: some 64K positions
+  int64_t segment_positions = 0;
+  std::function<void(int64_t chunks)>
+      progress;  ///< after each piece, with the chunks so far; may throw to stop
+};
+
+/// Appends the entries of the first `chunks` chunks of a text to `memory`, in order.
+void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
+                 const ReadMemoryOptions& options);
+
+}  // namespace gca
