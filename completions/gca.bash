@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads num_key_value_heads intermediate_size num_lower_layers num_upper_layers retrieval_groups upper_group_layers num_encoder_layers sliding_window chunk_size chunk_top_k long_range softmax_off_by_one residual_blend gumbel_scale rms_norm_eps encoder_rms_norm_eps rope_theta alibi_slopes initializer_range output_initializer_scale learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise residual_blend_start residual_blend_begin residual_blend_end copy_chunks eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads num_key_value_heads intermediate_size num_lower_layers num_upper_layers retrieval_groups upper_group_layers num_encoder_layers sliding_window chunk_size chunk_top_k long_range softmax_off_by_one residual_blend gumbel_scale rms_norm_eps encoder_rms_norm_eps rope_theta alibi_slopes initializer_range output_initializer_scale learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise residual_blend_start residual_blend_begin residual_blend_end copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval'
     case $command in
         tokenize)
             case $previous in
@@ -77,14 +77,15 @@ _gca() {
                 --stop-at) :; return ;;
                 --batch) :; return ;;
                 --init) _gca_files -d; return ;;
-                --task) _gca_words 'text self-copy'; return ;;
+                --task) _gca_words 'text self-copy passkey multikey multihop recall'; return ;;
+                --phases) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --phases --peak --profile --print-config --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in
@@ -92,17 +93,26 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
                 --data) _gca_files -d; return ;;
-                --task) :; return ;;
+                --task) _gca_words 'perplexity passkey multikey multihop recall'; return ;;
                 --split) _gca_words 'auto train valid'; return ;;
                 --context) :; return ;;
                 --retriever) _gca_list 'learned random recent none'; return ;;
                 --max-tokens) :; return ;;
                 --segment) :; return ;;
+                --trials) :; return ;;
+                --haystacks) :; return ;;
+                --value-tokens) :; return ;;
+                --key-tokens) :; return ;;
+                --distractors) :; return ;;
+                --hops) :; return ;;
+                --passage-chunks) :; return ;;
+                --memory) :; return ;;
+                --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -159,23 +169,13 @@ _gca() {
             esac
             _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --report --json --quiet --threads --seed --device --dtype'
             ;;
-        report)
-            case $previous in
-                --html) _gca_files -f; return ;;
-                --csv) _gca_files -f; return ;;
-                --report) _gca_files -f; return ;;
-                --threads) :; return ;;
-                --seed) :; return ;;
-            esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --html --csv --report --json --quiet --threads --seed'; else _gca_files -f; fi
-            ;;
         help)
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help --help --version' ;;
     esac
 }
 

@@ -158,17 +158,30 @@ void measure(const EvalOptions& options, const TextModel& model, const Haystack&
   report.result["depths"] = Json::array();
   for (const int64_t context : options.contexts) {
     for (const std::string& retriever : retrievers_of(options, model.model.config())) {
-      ForwardOptions forward;
-      forward.retriever = retriever_of(retriever);
-      forward.seed = options.common.seed;
-      const auto prefill = plain_prefill(model.model, haystack, forward, options.segment_positions);
+      PrefillOptions reading;
+      reading.forward.retriever = retriever_of(retriever);
+      reading.forward.seed = options.common.seed;
+      reading.segment_positions = options.segment_positions;
+      reading.memory = MemoryPlace::of(options.memory, options.memory_dtype);
+      reading.threads = thread_count(options.common);
+      reading.progress = [&](int64_t tokens) {
+        throw_if_interrupted();
+        if (shows_progress(options.common) && tokens >= (1 << 20))
+          fmt::print(stderr, "\rcontext {}  {:.1f}M tokens read ", context,
+                     static_cast<double>(tokens) / (1 << 20));
+      };
+      const bool patched = model.model.config().uses_retrieval() && !options.full_prefill;
+      const auto prefill = patched ? patched_prefill(model.model, haystack, reading)
+                                   : plain_prefill(model.model, haystack, reading);
       const NeedleTrials how{context, options.trials, haystacks_of(options, context)};
       const auto result = measure_one(*prefill, how, fmt::format("context {}  {}", context, retriever));
       Json row{{"context", context}, {"retriever", retriever}, {"trials", result.trials}};
       row.update(to_json(result));
       row["text_tokens"] = result.text_tokens;
       row["haystacks"] = how.haystacks;
+      row["prefill"] = patched ? "patched" : "full";
       row["seconds"] = result.seconds;
+      row["haystack_seconds"] = prefill->shared_seconds();
       report.result["contexts"].push_back(row);
       for (const DepthCount& depth : result.depths)
         report.result["depths"].push_back({{"context", context},
@@ -197,6 +210,8 @@ void eval_planted(const EvalOptions& options, const TextModel& model, JsonReport
     if (shows && trials == options.trials) fmt::print(stderr, "\r\033[K");
   };
   report.config["trials"] = options.trials;
+  report.config["memory"] = options.memory;
+  report.config["memory_dtype"] = options.memory_dtype;
   report.result["haystack_tokens"] = haystack.token_count();
   if (options.task == "recall") {
     const RecallTask task = recall_task(options, model);

@@ -65,6 +65,12 @@ void add_eval_command(CLI::App& app) {
   add_size_option(*command, "--passage-chunks", options->passage_chunks,
                   "Chunks that the repeated passage is long (default: 3)")
       ->group(group);
+  command
+      ->add_flag(
+          "--full-prefill", options->full_prefill,
+          "Read every trial's text from its first token, all layers: the plain way, which gives the same")
+      ->group(group);
+  add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
   command->callback([options] { run_eval(*options); });
 }

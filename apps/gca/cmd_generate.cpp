@@ -31,10 +31,7 @@ void add_generate_command(CLI::App& app) {
       ->type_name("TEXT");
   add_size_option(*command, "--segment", generation.segment_positions,
                   "Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)");
-  command->add_option("--memory", options->memory, "Where chunk memory is kept: ram")->type_name("WHERE");
-  command->add_option("--memory-dtype", options->memory_dtype, "Type of chunk memory")
-      ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
-      ->type_name("NAME");
+  add_memory_options(*command, options->memory, options->memory_dtype);
   command
       ->add_option("--save-memory", options->save_memory,
                    "Keep all that was read and written in this folder, to go on from with --load-memory")

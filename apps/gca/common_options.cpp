@@ -44,6 +44,21 @@ void add_tensor_options(CLI::App& command, TensorOptions& options) {
       ->type_name("NAME");
 }
 
+void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype) {
+  command
+      .add_option(
+          "--memory", memory,
+          "Where chunk memory is kept: ram, or file:PATH, a scratch file that goes away with the process "
+          "(default: ram)")
+      ->type_name("WHERE");
+  command
+      .add_option(
+          "--memory-dtype", dtype,
+          "Type of the keys and values in chunk memory: bf16, fp32 or int8 (default: that of --dtype)")
+      ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
+      ->type_name("NAME");
+}
+
 CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
                              const std::string& help) {
   return command

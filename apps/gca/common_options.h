@@ -28,6 +28,9 @@ void add_common_options(CLI::App& command, CommonOptions& options);
 /// --device, --dtype.
 void add_tensor_options(CLI::App& command, TensorOptions& options);
 
+/// --memory, --memory-dtype: where chunk memory is kept.
+void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype);
+
 /// A count that takes suffixes (16K, 1M; K = 1024).
 CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
                              const std::string& help);

@@ -29,6 +29,9 @@ struct EvalOptions {
   int64_t distractors = 3;
   int64_t hops = 2;
   int64_t passage_chunks = 3;
+  bool full_prefill = false;
+  std::string memory = "ram";
+  std::string memory_dtype;
 };
 
 }  // namespace gca

@@ -39,6 +39,13 @@ at::Tensor penalty_of(std::span<const uint8_t> allowed) {
 
 }  // namespace
 
+std::vector<int64_t> trials_by_haystack(const NeedleTrials& how) {
+  std::vector<int64_t> trials;
+  for (int64_t haystack = 0; haystack < how.haystacks; ++haystack)
+    for (int64_t trial = haystack; trial < how.trials; trial += how.haystacks) trials.push_back(trial);
+  return trials;
+}
+
 NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const Haystack& haystack,
                                PrefilledText& prefill, const NeedleTrials& how,
                                std::span<const uint8_t> allowed,
@@ -53,7 +60,7 @@ NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const H
   NeedleAccuracy result;
   for (int64_t tenth = 0; tenth < kDepths; ++tenth)
     result.depths.push_back({static_cast<double>(tenth) / kDepths, 0, 0});
-  for (int64_t trial = 0; trial < how.trials; ++trial) {
+  for (const int64_t trial : trials_by_haystack(how)) {
     const int64_t haystack_first = trial % how.haystacks * (haystack.token_count() / how.haystacks);
     const NeedleText text =
         task.text(NeedleTask::kFirstHeldOut + trial, chunks, haystack.token_count(), haystack_first);

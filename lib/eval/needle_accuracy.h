@@ -43,6 +43,9 @@ struct NeedleTrials {
   int64_t haystacks = 1;  ///< trials take turns at so many beginnings, spread evenly over the haystack
 };
 
+/// Numbers of the trials, those of one haystack together.
+std::vector<int64_t> trials_by_haystack(const NeedleTrials& how);
+
 /// `allowed` (V): ids that may be generated. `progress` is called after each trial; it may throw to stop.
 /// Greedy generation gives an answer exactly where every token of it is the most probable one after those
 /// before: one pass over the answer tells both scores.

@@ -1,18 +1,22 @@
 #include "lib/eval/prefilled_text.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
+
+#include "lib/model/memory_reader.h"
 
 namespace gca {
 namespace {
 
+std::unique_ptr<StoredChunkMemory> memory_at(const Drt& model, const MemoryPlace& place) {
+  return std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), place);
+}
+
 class PlainPrefill final : public PrefilledText {
  public:
-  PlainPrefill(const Drt& model, const Haystack& haystack, ForwardOptions options, int64_t segment_positions)
-      : model_(model),
-        haystack_(haystack),
-        options_(std::move(options)),
-        segment_positions_(segment_positions) {}
+  PlainPrefill(const Drt& model, const Haystack& haystack, PrefillOptions options)
+      : model_(model), haystack_(haystack), options_(std::move(options)) {}
 
   TextFeeder prefill(const EditedText& text, int64_t tokens) override {
     const ModelConfig& config = model_.config();
@@ -20,11 +24,13 @@ class PlainPrefill final : public PrefilledText {
     if (!config.uses_retrieval())
       first =
           std::max<int64_t>(0, tokens - (config.n_lower_layers + config.n_upper_layers) * config.window_size);
-    TextFeeder feeder(model_, options_, segment_positions_);
+    TextFeeder feeder(model_, options_.forward, options_.segment_positions);
+    if (config.uses_retrieval()) feeder.keep_memory_in(memory_at(model_, options_.memory));
     while (first < tokens) {
       const int64_t count = std::min(tokens - first, feeder.room());
       feeder.feed(text.read(haystack_, first, count), [](const at::Tensor&, int64_t) {});
       first += count;
+      if (options_.progress) options_.progress(first);
     }
     return feeder;
   }
@@ -32,8 +38,72 @@ class PlainPrefill final : public PrefilledText {
  private:
   const Drt& model_;
   const Haystack& haystack_;
-  ForwardOptions options_;
-  int64_t segment_positions_;
+  PrefillOptions options_;
+};
+
+class PatchedPrefill final : public PrefilledText {
+ public:
+  PatchedPrefill(const Drt& model, const Haystack& haystack, PrefillOptions options)
+      : model_(model), haystack_(haystack), options_(std::move(options)) {}
+
+  TextFeeder prefill(const EditedText& text, int64_t tokens) override {
+    const ModelConfig& config = model_.config();
+    const int64_t chunk_text = config.chunk_text_size();
+    const int64_t chunks = tokens / chunk_text;
+    TORCH_CHECK(tokens == chunks * chunk_text, "prefill: ", tokens, " tokens are no whole chunks");
+    read_haystack(text.haystack_first, chunks);
+
+    const auto memory = haystack_memory_->first_chunks(chunks);
+    const MemoryReader reader(
+        model_,
+        [this, &text](int64_t first, std::span<int32_t> out) {
+          haystack_.read(text.haystack_first + first, out);
+          apply_edits(text.edits, first, out);
+        },
+        options_.segment_positions);
+    for (const TextEdit& edit : text.edits) reader.update(*memory, edit.first, std::min(edit.end(), tokens));
+
+    // The last landmark's retrieval is the first result that is wanted.
+    const int64_t first_wanted = chunks * config.chunk_size - 1;
+    const int64_t begin = std::max<int64_t>(0, (first_wanted - upper_reach(config)) / config.chunk_size);
+    TextFeeder feeder(model_, options_.forward, options_.segment_positions);
+    feeder.start_from(reader.state_at(begin, memory->first_chunks(begin)));
+    feeder.feed(text.read(haystack_, begin * chunk_text, (chunks - begin) * chunk_text),
+                [](const at::Tensor&, int64_t) {});
+    return feeder;
+  }
+
+  double shared_seconds() const override { return shared_seconds_; }
+
+ private:
+  void read_haystack(int64_t haystack_first, int64_t chunks) {
+    if (haystack_memory_ && haystack_first_ == haystack_first && haystack_memory_->chunk_count() == chunks)
+      return;
+    const auto start = std::chrono::steady_clock::now();
+    haystack_memory_ = nullptr;  // its file or RAM is free before the next needs it
+    auto memory = memory_at(model_, options_.memory);
+    ReadMemoryOptions how;
+    how.threads = options_.threads;
+    how.segment_positions = options_.segment_positions;
+    if (options_.progress)
+      how.progress = [this](int64_t done) { options_.progress(done * model_.config().chunk_text_size()); };
+    read_memory(
+        model_,
+        [this, haystack_first](int64_t first, std::span<int32_t> out) {
+          haystack_.read(haystack_first + first, out);
+        },
+        chunks, *memory, how);
+    haystack_memory_ = std::move(memory);
+    haystack_first_ = haystack_first;
+    shared_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  }
+
+  const Drt& model_;
+  const Haystack& haystack_;
+  PrefillOptions options_;
+  std::unique_ptr<StoredChunkMemory> haystack_memory_;
+  int64_t haystack_first_ = 0;
+  double shared_seconds_ = 0;
 };
 
 }  // namespace
@@ -46,8 +116,13 @@ std::vector<int32_t> EditedText::read(const Haystack& haystack, int64_t first, i
 }
 
 std::unique_ptr<PrefilledText> plain_prefill(const Drt& model, const Haystack& haystack,
-                                             const ForwardOptions& options, int64_t segment_positions) {
-  return std::make_unique<PlainPrefill>(model, haystack, options, segment_positions);
+                                             const PrefillOptions& options) {
+  return std::make_unique<PlainPrefill>(model, haystack, options);
+}
+
+std::unique_ptr<PrefilledText> patched_prefill(const Drt& model, const Haystack& haystack,
+                                               const PrefillOptions& options) {
+  return std::make_unique<PatchedPrefill>(model, haystack, options);
 }
 
 }  // namespace gca

@@ -57,7 +57,7 @@ RecallRate measure_recall(const Drt& model, const RecallTask& task, const Haysta
   result.group_hits.assign(static_cast<size_t>(model.config().retrieval_groups), 0);
   for (int64_t tenth = 0; tenth < kDepths; ++tenth)
     result.depths.push_back({static_cast<double>(tenth) / kDepths, 0, 0});
-  for (int64_t trial = 0; trial < how.trials; ++trial) {
+  for (const int64_t trial : trials_by_haystack(how)) {
     const int64_t haystack_first = trial % how.haystacks * (haystack.token_count() / how.haystacks);
     const RecallText text = task.text(RecallTask::kFirstHeldOut + trial, chunks, haystack, haystack_first);
     const EditedText edited{text.haystack_first, text.edits};

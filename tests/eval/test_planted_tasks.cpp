@@ -92,8 +92,15 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     const Drt model = tiny_model(small_config(), at::kFloat, 5);
     const NeedleTask task = needle_task(kind);
     const NeedleTrials how{.context = 100, .trials = 60, .haystacks = 7};
-    const auto prefill = plain_prefill(model, hay, {}, 32);
+    const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
     const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
+    const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24, .threads = 2});
+    const NeedleAccuracy patched = measure_needles(model, task, hay, *shortcut, how, allowed_ids(), {});
+    CHECK(patched.correct == measured.correct);
+    CHECK(patched.exact == measured.exact);
+    for (size_t i = 0; i < measured.retrieval.size(); ++i)
+      CHECK(patched.retrieval[i].retrieved == measured.retrieval[i].retrieved);
+    CHECK(shortcut->shared_seconds() > 0);
 
     const int64_t chunks = task.chunks_within(100);
     int64_t correct = 0, exact = 0;
@@ -154,7 +161,7 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
   const Drt model = tiny_model(config, at::kFloat, 5);
   const Haystack hay = haystack();
   const NeedleTask task = needle_task(NeedleKind::passkey);
-  const auto prefill = plain_prefill(model, hay, {}, 16);
+  const auto prefill = plain_prefill(model, hay, {.segment_positions = 16});
   const NeedleTrials how{.context = 200, .trials = 40, .haystacks = 40};
   const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
   CHECK(measured.retrieval.empty());
@@ -174,9 +181,11 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
   const Haystack hay = haystack();
   const int64_t chunk_text = small_config().chunk_text_size();
   const RecallTask task({chunk_text, 3 * chunk_text, 0});
-  const auto prefill = plain_prefill(model, hay, {}, 32);
+  const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
   const NeedleTrials how{.context = 100, .trials = 40, .haystacks = 3};
   const RecallRate measured = measure_recall(model, task, hay, *prefill, how, {});
+  const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24});
+  CHECK(measure_recall(model, task, hay, *shortcut, how, {}).group_hits == measured.group_hits);
 
   const int64_t chunks = task.chunks_within(100);
   std::vector<int64_t> group_hits(2, 0);
