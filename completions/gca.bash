@@ -85,7 +85,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --phases --peak --profile --print-config --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --phases --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in
@@ -169,13 +169,23 @@ _gca() {
             esac
             _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --report --json --quiet --threads --seed --device --dtype'
             ;;
+        report)
+            case $previous in
+                --html) _gca_files -f; return ;;
+                --csv) _gca_files -f; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --html --csv --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            ;;
         help)
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help --help --version' ;;
     esac
 }
 

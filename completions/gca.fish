@@ -10,6 +10,7 @@ complete -c gca -n __fish_use_subcommand -a eval -d 'Measure how well a model pr
 complete -c gca -n __fish_use_subcommand -a generate -d 'Continue a prompt'
 complete -c gca -n __fish_use_subcommand -a inspect-retrieval -d 'Show what each chunk of a text retrieved'
 complete -c gca -n __fish_use_subcommand -a bench -d 'Measure training, prefill and decoding on this machine'
+complete -c gca -n __fish_use_subcommand -a report -d 'Compare runs on one page'
 complete -c gca -n __fish_use_subcommand -a help -d 'Tell about a subcommand'
 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l help -s h -d 'Print this help message and exit'
@@ -41,7 +42,7 @@ complete -c gca -n '__fish_seen_subcommand_from chunk' -l seed -x -d 'Seed of al
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l data -x -a '(__fish_complete_directories)' -d 'Folder written by gca chunk (or gca tokenize)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l valid -x -a '(__fish_complete_directories)' -d 'Folder to validate on (default: the valid split of --data)'
-complete -c gca -n '__fish_seen_subcommand_from pretrain' -l config -r -F -a 'nano mini small 128m 350m' -d 'Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l config -r -F -a 'nano mini small 128m 350m' -d 'Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it; may be repeated, files overrule presets'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l set -x -a 'vocab_size= landmark_token_id= hidden_size= num_attention_heads= num_key_value_heads= intermediate_size= num_lower_layers= num_upper_layers= retrieval_groups= upper_group_layers= num_encoder_layers= sliding_window= chunk_size= chunk_top_k= long_range= softmax_off_by_one= residual_blend= gumbel_scale= rms_norm_eps= encoder_rms_norm_eps= rope_theta= alibi_slopes= initializer_range= output_initializer_scale= learning_rate= min_learning_rate= warmup_fraction= warmup_steps= schedule_steps= learning_rate_factor_embedding= learning_rate_factor_lower= learning_rate_factor_encoder= learning_rate_factor_memory= learning_rate_factor_upper= adam_beta1= adam_beta2= adam_epsilon= weight_decay= gradient_clip= batch= gradient_accumulation= context= recompute_activations= gumbel_noise= residual_blend_start= residual_blend_begin= residual_blend_end= copy_chunks= copy_shifted= needle_value_tokens= needle_key_tokens= needle_distractors= needle_hops= needle_questions= needle_text_targets= recall_chunks= eval_interval= eval_sequences= checkpoint_interval= checkpoint_minutes= diagnostics_interval=' -d 'One setting, KEY=VALUE; may be repeated'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l output -x -a '(__fish_complete_directories)' -d 'Folder of the run: checkpoint/, metrics.jsonl, report.json; required to train'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l steps -x -d 'Optimizer steps; 0 saves the untrained model'
@@ -57,6 +58,7 @@ complete -c gca -n '__fish_seen_subcommand_from pretrain' -l phases -r -F -d 'JS
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l peak -d 'Measure this machine'\''s matrix products and report the utilization'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l profile -d 'Tell where the time of the steps goes, by operator (the first step left out)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l print-config -d 'Print every setting and where it comes from (with --json: as a file for --config); train nothing'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l dry-run -d 'Tell the parameters, FLOPs, memory and time that the run would need; start nothing'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l quiet -d 'Print neither table nor progress'
@@ -148,6 +150,16 @@ complete -c gca -n '__fish_seen_subcommand_from bench' -l seed -x -d 'Seed of al
 complete -c gca -n '__fish_seen_subcommand_from bench' -l device -x -a 'cpu cuda' -d 'cpu or cuda (default: cpu)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l dtype -x -a 'auto bf16 fp32' -d 'bf16 or fp32 (default: bf16 where the processor has it)'
 
+complete -c gca -n '__fish_seen_subcommand_from report' -l help -s h -d 'Print this help message and exit'
+complete -c gca -n '__fish_seen_subcommand_from report' -l html -r -F -d 'Write one page for a browser: losses, perplexity by context and position, accuracy over length and depth'
+complete -c gca -n '__fish_seen_subcommand_from report' -l csv -r -F -d 'Write every number, a row each'
+complete -c gca -n '__fish_seen_subcommand_from report' -l report -r -F -d 'Write the JSON report to this file'
+complete -c gca -n '__fish_seen_subcommand_from report' -l json -d 'Print the JSON report instead of the table'
+complete -c gca -n '__fish_seen_subcommand_from report' -l quiet -d 'Print neither table nor progress'
+complete -c gca -n '__fish_seen_subcommand_from report' -l threads -x -d 'Threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from report' -l seed -x -d 'Seed of all random choices (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from report' -F
+
 complete -c gca -n '__fish_seen_subcommand_from help' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from help' -l format -x -a 'text man bash zsh fish' -d 'text; man: the options as part of a man page; bash, zsh, fish: a completion script (default: text)'
-complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval bench help'
+complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval bench report help'
