@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 #include "lib/core/size_suffix.h"
 
 namespace gca {
@@ -33,26 +34,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
     }
   }
   return row.back();
-}
-
-/// Takes 4096 and also 4.096e3, which is what other programs may write for a whole number.
-bool read_whole(const json& value, int64_t& out) {
-  if (value.is_number_unsigned()) {
-    const auto number = value.get<uint64_t>();
-    if (number > static_cast<uint64_t>(INT64_MAX)) return false;
-    out = static_cast<int64_t>(number);
-    return true;
-  }
-  if (value.is_number_integer()) {
-    out = value.get<int64_t>();
-    return true;
-  }
-  if (!value.is_number_float()) return false;
-  const double number = value.get<double>();
-  constexpr double kExact = 9007199254740992.0;  // 2^53: above it a double skips whole numbers
-  if (!(std::abs(number) <= kExact) || number != std::trunc(number)) return false;
-  out = static_cast<int64_t>(number);
-  return true;
 }
 
 }  // namespace
@@ -101,7 +82,7 @@ void read_value(const std::string& where, const std::string& key, const json& va
 }
 
 void read_value(const std::string& where, const std::string& key, const json& value, int64_t& out) {
-  if (!read_whole(value, out)) fail_field_type(where, key, value, kWhole);
+  if (!read_whole_number(value, out)) fail_field_type(where, key, value, kWhole);
 }
 
 void read_value(const std::string& where, const std::string& key, const json& value, double& out) {
@@ -131,7 +112,7 @@ void read_value(const std::string& where, const std::string& key, const json& va
   std::vector<int64_t> numbers;
   for (const json& element : value) {
     int64_t number = 0;
-    if (!read_whole(element, number)) fail_field_type(where, key, value, kWholes);
+    if (!read_whole_number(element, number)) fail_field_type(where, key, value, kWholes);
     numbers.push_back(number);
   }
   out = std::move(numbers);

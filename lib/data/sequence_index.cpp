@@ -8,6 +8,7 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 #include "lib/core/sha256.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/data/output_folder.h"
@@ -79,11 +80,11 @@ nlohmann::json settings_to_json(const ChunkSettings& settings) {
 
 ChunkSettings settings_from_json(const nlohmann::json& json) {
   ChunkSettings settings;
-  settings.chunk_size = json.at("chunk_size");
-  settings.context = json.at("context");
+  settings.chunk_size = whole_number(json.at("chunk_size"));
+  settings.context = whole_number(json.at("context"));
   settings.valid_fraction = json.at("valid_fraction");
   settings.join_documents = json.at("joined");
-  settings.seed = json.at("seed");
+  settings.seed = unsigned_number(json.at("seed"));
   return settings;
 }
 
@@ -192,9 +193,10 @@ SequenceIndex SequenceIndex::open(const std::string& folder, const ChunkSettings
         impl->check_entries(*entries, file);
       }
       for (const char* split : {"train", "valid"})
-        for (const int64_t document : index.at(split).at("documents").get<std::vector<int64_t>>())
+        for (const int64_t document : whole_numbers(index.at(split).at("documents")))
           impl->check_document(document, path);
-      impl->adopt(index.at("train").at("documents"), index.at("valid").at("documents"));
+      impl->adopt(whole_numbers(index.at("train").at("documents")),
+                  whole_numbers(index.at("valid").at("documents")));
     } catch (const nlohmann::json::exception& error) {
       fail_usage(path, fmt::format("is damaged ({})", error.what()), "run gca chunk again");
     }

@@ -8,6 +8,7 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/checksum.h"
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 #include "lib/core/mapped_file.h"
 #include "lib/core/sha256.h"
 #include "lib/data/sealed_json.h"
@@ -54,7 +55,7 @@ struct TokenStore::Impl {
     for (const auto& item : list) {
       Shard shard;
       shard.path = folder + "/" + item.at("file").get<std::string>();
-      shard.tokens = item.at("tokens");
+      shard.tokens = whole_number(item.at("tokens"));
       shard.sha256 = item.at("sha256");
       shard.file = MappedFile(shard.path);
       if (shard.tokens < 0 || shard.tokens > INT64_MAX / id_bytes)
@@ -84,8 +85,12 @@ struct TokenStore::Impl {
   void read_documents(const nlohmann::json& list, const std::string& path) {
     std::vector<int64_t> filled(shards.size(), 0);
     for (const auto& item : list) {
-      TokenDocument document{item.at("name"),   item.at("shard"), item.at("offset"),
-                             item.at("tokens"), item.at("bytes"), item.at("sha256")};
+      TokenDocument document{item.at("name"),
+                             whole_number(item.at("shard")),
+                             whole_number(item.at("offset")),
+                             whole_number(item.at("tokens")),
+                             whole_number(item.at("bytes")),
+                             item.at("sha256")};
       const bool in_range = document.shard >= 0 && document.shard < static_cast<int64_t>(shards.size());
       const auto shard = static_cast<size_t>(document.shard);
       if (!in_range || document.tokens < 0 || document.offset != filled[shard] ||
@@ -108,7 +113,7 @@ TokenStore TokenStore::open(const std::string& folder) {
   try {
     impl->fingerprint = index.at("tokenizer");
     impl->seal = index.at("seal");
-    impl->piece_count = index.at("vocab_size");
+    impl->piece_count = whole_number(index.at("vocab_size"));
     impl->id_bytes = index.at("dtype") == "uint16" ? 2 : 4;
     impl->open_shards(index.at("shards"));
     impl->read_documents(index.at("documents"), path);

@@ -1,6 +1,7 @@
 #include "lib/generate/session_index.h"
 
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 #include "lib/data/sealed_json.h"
 
 namespace gca {
@@ -22,10 +23,10 @@ SessionIndex read_session_index(const std::string& path) {
   const nlohmann::json json = read_sealed_json(path, kSessionFormat);
   SessionIndex index;
   try {
-    json.at("position").get_to(index.position);
-    json.at("drawn_tokens").get_to(index.drawn_tokens);
-    json.at("windows").get_to(index.windows);
-    json.at("groups").get_to(index.groups);
+    index.position = whole_number(json.at("position"));
+    index.drawn_tokens = whole_number(json.at("drawn_tokens"));
+    index.windows = whole_number(json.at("windows"));
+    index.groups = whole_number(json.at("groups"));
     json.at("dtype").get_to(index.dtype);
     json.at("model").get_to(index.model);
     json.at("tokenizer").get_to(index.tokenizer);

@@ -7,6 +7,7 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 
 namespace gca {
 namespace {
@@ -29,7 +30,7 @@ std::string text_of(const json& object, const char* key, const char* otherwise) 
 }
 
 LossPoint loss_point(const json& entry) {
-  return {entry.at("step").get<int64_t>(), entry.at("tokens").get<int64_t>(), number_of(entry, "loss")};
+  return {whole_number(entry.at("step")), whole_number(entry.at("tokens")), number_of(entry, "loss")};
 }
 
 /// The last line may be torn: it is left out, and so is whatever is no object.
@@ -47,9 +48,9 @@ void read_metrics(const std::string& text, RunResults& run) {
 
 void read_training_report(const json& report, RunResults& run) {
   run.settings = report.at("config");
-  run.seed = report.at("seed").get<uint64_t>();
+  run.seed = unsigned_number(report.at("seed"));
   const json& result = report.at("result");
-  run.parameters = result.at("parameters").get<int64_t>();
+  run.parameters = whole_number(result.at("parameters"));
   run.tokens_per_second = number_of(result, "tokens_per_second");
   if (!run.valid.empty()) return;
   for (const json& entry : result.at("valid")) run.valid.push_back(loss_point(entry));
@@ -59,26 +60,26 @@ void read_training_report(const json& report, RunResults& run) {
 void read_trainer_state(const json& state, RunResults& run) {
   run.settings = state.at("model_config");
   run.settings.update(state.at("train_config"));
-  run.seed = state.at("seed").get<uint64_t>();
+  run.seed = unsigned_number(state.at("seed"));
 }
 
 void read_perplexity(const json& result, RunResults& run) {
   for (const json& entry : result.at("contexts"))
-    run.contexts.push_back({entry.at("context").get<int64_t>(), text_of(entry, "retriever", "learned"),
+    run.contexts.push_back({whole_number(entry.at("context")), text_of(entry, "retriever", "learned"),
                             number_of(entry, "loss"), number_of(entry, "perplexity"),
                             number_of(entry, "bits_per_byte")});
   for (const json& entry : result.value("positions", json::array()))
-    run.positions.push_back({entry.at("context").get<int64_t>(), text_of(entry, "retriever", "learned"),
-                             entry.at("from").get<int64_t>(), entry.at("to").get<int64_t>(),
+    run.positions.push_back({whole_number(entry.at("context")), text_of(entry, "retriever", "learned"),
+                             whole_number(entry.at("from")), whole_number(entry.at("to")),
                              number_of(entry, "loss")});
 }
 
 void read_recall(const json& result, const std::string& task, RunResults& run) {
   for (const char* list : {"contexts", "depths"})
     for (const json& entry : result.value(list, json::array()))
-      run.recalls.push_back({task, text_of(entry, "retriever", "learned"), entry.at("context").get<int64_t>(),
-                             number_of(entry, "depth"), entry.at("trials").get<int64_t>(),
-                             entry.at("correct").get<int64_t>()});
+      run.recalls.push_back({task, text_of(entry, "retriever", "learned"), whole_number(entry.at("context")),
+                             number_of(entry, "depth"), whole_number(entry.at("trials")),
+                             whole_number(entry.at("correct"))});
 }
 
 void read_eval_report(const json& report, RunResults& run) {
@@ -115,7 +116,7 @@ bool read_report(const json& content, RunResults& run) {
   } else if (schema == "gca.eval/1") {
     if (run.settings.empty()) {
       run.settings = content.at("config").at("model");
-      run.seed = content.at("seed").get<uint64_t>();
+      run.seed = unsigned_number(content.at("seed"));
     }
     read_eval_report(content, run);
   } else {

@@ -89,6 +89,20 @@ void read_normalizer_spec(std::string_view message, ModelTraits& traits) {
 
 }  // namespace
 
+bool has_impossible_piece(std::string_view serialized) {
+  constexpr uint64_t kPiece = 1, kText = 1;
+  ProtoReader model(serialized);
+  while (const auto piece = model.next()) {
+    if (piece->number != kPiece) continue;
+    ProtoReader fields(piece->bytes);
+    std::string_view text;  // the last one counts
+    while (const auto field = fields.next())
+      if (field->number == kText) text = field->bytes;
+    if (text.empty() || text.find('\0') != std::string_view::npos) return true;
+  }
+  return false;
+}
+
 ModelTraits read_model_traits(std::string_view serialized) {
   constexpr uint64_t kTrainerSpec = 2, kNormalizerSpec = 3;
   ModelTraits traits;

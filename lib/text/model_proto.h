@@ -22,6 +22,10 @@ struct ModelTraits {
   }
 };
 
+/// A piece without a character, or with a byte of value 0 in it: SentencePiece ends the program when it is given
+/// such a model. False also where nothing parses, which SentencePiece then says itself.
+bool has_impossible_piece(std::string_view serialized);
+
 /// Reads a serialized model that SentencePiece itself has accepted; fields that do not parse keep their
 /// defaults.
 ModelTraits read_model_traits(std::string_view serialized);

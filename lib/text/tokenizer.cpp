@@ -250,6 +250,7 @@ Tokenizer Tokenizer::load(const std::string& path) {
 Tokenizer Tokenizer::from_serialized(std::string model, const std::string& where) {
   constexpr const char* kRemedy = "give a file such as gca tokenize writes (tokenizer.model)";
   auto impl = std::make_unique<Impl>();
+  if (has_impossible_piece(model)) fail_usage(where, "has a piece that is no text", kRemedy);
   const auto status = impl->processor.LoadFromSerializedProto(model);
   if (!status.ok()) fail_usage(where, "is no SentencePiece model", kRemedy);
   impl->fingerprint = sha256_hex(model);

@@ -10,6 +10,7 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 
 namespace gca {
 namespace {
@@ -20,7 +21,10 @@ std::string lines_up_to(const std::string& text, int64_t step) {
   std::string kept;
   for (std::string line; std::getline(lines, line);) {
     const nlohmann::json json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || json.value("step", int64_t{-1}) < 0 || json["step"].get<int64_t>() > step) break;
+    int64_t line_step = 0;
+    const bool is_entry =
+        json.is_object() && json.contains("step") && read_whole_number(json["step"], line_step);
+    if (!is_entry || line_step < 0 || line_step > step) break;
     kept += line + "\n";
   }
   return kept;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "lib/core/error.h"
+#include "lib/core/json_number.h"
 
 namespace gca {
 namespace {
@@ -23,8 +24,8 @@ double number_from(const nlohmann::json& json) {
 
 ValidationResult validation_from_json(const nlohmann::json& json) {
   ValidationResult result;
-  result.step = json.at("step").get<int64_t>();
-  result.tokens = json.at("tokens").get<int64_t>();
+  result.step = whole_number(json.at("step"));
+  result.tokens = whole_number(json.at("tokens"));
   result.loss = number_from(json.at("loss"));
   result.perplexity = number_from(json.at("perplexity"));
   result.bits_per_byte = number_from(json.at("bits_per_byte"));
@@ -88,17 +89,17 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
 }
 
 TrainerState trainer_state_from_json(const nlohmann::json& json, const std::string& where) {
-  if (!json.is_object() || json.value("format", "") != kFormat)
+  if (!json.is_object() || !json.contains("format") || json["format"] != kFormat)
     fail_usage(where, std::string("not a trainer state of format ") + kFormat,
                "resume from a checkpoint that gca pretrain wrote");
   try {
     TrainerState state;
-    json.at("step").get_to(state.step);
-    json.at("sequences").get_to(state.sequences);
-    json.at("tokens").get_to(state.tokens);
-    json.at("total_steps").get_to(state.total_steps);
+    state.step = whole_number(json.at("step"));
+    state.sequences = whole_number(json.at("sequences"));
+    state.tokens = whole_number(json.at("tokens"));
+    state.total_steps = whole_number(json.at("total_steps"));
     json.at("train_seconds").get_to(state.train_seconds);
-    json.at("seed").get_to(state.seed);
+    state.seed = unsigned_number(json.at("seed"));
     json.at("dtype").get_to(state.dtype);
     json.at("task").get_to(state.task);
     if (json.contains("phases")) state.phases = json.at("phases");

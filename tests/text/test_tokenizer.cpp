@@ -230,6 +230,17 @@ TEST_CASE("a damaged or missing model is refused by name") {
     CHECK(error->is_usage());
     CHECK(error->says(folder / "model"));
   }
+
+  // A byte of value 0 in a piece: SentencePiece would end the program.
+  std::string zeroed = model;
+  const size_t piece = zeroed.find("the");
+  REQUIRE(piece != std::string::npos);
+  zeroed[piece + 1] = '\0';
+  const auto error = error_of([&] { Tokenizer::from_serialized(zeroed, "zeroed"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("zeroed"));
+
   std::ofstream(folder / "model", std::ios::binary) << model;
   CHECK(Tokenizer::load(folder / "model").fingerprint() == trained_tokenizer().fingerprint());
 }
