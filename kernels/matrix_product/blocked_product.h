@@ -1,11 +1,17 @@
 #pragma once
 // Large products of bf16 matrices, c = sum of a_t b_t, for one or several c with the same b_t.
 //
-// Bound by the multiply-add units. b is packed into panels of 64 columns, once a call and by all threads
-// where it is small enough to stay in the last cache; tasks of 128 rows of c then take the panels one after
-// another. Where it is larger, a task packs its own panels and takes up to 1024 rows through each. a's rows
-// are read where they lie, or packed by their task where a is transposed. A depth above kOnePassDepth is cut
-// into blocks, whose sums stand in memory.
+// Bound by the multiply-add units. b is packed into panels of 64 columns. a's rows are read where they lie,
+// or packed by their task where a is transposed. Versions, by shape:
+//   whole panels  b fits the caches: tasks of 128 rows of c take all panels one after another. Each thread
+//   packs
+//                 them for itself while threads are few: a line that another core has read is some ten times
+//                 as slow to write.
+//   own panels    b is large: a task packs a few panels and takes up to 1024 rows through each
+//   lanes         the depth is large and c is not (weight gradients): each half of the depth is summed by
+//   itself,
+//                 so that two threads pack nothing twice, and the second half's sums are added at the end
+// A depth above kOnePassDepth is cut into blocks, whose sums stand in memory.
 //
 // The order of every sum depends on the depth alone, so results have the same bits with any number of
 // threads.
@@ -111,11 +117,15 @@ class BlockedProduct {
         right_(right),
         left_(left),
         sink_(sink) {
-    int64_t depth = 0;
+    int64_t depth = 0, rows = 0;
     for (const RightMatrix& matrix : right) depth += paired_depth(matrix.depth);
+    for (const LeftMatrices& matrices : left) rows += matrices.rows;
     const bool one_pass = depth <= kOnePassDepth;
+    has_lanes_ = !one_pass && right.size() == 1 && rows * columns <= kMostLaneSums;
     for (size_t t = 0; t < right.size(); ++t) {
-      const int64_t block_depth = one_pass ? right[t].depth : kBlockDepth;
+      const int64_t block_depth = one_pass     ? right[t].depth
+                                  : has_lanes_ ? lane_block_depth(right[t].depth)
+                                               : kBlockDepth;
       for (int64_t first = 0; first < right[t].depth; first += block_depth) {
         if (passes_.empty() || !one_pass) passes_.emplace_back();
         passes_.back().add({t, first, std::min(block_depth, right[t].depth - first), 0});
@@ -125,10 +135,12 @@ class BlockedProduct {
 
   void run() const {
     if (columns_ == 0 || passes_.empty()) return;
-    if (passes_.size() == 1 && passes_[0].depth * columns_ > kMostShared) {
+    if (has_lanes_) {
+      run_in_lanes();
+    } else if (passes_.size() == 1 && passes_[0].depth * columns_ > kMostWhole) {
       run_with_own_panels(passes_[0]);
     } else {
-      run_with_shared_panels();
+      run_with_whole_panels();
     }
   }
 
@@ -139,7 +151,10 @@ class BlockedProduct {
   static constexpr int64_t kTaskPanels = 4;       // of such a task
   static constexpr int64_t kOnePassDepth = 2048;  // its panel: a quarter of the second-level cache
   static constexpr int64_t kBlockDepth = 1024;
-  static constexpr int64_t kMostShared = int64_t{4} << 20;  // elements of b packed at once
+  static constexpr int64_t kMostWhole = int64_t{2} << 20;     // elements of b packed at once
+  static constexpr int64_t kMostLaneSums = int64_t{1} << 20;  // elements of all c
+  static constexpr int64_t kLanes = 2;                        // whatever the number of threads
+  static constexpr int kFewThreads = 8;                       // pack for themselves
 
   /// Part of the depth of right matrix `term`. `place`: of its first element in a row of packed depth.
   struct Block {
@@ -166,7 +181,7 @@ class BlockedProduct {
   struct PanelMemory;
   struct ChunkMemory;
   struct SumMemory;
-  struct SharedMemory;
+  struct WholeMemory;
 
   std::vector<RowTask> row_tasks(int64_t most_rows) const {
     std::vector<RowTask> tasks;
@@ -177,26 +192,45 @@ class BlockedProduct {
     return tasks;
   }
 
-  /// All panels of a pass are packed first. Sums stand in memory between passes: in the target's own where it
-  /// keeps floats, else in memory of this call.
-  void run_with_shared_panels() const {
+  /// Blocks of one depth, the same number in each lane.
+  static int64_t lane_block_depth(int64_t depth) {
+    constexpr int64_t kStep = 64;
+    const int64_t blocks = kLanes * ((depth + kLanes * kBlockDepth - 1) / (kLanes * kBlockDepth));
+    return ((depth + blocks - 1) / blocks + kStep - 1) / kStep * kStep;
+  }
+
+  /// Sums stand in memory between passes: in the target's own where it keeps floats, else in memory of this
+  /// call.
+  void run_with_whole_panels() const {
     const std::vector<RowTask> tasks = row_tasks(kTaskRows);
     const auto task_count = static_cast<int64_t>(tasks.size());
     const bool many_passes = passes_.size() > 1;
+    const bool shared = at::get_num_threads() > kFewThreads;
     const int64_t own_stride = panels_ * kPanel;
     float* own_sums =
         many_passes ? ThreadWorkspace<float, SumMemory>::get(task_count * kTaskRows * own_stride) : nullptr;
     for (const Pass& pass : passes_) {
-      uint16_t* packed = ThreadWorkspace<uint16_t, SharedMemory>::get(pass.depth * panels_ * kPanel);
-      run_tasks(panels_, [&](TaskQueue& queue) {
-        for (int64_t panel; queue.take(panel);) pack_panel(pass, panel, packed + panel * pass.depth * kPanel);
-      });
+      uint16_t* packed_by_all = shared ? whole_memory(pass) : nullptr;
+      if (shared) {
+        run_tasks(panels_, [&](TaskQueue& queue) {
+          for (int64_t panel; queue.take(panel);)
+            pack_panel(pass, panel, packed_by_all + panel * pass.depth * kPanel);
+        });
+      }
       run_tasks(task_count, [&](TaskQueue& queue) {
+        const uint16_t* packed = packed_by_all;
         for (int64_t number; queue.take(number);) {
+          if (packed == nullptr) packed = pack_all(pass);
           const RowTask& task = tasks[static_cast<size_t>(number)];
           if (many_passes) {
-            add_pass(pass, task, packed,
-                     {.sums = own_sums + number * kTaskRows * own_stride, .stride = own_stride});
+            ProductTarget target;
+            const bool in_place = takes_sums(task, target);
+            if (!in_place)
+              target = {.sums = own_sums + number * kTaskRows * own_stride, .stride = own_stride};
+            if (&pass != &passes_.front()) target.add = true;
+            add_pass(pass, task, packed, target);
+            if (!in_place && &pass == &passes_.back())
+              sink_.finish(task.c, task.row, task.rows, 0, columns_, target.sums, target.stride);
             continue;
           }
           std::vector<ProductSegment> segments = left_operands(pass, task);
@@ -209,13 +243,60 @@ class BlockedProduct {
     }
   }
 
-  /// A task's part of one pass of several; `own` is where its sums stand if its target does not take them.
+  /// Each lane's sums over its half of the passes, then their sum. The first lane's stand in the target where
+  /// it keeps floats.
+  void run_in_lanes() const {
+    const std::vector<RowTask> tasks = row_tasks(kTaskRows);
+    const auto task_count = static_cast<int64_t>(tasks.size());
+    const int64_t stride = panels_ * kPanel;
+    float* sums = ThreadWorkspace<float, SumMemory>::get(kLanes * task_count * kTaskRows * stride);
+    const auto target_of = [&](int64_t lane, int64_t number, ProductTarget& target) {
+      if (lane == 0 && takes_sums(tasks[static_cast<size_t>(number)], target)) return true;
+      target = {.sums = sums + (lane * task_count + number) * kTaskRows * stride, .stride = stride};
+      return false;
+    };
+
+    // A thread's rows and lane are the same in every call: what it wrote is in its own cache.
+    const int64_t row_groups = std::clamp<int64_t>(at::get_num_threads() / kLanes, 1, task_count);
+    const auto lane_passes = static_cast<int64_t>((passes_.size() + kLanes - 1) / kLanes);
+    at::parallel_for(0, kLanes * row_groups, 1, [&](int64_t first_job, int64_t end_job) {
+      for (int64_t job = first_job; job < end_job; ++job) {
+        const int64_t lane = job / row_groups, group = job % row_groups;
+        const auto first_pass = lane * lane_passes;
+        const auto end_pass = std::min(first_pass + lane_passes, static_cast<int64_t>(passes_.size()));
+        for (int64_t number = first_pass; number < end_pass; ++number) {
+          const Pass& pass = passes_[static_cast<size_t>(number)];
+          const uint16_t* packed = pack_all(pass);
+          for (int64_t i = group * task_count / row_groups; i < (group + 1) * task_count / row_groups; ++i) {
+            ProductTarget target;
+            target_of(lane, i, target);
+            if (number > first_pass) target.add = true;
+            add_pass(pass, tasks[static_cast<size_t>(i)], packed, target);
+          }
+        }
+      }
+    });
+
+    at::parallel_for(0, task_count, 1, [&](int64_t first, int64_t end) {
+      for (int64_t i = first; i < end; ++i) {
+        const RowTask& task = tasks[static_cast<size_t>(i)];
+        ProductTarget total, second;
+        const bool in_place = target_of(0, i, total);
+        target_of(1, i, second);
+        tile_kernels().add_rows(task.rows, columns_, second.sums, stride, total.sums, total.stride);
+        if (!in_place) sink_.finish(task.c, task.row, task.rows, 0, columns_, total.sums, total.stride);
+      }
+    });
+  }
+
+  /// Whether a task's sums may stand where they are wanted: in `target`.
+  bool takes_sums(const RowTask& task, ProductTarget& target) const {
+    return sink_.takes(task.c, task.row, 0, columns_, target) && target.rounded == nullptr;
+  }
+
+  /// A task's part of one pass of several.
   void add_pass(const Pass& pass, const RowTask& task, const uint16_t* packed,
-                const ProductTarget& own) const {
-    ProductTarget target;
-    const bool in_place = sink_.takes(task.c, task.row, 0, columns_, target) && target.rounded == nullptr;
-    if (!in_place) target = own;
-    if (&pass != &passes_.front()) target.add = true;
+                const ProductTarget& target) const {
     std::vector<ProductSegment> segments = left_operands(pass, task);
     for (int64_t panel = 0; panel < panels_; ++panel) {
       point_to_panel(pass, packed + panel * pass.depth * kPanel, panel, segments);
@@ -223,8 +304,6 @@ class BlockedProduct {
       of_panel.sums += panel * kPanel;
       kernels_.product(task.rows, padded_columns(width_of(panel)), segments, of_panel);
     }
-    if (!in_place && &pass == &passes_.back())
-      sink_.finish(task.c, task.row, task.rows, 0, columns_, own.sums, own.stride);
   }
 
   /// b is large: a task packs a few panels and takes many rows through them.
@@ -297,6 +376,17 @@ class BlockedProduct {
     }
   }
 
+  uint16_t* whole_memory(const Pass& pass) const {
+    return ThreadWorkspace<uint16_t, WholeMemory>::get(pass.depth * panels_ * kPanel);
+  }
+
+  const uint16_t* pack_all(const Pass& pass) const {
+    uint16_t* packed = whole_memory(pass);
+    for (int64_t panel = 0; panel < panels_; ++panel)
+      pack_panel(pass, panel, packed + panel * pass.depth * kPanel);
+    return packed;
+  }
+
   void pack_panel(const Pass& pass, int64_t panel, uint16_t* to) const {
     const int64_t width = width_of(panel), stride = padded_columns(width);
     for (const Block& block : pass.blocks) {
@@ -315,6 +405,7 @@ class BlockedProduct {
   std::span<const LeftMatrices> left_;
   const Sink& sink_;
   std::vector<Pass> passes_;
+  bool has_lanes_ = false;
 };
 
 /// Calls `finish(c, row, rows, column, columns, sums, stride)` for blocks that cover every c, each when its
