@@ -1,5 +1,8 @@
-//   fast       blocks of kBlock landmarks: a matrix product, then one pass over the scores
-//   reference  all scores at once, then a stable sort
+//   many queries  blocks of kBlock landmarks: a matrix product, then one pass over the scores
+//   few queries   bound by reading the landmarks: each thread takes a stretch of them, in the same blocks,
+//   and
+//                 the choices of the stretches are joined in order
+//   reference     all scores at once, then a stable sort
 
 #include "kernels/landmark_topk/landmark_search.h"
 
@@ -21,7 +24,9 @@
 #include <vector>
 
 #include "kernels/common/implementation.h"
+#include "kernels/common/thread_workspace.h"
 #include "kernels/landmark_topk/landmark_topk.h"
+#include "kernels/linear/linear_few_rows.h"
 
 namespace gca::kernels {
 namespace {
@@ -55,6 +60,11 @@ struct BestSoFar {
       if (count == K && !any_above(scores + begin, end - begin, r[K - 1])) continue;
       for (int64_t c = begin; c < end; ++c) insert(scores[c], static_cast<int32_t>(first + c));
     }
+  }
+
+  /// Takes the best of chunks that come after all taken before.
+  void take(const BestSoFar& later) {
+    for (int64_t slot = 0; slot < later.count; ++slot) insert(later.r[slot], later.idx[slot]);
   }
 
  private:
@@ -105,6 +115,71 @@ void search_blocks(const at::Tensor& query, const std::vector<at::Tensor>& parts
   }
 }
 
+struct ScoreMemory;
+
+/// The same for at most kFewRows queries.
+void search_stretches(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query,
+                      int64_t K, int32_t* idx, float* r) {
+  struct Block {
+    const float* landmarks;
+    int64_t n, first;
+  };
+  const int64_t R = query.size(0), d = query.size(1);
+  std::vector<Block> blocks;
+  int64_t first = 0;
+  for (const at::Tensor& part : parts) {
+    for (int64_t begin = 0; begin < part.size(0); begin += kBlock) {
+      const int64_t n = std::min(kBlock, part.size(0) - begin);
+      blocks.push_back({part.const_data_ptr<float>() + begin * d, n, first});
+      first += n;
+    }
+  }
+
+  const auto block_count = static_cast<int64_t>(blocks.size());
+  const int64_t stretches = std::min<int64_t>(at::get_num_threads(), block_count);
+  std::vector<float> stretch_r(static_cast<size_t>(stretches * R * K));
+  std::vector<int32_t> stretch_idx(stretch_r.size());
+  std::vector<BestSoFar<float>> best;
+  for (int64_t i = 0; i < stretches * R; ++i)
+    best.push_back({stretch_r.data() + i * K, stretch_idx.data() + i * K, K});
+  const auto* queries = query.const_data_ptr<float>();
+  at::parallel_for(0, stretches, 1, [&](int64_t first_stretch, int64_t end_stretch) {
+    float* scores = ThreadWorkspace<float, ScoreMemory>::get(kBlock);
+    for (int64_t stretch = first_stretch; stretch < end_stretch; ++stretch) {
+      const int64_t end = (stretch + 1) * block_count / stretches;
+      for (int64_t number = stretch * block_count / stretches; number < end; ++number) {
+        const Block& block = blocks[static_cast<size_t>(number)];
+        for (int64_t row = 0; row < R; ++row) {
+          const int64_t candidates = std::clamp<int64_t>(first_query + row - block.first, 0, block.n);
+          multiply_rows(candidates, d, queries + row * d, block.landmarks, scores);
+          best[static_cast<size_t>(stretch * R + row)].take(scores, candidates, block.first);
+        }
+      }
+    }
+  });
+  for (int64_t row = 0; row < R; ++row) {
+    BestSoFar<float> total{r + row * K, idx + row * K, K};
+    for (int64_t stretch = 0; stretch < stretches; ++stretch)
+      total.take(best[static_cast<size_t>(stretch * R + row)]);
+  }
+}
+
+void search(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query, int64_t K,
+            int32_t* idx, float* r) {
+  const bool dense =
+      std::all_of(parts.begin(), parts.end(), [](const at::Tensor& part) { return part.is_contiguous(); });
+  if (query.size(0) <= kFewRows && dense) {
+    search_stretches(query, parts, first_query, K, idx, r);
+  } else {
+    search_blocks(query, parts, first_query, K, idx, r);
+  }
+}
+
+void search(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query, int64_t K,
+            int32_t* idx, double* r) {
+  search_blocks(query, parts, first_query, K, idx, r);
+}
+
 Chosen landmark_search_cpu(const at::Tensor& query, at::TensorList landmarks, int64_t first_query, int64_t K,
                            double scale) {
   const at::NoGradGuard no_grad;
@@ -119,9 +194,8 @@ Chosen landmark_search_cpu(const at::Tensor& query, at::TensorList landmarks, in
     for (int64_t row = 0; row < B; ++row) {
       std::vector<at::Tensor> parts;
       for (const at::Tensor& part : landmarks) parts.push_back(part.select(0, row));
-      search_blocks(scaled.select(0, row), parts, first_query, K,
-                    idx.mutable_data_ptr<int32_t>() + row * R * K,
-                    r.mutable_data_ptr<scalar_t>() + row * R * K);
+      search(scaled.select(0, row), parts, first_query, K, idx.mutable_data_ptr<int32_t>() + row * R * K,
+             r.mutable_data_ptr<scalar_t>() + row * R * K);
     }
   });
   return {idx, r};

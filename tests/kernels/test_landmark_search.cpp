@@ -43,7 +43,7 @@ TEST_CASE("landmark search: the choice and its scores are those of a stable sort
   landmarks[1][2100].fill_(-std::numeric_limits<double>::infinity());
   for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
     const at::Tensor l = landmarks.to(type);
-    for (const int64_t R : {1, 5, 40}) {
+    for (const int64_t R : {1, 4, 5, 40}) {
       const at::Tensor query = whole_numbers({2, R, 6}, 0.7).to(type);
       for (const int64_t first_query : {0, 1, 3, 1020, 2460, 4000}) {
         for (const int64_t K : {1, 4, 64}) {
