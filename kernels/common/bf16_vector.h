@@ -127,9 +127,16 @@ struct RoundedRows {
 
 /// kLanes bf16 of one row, zero-extended.
 inline Words load_shorts(const uint16_t* from) {
+#if defined(__AVX512F__)  // GCC 12 takes the conversion below apart
+  __m256i narrow;
+  std::memcpy(&narrow, from, sizeof narrow);
+  const __m512i wide = _mm512_cvtepu16_epi32(narrow);
+  return load_words(&wide);
+#else
   ShortVector shorts;
   std::memcpy(&shorts, from, sizeof shorts);
   return __builtin_convertvector(shorts, Words);
+#endif
 }
 
 /// 2^x with a relative error of about 3e-6, for finite x <= 127; 0 far below -126. What is rounded to bf16

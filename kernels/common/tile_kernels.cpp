@@ -6,7 +6,6 @@
 #include "kernels/common/bf16_vector.h"
 #include "kernels/common/tile_product.h"
 #include "kernels/common/tile_transpose.h"
-#include "kernels/common/tile_vector.h"
 
 namespace gca::kernels {
 namespace {
@@ -142,12 +141,7 @@ inline Vector load_wide(const float* from) {
   return load(from);
 }
 inline Vector load_wide(const uint16_t* bf16) {
-  ShortVector half;
-  std::memcpy(&half, bf16, sizeof half);
-  const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
-  Vector value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
+  return float_of(load_shorts(bf16) << 16);
 }
 
 inline float load_one(const float* from) {
@@ -160,12 +154,12 @@ inline float load_one(const uint16_t* bf16) {
   return value;
 }
 
-/// <x, y>; sums that do not wait for each other.
+/// <x, y> of the first `e` columns, as many as fill vectors, in lanes; sums that do not wait for each other.
 template <typename Element>
-inline float row_product(int64_t columns, const float* x, const Element* y) {
+inline Vector row_lanes(int64_t columns, const float* x, const Element* y, int64_t& e) {
   constexpr int64_t kSums = 4;
   Vector total[kSums] = {};
-  int64_t e = 0;
+  e = 0;
   for (; e + kSums * kLanes <= columns; e += kSums * kLanes) {
 #pragma GCC unroll 4
     for (int64_t u = 0; u < kSums; ++u) {
@@ -174,17 +168,62 @@ inline float row_product(int64_t columns, const float* x, const Element* y) {
     }
   }
   for (; e + kLanes <= columns; e += kLanes) total[0] = multiply_add(load(x + e), load_wide(y + e), total[0]);
-  float sum = lane_sum((total[0] + total[1]) + (total[2] + total[3]));
+  return (total[0] + total[1]) + (total[2] + total[3]);
+}
+
+/// <x, y>
+template <typename Element>
+inline float row_product(int64_t columns, const float* x, const Element* y) {
+  int64_t e = 0;
+  float sum = lane_sum(row_lanes(columns, x, y, e));
   for (; e < columns; ++e) sum += x[e] * load_one(y + e);
   return sum;
 }
+
+/// Short rows with gaps between, such as one head's: no stream that the processor recognises, so it is told.
+template <typename Element>
+class ShortRows {
+ public:
+  ShortRows(int64_t rows, int64_t columns, const Element* first, int64_t stride)
+      : rows_(stride > columns && columns <= kShort ? rows : 0),
+        size_bytes_(columns * static_cast<int64_t>(sizeof(Element))),
+        first_(first),
+        stride_(stride) {}
+
+  /// To be called as row i is read.
+  void fetch_ahead(int64_t i) const {
+    constexpr int64_t kAhead = 16, kLine = 64;
+    if (i + kAhead >= rows_) return;
+    const char* row = reinterpret_cast<const char*>(first_ + (i + kAhead) * stride_);
+    for (int64_t at = 0; at < size_bytes_; at += kLine) __builtin_prefetch(row + at);
+  }
+
+ private:
+  static constexpr int64_t kShort = 256;
+  int64_t rows_, size_bytes_;
+  const Element* first_;
+  int64_t stride_;
+};
 
 /// One row after another, so that memory is read as one stream: several rows side by side are several
 /// streams, which the processor fetches ahead at half the rate.
 template <typename Element>
 inline void row_products_of(int64_t rows, int64_t columns, const float* x, const Element* y, int64_t y_stride,
                             float* products) {
-  for (int64_t i = 0; i < rows; ++i) products[i] = row_product(columns, x, y + i * y_stride);
+  const ShortRows<Element> short_rows(rows, columns, y, y_stride);
+  int64_t i = 0;
+  if (columns % kLanes == 0) {
+    for (; i + kLanes <= rows; i += kLanes) {
+      Vector lanes[kLanes];
+      int64_t e = 0;
+      for (int64_t u = 0; u < kLanes; ++u) {
+        short_rows.fetch_ahead(i + u);
+        lanes[u] = row_lanes(columns, x, y + (i + u) * y_stride, e);
+      }
+      store(products + i, lane_sums(lanes));
+    }
+  }
+  for (; i < rows; ++i) products[i] = row_product(columns, x, y + i * y_stride);
 }
 
 void row_products(int64_t rows, int64_t columns, const float* x, const float* y, int64_t y_stride,
@@ -206,11 +245,13 @@ template <typename Element>
 inline void add_weighted_rows_of(int64_t rows, int64_t columns, const float* weight, const Element* y,
                                  int64_t y_stride, float* sum) {
   constexpr int64_t kVectors = 4;
+  const ShortRows<Element> short_rows(rows, columns, y, y_stride);
   int64_t e = 0;
   for (; e + kVectors * kLanes <= columns; e += kVectors * kLanes) {
     Vector total[kVectors];
     for (int64_t u = 0; u < kVectors; ++u) total[u] = load(sum + e + u * kLanes);
     for (int64_t i = 0; i < rows; ++i) {
+      if (e == 0) short_rows.fetch_ahead(i);
       const Vector factor = broadcast(weight[i]);
 #pragma GCC unroll 4
       for (int64_t u = 0; u < kVectors; ++u)
@@ -274,10 +315,7 @@ void widen_bf16(int64_t rows, int64_t columns, const uint16_t* from, int64_t fro
   for (int64_t i = 0; i < rows; ++i, from += from_stride, to += to_stride) {
     int64_t e = 0;
     for (; e + kLanes <= columns; e += kLanes) {
-      ShortVector half;
-      std::memcpy(&half, from + e, sizeof half);
-      const IntVector bits = __builtin_convertvector(half, IntVector) << 16;
-      std::memcpy(to + e, &bits, sizeof bits);
+      store(to + e, load_wide(from + e));
     }
     for (; e < columns; ++e) {
       const uint32_t bits = uint32_t{from[e]} << 16;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -87,6 +88,34 @@ inline float lane_sum(Vector value) {
   }
   return lanes[0];
 #endif
+}
+
+/// In each block of 2 kWidth lanes: a's halves added, then b's.
+template <int64_t kWidth, int64_t... kLane>
+inline Vector fold_halves(Vector a, Vector b, std::integer_sequence<int64_t, kLane...>) {
+  constexpr auto kSource = [](int64_t lane, int64_t half) {
+    const int64_t block = lane / (2 * kWidth) * (2 * kWidth), place = lane % (2 * kWidth);
+    return place < kWidth ? block + place + half : kLanes + block + place - kWidth + half;
+  };
+  return __builtin_shufflevector(a, b, kSource(kLane, 0)...) +
+         __builtin_shufflevector(a, b, kSource(kLane, kWidth)...);
+}
+
+template <int64_t kWidth>
+inline Vector fold_vectors(Vector* values) {
+  for (int64_t i = 0; i < kWidth; ++i)
+    values[i] =
+        fold_halves<kWidth>(values[i], values[i + kWidth], std::make_integer_sequence<int64_t, kLanes>());
+  if constexpr (kWidth == 1) {
+    return values[0];
+  } else {
+    return fold_vectors<kWidth / 2>(values);
+  }
+}
+
+/// lane_sum() of kLanes vectors, with the same bits; they are overwritten.
+inline Vector lane_sums(Vector (&values)[kLanes]) {
+  return fold_vectors<kLanes / 2>(values);
 }
 
 inline float largest_lane(Vector value) {
