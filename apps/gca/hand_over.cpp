@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <string>
@@ -29,8 +30,20 @@ std::filesystem::path tensor_program() {
            "install gca whole, or build it again");
 }
 
+/// Memory in huge pages, where the system gives them to those who ask: weights are read a quarter faster. The
+/// allocator reads this when a program starts, so gca says it to gca-tensor; what the user has set stays.
+void ask_for_huge_pages() {
+  constexpr const char* kTunables = "GLIBC_TUNABLES";
+  const char* set = std::getenv(kTunables);
+  std::string tunables = set == nullptr ? "" : set;
+  if (tunables.find("glibc.malloc.hugetlb") != std::string::npos) return;
+  if (!tunables.empty()) tunables += ":";
+  setenv(kTunables, (tunables + "glibc.malloc.hugetlb=1").c_str(), /*overwrite=*/1);
+}
+
 [[noreturn]] void hand_over() {
   flush_output();
+  ask_for_huge_pages();
   const std::string program = tensor_program().string();
   std::vector<char*> words;
   for (std::string& word : command_line()) words.push_back(word.data());

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "tests/cli/tokenized_books.h"
@@ -118,4 +119,25 @@ TEST_CASE(
       run_program({folder / "bin/gca", "generate", "--checkpoint", "/no/such", "--prompt", "y"});
   CHECK(installed.status == 2);
   CHECK(installed.err.find("/no/such") != std::string::npos);
+}
+
+TEST_CASE("the allocator of gca-tensor is asked for huge pages, beside what the user asks of it") {
+  const TemporaryFolder folder;
+  const std::string alone = folder / "gca", tensor = folder / "gca-tensor";
+  std::filesystem::copy_file(GCA_BINARY, alone);
+  std::ofstream(tensor) << "#!/bin/sh\necho \"$GLIBC_TUNABLES\"\n";
+  std::filesystem::permissions(tensor, std::filesystem::perms::owner_all);
+  const auto seen_with = [&](const std::string& tunables) {
+    std::vector<std::string> words = {"/usr/bin/env"};
+    if (tunables.empty()) {
+      words.insert(words.end(), {"-u", "GLIBC_TUNABLES"});
+    } else {
+      words.push_back("GLIBC_TUNABLES=" + tunables);
+    }
+    words.insert(words.end(), {alone, "generate", "--checkpoint", "x", "--prompt", "y"});
+    return run_program(words).out;
+  };
+  CHECK(seen_with("") == "glibc.malloc.hugetlb=1\n");
+  CHECK(seen_with("glibc.malloc.check=0") == "glibc.malloc.check=0:glibc.malloc.hugetlb=1\n");
+  CHECK(seen_with("glibc.malloc.hugetlb=0") == "glibc.malloc.hugetlb=0\n");
 }
