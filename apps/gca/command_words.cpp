@@ -1,6 +1,8 @@
 #include "apps/gca/command_words.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <set>
 
 #include "lib/model/presets.h"
 
@@ -37,7 +39,7 @@ ValueKind kind_of(const FlagWords& flag) {
   return ValueKind::any;
 }
 
-FlagWords flag_words(const CLI::Option& option) {
+FlagWords flag_words(const CLI::App& command, const CLI::Option& option) {
   FlagWords flag;
   for (const std::string& name : option.get_lnames()) flag.names.push_back("--" + name);
   for (const std::string& name : option.get_snames()) flag.names.push_back("-" + name);
@@ -53,20 +55,39 @@ FlagWords flag_words(const CLI::Option& option) {
   flag.kind = kind_of(flag);
   flag.repeatable = option.get_expected_max() > 1 || flag.kind == ValueKind::setting;
   flag.required = option.get_required();
+  // CLI11 keeps them in the order of their addresses.
+  const std::set<CLI::Option*> excluded = option.get_excludes();
+  for (const CLI::Option* other : command.get_options())
+    if (excluded.contains(const_cast<CLI::Option*>(other)))
+      flag.excluded.push_back("--" + other->get_lnames().front());
   return flag;
 }
 
 }  // namespace
+
+std::string full_help(const FlagWords& flag) {
+  std::string help = flag.help;
+  if (flag.required) help += "; required";
+  if (!flag.excluded.empty()) help += "; not with " + joined(flag.excluded, ", ");
+  return help;
+}
 
 CommandWords command_words(const CLI::App& command) {
   CommandWords words;
   words.name = command.get_name();
   words.summary = command.get_description();
   for (const CLI::Option* option : command.get_options()) {
-    FlagWords flag = flag_words(*option);
+    FlagWords flag = flag_words(command, *option);
     (flag.names.empty() ? words.positionals : words.flags).push_back(std::move(flag));
   }
   return words;
+}
+
+std::vector<std::string> flag_groups(const CommandWords& command) {
+  std::vector<std::string> groups;
+  for (const FlagWords& flag : command.flags)
+    if (std::find(groups.begin(), groups.end(), flag.group) == groups.end()) groups.push_back(flag.group);
+  return groups;
 }
 
 std::vector<CommandWords> all_command_words(const CLI::App& app) {

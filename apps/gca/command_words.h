@@ -29,6 +29,7 @@ struct FlagWords {
   std::vector<std::string> choices;
   bool repeatable = false;
   bool required = false;
+  std::vector<std::string> excluded;  ///< flags that cannot stand beside it, in the order of the help
 };
 
 struct CommandWords {
@@ -38,7 +39,12 @@ struct CommandWords {
   std::vector<FlagWords> positionals;
 };
 
+/// What help and man pages say of a flag: its help, whether it is required, what excludes it.
+std::string full_help(const FlagWords& flag);
+
 CommandWords command_words(const CLI::App& command);
+/// The groups of its flags, in the order of the help.
+std::vector<std::string> flag_groups(const CommandWords& command);
 /// Every subcommand of `app`, help included.
 std::vector<CommandWords> all_command_words(const CLI::App& app);
 

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <iostream>
+#include <memory>
 #include <new>
 #include <string>
 #include <system_error>
@@ -11,6 +12,7 @@
 
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
+#include "apps/gca/help_formatter.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/standard_output.h"
 #include "lib/core/config_fields.h"
@@ -37,15 +39,23 @@ std::vector<std::string> long_flags(const CLI::App& command) {
   return flags;
 }
 
-/// What would be right: the nearest known word for one that is not, the help otherwise.
-std::string remedy(const CLI::App& app) {
+/// "gca eval --help tells what fits"
+std::string ask_help(const CLI::App& app) {
+  return program_name(app) + " --help tells what fits";
+}
+
+/// What is wrong with the words that nobody took: the first flag among them, else the first of them.
+std::string unexpected(const CLI::App& app) {
   const auto chosen = app.get_subcommands();
   const CLI::App& command = chosen.empty() ? app : *chosen.front();
-  for (const std::string& word : command.remaining()) {
-    if (word.starts_with("--"))
-      return "did you mean " + gca::nearest_name(word.substr(0, word.find('=')), long_flags(command)) + "?";
+  const std::vector<std::string> words = command.remaining();
+  for (const std::string& word : words) {
+    const std::string flag = word.substr(0, word.find('='));
+    if (flag.starts_with("--"))
+      return flag + ": no such flag; did you mean " + gca::nearest_name(flag, long_flags(command)) + "?";
+    if (flag.starts_with("-")) return flag + ": no such flag; " + ask_help(app);
   }
-  return program_name(app) + " --help tells what fits";
+  return (words.empty() ? "" : "'" + words.front() + "': ") + "not expected here; " + ask_help(app);
 }
 
 int report_error(const CLI::App& app, std::string message, int status) {
@@ -67,7 +77,9 @@ int finish_parse(const CLI::App& app, const CLI::ParseError& error) {
                               gca::nearest_name(words.front(), gca::subcommand_names(app)) + "?",
                           kUsage);
   }
-  return report_error(app, std::string(error.what()) + "; " + remedy(app), kUsage);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
+    return report_error(app, unexpected(app), kUsage);
+  return report_error(app, std::string(error.what()) + "; " + ask_help(app), kUsage);
 }
 
 int run(CLI::App& app, int argc, char** argv) {
@@ -110,6 +122,7 @@ int main(int argc, char** argv) {
 
   CLI::App app("Grouped cross-attention: a language model that retrieves from its own past.", "gca");
   app.set_version_flag("--version", [] { return std::string("gca ") + gca::version(); });
+  app.formatter(std::make_shared<gca::HelpFormatter>());
   app.require_subcommand(1);
   gca::add_tokenize_command(app);
   gca::add_chunk_command(app);

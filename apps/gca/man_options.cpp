@@ -34,9 +34,7 @@ std::string entry(const FlagWords& flag) {
   for (const std::string& name : flag.names) names.push_back(bold(name));
   std::string head = joined(names, ", ");
   if (!flag.value_name.empty()) head += (head.empty() ? "" : " ") + italic(flag.value_name);
-  std::string text = ".TP\n" + head + "\n" + plain(flag.help);
-  if (flag.required) text += ".\nRequired";
-  return text + ".\n";
+  return ".TP\n" + head + "\n" + plain(full_help(flag)) + ".\n";
 }
 
 }  // namespace
@@ -44,9 +42,7 @@ std::string entry(const FlagWords& flag) {
 std::string man_options(const CommandWords& command) {
   std::string page = ".SH OPTIONS\n";
   for (const FlagWords& positional : command.positionals) page += entry(positional);
-  std::vector<std::string> groups;
-  for (const FlagWords& flag : command.flags)
-    if (std::find(groups.begin(), groups.end(), flag.group) == groups.end()) groups.push_back(flag.group);
+  const std::vector<std::string> groups = flag_groups(command);
   for (const std::string& group : groups) {
     if (group != groups.front()) page += ".SS " + plain(group) + " options\n";
     for (const FlagWords& flag : command.flags)

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "tests/cli/tokenized_books.h"
@@ -51,11 +52,33 @@ TEST_CASE("help and version are results: standard output, status 0") {
   }
 }
 
+TEST_CASE("help fits into a terminal of 80 columns and says what excludes what") {
+  for (const std::string& name : kSubcommands) {
+    const std::string help = run_gca({"help", name}).out;
+    std::istringstream lines(help);
+    for (std::string line; std::getline(lines, line);) {
+      CAPTURE(line);
+      CHECK(line.size() <= 80);
+      CHECK(line.find('{') == std::string::npos);  // CLI11's own notation of choices
+    }
+    CHECK(help.find("\n\n\n") == std::string::npos);
+  }
+  const std::string help = run_gca({"pretrain", "--help"}).out;
+  CHECK(help.find("\n  -h, --help ") != std::string::npos);
+  CHECK(help.find("\n  --config PRESET|FILE ") != std::string::npos);
+  CHECK(help.find("not with --resume") != std::string::npos);
+  CHECK(run_gca({"eval", "--help"}).out.find("required") != std::string::npos);
+}
+
 TEST_CASE("wrong usage is status 2 and one line that says what would be right") {
   check_refused({}, "gca", "gca --help");
   check_refused({"tokenise"}, "gca", "did you mean tokenize?");
   check_refused({"help", "chunks"}, "gca help", "did you mean chunk?");
-  check_refused({"tokenize", "--outptu", "x"}, "gca tokenize", "did you mean --output?");
+  check_refused({"tokenize", "--outptu", "x"}, "gca tokenize",
+                "--outptu: no such flag; did you mean --output?");
+  check_refused({"pretrain", "--bach=3"}, "gca pretrain", "--bach: no such flag; did you mean --batch?");
+  check_refused({"pretrain", "-z"}, "gca pretrain", "-z: no such flag; gca pretrain --help");
+  check_refused({"pretrain", "--resume", "run"}, "gca pretrain", "'run': not expected here");
   check_refused({"chunk", "--tokens", "x"}, "gca chunk", "--output is required");
   check_refused({"chunk", "--tokens", "x", "--output", "y", "--context", "12Q"}, "gca chunk",
                 "--context: '12Q'");
