@@ -74,9 +74,12 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Dr
     const int64_t between = config.eval_interval > 0 ? (length.steps - 1) / config.eval_interval : 0;
     const int64_t validations = validation_sequences > 0 ? 2 + between : 0;
     result["steps"] = length.steps;
-    result["tokens"] = static_cast<double>(length.steps) * tokens_per_step;
+    const auto steps = static_cast<double>(length.steps);
+    const double tokens = length.tokens > 0 ? static_cast<double>(length.tokens) : steps * tokens_per_step;
+    result["tokens"] = tokens;
     result["validations"] = validations;
-    result["seconds"] = static_cast<double>(length.steps) * step_seconds +
+    result["seconds"] = steps * probe.fixed_seconds +
+                        tokens / tokens_per_step * (step_seconds - probe.fixed_seconds) +
                         static_cast<double>(validations) * validation_seconds;
   }
   finish_report(report, options.common, "", table_of(result));

@@ -12,9 +12,10 @@ namespace gca {
 struct RunLength {
   int64_t steps = 0;
   double minutes = 0;
+  int64_t tokens = 0;  ///< of all steps, where they differ
 };
 
-/// Fills `report` and prints it, or a table. `validation_sequences`: of one validation, 0 for none; `probe`
+/// Fills `report` and prints it, or a table. `config`: of the largest step. `validation_sequences`: of one validation, 0 for none; `probe`
 /// was timed.
 void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Drt& model,
                     const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,

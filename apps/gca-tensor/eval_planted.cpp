@@ -63,6 +63,9 @@ NeedleTask needle_task(const EvalOptions& options, const TextModel& model) {
 
 RecallTask recall_task(const EvalOptions& options, const TextModel& model) {
   const int64_t chunk_text = model.model.config().chunk_text_size();
+  if (options.passage_chunks > (int64_t{1} << 20))
+    fail_usage("--passage-chunks", fmt::format("{} is out of range", options.passage_chunks),
+               "give at most 1M");
   return RecallTask({chunk_text, options.passage_chunks * chunk_text, options.common.seed});
 }
 

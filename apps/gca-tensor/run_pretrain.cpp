@@ -249,6 +249,17 @@ std::string source_of_batch(const RunConfig& config) {
   return found == config.sources.end() ? "batch" : found->second;
 }
 
+/// The settings of the step that takes the most memory.
+TrainConfig largest_step(const PlannedRun& run) {
+  return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
+}
+
+void require_memory(const MemoryEstimate& memory, const PlannedRun& run) {
+  const std::string where = run.data.phases ? "--phases, task " + run.data.phases->largest_task().task
+                                            : source_of_batch(run.config);
+  require_memory_for_batch(memory, largest_step(run), where);
+}
+
 void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
@@ -256,17 +267,20 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   Drt model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
-  const TrainConfig& train = run.config.train;
+  const TrainConfig train = largest_step(run);
   const StepProbe probe = probe_step(model, train, kSeconds);
   const MemoryEstimate memory = estimate_memory(model, train, probe, program_bytes);
   RunLength length{options.steps, options.minutes};
   if (options.resume) length = {resumed_steps(options, run.state) - run.state.step, 0};
   if (!options.resume && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
-  if (!options.resume && run.data.phases) length.steps = run.data.phases->total_steps();
+  if (!options.resume && run.data.phases) {
+    length.steps = run.data.phases->total_steps();
+    length.tokens = run.data.phases->total_tokens();
+  }
   report.seed = run.state.seed;
   report.config = config_of(options, run.state, run.config);
   finish_dry_run(report, options, model, train, probe, memory, length, run.data.validation.sequences);
-  require_memory_for_batch(memory, train, source_of_batch(run.config));
+  require_memory(memory, run);
 }
 
 }  // namespace
@@ -303,9 +317,8 @@ void run_pretrain(const PretrainOptions& options) {
     model.initialise(state.seed);
     model.refresh_compute_weights();
   }
-  const StepProbe probe = probe_step(model, config.train, 0);
-  require_memory_for_batch(estimate_memory(model, config.train, probe, program_bytes), config.train,
-                           source_of_batch(config));
+  const TrainConfig largest = largest_step(planned);
+  require_memory(estimate_memory(model, largest, probe_step(model, largest, 0), program_bytes), planned);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
   if (!lock) lock = claim_output(options);
   state.model = config.model;

@@ -6,8 +6,26 @@
 #include "apps/gca/commands.h"
 #include "apps/gca/eval_options.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/error.h"
 
 namespace gca {
+namespace {
+
+/// A flag that the task does not look at would promise what does not happen.
+void refuse_unused_flags(const CLI::App& command, const std::string& task) {
+  const auto refuse = [&](const std::string& flag, const std::string& remedy) {
+    if (command.count(flag) > 0) fail_usage(flag, "has no meaning for --task " + task, remedy);
+  };
+  if (task == "perplexity") {
+    for (const char* flag : {"--trials", "--haystacks", "--value-tokens", "--key-tokens", "--distractors",
+                             "--hops", "--passage-chunks", "--full-prefill", "--memory", "--memory-dtype"})
+      refuse(flag, "leave it out, or give --task passkey, multikey, multihop or recall");
+    return;
+  }
+  refuse("--max-tokens", "leave it out; --trials says how much is measured");
+}
+
+}  // namespace
 
 void add_eval_command(CLI::App& app) {
   auto options = std::make_shared<EvalOptions>();
@@ -72,7 +90,10 @@ void add_eval_command(CLI::App& app) {
       ->group(group);
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
-  command->callback([options] { run_eval(*options); });
+  command->callback([command, options] {
+    refuse_unused_flags(*command, options->task);
+    run_eval(*options);
+  });
 }
 
 }  // namespace gca

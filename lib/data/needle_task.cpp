@@ -173,6 +173,8 @@ struct QuestionLayout {
   }
 };
 
+constexpr int64_t kMostOfAnything = int64_t{1} << 20;
+
 void check(const NeedleSettings& settings, const NeedlePhrases& phrases) {
   const std::string where = std::string(name_of(settings.kind)) + " task";
   const auto require = [&](bool holds, const std::string& what, const std::string& remedy) {
@@ -184,6 +186,9 @@ void check(const NeedleSettings& settings, const NeedlePhrases& phrases) {
   require(settings.distractors >= 0, "needle_distractors is negative", "give 0 or more");
   require(settings.hops > 0, "a chain has no needle", "raise needle_hops");
   require(settings.questions > 0, "nothing is asked", "raise needle_questions");
+  for (const int64_t size :
+       {settings.value_tokens, settings.key_tokens, settings.distractors, settings.hops, settings.questions})
+    require(size <= kMostOfAnything, fmt::format("{} is out of range", size), "give at most 1M");
   require(settings.kind == NeedleKind::passkey || settings.questions <= settings.distractors + 1,
           "there are more questions than needles to ask for", "raise needle_distractors");
   // Keys are drawn until they differ: leave enough to draw from.
@@ -191,6 +196,7 @@ void check(const NeedleSettings& settings, const NeedlePhrases& phrases) {
                            ? (settings.distractors + 1) * (settings.hops + 1)
                        : settings.kind == NeedleKind::multikey ? settings.distractors + 1
                                                                : 1;
+  require(keys <= kMostOfAnything, fmt::format("{} keys are out of range", keys), "give at most 1M");
   require(settings.key_tokens > 1 || 2 * keys <= size_of(phrases.value_ids),
           fmt::format("{} keys of one token are too many for {} ids", keys, phrases.value_ids.size()),
           "raise needle_key_tokens");
@@ -233,8 +239,8 @@ NeedleText NeedleTask::text(int64_t number, int64_t chunks, int64_t haystack_tok
   for (const Needle& needle : plan.needles) needed += size_of(needle.tokens);
   if (text.needle_room < needed)
     fail_usage(std::string(name_of(settings_.kind)) + " task",
-               fmt::format("{} chunks of {} text tokens leave no room for {} tokens of needles", chunks + 1,
-                           settings_.chunk_text, needed),
+               fmt::format("{} chunks of {} text tokens leave no room for {} tokens of needles",
+                           std::max<int64_t>(chunks + 1, 0), settings_.chunk_text, needed),
                "give a longer context");
 
   const std::vector<int64_t> places = draw_places(plan.needles, text.needle_room, random);

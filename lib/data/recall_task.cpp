@@ -15,14 +15,20 @@ RecallTask::RecallTask(RecallSettings settings) : settings_(settings) {
     fail_usage("recall task",
                fmt::format("a passage of {} tokens is no longer than two chunks of {}",
                            settings_.passage_tokens, settings_.chunk_text),
-               "raise recall_tokens");
+               "raise recall_chunks");
 }
 
 RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& haystack,
                             std::optional<int64_t> haystack_first) const {
   const int64_t chunk_text = settings_.chunk_text;
-  TaskRandom random(settings_.seed, number);
   RecallText text;
+  text.passage_room = (chunks - 2) * chunk_text;
+  if (text.passage_room < settings_.passage_tokens)
+    fail_usage("recall task",
+               fmt::format("{} chunks of {} text tokens leave no room for a passage of {}",
+                           std::max<int64_t>(chunks, 0), chunk_text, settings_.passage_tokens),
+               "give a longer context");
+  TaskRandom random(settings_.seed, number);
   text.haystack_first = haystack_first ? *haystack_first : random.below(haystack.token_count());
   TextEdit passage;
   passage.tokens.resize(static_cast<size_t>(settings_.passage_tokens));
@@ -30,12 +36,6 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
 
   const int64_t known = random.below(chunk_text);  // tokens of the repeat before the last whole chunk
   text.repeat = (chunks - 1) * chunk_text - known;
-  text.passage_room = (chunks - 2) * chunk_text;
-  if (text.passage_room < settings_.passage_tokens)
-    fail_usage("recall task",
-               fmt::format("{} chunks of {} text tokens leave no room for a passage of {}", chunks,
-                           chunk_text, settings_.passage_tokens),
-               "give a longer context");
   text.first_occurrence = random.below(text.passage_room - settings_.passage_tokens + 1);
   const int64_t repeated = std::min(settings_.passage_tokens, known + 2 * chunk_text);
   text.text_tokens = text.repeat + repeated;

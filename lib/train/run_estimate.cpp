@@ -86,7 +86,7 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
   const auto fitting = static_cast<int64_t>(std::max(0.0, (estimate.available_bytes - rest) / each));
   const std::string remedy =
       fitting >= 1
-          ? fmt::format("--batch {} fits; gradient_accumulation makes the step as large again", fitting)
+          ? fmt::format("a batch of {} fits; gradient_accumulation makes the step as large again", fitting)
       : config.recompute_activations ? "not one sequence fits: choose a shorter context or a smaller model"
                                      : "not one sequence fits: try --set recompute_activations=true";
   fail_usage(

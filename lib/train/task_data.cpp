@@ -253,13 +253,16 @@ void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig
   auto opened = std::make_shared<std::vector<std::vector<Sources>>>();
   std::string fingerprints = request.phases.dump();
   int64_t longest = 0;
-  for (const TrainingPhase& phase : phases->phases()) {
+  for (size_t number = 0; number < phases->phases().size(); ++number) {
+    const std::vector<PhaseTask>& tasks = phases->phases()[number].tasks;
     opened->emplace_back();
-    for (const PhaseTask& task : phase.tasks) {
+    for (size_t i = 0; i < tasks.size(); ++i) {
+      const PhaseTask& task = tasks[i];
       RunConfig own = task.config;
       opened->back().push_back(opener.open(task.task, own));
       opened->back().back().validation.task = task.task;
       fingerprints += "\n" + opened->back().back().train.fingerprint;
+      phases->set_context(number, i, own.train.context);
       longest = std::max(longest, own.train.context);
     }
   }

@@ -86,7 +86,9 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   if (!settings.contains("chunks") && !settings.contains("context") && task.task != "self-copy")
     fail_usage(where, "task " + task.task + " has no length", "give it \"context\" (tokens) or \"chunks\"");
   if (settings.contains("chunks"))
-    task.config.train.context = read_count(settings, where, "chunks") * model.chunk_text_size();
+    // More than validate() lets pass, and no overflow.
+    task.config.train.context =
+        std::min(read_count(settings, where, "chunks"), int64_t{1} << 31) * model.chunk_text_size();
 
   // Both ends of what moves must be fit to use; what lies between is then.
   for (const double way : {0.0, 1.0}) {
@@ -105,17 +107,24 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   return task;
 }
 
+void refuse_two_lengths(const Json& json, const std::string& where) {
+  if (json.contains("chunks") && json.contains("context"))
+    fail_usage(where, "has both \"context\" and \"chunks\"", "give one of them");
+}
+
 TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::string& where) {
   if (!json.is_object()) fail_usage(where, "is no JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
   TrainingPhase phase;
   phase.name = read_text(json, where, "name");
   const std::string here = where + " (" + phase.name + ")";
   phase.steps = read_count(json, here, "steps");
+  refuse_two_lengths(json, here);
   const auto tasks = json.find("tasks");
   if (tasks == json.end() || !tasks->is_array() || tasks->empty())
     fail_usage(here, "has no tasks", "give a list such as [{\"task\": \"text\"}]");
   for (const Json& one : *tasks) {
     if (!one.is_object()) fail_usage(here, "a task is no JSON object", "write {\"task\": ...}");
+    refuse_two_lengths(one, here);
     Json settings = json;
     settings.update(one);
     if (one.contains("context")) settings.erase("chunks");
@@ -142,6 +151,12 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
   for (const Json& one : *list)
     phases_.push_back(read_phase(one, base, fmt::format("{}, phase {}", where, phases_.size() + 1)));
 
+  int64_t total = 0;
+  for (const TrainingPhase& phase : phases_) {
+    if (phase.steps > kMaxSteps - total)
+      fail_usage(where, fmt::format("its phases have more than {} steps", kMaxSteps), "give fewer");
+    total += phase.steps;
+  }
   int64_t sequences = 0;
   for (size_t p = 0; p < phases_.size(); ++p) {
     const TrainingPhase& phase = phases_[p];
@@ -164,6 +179,30 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
       sequences += taken;
     }
   }
+}
+
+void TrainingPhases::set_context(size_t phase, size_t task, int64_t context) {
+  phases_[phase].tasks[task].config.train.context = context;
+}
+
+int64_t TrainingPhases::total_tokens() const {
+  int64_t tokens = 0;
+  for (const PhaseStep& step : steps_) {
+    const TrainConfig& train = phases_[step.phase].tasks[step.task].config.train;
+    tokens += train.sequences_per_step() * train.context;
+  }
+  return tokens;
+}
+
+const PhaseTask& TrainingPhases::largest_task() const {
+  const PhaseTask* largest = nullptr;
+  const auto tokens = [](const PhaseTask& task) {
+    return static_cast<double>(task.config.train.batch) * static_cast<double>(task.config.train.context);
+  };
+  for (const TrainingPhase& phase : phases_)
+    for (const PhaseTask& task : phase.tasks)
+      if (largest == nullptr || tokens(task) > tokens(*largest)) largest = &task;
+  return *largest;
 }
 
 int64_t TrainingPhases::step_after(int64_t sequences) const {

@@ -67,6 +67,8 @@ struct PhaseStep {
 
 class TrainingPhases {
  public:
+  static constexpr int64_t kMaxSteps = 10'000'000;  ///< of all phases together
+
   /// `json` as above, laid over `base`. Throws Error(usage) naming `where`.
   TrainingPhases(const nlohmann::json& json, const RunConfig& base, const std::string& where);
   /// Reads a file.
@@ -79,6 +81,12 @@ class TrainingPhases {
   /// The step that begins after so many consumed sequences of the run.
   int64_t step_after(int64_t sequences) const;
   StepSettings at(int64_t step) const { return at(step, where(step).task); }
+  /// The data tells how long the sequences of a task are.
+  void set_context(size_t phase, size_t task, int64_t context);
+  /// Text tokens of all steps.
+  int64_t total_tokens() const;
+  /// The task whose micro-batch has the most text tokens.
+  const PhaseTask& largest_task() const;
   /// What that step would be made with if its phase's task number `task` had its turn.
   StepSettings at(int64_t step, size_t task) const;
 

@@ -339,6 +339,101 @@ TEST_CASE("numbers out of range are refused by flag or key") {
   MESSAGE(table.size() << " numbers out of range");
 }
 
+TEST_CASE("plans of phases that cannot be meant are refused before anything begins") {
+  const Workshop shop;
+  const std::string file = shop / "phases.json";
+  const auto refused = [&](const std::string& plan, const std::string& name) {
+    put(file, plan);
+    const FolderImage before = image_of(shop.folder());
+    check_refused(
+        {"pretrain", "--data", shop.tokens(), "--config", "nano", "--phases", file, "--output", shop / "new"},
+        name);
+    CHECK(difference(before, image_of(shop.folder())) == "");
+    fs::remove_all(shop / "new");
+  };
+  const auto phase = [](const std::string& steps, const std::string& settings) {
+    return R"({"phases": [{"name": "a", "steps": )" + steps + R"(, "tasks": [{)" + settings + "}]}]}";
+  };
+  const std::string task = R"("task": "passkey", "context": 256)";
+  refused("", file);
+  refused("\xA5\x5A", file);
+  refused("[1]", file);
+  refused(R"({"phases": [)", file);
+  refused("{}", "--phases");
+  refused(R"({"phases": {}})", "--phases");
+  refused(R"({"phases": [7]})", "--phases, phase 1");
+  refused(R"({"phases": [{"name": 3, "steps": 1, "tasks": []}]})", "--phases, phase 1");
+  for (const char* steps : {"0", "-1", "1.5", "1e30", "\"2\"", "99999999999999", "18446744073709551615"})
+    refused(phase(steps, task), "--phases");
+  for (const char* more :
+       {R"("batch": 0)", R"("batch": 4000000)", R"("share": -1)", R"("share": "all")", R"("hiden": 3)",
+        R"("hidden_size": 32)", R"("learning_rate": [1, 2, 3])", R"("learning_rate": -1)",
+        R"("learning_rate": 1e999)", R"("residual_blend": [0, 2])", R"("sliding_window": [8, 1e30])",
+        R"("sliding_window": 0)", R"("chunks": 8)", R"("chunk_size": 1)", R"("needle_value_tokens": -1)",
+        R"("needle_distractors": "3")"}) {
+    CAPTURE(more);
+    refused(phase("2", task + std::string(", ") + more), "--phases");
+  }
+  refused(phase("2", task + R"(, "batch": 1000000)"), "are free");  // memory
+  refused(phase("2", R"("task": "passkeys", "context": 256)"), "did you mean passkey?");
+  refused(phase("2", R"("task": "passkey")"), "no length");
+  refused(phase("2", R"("task": "passkey", "chunks": 0)"), "chunks is 0");
+  refused(phase("2", R"("task": "passkey", "chunks": 99999999999999)"), "context is out of range");
+  refused(phase("2", R"("task": "passkey", "context": 8)"), "passkey task");
+  fs::remove(file);
+  check_refused(with(shop.pretrain(), {"--phases", file}), "--steps excludes --phases");
+  check_refused(
+      {"pretrain", "--data", shop.tokens(), "--config", "nano", "--phases", file, "--output", shop / "new"},
+      file);
+  check_refused({"pretrain", "--resume", "--output", shop / "run", "--phases", shop / "mine.json"},
+                "--phases");
+}
+
+TEST_CASE("flags of the planted tasks and of chunk memory are refused where they cannot be used") {
+  const Workshop shop;
+  put(shop / "precious", "text");
+  const FolderImage before = image_of(shop.folder());
+  const auto eval = [&](const std::string& task, const Words& more) {
+    return with({"eval", "--checkpoint", shop.checkpoint(), "--data", shop.tokens(), "--threads", "1",
+                 "--task", task, "--trials", "2"},
+                more);
+  };
+  struct Row {
+    Words words;
+    std::string name;
+  };
+  const std::vector<Row> table = {
+      {eval("passkey", {}), "--context"},
+      {eval("passkey", {"--context", "0"}), "--context"},
+      {eval("passkey", {"--context", "128", "--trials", "0"}), "--trials"},
+      {eval("passkey", {"--context", "128", "--trials", "-1"}), "--trials"},
+      {eval("passkey", {"--context", "8"}), "passkey task"},
+      {eval("passkey", {"--context", "128", "--value-tokens", "0"}), "passkey task"},
+      {eval("passkey", {"--context", "128", "--value-tokens", "9999"}), "passkey task"},
+      {eval("multikey", {"--context", "128", "--key-tokens", "0"}), "multikey task"},
+      {eval("multikey", {"--context", "128", "--distractors", "9999"}), "multikey task"},
+      {eval("multihop", {"--context", "128", "--hops", "0"}), "multihop task"},
+      {eval("multihop", {"--context", "128", "--hops", "999999999999"}), "multihop task"},
+      {eval("recall", {"--context", "128", "--passage-chunks", "0"}), "recall task"},
+      {eval("recall", {"--context", "128", "--passage-chunks", "1M"}), "recall task"},
+      {eval("recall", {"--context", "128", "--passage-chunks", "999999999999"}), "--passage-chunks"},
+      {eval("passkey", {"--context", "128", "--max-tokens", "1K"}), "--max-tokens"},
+      {eval("passkey", {"--context", "128", "--memory", "disk"}), "--memory disk"},
+      {eval("passkey", {"--context", "128", "--memory", "file:"}), "--memory file:"},
+      {eval("passkey", {"--context", "128", "--memory", "file:" + (shop / "precious")}), shop / "precious"},
+      {eval("passkey", {"--context", "128", "--memory", "file:/proc/none/x"}), "/proc/none/x"},
+      {eval("passkey", {"--context", "128", "--memory-dtype", "fp64"}), "--memory-dtype"},
+      {eval("passkey", {"--context", "128", "--split", "train"}), "--split"},
+      {eval("passkeys", {"--context", "128"}), "--task"},
+      {eval("perplexity", {}), "--trials"},
+      {with(shop.eval(shop.tokens()), {"--hops", "3"}), "--hops"},
+      {with(shop.eval(shop.tokens()), {"--full-prefill"}), "--full-prefill"},
+      {with(shop.eval(shop.tokens()), {"--memory", "ram"}), "--memory"},
+  };
+  for (const Row& row : table) check_refused(row.words, row.name);
+  CHECK(difference(before, image_of(shop.folder())) == "");
+}
+
 TEST_CASE("outputs that cannot be written are told, and nothing is lost") {
   const Workshop shop;
   put(shop / "file", "precious");

@@ -70,7 +70,14 @@ TEST_CASE("Batches: the repeat has targets but for its first tokens; short rows 
 }
 
 TEST_CASE("A passage must outgrow two chunks and fit the text") {
-  CHECK(error_of([] { RecallTask({.chunk_text = 15, .passage_tokens = 30}); })->says("recall_tokens"));
+  CHECK(error_of([] { RecallTask({.chunk_text = 15, .passage_tokens = 30}); })->says("recall_chunks"));
   const RecallTask task({.chunk_text = 15, .passage_tokens = 40});
   CHECK(error_of([&] { task.text(0, 4, haystack()); })->says("longer context"));
+}
+
+TEST_CASE("A passage longer than memory is refused before it is drawn") {
+  const RecallTask task({.chunk_text = 15, .passage_tokens = int64_t{1} << 60});
+  const auto error = error_of([&] { task.text(0, 100, Haystack::of({1, 2, 3}, "three")); });
+  REQUIRE(error.has_value());
+  CHECK(error->says("leave no room"));
 }

@@ -77,9 +77,9 @@ TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("--batch: a step with batch 1000 of 100 tokens takes about"));
-  const size_t at = error->message.find("; --batch ");
+  const size_t at = error->message.find("; a batch of ");
   REQUIRE(at != std::string::npos);
-  const int64_t fitting = std::stoll(error->message.substr(at + 10));
+  const int64_t fitting = std::stoll(error->message.substr(at + 13));
   estimate_of(fitting);
   CHECK(estimate.total_bytes() <= estimate.available_bytes);
   estimate_of(fitting + 2);

@@ -78,6 +78,18 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
   CHECK(steps == std::map<size_t, int64_t>{{0, 20}, {1, 60}, {2, 20}});
 }
 
+TEST_CASE("The largest step and the tokens of all steps follow from what the data makes of each task") {
+  TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 4, "context": 64, "tasks": [{"task": "text", "batch": 2}, {"task": "passkey", "batch": 5}]},
+    {"name": "b", "steps": 3, "context": 100, "tasks": [{"task": "recall", "gradient_accumulation": 2}]}
+  ]})");
+  CHECK(plan.largest_task().task == "passkey");  // 5 * 64 tokens at once; 3 * 100
+  CHECK(plan.total_tokens() == 2 * 2 * 64 + 2 * 5 * 64 + 3 * 3 * 2 * 100);
+  plan.set_context(0, 0, 1000);
+  CHECK(plan.largest_task().task == "text");
+  CHECK(plan.total_tokens() == 2 * 2 * 1000 + 2 * 5 * 64 + 3 * 3 * 2 * 100);
+}
+
 TEST_CASE("A task's own setting wins over its phase's") {
   const TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 2, "chunks": 8, "learning_rate": 0.1, "needle_distractors": 5, "tasks": [
@@ -108,6 +120,11 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
   refuses(R"({"phases": [{"name": "a", )" + task + "}]}", "steps");
   refuses(R"({"phases": [{"name": "a", "steps": 0, )" + task + "}]}", "steps");
   refuses(R"({"phases": [{"name": "a", "steps": 3}]})", "tasks");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "chunks": 8, "context": 64, )" + task + "}]}", "both");
+  refuses(R"({"phases": [{"name": "a", "steps": 99999999999, )" + task + "}]}", "more than 10000000 steps");
+  refuses(R"({"phases": [{"name": "a", "steps": 9000000, )" + task +
+              R"(}, {"name": "b", "steps": 9000000, )" + task + "}]}",
+          "more than 10000000 steps");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "passkeys"}]}]})",
           "did you mean passkey");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "passkey"}]}]})", "no length");
