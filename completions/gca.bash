@@ -135,7 +135,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in
@@ -145,12 +145,27 @@ _gca() {
                 --prompt) :; return ;;
                 --prompt-file) _gca_files -f; return ;;
                 --chunk) :; return ;;
+                --load-memory) _gca_files -d; return ;;
                 --html) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --chunk --html --ascii --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --chunk --load-memory --html --ascii --report --json --quiet --threads --seed'
+            ;;
+        memory)
+            case $previous in
+                --output) _gca_files -d; return ;;
+                --checkpoint | --model) _gca_files -d; return ;;
+                --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
+                --segment) :; return ;;
+                --device) _gca_words 'cpu cuda'; return ;;
+                --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --checkpoint --model --memory-dtype --segment --device --dtype --report --json --quiet --threads --seed'; else _gca_words 'build join info'; fi
             ;;
         bench)
             case $previous in
@@ -183,9 +198,9 @@ _gca() {
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench report help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval bench report help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench report help --help --version' ;;
     esac
 }
 

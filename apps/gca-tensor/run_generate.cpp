@@ -2,6 +2,9 @@
 
 #include <unistd.h>
 
+#include <chrono>
+#include <memory>
+
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/read_prompt.h"
 #include "apps/gca/commands.h"
@@ -11,9 +14,14 @@
 #include "apps/gca/standard_output.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/machine_memory.h"
+#include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
+#include "lib/model/memory_library.h"
+#include "lib/model/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
+#include "lib/profile/operator_profile.h"
 
 namespace gca {
 namespace {
@@ -24,16 +32,27 @@ void check_options(const GenerateOptions& options) {
     fail_usage("--temperature", "is below 0", "0 always takes the most probable token, 1 samples plainly");
   if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0))
     fail_usage("--top-p", "is not above 0 and at most 1", "1 leaves every token in");
-  if (options.memory != "ram")
-    fail_usage("--memory " + options.memory, "this build keeps chunk memory in RAM only", "use --memory ram");
-  if (!options.memory_dtype.empty() && options.memory_dtype != resolved_dtype(options.checkpoint.tensor))
-    fail_usage("--memory-dtype " + options.memory_dtype,
-               "this build keeps chunk memory in the type of --dtype",
-               "leave it out, or use --memory-dtype " + resolved_dtype(options.checkpoint.tensor));
 }
 
 double per_second(int64_t count, double seconds) {
   return seconds > 0 ? static_cast<double>(count) / seconds : 0.0;
+}
+
+/// What the prompt follows: nothing, a text that was kept, or a library. Chunk memory grows at --memory.
+TextSession open_session(const GenerateOptions& options, const TextModel& model) {
+  const MemoryPlace place = MemoryPlace::of(options.memory, options.memory_dtype);
+  const std::string& folder = options.load_memory;
+  if (!folder.empty() && folder_format(folder) != kLibraryFormat) return load_session(folder, model, place);
+  TextSession session;
+  if (!folder.empty()) {
+    if (!options.save_memory.empty())
+      fail_usage("--save-memory", "is not used with a library", "leave it out; the library stays as it is");
+    session.state = MemoryLibrary::open(folder, model).state(place);
+  } else if (model.model.config().uses_retrieval()) {
+    session.state.memory =
+        std::make_unique<StoredChunkMemory>(model.model.config(), model.model.compute_dtype(), place);
+  }
+  return session;
 }
 
 nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_tokens, int64_t past_tokens) {
@@ -54,12 +73,12 @@ nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_to
 }  // namespace
 
 void run_generate(const GenerateOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
   check_options(options);
   JsonReport report = begin_report("generate", options.common);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   if (!options.save_memory.empty()) check_session_folder(options.save_memory, "--save-memory");
-  TextSession session;
-  if (!options.load_memory.empty()) session = load_session(options.load_memory, model);
+  TextSession session = open_session(options, model);
   const int64_t past_tokens = chunk_layout_of(model.model.config()).text_before(session.state.position);
   const bool has_prompt = !options.prompt.text.empty() || !options.prompt.file.empty();
   std::vector<int32_t> prompt;
@@ -68,6 +87,9 @@ void run_generate(const GenerateOptions& options) {
   GenerationOptions how = options.generation;
   how.seed = options.common.seed;
   how.keeps_session = !options.save_memory.empty();
+  OperatorProfile prefill_profile, decode_profile;
+  if (options.profile) how.prefill_profile = &prefill_profile;
+  if (options.profile) how.decode_profile = &decode_profile;
   const SamplingOptions& sampling = how.sampling;
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["max_new_tokens"] = options.generation.max_new_tokens;
@@ -76,6 +98,7 @@ void run_generate(const GenerateOptions& options) {
   report.config["top_p"] = sampling.top_p;
   report.config["stop"] = options.generation.stop_text;
   report.config["memory"] = options.memory;
+  report.config["memory_dtype"] = options.memory_dtype;
   report.config["save_memory"] = options.save_memory;
   report.config["load_memory"] = options.load_memory;
 
@@ -88,6 +111,8 @@ void run_generate(const GenerateOptions& options) {
     flush_output();
     ends_line = text.ends_with('\n');
   };
+  const double opened_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   const Generation generation =
       generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
@@ -95,6 +120,12 @@ void run_generate(const GenerateOptions& options) {
   // An interrupted text is kept as far as it came.
   if (!options.save_memory.empty()) save_session(options.save_memory, "--save-memory", model, session);
   report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens);
+  report.result["first_token_seconds"] =
+      generation.tokens.empty() ? 0.0 : opened_seconds + generation.first_token_seconds;
+  report.result["peak_memory_bytes"] = peak_memory_bytes();
+  if (options.profile)
+    report.result["profile"] = {{"prefill", prefill_profile.to_json()},
+                                {"decoding", decode_profile.to_json()}};
   finish_report(report, options.common, "", "");
   if (interrupt_flag()) throw Interrupted();
 }

@@ -1,6 +1,7 @@
 // gca inspect-retrieval: for each chunk of a prompt, what it read.
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 #include <sys/ioctl.h>
@@ -18,6 +19,7 @@
 #include "lib/inspect/retrieval_table.h"
 #include "lib/inspect/retrieval_trace.h"
 #include "lib/inspect/token_losses.h"
+#include "lib/model/memory_library.h"
 
 namespace gca {
 namespace {
@@ -31,37 +33,79 @@ RetrievalTableOptions terminal_options() {
   return options;
 }
 
-nlohmann::ordered_json chunk_to_json(const ChunkReading& reading,
-                                     const std::function<std::string(int64_t)>& text_of) {
+/// The text, and the library before it: chunks of the library are numbered backwards from -1.
+class Chunks {
+ public:
+  Chunks(const TextModel& model, std::span<const int32_t> prompt, const MemoryLibrary* library)
+      : model_(model), prompt_(prompt), library_(library) {}
+
+  std::string text(int64_t chunk) const {
+    if (chunk < 0) return model_.tokenizer.decode(library_->tokens(in_library(chunk)));
+    const int64_t chunk_text = model_.model.config().chunk_text_size();
+    const auto first = static_cast<size_t>(chunk * chunk_text);
+    const size_t tokens = std::min(static_cast<size_t>(chunk_text), prompt_.size() - first);
+    return model_.tokenizer.decode(prompt_.subspan(first, tokens));
+  }
+
+  /// Of a chunk of the library.
+  ChunkPlace place(int64_t chunk) const {
+    const MemoryDocument& document = library_->index().document_of(in_library(chunk));
+    return {document.name, in_library(chunk) - document.first_chunk};
+  }
+
+  /// What the text goes on after.
+  DrtState past() const { return library_ != nullptr ? library_->state({}) : DrtState(); }
+
+ private:
+  int64_t in_library(int64_t chunk) const { return library_->index().chunk_count() + chunk; }
+
+  const TextModel& model_;
+  std::span<const int32_t> prompt_;
+  const MemoryLibrary* library_;
+};
+
+nlohmann::ordered_json chunk_to_json(const ChunkReading& reading, const Chunks& chunks) {
   nlohmann::ordered_json groups = nlohmann::ordered_json::array();
   for (size_t group = 0; group < reading.groups.size(); ++group) {
     nlohmann::ordered_json retrieved = nlohmann::ordered_json::array();
     for (const RetrievedChunk& chunk : reading.groups[group]) {
-      retrieved.push_back({{"chunk", chunk.chunk},
-                           {"score", chunk.score},
-                           {"weight", chunk.weight},
-                           {"text", text_of(chunk.chunk)}});
+      nlohmann::ordered_json one;
+      if (chunk.chunk < 0) {
+        const ChunkPlace place = chunks.place(chunk.chunk);
+        one = {{"document", place.document}, {"chunk", place.chunk}};
+      } else {
+        one = {{"chunk", chunk.chunk}};
+      }
+      one["score"] = chunk.score;
+      one["weight"] = chunk.weight;
+      one["text"] = chunks.text(chunk.chunk);
+      retrieved.push_back(std::move(one));
     }
     groups.push_back({{"group", group}, {"retrieved", std::move(retrieved)}});
   }
   return {{"chunk", reading.chunk},
           {"first_token", reading.first_token},
           {"tokens", reading.tokens},
-          {"text", text_of(reading.chunk)},
+          {"text", chunks.text(reading.chunk)},
           {"groups", std::move(groups)}};
 }
 
 /// The page of --html: costs two more passes over the text, with and without reading.
 void write_page(const InspectOptions& options, const TextModel& model, std::span<const int32_t> prompt,
-                std::span<const ChunkReading> readings) {
+                std::span<const ChunkReading> readings, const Chunks& chunks) {
   RetrievalPageInput page;
   page.title = "What each chunk read: " + (options.prompt.file.empty() ? "a prompt" : options.prompt.file);
   page.model = model_config_to_json(model.model.config());
   page.readings = readings;
   page.pieces.reserve(prompt.size());
   for (const int32_t token : prompt) page.pieces.push_back(model.tokenizer.decode({&token, 1}));
-  const std::vector<float> losses = token_losses(model.model, prompt, Retriever::learned);
-  const std::vector<float> losses_reading_none = token_losses(model.model, prompt, Retriever::none);
+  const std::vector<float> losses = token_losses(model.model, prompt, Retriever::learned, 0, chunks.past());
+  const std::vector<float> losses_reading_none =
+      token_losses(model.model, prompt, Retriever::none, 0, chunks.past());
+  for (const ChunkReading& reading : readings)
+    for (const auto& group : reading.groups)
+      for (const RetrievedChunk& read : group)
+        if (read.chunk < 0) page.before[read.chunk] = {chunks.place(read.chunk), chunks.text(read.chunk)};
   page.losses = losses;
   page.losses_reading_none = losses_reading_none;
   write_file_atomically(options.html_path, retrieval_page(page));
@@ -95,16 +139,16 @@ void run_inspect(const InspectOptions& options) {
   }
   const std::vector<int32_t> prompt =
       read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
-  std::vector<ChunkReading> readings = trace_retrieval(model.model, prompt);
-  const auto text_of = [&, chunk_text = model.model.config().chunk_text_size()](int64_t chunk) {
-    const auto first = static_cast<size_t>(chunk * chunk_text);
-    const size_t tokens = std::min(static_cast<size_t>(chunk_text), prompt.size() - first);
-    return model.tokenizer.decode(std::span(prompt).subspan(first, tokens));
-  };
-  const RetrievalTableOptions terminal = terminal_options();
+  std::optional<MemoryLibrary> library;
+  if (!options.load_memory.empty()) library = MemoryLibrary::open(options.load_memory, model);
+  const Chunks chunks(model, prompt, library ? &*library : nullptr);
+  std::vector<ChunkReading> readings = trace_retrieval(model.model, prompt, 0, chunks.past());
+  const auto text_of = [&](int64_t chunk) { return chunks.text(chunk); };
+  RetrievalTableOptions terminal = terminal_options();
+  terminal.place_of = [&](int64_t chunk) { return chunks.place(chunk); };
   std::string shown;
   if (!options.html_path.empty()) {
-    write_page(options, model, prompt, readings);
+    write_page(options, model, prompt, readings, chunks);
     shown = options.html_path + "\n";
   }
   if (options.ascii) shown += maps_of(readings, terminal.width);
@@ -112,10 +156,11 @@ void run_inspect(const InspectOptions& options) {
   if (shown.empty() || options.chunk >= 0) shown += retrieval_table(readings, text_of, terminal);
 
   report.config = checkpoint_config(options.checkpoint, model);
+  report.config["load_memory"] = options.load_memory;
   report.result["prompt_tokens"] = prompt.size();
   report.result["chunks"] = nlohmann::ordered_json::array();
   for (const ChunkReading& reading : readings)
-    report.result["chunks"].push_back(chunk_to_json(reading, text_of));
+    report.result["chunks"].push_back(chunk_to_json(reading, chunks));
   finish_report(report, options.common, "", shown);
 }
 

@@ -38,8 +38,10 @@ void add_generate_command(CLI::App& app) {
       ->type_name("DIR");
   command
       ->add_option("--load-memory", options->load_memory,
-                   "Go on after the text that --save-memory kept; a prompt may follow it")
+                   "Go on after the text that --save-memory kept, or retrieve from a library that gca memory "
+                   "built; a prompt may follow the one and must follow the other")
       ->type_name("DIR");
+  command->add_flag("--profile", options->profile, "Tell where the time goes, by operator, in the report");
   add_common_options(*command, options->common);
   command->callback([options] { run_generate(*options); });
 }

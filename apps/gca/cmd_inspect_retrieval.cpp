@@ -16,6 +16,10 @@ void add_inspect_retrieval_command(CLI::App& app) {
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--chunk", options->chunk, "Show this chunk only (the first is 0)");
   command
+      ->add_option("--load-memory", options->load_memory,
+                   "Retrieve from this library of gca memory, too, and name the document of each chunk read")
+      ->type_name("DIR");
+  command
       ->add_option("--html", options->html_path,
                    "Write one page for a browser: who read whom, the passages, what reading gained")
       ->type_name("FILE");

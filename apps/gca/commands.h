@@ -15,6 +15,7 @@ void add_pretrain_command(CLI::App& app);
 void add_eval_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_retrieval_command(CLI::App& app);
+void add_memory_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 /// The last: it tells about those before it.

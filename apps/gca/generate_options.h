@@ -20,6 +20,7 @@ struct GenerateOptions {
   std::string memory_dtype;
   std::string save_memory;
   std::string load_memory;
+  bool profile = false;
 };
 
 }  // namespace gca

@@ -70,6 +70,10 @@ void run_inspect(const InspectOptions& /*options*/) {
   hand_over();
 }
 
+void run_memory_build(const MemoryOptions& /*options*/) {
+  hand_over();
+}
+
 void run_bench(const BenchOptions& /*options*/) {
   hand_over();
 }

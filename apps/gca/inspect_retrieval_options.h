@@ -15,6 +15,7 @@ struct InspectOptions {
   CheckpointOptions checkpoint;
   PromptOptions prompt;
   int64_t chunk = -1;  // all
+  std::string load_memory;
   std::string html_path;
   bool ascii = false;
 };

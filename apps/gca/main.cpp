@@ -130,6 +130,7 @@ int main(int argc, char** argv) {
   gca::add_eval_command(app);
   gca::add_generate_command(app);
   gca::add_inspect_retrieval_command(app);
+  gca::add_memory_command(app);
   gca::add_bench_command(app);
   gca::add_report_command(app);
   gca::add_help_command(app);

@@ -9,12 +9,14 @@ struct PretrainOptions;
 struct EvalOptions;
 struct GenerateOptions;
 struct InspectOptions;
+struct MemoryOptions;
 struct BenchOptions;
 
 void run_pretrain(const PretrainOptions& options);
 void run_eval(const EvalOptions& options);
 void run_generate(const GenerateOptions& options);
 void run_inspect(const InspectOptions& options);
+void run_memory_build(const MemoryOptions& options);
 void run_bench(const BenchOptions& options);
 
 }  // namespace gca

@@ -8,6 +8,8 @@
 
 namespace gca {
 
+class OperatorProfile;
+
 struct GenerationOptions {
   SamplingOptions sampling;
   int64_t max_new_tokens = 256;
@@ -15,6 +17,8 @@ struct GenerationOptions {
   std::string stop_text;          ///< ends the text where it comes; empty: none
   bool keeps_session = false;     ///< the last token is read, too, so that the session can go on after it
   int64_t segment_positions = 0;  ///< of prefill; 0: chosen by default_segment_positions()
+  OperatorProfile* prefill_profile = nullptr;  ///< collects the prefill; null: none
+  OperatorProfile* decode_profile = nullptr;
 };
 
 }  // namespace gca

@@ -11,6 +11,7 @@
 #include "lib/core/error.h"
 #include "lib/generate/text_stream.h"
 #include "lib/model/text_feeder.h"
+#include "lib/profile/operator_profile.h"
 
 namespace gca {
 namespace {
@@ -34,7 +35,7 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
     fail_usage("prompt", "is empty", "give at least one character to continue");
   const std::vector<uint8_t> allowed = model.text_ids();
   TextFeeder feeder(model.model, {}, options.segment_positions);
-  feeder.start_from(std::move(session.state));
+  if (session.state.position > 0 || session.state.memory) feeder.start_from(std::move(session.state));
   TextStream stream(options.stop_text);
   TokenSampler sampler;
   Generation result;
@@ -45,14 +46,28 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   };
 
   const auto prefill_start = std::chrono::steady_clock::now();
-  for (auto rest = prompt; !rest.empty() && !interrupted();) {
-    const auto segment = rest.first(std::min(static_cast<size_t>(feeder.room()), rest.size()));
-    feed(segment);
+  if (options.prefill_profile != nullptr) options.prefill_profile->start();
+  std::span<const int32_t> rest = prompt;
+  const auto next_segment = [&](size_t most) {
+    const auto segment = rest.first(std::min(static_cast<size_t>(feeder.room()), most));
     rest = rest.subspan(segment.size());
-  }
+    return segment;
+  };
+  const auto unneeded =
+      static_cast<size_t>(prompt.empty() ? 0 : feeder.unneeded(static_cast<int64_t>(prompt.size()), 1));
+  if (unneeded > 0) hidden = at::Tensor();
+  while (prompt.size() - rest.size() < unneeded && !interrupted())
+    feeder.read(next_segment(unneeded - (prompt.size() - rest.size())));
+  // A session that ends early must end as the text up to there would: the upper layers need their reach.
+  const bool ends_early = options.keeps_session && prompt.size() - rest.size() < unneeded;
+  if (ends_early)
+    rest = rest.first(std::min(rest.size(), static_cast<size_t>(upper_reach(model.model.config()) + 1)));
+  while (!rest.empty() && (ends_early || !interrupted())) feed(next_segment(rest.size()));
+  if (options.prefill_profile != nullptr) options.prefill_profile->stop();
   result.prefill_seconds = seconds_since(prefill_start);
 
   const auto decode_start = std::chrono::steady_clock::now();
+  if (options.decode_profile != nullptr) options.decode_profile->start();
   for (int64_t n = 0; n < options.max_new_tokens && !stream.stopped() && !interrupted(); ++n) {
     if (n > 0) feed({&result.tokens.back(), 1});
     const double uniform = open_unit_double(
@@ -61,18 +76,20 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
     const std::span<const float> row(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
     const auto token = static_cast<int32_t>(sampler.draw(row, allowed, options.sampling, uniform));
     result.tokens.push_back(token);
+    if (n == 0) result.first_token_seconds = seconds_since(prefill_start);
     if (const std::string text = stream.append(model.tokenizer.decode({&token, 1})); !text.empty())
       show(text);
   }
+  if (options.decode_profile != nullptr) options.decode_profile->stop();
   result.decode_seconds = seconds_since(decode_start);
 
-  if (const std::string rest = stream.finish(); !rest.empty()) show(rest);
+  if (const std::string held = stream.finish(); !held.empty()) show(held);
   result.text = stream.text();
   result.stopped = stream.stopped();
   if (options.keeps_session && !result.tokens.empty()) feed({&result.tokens.back(), 1});
   result.memory_bytes = feeder.memory_bytes();
   session.state = feeder.take_state();
-  if (hidden.defined()) session.last_hidden = hidden.narrow(1, hidden.size(1) - 1, 1).clone();
+  session.last_hidden = hidden.defined() ? hidden.narrow(1, hidden.size(1) - 1, 1).clone() : at::Tensor();
   return result;
 }
 

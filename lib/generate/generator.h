@@ -19,13 +19,15 @@ struct Generation {
   bool stopped = false;         ///< the stop text came
   double prefill_seconds = 0;
   double decode_seconds = 0;
-  int64_t memory_bytes = 0;  ///< windows, open chunk and chunk memory at the end
+  double first_token_seconds = 0;  ///< from the call until the first new token was drawn; 0 when none was
+  int64_t memory_bytes = 0;        ///< windows, open chunk and chunk memory at the end
 };
 
 /// Goes on after the text of `session` with `prompt`, and leaves in it all that was read and drawn, the last
 /// token included. `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt
-/// and before each token. The landmark and control pieces are never drawn. Throws Error(usage) when there is
-/// nothing to continue: an empty prompt after an empty text.
+/// and before each token. Upper layers are run only where the last token of the prompt needs them
+/// (TextFeeder::unneeded()). The landmark and control pieces are never drawn. Throws Error(usage) when there
+/// is nothing to continue: an empty prompt after an empty text.
 Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
                     TextSession& session, const std::function<void(const std::string&)>& show,
                     const std::function<bool()>& interrupted);

@@ -17,6 +17,8 @@
 #include "lib/core/sha256.h"
 #include "lib/data/output_folder.h"
 #include "lib/generate/session_index.h"
+#include "lib/model/model_fingerprint.h"
+#include "lib/model/stored_chunk_memory.h"
 
 namespace gca {
 namespace {
@@ -34,17 +36,6 @@ std::string name_of(at::ScalarType type) {
   for (const TypeName& one : kTypeNames)
     if (one.type == type) return one.name;
   fail_run("session", "a tensor of a type that has no name here");
-}
-
-/// A digest of every weight: a session is of use to the model that made it alone.
-std::string weights_fingerprint(const Drt& model) {
-  Sha256 digest;
-  for (const Weight& weight : model.weights()) {
-    const at::Tensor master = weight.master.detach().to(at::kCPU).contiguous();
-    digest.update(weight.name);
-    digest.update(master.const_data_ptr(), master.nbytes());
-  }
-  return digest.hex_digest();
 }
 
 std::string digest_of(const at::Tensor& tensor) {
@@ -81,7 +72,7 @@ void for_each_tensor(TextSession& session,
   visit("memory.keys", keys);
   visit("memory.values", values);
   if (!remembers && landmarks.defined()) {
-    state.memory = make_tensor_chunk_memory();
+    if (!state.memory) state.memory = make_tensor_chunk_memory();
     state.memory->append(landmarks, keys, values);
   }
 }
@@ -134,21 +125,21 @@ void save_session(const std::string& folder, const std::string& flag, const Text
     index.windows = static_cast<int64_t>(copy.state.windows.size());
     index.groups = static_cast<int64_t>(copy.state.open_retrieval.size());
     index.dtype = name_of(model.model.compute_dtype());
-    index.model = weights_fingerprint(model.model);
+    index.model = model_fingerprint(model.model);
     index.tokenizer = model.tokenizer.fingerprint();
     index.tensors = digests;
     write_session_index(aside + "/index.json", index);
   });
 }
 
-TextSession load_session(const std::string& folder, const TextModel& model) {
+TextSession load_session(const std::string& folder, const TextModel& model, const MemoryPlace& place) {
   const SessionIndex index = read_session_index(folder + "/index.json");
   if (index.dtype != name_of(model.model.compute_dtype()))
     fail_usage(folder,
                fmt::format("was saved in {}, the model now computes in {}", index.dtype,
                            name_of(model.model.compute_dtype())),
                "give the --dtype of the run that saved it");
-  if (index.model != weights_fingerprint(model.model))
+  if (index.model != model_fingerprint(model.model))
     fail_usage(folder, "was saved with another model than " + model.folder,
                "give the checkpoint that saved it");
   model.require_tokenizer(index.tokenizer, folder);
@@ -158,6 +149,9 @@ TextSession load_session(const std::string& folder, const TextModel& model) {
   session.drawn_tokens = index.drawn_tokens;
   session.state.windows.resize(static_cast<size_t>(index.windows));
   session.state.open_retrieval.resize(static_cast<size_t>(index.groups));
+  if (model.model.config().uses_retrieval())
+    session.state.memory =
+        std::make_unique<StoredChunkMemory>(model.model.config(), model.model.compute_dtype(), place);
   const SafetensorsFile file(folder + "/session.safetensors");
   for_each_tensor(session, [&](const std::string& name, at::Tensor& tensor) {
     tensor = read_tensor(file, index.tensors, name);

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "lib/model/chunk_store.h"
 #include "lib/model/drt_state.h"
 #include "lib/model/text_model.h"
 
@@ -26,7 +27,8 @@ void check_session_folder(const std::string& folder, const std::string& flag);
 void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
                   const TextSession& session);
 
-/// Throws Error(usage) when a file is missing or damaged, or when the session is of another model or type.
-TextSession load_session(const std::string& folder, const TextModel& model);
+/// Chunk memory goes to `place`. Throws Error(usage) when a file is missing or damaged, or when the session
+/// is of another model or type.
+TextSession load_session(const std::string& folder, const TextModel& model, const MemoryPlace& place = {});
 
 }  // namespace gca

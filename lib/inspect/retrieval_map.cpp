@@ -32,6 +32,7 @@ std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group,
   std::vector<double> weights(static_cast<size_t>(bins * bins), 0.0);
   for (const ChunkReading& reading : readings) {
     for (const RetrievedChunk& read : reading.groups[static_cast<size_t>(group)]) {
+      if (read.chunk < 0) continue;
       double& cell = weights[static_cast<size_t>(bin_of(reading.chunk) * bins + bin_of(read.chunk))];
       cell = std::max(cell, read.weight);
     }

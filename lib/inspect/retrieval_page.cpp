@@ -1,6 +1,7 @@
 #include "lib/inspect/retrieval_page.h"
 
 #include <cmath>
+#include <string>
 #include <string_view>
 
 namespace gca {
@@ -55,6 +56,10 @@ std::string retrieval_page(const RetrievalPageInput& input) {
   nlohmann::json data;
   data["title"] = input.title;
   data["model"] = input.model;
+  data["before"] = nlohmann::json::object();
+  for (const auto& [chunk, read] : input.before)
+    data["before"][std::to_string(chunk)] = {
+        {"document", read.place.document}, {"chunk", read.place.chunk}, {"text", read.text}};
   data["chunks"] = nlohmann::json::array();
   for (const ChunkReading& reading : input.readings) data["chunks"].push_back(chunk_to_json(input, reading));
   std::string page(kRetrievalPageHtml);

@@ -25,6 +25,11 @@ std::string weight_bar(double weight) {
   return bar + std::string(static_cast<size_t>(8 - (eighths + 7) / 8), ' ');
 }
 
+/// The last part of a path, on one line.
+std::string file_name(const std::string& path) {
+  return one_line(path.substr(path.find_last_of('/') + 1), 60);
+}
+
 }  // namespace
 
 std::string retrieval_table(std::span<const ChunkReading> readings,
@@ -44,8 +49,11 @@ std::string retrieval_table(std::span<const ChunkReading> readings,
       if (reading.groups[group].empty())
         fmt::format_to(out, "  {}group {}  read nothing{}\n", paint(kDim), group, paint(kReset));
       for (const RetrievedChunk& chunk : reading.groups[group]) {
-        fmt::format_to(out, "  group {}  {:>6}  {:>9.4f}  {:.4f} {}  {}{}{}\n", group, chunk.chunk,
-                       chunk.score, chunk.weight, weight_bar(chunk.weight), paint(kDim),
+        const ChunkPlace place =
+            chunk.chunk < 0 ? options.place_of(chunk.chunk) : ChunkPlace{{}, chunk.chunk};
+        const std::string name = place.document.empty() ? "" : file_name(place.document) + ": ";
+        fmt::format_to(out, "  group {}  {:>6}  {:>9.4f}  {:.4f} {}  {}{}{}{}\n", group, place.chunk,
+                       chunk.score, chunk.weight, weight_bar(chunk.weight), name, paint(kDim),
                        one_line(text_of(chunk.chunk), retrieved_width), paint(kReset));
       }
     }

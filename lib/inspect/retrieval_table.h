@@ -13,9 +13,11 @@ namespace gca {
 struct RetrievalTableOptions {
   int64_t width = 100;  ///< columns of the terminal
   bool colour = false;
+  std::function<ChunkPlace(int64_t chunk)> place_of = {};  ///< of chunks below 0
 };
 
-/// `text_of(chunk)`: the bytes of any chunk of the text. The table of `readings`, a paragraph a chunk.
+/// `text_of(chunk)`: the bytes of any chunk that is named. The table of `readings`, a paragraph a chunk; a
+/// chunk from before the text is told by its number in its document, and the document's name.
 std::string retrieval_table(std::span<const ChunkReading> readings,
                             const std::function<std::string(int64_t chunk)>& text_of,
                             const RetrievalTableOptions& options);

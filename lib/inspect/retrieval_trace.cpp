@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 
 #include "lib/core/error.h"
 #include "lib/model/text_feeder.h"
@@ -16,7 +17,9 @@ namespace {
 /// segment.
 using Observed = std::map<std::string, at::Tensor>;
 
-std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::string& group, int64_t row) {
+/// `past_chunks`: those before the text.
+std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::string& group, int64_t row,
+                                          int64_t past_chunks) {
   const at::Tensor scores =
       observed.at("score." + group).select(0, 0).select(0, row).to(at::kDouble).contiguous();
   const at::Tensor chunks =
@@ -28,7 +31,7 @@ std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::s
     const int64_t chunk = chunks.const_data_ptr<int64_t>()[slot];
     if (chunk < 0) continue;
     retrieved.push_back(
-        {chunk, scores.const_data_ptr<double>()[slot], weights.const_data_ptr<double>()[slot]});
+        {chunk - past_chunks, scores.const_data_ptr<double>()[slot], weights.const_data_ptr<double>()[slot]});
   }
   std::stable_sort(retrieved.begin(), retrieved.end(),
                    [](const auto& a, const auto& b) { return a.weight > b.weight; });
@@ -38,7 +41,7 @@ std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::s
 }  // namespace
 
 std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int32_t> text,
-                                          int64_t segment_positions) {
+                                          int64_t segment_positions, DrtState past) {
   const ModelConfig& config = model.config();
   if (!config.uses_retrieval())
     fail_usage("checkpoint", "is a sliding-window model that retrieves nothing",
@@ -60,7 +63,11 @@ std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int3
       observed[name] = value;
   };
   TextFeeder feeder(model, options, segment_positions);
-  feeder.feed(text, [&](const at::Tensor& hidden, int64_t first_text) {
+  const int64_t past_chunks = past.position / config.chunk_size;
+  TORCH_CHECK(past.position % config.chunk_size == 0, "the past ends within a chunk");
+  if (past.position > 0) feeder.start_from(std::move(past));
+  feeder.feed(text, [&](const at::Tensor& hidden, int64_t number_in_all) {
+    const int64_t first_text = number_in_all - past_chunks * chunk_text;
     // Landmarks of this segment: those of the chunks that it completes. Each serves the chunk after its own.
     const int64_t first_landmark = first_text / chunk_text;
     const int64_t end_landmark = (first_text + hidden.size(1)) / chunk_text;
@@ -68,7 +75,8 @@ std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int3
       if (landmark + 1 >= static_cast<int64_t>(readings.size())) break;
       auto& groups = readings[static_cast<size_t>(landmark + 1)].groups;
       for (size_t group = 0; group < groups.size(); ++group)
-        groups[group] = row_of_choice(observed, std::to_string(group), landmark - first_landmark);
+        groups[group] =
+            row_of_choice(observed, std::to_string(group), landmark - first_landmark, past_chunks);
     }
     observed.clear();
   });

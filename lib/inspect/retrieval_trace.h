@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "lib/model/drt.h"
@@ -10,9 +11,16 @@
 namespace gca {
 
 struct RetrievedChunk {
-  int64_t chunk = 0;
+  int64_t chunk =
+      0;  ///< of the text; those before the text (a library) are numbered backwards: -1 is the last
   double score = 0;   ///< r, before the softmax
   double weight = 0;  ///< w, softmax over the chosen
+};
+
+/// Where a chunk that lies before the text is from.
+struct ChunkPlace {
+  std::string document;
+  int64_t chunk = 0;  ///< of the document
 };
 
 /// One chunk of the text and what its tokens read: the choice made at the landmark of the chunk before.
@@ -24,9 +32,10 @@ struct ChunkReading {
       groups;  ///< per group, by falling weight; empty lists for chunks 0 and 1
 };
 
-/// Runs `text` and returns all its chunks. `segment_positions` as in TextFeeder. Throws Error(usage) for a
-/// model without retrieval.
+/// Runs `text` after `past`, which ends with a chunk, and returns all its chunks; what a last landmark of the
+/// past chose for the first of them is not told. `segment_positions` as in
+/// TextFeeder. Throws Error(usage) for a model without retrieval.
 std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int32_t> text,
-                                          int64_t segment_positions = 0);
+                                          int64_t segment_positions = 0, DrtState past = {});
 
 }  // namespace gca

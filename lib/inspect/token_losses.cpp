@@ -4,22 +4,26 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <utility>
+
 #include "lib/model/text_feeder.h"
 
 namespace gca {
 
 std::vector<float> token_losses(const Drt& model, std::span<const int32_t> text, Retriever retriever,
-                                int64_t segment_positions) {
+                                int64_t segment_positions, DrtState past) {
   ForwardOptions options;
   options.retriever = retriever;
   TextFeeder feeder(model, options, segment_positions);
+  if (past.position > 0) feeder.start_from(std::move(past));
+  const int64_t past_tokens = feeder.text_count();
   std::vector<float> losses(text.size(), 0.0F);
   feeder.feed(text, [&](const at::Tensor& hidden, int64_t first_text) {
     const at::NoGradGuard no_grad;
     const int64_t m = hidden.size(1);
     const at::Tensor targets = at::empty({1, m}, at::kLong);
     auto* target = targets.mutable_data_ptr<int64_t>();
-    const auto next = [&](int64_t j) { return static_cast<size_t>(first_text + j + 1); };
+    const auto next = [&](int64_t j) { return static_cast<size_t>(first_text - past_tokens + j + 1); };
     for (int64_t j = 0; j < m; ++j) target[j] = next(j) < text.size() ? text[next(j)] : -1;
     const at::Tensor per_target =
         model.loss(hidden, targets.to(hidden.device())).per_target.to(at::kCPU).contiguous();

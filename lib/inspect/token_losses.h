@@ -9,9 +9,9 @@
 
 namespace gca {
 
-/// Loss in nats of each token given all before it, in one pass; 0 for the first, which nothing predicts.
-/// `segment_positions` as in TextFeeder.
+/// Loss in nats of each token given `past`, which ends with a chunk, and all before it, in one pass; 0 for
+/// the first. `segment_positions` as in TextFeeder.
 std::vector<float> token_losses(const Drt& model, std::span<const int32_t> text, Retriever retriever,
-                                int64_t segment_positions = 0);
+                                int64_t segment_positions = 0, DrtState past = {});
 
 }  // namespace gca

@@ -131,12 +131,17 @@ std::unique_ptr<ChunkRecords> make_ram_records(int64_t record_bytes) {
 }
 
 std::unique_ptr<ChunkRecords> make_scratch_file_records(const std::string& path, int64_t record_bytes) {
+  auto records = make_file_records(path, record_bytes);
+  ::unlink(path.c_str());
+  return records;
+}
+
+std::unique_ptr<ChunkRecords> make_file_records(const std::string& path, int64_t record_bytes) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
   if (descriptor < 0)
     fail_usage(path, std::string("cannot be made: ") + std::strerror(errno),
                errno == EEXIST ? "name a file that does not exist yet"
                                : "name a file in a folder that can be written");
-  ::unlink(path.c_str());
   return std::make_unique<FileRecords>(path, descriptor, record_bytes, 0);
 }
 
@@ -146,13 +151,13 @@ std::unique_ptr<ChunkRecords> open_file_records(const std::string& path, int64_t
   if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
     const std::string what = std::strerror(errno);
     if (descriptor >= 0) ::close(descriptor);
-    fail_usage(path, "cannot be read: " + what, "build the memory again");
+    fail_usage(path, "cannot be read: " + what, "build the library again");
   }
   const auto size = static_cast<int64_t>(status.st_size);
   if (size % record_bytes != 0) {
     ::close(descriptor);
     fail_usage(path, fmt::format("{} bytes are no whole number of records of {}", size, record_bytes),
-               "build the memory again");
+               "build the library again");
   }
   return std::make_unique<FileRecords>(path, descriptor, record_bytes, size / record_bytes);
 }

@@ -31,6 +31,10 @@ std::unique_ptr<ChunkRecords> make_ram_records(int64_t record_bytes);
 /// read takes no RAM. Throws Error(usage) when there is such a file already or none can be made.
 std::unique_ptr<ChunkRecords> make_scratch_file_records(const std::string& path, int64_t record_bytes);
 
+/// The same, but the file keeps its name and stays. Whoever makes it puts it into a folder that is in the
+/// making (replace_folder_atomically()).
+std::unique_ptr<ChunkRecords> make_file_records(const std::string& path, int64_t record_bytes);
+
 /// The records of a file that is there, for reading only. Throws Error(usage) when it is missing or has no
 /// whole number of records.
 std::unique_ptr<ChunkRecords> open_file_records(const std::string& path, int64_t record_bytes);

@@ -100,36 +100,48 @@ void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end)
   memory.replace(first_chunk, changed.landmarks, changed.keys, changed.values);
 }
 
-void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
-                 const ReadMemoryOptions& options) {
+void read_memories(const Drt& model, std::span<const MemoryText> texts, ChunkMemory& memory,
+                   const ReadMemoryOptions& options) {
   constexpr int64_t kPiecePositions = int64_t{1} << 16;
-  const MemoryReader reader(model, text, options.segment_positions);
-  const int64_t piece = options.piece_chunks > 0
-                            ? options.piece_chunks
-                            : std::max<int64_t>(1, kPiecePositions / model.config().chunk_size);
+  const int64_t most = options.piece_chunks > 0
+                           ? options.piece_chunks
+                           : std::max<int64_t>(1, kPiecePositions / model.config().chunk_size);
+  struct Piece {
+    const MemoryText* text = nullptr;
+    int64_t first = 0;
+  };
+  std::vector<Piece> pieces;
+  for (const MemoryText& text : texts)
+    for (int64_t first = 0; first < text.chunks; first += most) pieces.push_back({&text, first});
+
+  const auto read = [&model, &options, most](const Piece& piece) {
+    const MemoryReader reader(model, piece.text->text, options.segment_positions);
+    return reader.entries(piece.first, std::min(piece.text->chunks, piece.first + most));
+  };
   const auto append = [&](const MemoryEntries& entries) {
     memory.append(entries.landmarks, entries.keys, entries.values);
     if (options.progress) options.progress(memory.chunk_count());
   };
-  const auto read_piece = [&reader, chunks, piece](int64_t first) {
-    return reader.entries(first, std::min(chunks, first + piece));
-  };
   if (options.threads <= 1) {
-    for (int64_t first = 0; first < chunks; first += piece) append(read_piece(first));
+    for (const Piece& piece : pieces) append(read(piece));
     return;
   }
   const OneThreadGuard one_thread;
   WorkerPool pool(options.threads);
   std::deque<std::future<MemoryEntries>> ahead;  // no more pieces than threads wait to be appended
-  for (int64_t first = 0; first < chunks || !ahead.empty();) {
-    while (first < chunks && static_cast<int>(ahead.size()) < options.threads + 1) {
-      ahead.push_back(pool.submit([&read_piece, first] { return read_piece(first); }));
-      first += piece;
-    }
+  for (auto next = pieces.begin(); next != pieces.end() || !ahead.empty();) {
+    for (; next != pieces.end() && static_cast<int>(ahead.size()) < options.threads + 1; ++next)
+      ahead.push_back(pool.submit([&read, piece = *next] { return read(piece); }));
     const MemoryEntries entries = ahead.front().get();
     ahead.pop_front();
     append(entries);
   }
+}
+
+void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
+                 const ReadMemoryOptions& options) {
+  const MemoryText whole{text, chunks};
+  read_memories(model, {&whole, 1}, memory, options);
 }
 
 }  // namespace gca

@@ -61,7 +61,17 @@ struct ReadMemoryOptions {
       progress;  ///< after each piece, with the chunks so far; may throw to stop
 };
 
-/// Appends the entries of the first `chunks` chunks of a text to `memory`, in order.
+/// The first `chunks` chunks of a text.
+struct MemoryText {
+  TextSource text;
+  int64_t chunks = 0;
+};
+
+/// Appends the entries of all texts to `memory`, in order; each is read as if it stood alone.
+void read_memories(const Drt& model, std::span<const MemoryText> texts, ChunkMemory& memory,
+                   const ReadMemoryOptions& options);
+
+/// The same of one text.
 void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
                  const ReadMemoryOptions& options);
 

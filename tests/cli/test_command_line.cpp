@@ -15,8 +15,8 @@
 
 namespace {
 
-const std::vector<std::string> kSubcommands = {"tokenize",          "chunk", "pretrain", "eval", "generate",
-                                               "inspect-retrieval", "bench", "report"};
+const std::vector<std::string> kSubcommands = {"tokenize",          "chunk",  "pretrain", "eval",  "generate",
+                                               "inspect-retrieval", "memory", "bench",    "report"};
 
 /// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds
 /// `words`.

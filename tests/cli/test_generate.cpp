@@ -95,7 +95,8 @@ TEST_CASE("generate: wrong usage is told in one line") {
       {{"--prompt-file", run / "nothing"}, "nothing"},
       {{"--prompt", "a", "--top-p", "2"}, "--top-p"},
       {{"--prompt", "a", "--temperature", "-1"}, "--temperature"},
-      {{"--prompt", "a", "--memory", "file:/tmp/x"}, "--memory"},
+      {{"--prompt", "a", "--memory", "disk"}, "--memory"},
+      {{"--prompt", NanoRun::pages(3, 3), "--memory", "file:" + run.book()}, run.book()},
   };
   for (const auto& one : cases) {
     const ProcessResult result = generate(run, one.words);

@@ -147,3 +147,31 @@ TEST_CASE("no prompt, no new tokens, an interruption") {
   CHECK(tokens_when_asked(5) == 2);
   CHECK(tokens_when_asked(2) == 0);
 }
+
+TEST_CASE("a prefill that is interrupted keeps a session that goes on as if it had not been") {
+  const TextModel model = make_text_model(7);
+  const std::vector<int32_t> prompt = prompt_of(model, 301);
+  GenerationOptions options;
+  options.sampling.temperature = 0;
+  options.segment_positions = 16;
+  options.keeps_session = true;
+  options.max_new_tokens = 12;
+  const std::vector<int32_t> whole = run(model, prompt, options).tokens;
+  for (const int times : {1, 2, 9, 16, 18}) {  // upper layers are left out of the first fifteen segments
+    CAPTURE(times);
+    TextSession session;
+    int asked = 0;
+    CHECK(generate(
+              model, prompt, options, session, [](const std::string&) {}, [&] { return ++asked > times; })
+              .tokens.empty());
+    const auto read =
+        static_cast<size_t>(layout_of(model.model.config()).text_before(session.state.position));
+    CHECK(read > 0);
+    CHECK(read < prompt.size());
+    CHECK(session.last_hidden.defined());
+    CHECK(generate(
+              model, std::span(prompt).subspan(read), options, session, [](const std::string&) {},
+              [] { return false; })
+              .tokens == whole);
+  }
+}

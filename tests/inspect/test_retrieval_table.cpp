@@ -47,3 +47,14 @@ TEST_CASE("the table shows each chunk beside what it read") {
   CHECK(retrieval_table(readings, text_of, {.width = 100, .colour = true}).find("\033[1mchunk 0") !=
         std::string::npos);
 }
+
+TEST_CASE("a chunk from before the text is told by its place in its document") {
+  const std::vector<ChunkReading> readings = {{2, 14, 5, {{{-3, 1.25, 0.75}, {1, -0.5, 0.25}}}}};
+  RetrievalTableOptions options;
+  options.place_of = [](int64_t chunk) { return ChunkPlace{"shelf/a\nb.txt", chunk + 20}; };
+  const std::string table = retrieval_table(
+      readings, [](int64_t chunk) { return "text of " + std::to_string(chunk); }, options);
+  CHECK(table.find("group 0      17     1.2500  0.7500 ██████    a\\nb.txt: text of -3\n") !=
+        std::string::npos);
+  CHECK(table.find("group 0       1    -0.5000  0.2500 ██        text of 1\n") != std::string::npos);
+}

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "lib/core/error.h"
+#include "lib/model/text_feeder.h"
 #include "tests/support/one_batch.h"
 
 using namespace gca;
@@ -63,6 +64,25 @@ TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatev
       }
     }
   }
+}
+
+TEST_CASE("a text after a past reads what it reads within the whole text, the past numbered backwards") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const std::vector<int32_t> text = some_text(7 * 19 + 3, 40);
+  const auto whole = trace_retrieval(model, text);
+  TextFeeder feeder(model, {}, 16);
+  feeder.feed(std::span(text).first(7 * 9), [](const at::Tensor&, int64_t) {});
+  const auto after = trace_retrieval(model, std::span(text).subspan(7 * 9), 24, feeder.take_state());
+  REQUIRE(after.size() == whole.size() - 9);
+  for (size_t t = 1; t < after.size(); ++t)  // the first was served by a landmark of the past
+    for (size_t g = 0; g < 2; ++g) {
+      REQUIRE(after[t].groups[g].size() == 2);
+      for (size_t i = 0; i < 2; ++i) {
+        CHECK(after[t].groups[g][i].chunk == whole[t + 9].groups[g][i].chunk - 9);
+        CHECK(std::abs(after[t].groups[g][i].score - whole[t + 9].groups[g][i].score) < 1e-4);
+      }
+    }
+  CHECK(after[1].first_token == 7);
 }
 
 TEST_CASE("a text shorter than a chunk, and one that ends with its chunk") {

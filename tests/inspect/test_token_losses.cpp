@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "lib/model/text_feeder.h"
 #include "tests/support/doctest.h"
 #include "tests/support/one_batch.h"
 
@@ -30,4 +31,17 @@ TEST_CASE("losses of tokens are those of the logits of one batch, whatever the s
       }
     }
   }
+}
+
+TEST_CASE("losses after a past are those of the end of the whole text") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const std::vector<int32_t> text = some_text(7 * 19 + 3, 40);
+  const std::vector<float> whole = token_losses(model, text, Retriever::learned);
+  TextFeeder feeder(model, {}, 16);
+  feeder.feed(std::span(text).first(7 * 9), [](const at::Tensor&, int64_t) {});
+  const std::vector<float> after =
+      token_losses(model, std::span(text).subspan(7 * 9), Retriever::learned, 24, feeder.take_state());
+  REQUIRE(after.size() == text.size() - 63);
+  CHECK(after[0] == 0.0F);
+  for (size_t i = 1; i < after.size(); ++i) CHECK(std::abs(after[i] - whole[i + 63]) < 1e-4);
 }

@@ -1,0 +1,119 @@
+// gca memory build: texts read once into a library of chunk memory.
+
+#include <chrono>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca/commands.h"
+#include "apps/gca/interrupt.h"
+#include "apps/gca/memory_options.h"
+#include "apps/gca/tensor_stages.h"
+#include "lib/core/error.h"
+#include "lib/core/machine_memory.h"
+#include "lib/data/encode_documents.h"
+#include "lib/data/input_files.h"
+#include "lib/data/sealed_json.h"
+#include "lib/data/token_shard.h"
+#include "lib/model/memory_library.h"
+
+namespace gca {
+namespace {
+
+LibraryText text_of(const std::string& name, std::vector<int32_t> tokens) {
+  auto kept = std::make_shared<const std::vector<int32_t>>(std::move(tokens));
+  return {name, static_cast<int64_t>(kept->size()), [kept](int64_t first, std::span<int32_t> out) {
+            std::copy_n(kept->begin() + first, out.size(), out.begin());
+          }};
+}
+
+void add_shards(const std::string& folder, const TextModel& model, std::vector<LibraryText>& texts) {
+  const TokenStore store = TokenStore::open(folder);
+  model.require_tokenizer(store.tokenizer_fingerprint(), folder);
+  for (size_t i = 0; i < store.documents().size(); ++i) {
+    const TokenDocument& document = store.documents()[i];
+    texts.push_back({document.name, document.tokens, [store, i](int64_t first, std::span<int32_t> out) {
+                       store.read(static_cast<int64_t>(i), first, out);
+                     }});
+  }
+}
+
+void add_plain_texts(const std::string& input, const TextModel& model, int threads,
+                     std::vector<LibraryText>& texts) {
+  const TextInputs inputs = list_text_inputs({&input, 1});
+  std::vector<int32_t> tokens;
+  EncodeOptions encoding;
+  encoding.threads = threads;
+  encoding.poll = throw_if_interrupted;
+  encode_documents(inputs.texts, model.tokenizer, encoding, [&](const EncodedBlock& block) {
+    tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
+    if (!block.is_last) return;
+    texts.push_back(text_of(inputs.texts[static_cast<size_t>(block.document)].name, std::move(tokens)));
+    tokens.clear();
+  });
+}
+
+std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel& model) {
+  std::vector<LibraryText> texts;
+  for (const std::string& input : options.inputs) {
+    const std::string format = folder_format(input);
+    if (format == kTokenFormat)
+      add_shards(input, model, texts);
+    else if (format.empty())
+      add_plain_texts(input, model, thread_count(options.common), texts);
+    else
+      fail_usage(input, "holds " + format + " and no text",
+                 "give texts, or a folder written by gca tokenize");
+  }
+  return texts;
+}
+
+}  // namespace
+
+void run_memory_build(const MemoryOptions& options) {
+  JsonReport report = begin_report("memory", options.common);
+  const TextModel model = open_checkpoint(options.checkpoint, options.common);
+  claim_library_folder(options.output);
+  install_interrupt_handler();
+  const std::vector<LibraryText> texts = texts_of(options, model);
+
+  const int64_t chunk_text = std::max<int64_t>(1, model.model.config().chunk_text_size());
+  int64_t total = 0;
+  for (const LibraryText& text : texts) total += text.tokens / chunk_text * chunk_text;
+  ReadMemoryOptions reading;
+  reading.threads = thread_count(options.common);
+  reading.segment_positions = options.segment_positions;
+  const auto start = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  const bool shows = shows_progress(options.common);
+  reading.progress = [&](int64_t chunks) {
+    throw_if_interrupted();
+    const auto tokens = static_cast<double>(chunks * chunk_text);
+    if (shows)
+      fmt::print(stderr, "\r{:.1f} of {:.1f} million tokens, {:.0f} tokens/s ", tokens / 1e6,
+                 static_cast<double>(total) / 1e6, tokens / seconds());
+  };
+  const MemoryDtype dtype = options.memory_dtype.empty()
+                                ? lossless_dtype(model.model.compute_dtype())
+                                : memory_dtype_of(options.memory_dtype, "--memory-dtype");
+  const MemoryIndex index = build_library(options.output, model, texts, dtype, reading);
+  if (shows) fmt::print(stderr, "\r\033[K");
+
+  report.config = checkpoint_config(options.checkpoint, model);
+  report.config["action"] = options.action;
+  report.config["memory_dtype"] = name_of(dtype);
+  report.result = library_to_json(index);
+  report.result["build_seconds"] = seconds();
+  report.result["tokens_per_second"] = static_cast<double>(index.token_count()) / seconds();
+  report.result["peak_memory_bytes"] = peak_memory_bytes();
+  finish_report(
+      report, options.common, options.output,
+      library_table(index) + fmt::format("read in {:.1f} s, {:.0f} tokens/s, {} resident at most\n",
+                                         seconds(), report.result["tokens_per_second"].get<double>(),
+                                         memory_text(static_cast<double>(peak_memory_bytes()))));
+}
+
+}  // namespace gca

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+#include "lib/model/drt.h"
+
+namespace gca {
+
+/// A digest of the configuration and every weight: what a model remembers is of use to it alone.
+std::string model_fingerprint(const Drt& model);
+
+}  // namespace gca
