@@ -5,8 +5,6 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
-#include "lib/data/sequence_index.h"
-#include "lib/data/token_shard.h"
 
 namespace gca {
 namespace {
@@ -16,11 +14,6 @@ constexpr const char* kSeal = "seal";
 std::string string_field(const nlohmann::json& json, const char* key) {
   const auto found = json.is_object() ? json.find(key) : json.end();
   return found != json.end() && found->is_string() ? found->get<std::string>() : "";
-}
-
-/// The command that writes folders of `format`.
-std::string writer_of(const std::string& format) {
-  return format == kTokenFormat ? "gca tokenize" : format == kSequenceFormat ? "gca chunk" : "gca";
 }
 
 }  // namespace
@@ -43,17 +36,18 @@ void require_seal(const nlohmann::json& content, const std::string& path, const 
     fail_usage(path, "is damaged (does not match its checksum)", remedy);
 }
 
-nlohmann::json read_sealed_json(const std::string& path, const std::string& format) {
+nlohmann::json read_sealed_json(const std::string& path, const std::string& format,
+                                const std::string& writer) {
   std::error_code ignored;
   if (!std::filesystem::exists(path, ignored))
-    fail_usage(path, "no such file", "name a folder written by " + writer_of(format));
+    fail_usage(path, "no such file", "name a folder written by " + writer);
   nlohmann::json content = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
   if (content.is_discarded() || !content.is_object())
-    fail_usage(path, "is damaged (no JSON object)", "run " + writer_of(format) + " again");
+    fail_usage(path, "is damaged (no JSON object)", "run " + writer + " again");
   const std::string found = string_field(content, "format");
   if (found != format)
-    fail_usage(path, "has the format \"" + found + "\"", "name a folder written by " + writer_of(format));
-  require_seal(content, path, "run " + writer_of(format) + " again");
+    fail_usage(path, "has the format \"" + found + "\"", "name a folder written by " + writer);
+  require_seal(content, path, "run " + writer + " again");
   return content;
 }
 

@@ -174,7 +174,7 @@ SequenceIndex SequenceIndex::open(const std::string& folder, const ChunkSettings
     impl->adopt(plan.train.documents, plan.valid.documents);
   } else {
     const std::string path = folder + "/index.json";
-    const nlohmann::json index = read_sealed_json(path, kSequenceFormat);
+    const nlohmann::json index = read_sealed_json(path, kSequenceFormat, "gca chunk");
     try {
       const fs::path tokens_folder = index.at("tokens_folder").get<std::string>();
       impl->tokens = TokenStore::open((fs::path(folder) / tokens_folder).lexically_normal().string());

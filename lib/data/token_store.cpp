@@ -107,7 +107,7 @@ struct TokenStore::Impl {
 
 TokenStore TokenStore::open(const std::string& folder) {
   const std::string path = folder + "/index.json";
-  const nlohmann::json index = read_sealed_json(path, kTokenFormat);
+  const nlohmann::json index = read_sealed_json(path, kTokenFormat, "gca tokenize");
   auto impl = std::make_shared<Impl>();
   impl->folder = folder;
   try {

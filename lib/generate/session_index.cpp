@@ -20,7 +20,7 @@ void write_session_index(const std::string& path, const SessionIndex& index) {
 
 SessionIndex read_session_index(const std::string& path) {
   constexpr int64_t kMostLayers = 1 << 20;
-  const nlohmann::json json = read_sealed_json(path, kSessionFormat);
+  const nlohmann::json json = read_sealed_json(path, kSessionFormat, "gca generate --save-memory");
   SessionIndex index;
   try {
     index.position = whole_number(json.at("position"));

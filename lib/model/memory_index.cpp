@@ -149,7 +149,7 @@ void write_memory_index(const std::string& path, const MemoryIndex& index) {
 
 MemoryIndex read_memory_index(const std::string& folder) {
   const std::string path = folder + "/index.json";
-  const nlohmann::json json = read_sealed_json(path, kLibraryFormat);
+  const nlohmann::json json = read_sealed_json(path, kLibraryFormat, "gca memory build");
   MemoryIndex index;
   try {
     json.at("model").get_to(index.model);
