@@ -137,7 +137,7 @@ std::unique_ptr<ChunkRecords> make_scratch_file_records(const std::string& path,
 }
 
 std::unique_ptr<ChunkRecords> make_file_records(const std::string& path, int64_t record_bytes) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (descriptor < 0)
     fail_usage(path, std::string("cannot be made: ") + std::strerror(errno),
                errno == EEXIST ? "name a file that does not exist yet"

@@ -61,7 +61,7 @@ MemoryEntries all_of(const ChunkMemory& memory) {
   return {memory.landmarks(), view.keys, view.values};
 }
 
-/// The tiny model with one group, two, and windows of less and of more than a chunk.
+/// The tiny model with one group and more, windows of less and of more than a chunk, odd chunk sizes.
 std::vector<ModelConfig> configs() {
   std::vector<ModelConfig> all;
   for (const int64_t groups : {1, 2, 3})
@@ -70,6 +70,13 @@ std::vector<ModelConfig> configs() {
       all.back().retrieval_groups = groups;
       all.back().window_size = window;
     }
+  for (const int64_t chunk_size : {5, 17}) {
+    all.push_back(tiny_config());
+    all.back().chunk_size = chunk_size;
+    all.back().window_size = 7;
+    all.back().n_lower_layers = 1;
+    all.back().n_kv_heads = 4;
+  }
   return all;
 }
 
@@ -169,6 +176,29 @@ TEST_CASE("Any stretch of chunk memory can be made on its own") {
                  {whole.landmarks.narrow(1, first, count), whole.keys.narrow(1, first, count),
                   whole.values.narrow(1, first, count)});
     }
+  }
+}
+
+TEST_CASE("An entry depends on the text in its reach and on nothing else, on no absolute position either") {
+  for (const ModelConfig& config : configs()) {
+    const int64_t chunk_text = config.chunk_text_size();
+    const Drt model = tiny_model(config);
+    const std::vector<int32_t> tail = some_text(20 * chunk_text, config.vocab_size, 5);
+    const auto entries_after = [&](int64_t chunks, uint32_t seed) {
+      std::vector<int32_t> text = some_text(chunks * chunk_text, config.vocab_size, seed);
+      text.insert(text.end(), tail.begin(), tail.end());
+      const MemoryEntries all = plain_entries(model, text);
+      return MemoryEntries{all.landmarks.narrow(1, chunks, 20), all.keys.narrow(1, chunks, 20),
+                           all.values.narrow(1, chunks, 20)};
+    };
+    const MemoryEntries one = entries_after(3, 1), other = entries_after(11, 2);
+    const int64_t free = (lower_reach(config) + config.chunk_size - 1) / config.chunk_size;
+    REQUIRE(free < 20);
+    check_same({one.landmarks.narrow(1, free, 20 - free), one.keys.narrow(1, free, 20 - free),
+                one.values.narrow(1, free, 20 - free)},
+               {other.landmarks.narrow(1, free, 20 - free), other.keys.narrow(1, free, 20 - free),
+                other.values.narrow(1, free, 20 - free)});
+    CHECK(largest_difference(one.keys.narrow(1, 0, 1), other.keys.narrow(1, 0, 1)) > 1e-3);
   }
 }
 
