@@ -47,6 +47,15 @@ def main():
     print(f"\nChoosing its chunks gains the model {gain:+.4f} nats a token over random ones. Near 0, it has not learned yet what "
           "to\nretrieve, for which minutes of text are too few: README.md tells what makes a model choose.")
 
+    report = json.loads((out / "passkey.json").read_text())
+    search = report["result"]["contexts"][0]
+    trials = search["trials"]
+    reading = search["haystack_seconds"]
+    print(f"\nThe checkpoint of examples/passkey, trained at no more than 4K tokens, in {search['text_tokens']:,} tokens: "
+          f"{search['exact']['correct']} of {trials} passkeys\nfound whole, {search['correct']} by their first token. "
+          f"Reading the text once took {reading:.1f} s ({search['text_tokens'] / reading:,.0f} tokens/s), each trial "
+          f"{(search['seconds'] - reading) / trials:.2f} s, all {report['seconds']:.1f} s.")
+
 
 if __name__ == "__main__":
     main()

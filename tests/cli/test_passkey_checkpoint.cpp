@@ -1,0 +1,42 @@
+// The checkpoint that examples/passkey keeps, trained at no more than 4K tokens: it loads, and finds passkeys
+// in texts four times as long, by retrieval alone.
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "tests/support/json_schema.h"
+#include "tests/support/run_gca.h"
+
+namespace {
+
+const std::string kExamples = std::string(GCA_SOURCE_DIR) + "/examples";
+
+}  // namespace
+
+TEST_CASE("passkey checkpoint: finds passkeys in a book, at four times the length of its training") {
+  setenv("OMP_WAIT_POLICY", "passive", 0);
+  const ProcessResult eval =
+      run_gca({"eval", "--checkpoint", kExamples + "/passkey", kExamples + "/books/valid", "--task",
+               "passkey", "--context", "16K", "--trials", "20", "--haystacks", "1", "--retriever",
+               "learned,none", "--seed", "1", "--json"});
+  INFO(eval.err);
+  REQUIRE(eval.status == 0);
+  const nlohmann::json report = eval.json();
+  CHECK(problems_of("eval", report) == "");
+  const nlohmann::json& rows = report["result"]["contexts"];
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0]["exact"]["correct"] >= 15);
+  CHECK(rows[0]["retrieval"][0]["correct"] >= 15);
+  // What the windows reach holds no needle.
+  CHECK(rows[1]["exact"]["correct"] <= 2);
+}
+
+TEST_CASE("passkey checkpoint: is small enough to keep") {
+  uintmax_t size_bytes = 0;
+  for (const auto& file : std::filesystem::directory_iterator(kExamples + "/passkey"))
+    size_bytes += file.file_size();
+  CHECK(size_bytes < 20'000'000);
+}
