@@ -31,3 +31,11 @@ function(gca_compile_cuda output source)
       ${GCA_NVCC} ${GCA_NVCC_FLAGS} ${ARGN} -MD -MF ${output}.d -MT ${output} -o ${output} ${source}
     DEPENDS ${source} DEPFILE ${output}.d COMMENT "nvcc ${output}" VERBATIM)
 endfunction()
+
+# The runtime that the device library is compiled and linked against: of the toolkit that nvcc belongs to.
+if(GCA_CUDA)
+  cmake_path(GET GCA_NVCC PARENT_PATH gca_nvcc_folder)
+  find_path(GCA_CUDA_INCLUDE cuda_runtime_api.h HINTS ${gca_nvcc_folder}/../include REQUIRED NO_DEFAULT_PATH)
+  find_library(GCA_CUDART NAMES cudart libcudart.so.13 libcudart.so.12
+    HINTS ${gca_nvcc_folder}/../lib ${gca_nvcc_folder}/../lib64 REQUIRED NO_DEFAULT_PATH)
+endif()

@@ -27,8 +27,9 @@ set(GCA_TORCH_RPATH ${GCA_TORCH_ROOT}/lib)
 file(GLOB GCA_CUDA_RUNTIME_DIRS ${GCA_TORCH_ROOT}/../nvidia/cu*/lib)
 list(APPEND GCA_TORCH_RPATH ${GCA_CUDA_RUNTIME_DIRS})
 target_link_options(libtorch_cpu INTERFACE "-Wl,--allow-shlib-undefined")
-set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH})
-set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH})
+# Then the project's own device library (lib/device).
+set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH} ${PROJECT_BINARY_DIR}/kernels)
+set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH} $ORIGIN)
 
 # <ATen/Functions.h> declares two thousand operators; sources include <ATen/ops/NAME.h> for those they call.
 target_compile_definitions(libtorch_cpu INTERFACE AT_PER_OPERATOR_HEADERS)

@@ -1,16 +1,15 @@
 #include "apps/gca-tensor/open_checkpoint.h"
 
-#include "lib/core/error.h"
+#include "lib/device/open_device.h"
 #include "lib/train/process_settings.h"
 
 namespace gca {
 
 TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common) {
-  if (options.tensor.device != "cpu")
-    fail_usage("--device " + options.tensor.device, "this build computes on the CPU only",
-               "use --device cpu");
+  const std::string dtype = resolved_dtype(options.tensor);
+  const at::Device device = open_device(options.tensor.device, dtype);
   use_threads(thread_count(common));
-  return TextModel::open(options.folder, resolved_dtype(options.tensor));
+  return TextModel::open(options.folder, dtype, device);
 }
 
 nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const TextModel& model) {

@@ -15,6 +15,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
+#include "lib/device/open_device.h"
 #include "lib/profile/machine_rates.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
@@ -168,9 +169,12 @@ void require_free_output(const PretrainOptions& options) {
 }
 
 void check_options(const PretrainOptions& options) {
-  if (options.tensor.device != "cpu")
-    fail_usage("--device " + options.tensor.device, "this build trains on the CPU only", "use --device cpu");
-  if (options.dry_run) return;
+  if (options.dry_run) {
+    if (options.tensor.device != "cpu")
+      fail_usage("--device " + options.tensor.device, "a dry run estimates runs on the CPU",
+                 "use --device cpu, or start the run");
+    return;
+  }
   if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0 &&
       options.phases_json.is_null())
     fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
@@ -305,7 +309,7 @@ void run_pretrain(const PretrainOptions& options) {
   PlannedRun planned = plan_run(options);
   auto& [state, config, data] = planned;
 
-  Drt model(config.model, scalar_type(state.dtype));
+  Drt model(config.model, scalar_type(state.dtype), open_device(options.tensor.device, state.dtype));
   if (options.resume) {
     require_same_data(state, state.data, data.train.fingerprint);
     load_weights(checkpoint_folder(options.output), model);

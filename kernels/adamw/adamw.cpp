@@ -1,8 +1,10 @@
 #include "kernels/adamw/adamw.h"
 
 #include <ATen/Parallel.h>
+#include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "kernels/common/named_work.h"
@@ -49,17 +51,28 @@ void update_doubles(const AdamWUpdate& update, const Block& block, const AdamWSe
   }
 }
 
-void update_floats(const AdamWUpdate& update, const Block& block, const AdamWSettings& s) {
+/// What the formula needs of a step: scale, beta1, beta2, step size, second correction, epsilon, decay.
+std::array<double, 7> coefficients_of(const AdamWUpdate& update, const AdamWSettings& s) {
   const auto t = static_cast<double>(s.step);
+  return {s.gradient_scale,
+          s.beta1,
+          s.beta2,
+          update.learning_rate / (1.0 - std::pow(s.beta1, t)),
+          1.0 / (1.0 - std::pow(s.beta2, t)),
+          s.epsilon,
+          update.learning_rate * s.weight_decay};
+}
+
+bool has_bf16_copy(const AdamWUpdate& update) {
+  return update.copy.defined() && update.copy.scalar_type() == at::kBFloat16;
+}
+
+void update_floats(const AdamWUpdate& update, const Block& block, const AdamWSettings& s) {
+  const std::array<double, 7> c = coefficients_of(update, s);
   const AdamWCoefficients coefficients{
-      static_cast<float>(s.gradient_scale),
-      static_cast<float>(s.beta1),
-      static_cast<float>(s.beta2),
-      static_cast<float>(update.learning_rate / (1.0 - std::pow(s.beta1, t))),
-      static_cast<float>(1.0 / (1.0 - std::pow(s.beta2, t))),
-      static_cast<float>(s.epsilon),
-      static_cast<float>(update.learning_rate * s.weight_decay)};
-  const bool writes_copy = update.copy.defined() && update.copy.scalar_type() == at::kBFloat16;
+      static_cast<float>(c[0]), static_cast<float>(c[1]), static_cast<float>(c[2]), static_cast<float>(c[3]),
+      static_cast<float>(c[4]), static_cast<float>(c[5]), static_cast<float>(c[6])};
+  const bool writes_copy = has_bf16_copy(update);
   auto* copy = writes_copy ? static_cast<uint16_t*>(update.copy.mutable_data_ptr()) : nullptr;
   row_kernels().update.adamw(block.count, coefficients, update.gradient.const_data_ptr<float>() + block.begin,
                              update.weight.mutable_data_ptr<float>() + block.begin,
@@ -83,11 +96,42 @@ void check(const AdamWUpdate& update) {
               "adamw_step: a copy must be bf16, contiguous and of the shape of its float32 weight");
 }
 
+TORCH_LIBRARY_FRAGMENT(gca, m) {
+  // Devices. Coefficients as of coefficients_of(); the sum is a double on the device.
+  m.def(
+      "adamw_update_(Tensor(a!) weight, Tensor gradient, Tensor(b!) first_moment, Tensor(c!) second_moment, "
+      "Tensor(d!)? copy, float[] coefficients) -> ()");
+  m.def("sum_of_squares(Tensor[] gradients) -> Tensor");
+}
+
+void update_on_device(const AdamWUpdate& update, const AdamWSettings& s) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("gca::adamw_update_", "")
+                             .typed<void(at::Tensor&, const at::Tensor&, at::Tensor&, at::Tensor&,
+                                         const std::optional<at::Tensor>&, at::ArrayRef<double>)>();
+  at::Tensor weight = update.weight;
+  at::Tensor first_moment = update.first_moment;
+  at::Tensor second_moment = update.second_moment;
+  const std::optional<at::Tensor> copy = has_bf16_copy(update) ? std::optional(update.copy) : std::nullopt;
+  op.call(weight, update.gradient, first_moment, second_moment, copy, coefficients_of(update, s));
+}
+
+double norm_on_device(const std::vector<at::Tensor>& gradients) {
+  static const auto op = c10::Dispatcher::singleton()
+                             .findSchemaOrThrow("gca::sum_of_squares", "")
+                             .typed<at::Tensor(at::TensorList)>();
+  return std::sqrt(op.call(gradients).item<double>());
+}
+
 }  // namespace
 
 void adamw_step(std::span<const AdamWUpdate> updates, const AdamWSettings& settings) {
   const NamedWork work("gca::adamw_step");
   for (const AdamWUpdate& update : updates) check(update);
+  if (!updates.empty() && !updates[0].weight.device().is_cpu()) {
+    for (const AdamWUpdate& update : updates) update_on_device(update, settings);
+    return;
+  }
   const auto blocks = blocks_of(updates, [](const AdamWUpdate& update) { return update.weight.numel(); });
   at::parallel_for(0, static_cast<int64_t>(blocks.size()), 1, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
@@ -106,6 +150,7 @@ double gradient_norm(const std::vector<at::Tensor>& gradients) {
   std::vector<at::Tensor> dense;
   for (const at::Tensor& gradient : gradients)
     if (gradient.defined()) dense.push_back(gradient.contiguous());
+  if (!dense.empty() && !dense[0].device().is_cpu()) return norm_on_device(dense);
   const auto blocks = blocks_of(dense, [](const at::Tensor& gradient) { return gradient.numel(); });
   std::vector<double> partial(blocks.size(), 0.0);
   at::parallel_for(0, static_cast<int64_t>(blocks.size()), 1, [&](int64_t first, int64_t last) {

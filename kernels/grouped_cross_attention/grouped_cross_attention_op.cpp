@@ -4,39 +4,11 @@
 #include <torch/library.h>
 
 #include "kernels/common/implementation.h"
+#include "kernels/grouped_cross_attention/grouped_cross_attention_checks.h"
 #include "kernels/grouped_cross_attention/grouped_cross_attention_versions.h"
 
 namespace gca::kernels {
 namespace {
-
-void check_arguments(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& idx,
-                     const at::Tensor& w, const ReadingLayout& layout) {
-  constexpr auto name = "grouped_cross_attention: ";
-  TORCH_CHECK(q.dim() == 4, name, "q must be (B, n, H, dh), got ", q.sizes());
-  TORCH_CHECK(k.dim() == 5, name, "k must be (B, C, M, H_kv, dh), got ", k.sizes());
-  TORCH_CHECK(k.sizes() == v.sizes(), name, "k ", k.sizes(), " and v ", v.sizes(), " must have one shape");
-  TORCH_CHECK(k.size(0) == q.size(0) && k.size(4) == q.size(3), name, "k ", k.sizes(), " does not fit q ",
-              q.sizes());
-  TORCH_CHECK(k.size(2) >= 1, name, "a chunk must have a key, got k ", k.sizes());
-  TORCH_CHECK(k.size(3) >= 1 && q.size(2) % k.size(3) == 0, name, "H_kv = ", k.size(3),
-              " must divide H = ", q.size(2));
-  TORCH_CHECK(layout.chunk_size >= 1 && layout.first_offset >= 0 && layout.first_offset < layout.chunk_size,
-              name, "need 0 <= first_offset < chunk_size, got ", layout.first_offset, " and ",
-              layout.chunk_size);
-  const int64_t rows = (layout.first_offset + q.size(1) + layout.chunk_size - 1) / layout.chunk_size;
-  TORCH_CHECK(idx.dim() == 3 && idx.size(0) == q.size(0) && idx.size(1) == rows, name, "idx must be (",
-              q.size(0), ", ", rows, ", K), got ", idx.sizes());
-  TORCH_CHECK(w.sizes() == idx.sizes(), name, "w ", w.sizes(), " and idx ", idx.sizes(),
-              " must have one shape");
-
-  const auto type = q.scalar_type();
-  TORCH_CHECK(type == at::kFloat || type == at::kBFloat16 || type == at::kDouble, name,
-              "q must be float32, bfloat16 or double, got ", type);
-  TORCH_CHECK(k.scalar_type() == type && v.scalar_type() == type, name, "k and v must be ", type, " like q");
-  TORCH_CHECK(idx.scalar_type() == at::kInt, name, "idx must be int32, got ", idx.scalar_type());
-  const auto w_type = type == at::kDouble ? at::kDouble : at::kFloat;
-  TORCH_CHECK(w.scalar_type() == w_type, name, "w must be ", w_type, ", got ", w.scalar_type());
-}
 
 /// Indices must name a chunk: a wrong one would read foreign memory.
 void check_indices(const at::Tensor& idx, int64_t chunks) {
@@ -56,7 +28,7 @@ GcaForwardResult forward_on_cpu(const at::Tensor& q, const at::Tensor& k, const 
                                 const at::Tensor& idx, const at::Tensor& w, int64_t chunk_size,
                                 int64_t first_offset, double scale, bool softmax_one) {
   const GcaOptions options{{chunk_size, first_offset}, scale, softmax_one};
-  check_arguments(q, k, v, idx, w, options.layout);
+  check_gca_arguments(q, k, v, idx, w, options.layout);
   check_indices(idx, k.size(1));
   return use_fast_version(q) ? gca_forward_cpu(q, k, v, idx, w, options)
                              : gca_forward_reference(q, k, v, idx, w, options);
@@ -67,14 +39,9 @@ GcaGradients backward_on_cpu(const at::Tensor& dout, const at::Tensor& q, const 
                              const at::Tensor& lse, int64_t chunk_size, int64_t first_offset, double scale,
                              bool softmax_one) {
   const GcaOptions options{{chunk_size, first_offset}, scale, softmax_one};
-  check_arguments(q, k, v, idx, w, options.layout);
+  check_gca_arguments(q, k, v, idx, w, options.layout);
   check_indices(idx, k.size(1));
-  TORCH_CHECK(dout.sizes() == q.sizes() && dout.scalar_type() == q.scalar_type(),
-              "grouped_cross_attention: dout must have shape and type of q, got ", dout.sizes());
-  TORCH_CHECK(lse.dim() == 4 && lse.size(0) == q.size(0) && lse.size(1) == q.size(1) &&
-                  lse.size(2) == q.size(2) && lse.size(3) == idx.size(2) &&
-                  lse.scalar_type() == w.scalar_type(),
-              "grouped_cross_attention: lse must be the forward's (B, n, H, K), got ", lse.sizes());
+  check_gca_gradient_arguments(dout, q, idx, w, lse);
   return use_fast_version(q) ? gca_backward_cpu(dout, q, k, v, idx, w, lse, options)
                              : gca_backward_reference(dout, q, k, v, idx, w, lse, options);
 }
@@ -121,8 +88,7 @@ at::Tensor with_autograd(const at::Tensor& q, const at::Tensor& k, const at::Ten
                          bool softmax_one) {
   if (!at::GradMode::is_enabled()) {
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
-    return std::get<0>(
-        grouped_cross_attention_forward(q, k, v, idx, w, {chunk_size, first_offset}, scale, softmax_one));
+    return grouped_cross_attention(q, k, v, idx, w, {chunk_size, first_offset}, scale, softmax_one);
   }
   return GroupedCrossAttentionFunction::apply(q, k, v, idx, w, chunk_size, first_offset, scale, softmax_one);
 }

@@ -16,7 +16,8 @@ struct GumbelCoordinates {
   int64_t first_query = 0;   ///< chunk t of row 0
 };
 
-/// (B, R, C) float32: noise of query chunk first_query + row and candidate c.
-at::Tensor gumbel_noise(const GumbelCoordinates& at, int64_t B, int64_t R, int64_t C);
+/// (B, R, C) float32 on `device`: noise of query chunk first_query + row and candidate c.
+at::Tensor gumbel_noise(const GumbelCoordinates& at, int64_t B, int64_t R, int64_t C,
+                        at::Device device = at::kCPU);
 
 }  // namespace gca::kernels

@@ -2,6 +2,7 @@
 // made with the loss and wait for the backward pass.
 //   bf16          linear_cross_entropy_bf16.cpp, where the processor multiplies bf16
 //   float32       composed of library calls, in blocks of rows
+//   device        linear_cross_entropy_columns.cpp
 //   reference     the same in one block of all rows
 
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
@@ -28,6 +29,7 @@ constexpr int64_t kRowBlock = 512;
 LossAndGradients run(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& targets,
                      bool gradients) {
   const NamedWork work("gca::linear_cross_entropy");
+  if (!x.device().is_cpu()) return linear_cross_entropy_columns(x, weight, targets, gradients);
   if (implementation() == Implementation::reference)
     return linear_cross_entropy_composed(x, weight, targets, gradients, x.size(0));
   const Bf16TileKernels* kernels = bf16_tile_kernels();

@@ -18,6 +18,12 @@ struct LossAndGradients {
 LossAndGradients linear_cross_entropy_composed(const at::Tensor& x, const at::Tensor& weight,
                                                const at::Tensor& targets, bool gradients, int64_t row_block);
 
+/// bf16 on a device: own kernels between the library's products, so many columns at a time that a block has
+/// at most `block_logits` logits (0: as many as are quick), 64 at least.
+LossAndGradients linear_cross_entropy_columns(const at::Tensor& x, const at::Tensor& weight,
+                                              const at::Tensor& targets, bool gradients,
+                                              int64_t block_logits = 0);
+
 /// bf16, where the processor multiplies it (or its arithmetic is emulated).
 LossAndGradients linear_cross_entropy_bf16(const Bf16TileKernels& kernels, const at::Tensor& x,
                                            const at::Tensor& weight, const at::Tensor& targets,

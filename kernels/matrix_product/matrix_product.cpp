@@ -44,8 +44,8 @@ const Bf16TileKernels* own_kernels(const at::Tensor& a, at::ScalarType out_dtype
 }
 
 at::Tensor library_product(const at::Tensor& a, const at::Tensor& b, at::ScalarType wide) {
-  if (a.scalar_type() == at::kBFloat16 && a.device().is_cpu()) return at::mm(a.to(wide), b.to(wide));
-  return at::mm(a, b).to(wide);
+  if (a.scalar_type() == wide) return at::mm(a, b);
+  return a.device().is_cpu() ? at::mm(a.to(wide), b.to(wide)) : at::mm(a, b, wide);
 }
 
 void check_pair(const at::Tensor& a, const at::Tensor& b) {
@@ -60,6 +60,8 @@ at::Tensor sum_of_matrix_products(std::span<const MatrixPair> pairs, at::ScalarT
   for (const MatrixPair& pair : pairs) check_pair(pair.a, pair.b);
   const Bf16TileKernels* kernels = own_kernels(pairs[0].a, out_dtype);
   if (kernels == nullptr) {
+    const bool rounds_once = !pairs[0].a.device().is_cpu() && out_dtype == pairs[0].a.scalar_type();
+    if (pairs.size() == 1 && rounds_once) return at::mm(pairs[0].a, pairs[0].b);
     const at::ScalarType wide = wide_type(pairs[0].a);
     at::Tensor sum = library_product(pairs[0].a, pairs[0].b, wide);
     for (const MatrixPair& pair : pairs.subspan(1)) sum.add_(library_product(pair.a, pair.b, wide));

@@ -19,7 +19,7 @@ struct MatrixPair {
 ///   bfloat16           sums in float32: own blocked product (blocked_product.h) where the processor
 ///   multiplies
 ///                      bf16; elsewhere operands are widened, exactly, and multiplied in float32, which is
-///                      many times faster than emulation
+///                      many times faster than emulation; on a GPU the library's product, which does the same
 at::Tensor sum_of_matrix_products(std::span<const MatrixPair> pairs, at::ScalarType out_dtype);
 
 /// a b, as above.

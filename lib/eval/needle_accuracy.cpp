@@ -24,7 +24,7 @@ std::set<int64_t> chunks_of(const TokenSpan& span, int64_t chunk_text) {
 }
 
 std::set<int64_t> chosen_chunks(const OpenRetrieval& retrieval) {
-  const at::Tensor idx = retrieval.idx.to(at::kLong).contiguous();
+  const at::Tensor idx = retrieval.idx.to(at::kCPU, at::kLong).contiguous();
   const auto* data = idx.const_data_ptr<int64_t>();
   return {data, data + idx.numel()};
 }
@@ -85,12 +85,14 @@ NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const H
     // tokens.
     const auto answer_tokens = static_cast<int64_t>(question.answer.size());
     std::vector<int32_t> predicted;
-    feeder.feed(edited.read(haystack, question.first_answer - 1, answer_tokens), [&](const at::Tensor& hidden,
-                                                                                     int64_t) {
-      const at::Tensor best = (model.logits(hidden.select(0, 0)) + penalty).argmax(-1).contiguous();
-      const auto* ids = best.const_data_ptr<int64_t>();
-      for (int64_t i = 0; i < best.numel(); ++i) predicted.push_back(static_cast<int32_t>(ids[i]));
-    });
+    feeder.feed(edited.read(haystack, question.first_answer - 1, answer_tokens),
+                [&](const at::Tensor& hidden, int64_t) {
+                  const at::Tensor best =
+                      (model.logits(hidden.select(0, 0)).to(at::kCPU) + penalty).argmax(-1).contiguous();
+                  const auto* ids = best.const_data_ptr<int64_t>();
+                  for (int64_t i = 0; i < best.numel(); ++i)
+                    predicted.push_back(static_cast<int32_t>(ids[i]));
+                });
     const bool is_correct = scores_last ? predicted.back() == question.answer.back()
                                         : predicted.front() == question.answer.front();
     ++result.trials;

@@ -67,7 +67,7 @@ RecallRate measure_recall(const Drt& model, const RecallTask& task, const Haysta
     const TextFeeder feeder = prefill.prefill(edited, chunks * chunk_text);
     bool hit = false;
     for (size_t group = 0; group < result.group_hits.size(); ++group) {
-      const at::Tensor idx = feeder.state().open_retrieval[group].idx.to(at::kLong).contiguous();
+      const at::Tensor idx = feeder.state().open_retrieval[group].idx.to(at::kCPU, at::kLong).contiguous();
       const auto* data = idx.const_data_ptr<int64_t>();
       const bool group_hit = any_of(std::set<int64_t>(data, data + idx.numel()), wanted);
       result.group_hits[group] += group_hit ? 1 : 0;

@@ -63,7 +63,9 @@ void for_each_tensor(TextSession& session,
   at::Tensor landmarks = remembers ? state.memory->landmarks() : at::Tensor();
   at::Tensor keys, values;
   if (remembers) {
-    const at::Tensor every = at::arange(state.memory->chunk_count(), at::kInt).view({1, 1, -1});
+    const at::Tensor every =
+        at::arange(state.memory->chunk_count(), session.last_hidden.options().dtype(at::kInt))
+            .view({1, 1, -1});
     const ChunkView view = state.memory->read(every);
     keys = view.keys;
     values = view.values;
@@ -155,6 +157,7 @@ TextSession load_session(const std::string& folder, const TextModel& model, cons
   const SafetensorsFile file(folder + "/session.safetensors");
   for_each_tensor(session, [&](const std::string& name, at::Tensor& tensor) {
     tensor = read_tensor(file, index.tensors, name);
+    if (tensor.defined()) tensor = tensor.to(model.model.device());
   });
   return session;
 }

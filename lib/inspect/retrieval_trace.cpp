@@ -21,11 +21,11 @@ using Observed = std::map<std::string, at::Tensor>;
 std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::string& group, int64_t row,
                                           int64_t past_chunks) {
   const at::Tensor scores =
-      observed.at("score." + group).select(0, 0).select(0, row).to(at::kDouble).contiguous();
+      observed.at("score." + group).select(0, 0).select(0, row).to(at::kCPU, at::kDouble).contiguous();
   const at::Tensor chunks =
-      observed.at("idx." + group).select(0, 0).select(0, row).to(at::kLong).contiguous();
+      observed.at("idx." + group).select(0, 0).select(0, row).to(at::kCPU, at::kLong).contiguous();
   const at::Tensor weights =
-      observed.at("w." + group).select(0, 0).select(0, row).to(at::kDouble).contiguous();
+      observed.at("w." + group).select(0, 0).select(0, row).to(at::kCPU, at::kDouble).contiguous();
   std::vector<RetrievedChunk> retrieved;
   for (int64_t slot = 0; slot < chunks.numel(); ++slot) {
     const int64_t chunk = chunks.const_data_ptr<int64_t>()[slot];

@@ -18,9 +18,10 @@ namespace {
 at::Tensor attention_inside_chunks(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   const int64_t N = q.size(0);  // chunks; q, k, v (N, S, H, dh)
   const int64_t S = q.size(1);
+  const at::TensorOptions plain = q.options().requires_grad(false);
   const at::ScalarType weight_type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor itself = at::arange(N, at::kInt).view({1, N, 1});
-  const at::Tensor weight = at::ones({1, N, 1}, weight_type);
+  const at::Tensor itself = at::arange(N, plain.dtype(at::kInt)).view({1, N, 1});
+  const at::Tensor weight = at::ones({1, N, 1}, plain.dtype(weight_type));
   const kernels::ReadingLayout layout{.chunk_size = S, .first_offset = 0};
   return kernels::grouped_cross_attention(q.reshape({1, N * S, q.size(2), q.size(3)}), k.unsqueeze(0),
                                           v.unsqueeze(0), itself, weight, layout,

@@ -4,8 +4,8 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "kernels/common/implementation.h"
+#include "kernels/embedding/embedding.h"
 #include "kernels/linear/linear_few_rows.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/matrix_product/matrix_product.h"
@@ -46,14 +47,14 @@ Residual run_layer(const Run& run, const Residual& in, const ForwardOptions& opt
 
 }  // namespace
 
-Drt::Drt(ModelConfig config, at::ScalarType compute_dtype)
+Drt::Drt(ModelConfig config, at::ScalarType compute_dtype, at::Device device)
     : config_(std::move(config)), compute_dtype_(compute_dtype) {
   config_.validate("model configuration");
   config_.d_ff = config_.ff_size();
   if (config_.landmark_id < 0) config_.landmark_id = config_.vocab_size - 1;
-  WeightBuilder builder(compute_dtype);
+  WeightBuilder builder(compute_dtype, device);
   const std::vector<double> slopes = config_.slopes();
-  slopes_ = at::tensor(slopes, at::kDouble).to(builder.master_dtype());
+  slopes_ = at::tensor(slopes, at::kDouble).to(device, builder.master_dtype());
   tok_emb_ = builder.matrix("tok_emb", config_.vocab_size, config_.d_model);
   for (int64_t i = 0; i < config_.n_lower_layers; ++i)
     lower_.push_back(DecoderLayer::claim(builder, numbered("lower.", i), config_));
@@ -83,7 +84,8 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
     if (can_decode_position(parts, state)) return decode_one(parts, ids, state);
   }
 
-  const at::Tensor h_low = run_lower(at::embedding(tok_emb_.master, ids), state, options);  // (B, n, d)
+  const at::Tensor h_low =
+      run_lower(kernels::embedding(tok_emb_.master, ids.to(device())), state, options);  // (B, n, d)
   observe(options, "h_low", h_low);
 
   if (options.memory_only) {
@@ -186,8 +188,9 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
   const int64_t touched = (first_offset + n + S - 1) / S;
   OpenRetrieval& open = state.open_retrieval[static_cast<size_t>(group)];
   if (!open.idx.defined()) {
-    open.idx = at::full({B, 1, config_.chunk_top_k}, -1, at::kInt);
-    open.weights = at::zeros({B, 1, config_.chunk_top_k}, h_in.scalar_type());
+    const at::TensorOptions plain = h_in.options().requires_grad(false);
+    open.idx = at::full({B, 1, config_.chunk_top_k}, -1, plain.dtype(at::kInt));
+    open.weights = at::zeros({B, 1, config_.chunk_top_k}, plain);
   }
 
   Reading reading;
@@ -195,7 +198,8 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
   at::Tensor idx = open.idx;
   reading.weights = open.weights;
   if (closed > 0) {
-    const at::Tensor landmark_positions = at::arange(S - 1 - first_offset, n, S, at::kLong);
+    const at::Tensor landmark_positions =
+        at::arange(S - 1 - first_offset, n, S, open.idx.options().dtype(at::kLong));
     const RetrievalResult result =
         retrieve(query_norms_[static_cast<size_t>(group)], h_in.index_select(1, landmark_positions),
                  *state.memory, first_chunk, group, config_, options);
@@ -215,8 +219,8 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
   } else {
     reading.chunks.idx = idx.narrow(1, 0, touched).contiguous();
     const std::vector<int64_t> shape = {B, 0, S - 1, config_.n_kv_heads, config_.head_dim()};
-    reading.chunks.keys = at::empty(shape, compute_dtype_);
-    reading.chunks.values = at::empty(shape, compute_dtype_);
+    reading.chunks.keys = at::empty(shape, open.idx.options().dtype(compute_dtype_));
+    reading.chunks.values = at::empty_like(reading.chunks.keys);
   }
 
   Residual h{h_in, {}};
@@ -258,8 +262,9 @@ at::Tensor Drt::logits(const at::Tensor& hidden) const {
 }
 
 LossResult Drt::loss(const at::Tensor& hidden, const at::Tensor& targets) const {
-  auto [mean, per_target] = kernels::linear_cross_entropy(
-      hidden.reshape({-1, config_.d_model}), tok_emb_.master, tok_emb_.compute, targets.reshape({-1}));
+  auto [mean, per_target] =
+      kernels::linear_cross_entropy(hidden.reshape({-1, config_.d_model}), tok_emb_.master, tok_emb_.compute,
+                                    targets.to(device()).reshape({-1}));
   return {mean, per_target.view(targets.sizes())};
 }
 

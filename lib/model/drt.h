@@ -27,11 +27,14 @@ struct LossResult {
 
 class Drt {
  public:
-  /// Weights are allocated, not initialised. compute_dtype is kFloat, kBFloat16, or kDouble (tests).
-  Drt(ModelConfig config, at::ScalarType compute_dtype);
+  /// Weights are allocated, not initialised. compute_dtype is kFloat, kBFloat16, or kDouble (tests);
+  /// kBFloat16 alone off the CPU (lib/device/open_device.h).
+  Drt(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU);
 
   const ModelConfig& config() const { return config_; }
   at::ScalarType compute_dtype() const { return compute_dtype_; }
+  /// Where weights, states and results live.
+  at::Device device() const { return slopes_.device(); }
 
   /// All weights, in the documented order.
   std::vector<Weight>& weights() { return weights_; }
@@ -57,16 +60,16 @@ class Drt {
   void set_chunk_size(int64_t chunk_size) { config_.chunk_size = chunk_size; }
 
   /// Runs n positions after `state` and advances it. ids (B, n) int64, landmarks included
-  /// (lib/data/chunk_layout.h). Returns hidden states after the final norm, (B, n, d), compute dtype; nothing
-  /// with options.memory_only. With gradients enabled the state must be empty and is of no use afterwards: a
-  /// gradient does not cross segments.
+  /// (lib/data/chunk_layout.h), on any device. Returns hidden states after the final norm, (B, n, d), compute
+  /// dtype; nothing with options.memory_only. With gradients enabled the state must be empty and is of no use
+  /// afterwards: a gradient does not cross segments.
   at::Tensor forward(const at::Tensor& ids, DrtState& state, const ForwardOptions& options) const;
 
   /// (.., d) -> (.., V) float32 (float64 when the model is).
   at::Tensor logits(const at::Tensor& hidden) const;
 
-  /// Cross-entropy of hidden (B, n, d) against targets (B, n) int64, negative where there is none; never
-  /// holds the full logits.
+  /// Cross-entropy of hidden (B, n, d) against targets (B, n) int64, on any device, negative where there is
+  /// none; never holds the full logits.
   LossResult loss(const at::Tensor& hidden, const at::Tensor& targets) const;
 
  private:
@@ -101,6 +104,6 @@ void save_model(const Drt& model, const std::string& folder, const std::string& 
 void require_sound_model_files(const std::string& folder);
 
 /// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.
-Drt load_model(const std::string& folder, at::ScalarType compute_dtype);
+Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device = at::kCPU);
 
 }  // namespace gca

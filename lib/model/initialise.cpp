@@ -4,6 +4,7 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <cmath>
 #include <numbers>
@@ -41,8 +42,10 @@ void Drt::initialise(uint64_t seed) {
     const bool writes_residual = ends_with(weight.name, ".wo") || ends_with(weight.name, ".w_down");
     const double deviation = config_.init_std * (writes_residual ? config_.output_init_scale : 1.0);
     const int64_t size = weight.master.numel();
-    AT_DISPATCH_FLOATING_TYPES(weight.master.scalar_type(), "initialise", [&] {
-      auto* data = weight.master.mutable_data_ptr<scalar_t>();
+    // The same numbers on every device.
+    at::Tensor values = at::empty(weight.master.sizes(), weight.master.options().device(at::kCPU));
+    AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "initialise", [&] {
+      auto* data = values.mutable_data_ptr<scalar_t>();
       at::parallel_for(0, (size + 1) / 2, 4096, [&](int64_t begin, int64_t end) {
         for (int64_t pair = begin; pair < end; ++pair) {
           const auto [first, second] = normal_pair(
@@ -52,6 +55,7 @@ void Drt::initialise(uint64_t seed) {
         }
       });
     });
+    weight.master.copy_(values);
   }
   refresh_compute_weights();
 }

@@ -59,7 +59,7 @@ void save_model(const Drt& model, const std::string& folder, const std::string& 
   std::vector<SafetensorsTensor> tensors;
   std::vector<at::Tensor> alive;
   for (const Weight& weight : model.weights()) {
-    alive.push_back(weight.master.detach().to(at::kFloat).contiguous());
+    alive.push_back(weight.master.detach().to(at::kCPU, at::kFloat).contiguous());
     tensors.push_back({weight.name, "F32", weight.master.sizes().vec(), alive.back().const_data_ptr()});
   }
   const std::string config = model_config_to_json(model.config()).dump(2);
@@ -87,14 +87,14 @@ void require_sound_model_files(const std::string& folder) {
           [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
-Drt load_model(const std::string& folder, at::ScalarType compute_dtype) {
+Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
   const std::string config_path = folder + "/config.json";
   const nlohmann::json json = read_config(config_path);
   require_sound_model_files(folder);
   const ModelConfig config = model_config_from_json(json, config_path);
   const SafetensorsFile file(folder + "/model.safetensors");
   require_weight_count(file, config, config_path);
-  Drt model(config, compute_dtype);
+  Drt model(config, compute_dtype, device);
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights()) {
     const SafetensorsEntry& entry = file.at(weight.name);

@@ -24,7 +24,7 @@ at::Tensor draw_noise(const at::Tensor& scores, uint64_t seed, int64_t first_chu
                                                .group = group,
                                                .batch_offset = options.batch_offset,
                                                .first_query = first_chunk};
-  return kernels::gumbel_noise(coordinates, scores.size(0), scores.size(1), scores.size(2))
+  return kernels::gumbel_noise(coordinates, scores.size(0), scores.size(1), scores.size(2), scores.device())
       .to(scores.scalar_type());
 }
 
@@ -33,7 +33,8 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
   const int64_t K = config.chunk_top_k;
   switch (options.retriever) {
     case Retriever::none:
-      return at::full({scores.size(0), scores.size(1), K}, -1, at::kInt);
+      return at::full({scores.size(0), scores.size(1), K}, -1,
+                      scores.options().requires_grad(false).dtype(at::kInt));
     case Retriever::recent: {
       const at::Tensor recency = at::arange(scores.size(2), scores.options().requires_grad(false));
       return kernels::landmark_topk(recency.expand_as(scores), {}, first_chunk, K);

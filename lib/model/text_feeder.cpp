@@ -59,7 +59,8 @@ TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment
                                                : default_segment_positions(model.config())) {
   const int64_t chunk = std::max<int64_t>(layout_.chunk_size, 1);
   segment_positions_ = (segment_positions_ + chunk - 1) / chunk * chunk;
-  if (model.config().uses_retrieval() && model.compute_dtype() != at::kDouble)
+  // On a device its memory is the state's own: it lies where it is read.
+  if (model.config().uses_retrieval() && model.compute_dtype() != at::kDouble && model.device().is_cpu())
     keep_memory_in(std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), MemoryPlace{}));
 }
 
@@ -83,7 +84,7 @@ void TextFeeder::feed(std::span<const int32_t> text, const Sink& sink) {
     const Segment segment = segment_of(piece);
     at::Tensor hidden = model_.forward(row_of(segment.ids).unsqueeze(0), state_, options_);
     if (segment.text_rows.size() < segment.ids.size())
-      hidden = hidden.index_select(1, row_of(segment.text_rows));
+      hidden = hidden.index_select(1, row_of(segment.text_rows).to(hidden.device()));
     sink(hidden, first_text);
   }
 }

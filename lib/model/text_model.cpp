@@ -35,9 +35,9 @@ int64_t read_trained_context(const std::string& folder) {
 
 }  // namespace
 
-TextModel TextModel::open(const std::string& folder, const std::string& dtype) {
+TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device) {
   const std::string checkpoint = find_checkpoint(folder);
-  Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat);
+  Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
   const ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t pieces = tokenizer.piece_count();

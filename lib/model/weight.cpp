@@ -8,8 +8,9 @@ namespace gca {
 Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
   Weight weight;
   weight.name = name;
-  weight.master = at::zeros({out, in}, master_dtype()).requires_grad_();
-  weight.compute = compute_dtype_ == master_dtype() ? weight.master : at::zeros({out, in}, compute_dtype_);
+  weight.master = at::zeros({out, in}, options(master_dtype())).requires_grad_();
+  weight.compute =
+      compute_dtype_ == master_dtype() ? weight.master : at::zeros({out, in}, options(compute_dtype_));
   weights_.push_back(weight);
   return weight;
 }
@@ -17,7 +18,7 @@ Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
 Weight WeightBuilder::norm(const std::string& name, int64_t d) {
   Weight weight;
   weight.name = name;
-  weight.master = at::ones({d}, master_dtype()).requires_grad_();
+  weight.master = at::ones({d}, options(master_dtype())).requires_grad_();
   weight.compute = weight.master;
   weights_.push_back(weight);
   return weight;

@@ -19,7 +19,8 @@ struct Weight {
 /// Collects the weights of a model in the order in which its modules claim them.
 class WeightBuilder {
  public:
-  explicit WeightBuilder(at::ScalarType compute_dtype) : compute_dtype_(compute_dtype) {}
+  WeightBuilder(at::ScalarType compute_dtype, at::Device device)
+      : compute_dtype_(compute_dtype), device_(device) {}
 
   /// (out, in): y = x W^T.
   Weight matrix(const std::string& name, int64_t out, int64_t in);
@@ -32,7 +33,10 @@ class WeightBuilder {
   std::vector<Weight> take() { return std::move(weights_); }
 
  private:
+  at::TensorOptions options(at::ScalarType type) const { return at::TensorOptions(type).device(device_); }
+
   at::ScalarType compute_dtype_;
+  at::Device device_;
   std::vector<Weight> weights_;
 };
 

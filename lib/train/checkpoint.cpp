@@ -1,6 +1,7 @@
 #include "lib/train/checkpoint.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -27,13 +28,21 @@ SafetensorsTensor described(const std::string& name, const at::Tensor& x) {
   return {name, dtype_name(x.scalar_type()), x.sizes().vec(), x.const_data_ptr()};
 }
 
+std::vector<at::Tensor> on_cpu(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> copies;
+  for (const at::Tensor& tensor : tensors) copies.push_back(tensor.to(at::kCPU));
+  return copies;
+}
+
 void save_optimizer(const std::string& path, const Drt& model, const AdamWOptimizer& optimizer) {
   std::vector<SafetensorsTensor> tensors;
   const std::vector<Weight>& weights = model.weights();
+  const std::vector<at::Tensor> first = on_cpu(optimizer.first_moments());
+  const std::vector<at::Tensor> second = on_cpu(optimizer.second_moments());
   for (size_t i = 0; i < weights.size(); ++i)
-    tensors.push_back(described(kFirstMoment + weights[i].name, optimizer.first_moments()[i]));
+    tensors.push_back(described(kFirstMoment + weights[i].name, first[i]));
   for (size_t i = 0; i < weights.size(); ++i)
-    tensors.push_back(described(kSecondMoment + weights[i].name, optimizer.second_moments()[i]));
+    tensors.push_back(described(kSecondMoment + weights[i].name, second[i]));
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
@@ -47,7 +56,9 @@ void copy_into(const SafetensorsFile& file, const std::string& name, const at::T
                            fmt::join(entry.shape, ", "), dtype_name(target.scalar_type()),
                            fmt::join(target.sizes().vec(), ", ")),
                "use the sizes that the checkpoint's config.json names");
-  std::memcpy(target.mutable_data_ptr(), entry.data, entry.size_bytes);
+  const at::Tensor bits = at::empty(target.sizes(), target.options().device(at::kCPU));
+  std::memcpy(bits.mutable_data_ptr(), entry.data, entry.size_bytes);
+  target.copy_(bits);
 }
 
 }  // namespace

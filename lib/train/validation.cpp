@@ -15,9 +15,10 @@ namespace {
 
 /// How many targets are the arg-max of their logits.
 int64_t count_hits(const Drt& model, const at::Tensor& hidden, const at::Tensor& targets) {
-  const at::Tensor has_target = targets.ge(0);
-  const at::Tensor expected = targets.masked_select(has_target);  // (n)
-  const at::Tensor rows = hidden.index({has_target});             // (n, d)
+  const at::Tensor there = targets.to(hidden.device());
+  const at::Tensor has_target = there.ge(0);
+  const at::Tensor expected = there.masked_select(has_target);  // (n)
+  const at::Tensor rows = hidden.index({has_target});           // (n, d)
   return model.logits(rows).argmax(-1).eq(expected).sum().item<int64_t>();
 }
 

@@ -1,5 +1,7 @@
 // gca generate, through the binary.
 
+#include <dlfcn.h>
+
 #include <doctest/doctest.h>
 
 #include <filesystem>
@@ -106,6 +108,18 @@ TEST_CASE("generate: wrong usage is told in one line") {
     CHECK(result.err.find(one.says) != std::string::npos);
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
+}
+
+TEST_CASE("generate: --device cuda without an NVIDIA driver says so in one line") {
+  if (dlopen("libcuda.so.1", RTLD_LAZY) != nullptr) return;  // there is one
+  const NanoRun run;
+  const ProcessResult result = generate(run, {"--prompt", "a", "--device", "cuda"});
+  CAPTURE(result.err);
+  CHECK(result.status == 1);
+  CHECK(result.out == "");
+  CHECK(result.err.find("no NVIDIA driver") != std::string::npos);
+  CHECK(result.err.find("libcuda.so.1") != std::string::npos);
+  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
 }
 
 TEST_CASE("generate: a text is kept with --save-memory and gone on with by --load-memory") {

@@ -6,7 +6,7 @@
 
 #include "kernels/adamw/adamw_cuda.h"
 #include "kernels/common/cuda/sum_rows_cuda.h"
-#include "kernels/embedding_gradient/embedding_gradient_cuda.h"
+#include "kernels/embedding/embedding_gradient_cuda.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy_cuda.h"
 #include "kernels/rms_norm/rms_norm_cuda.h"
 #include "kernels/rotary/rotary_cuda.h"

@@ -20,9 +20,9 @@ bool is_window_case(const GoldenFile& golden) {
   return golden.metadata.at("kind") == "window-attention";
 }
 
-NamedTensors run_window_case(const GoldenFile& golden, at::ScalarType dtype) {
-  const auto in = [&](const char* name) { return golden.tensors.at(name).to(dtype); };
-  const at::Tensor slopes = golden.tensors.at("slopes");
+NamedTensors run_window_case(const GoldenFile& golden, at::ScalarType dtype, at::Device device) {
+  const auto in = [&](const char* name) { return golden.tensors.at(name).to(device, dtype); };
+  const at::Tensor slopes = golden.tensors.at("slopes").to(device);
   const auto window = static_cast<int64_t>(number(golden, "window"));
   const double scale = number(golden, "scale");
   auto [out, lse] =
@@ -32,17 +32,18 @@ NamedTensors run_window_case(const GoldenFile& golden, at::ScalarType dtype) {
   return {{"out", out}, {"lse", lse}, {"dq", dq}, {"dk", dk}, {"dv", dv}};
 }
 
-NamedTensors run_gca_case(const GoldenFile& golden, at::ScalarType dtype) {
+NamedTensors run_gca_case(const GoldenFile& golden, at::ScalarType dtype, at::Device device) {
   const at::Tensor& shape = golden.tensors.at("q");  // (B, C, S, H, dh)
   const int64_t S = shape.size(2);
   const auto positions = [&](const char* name) {
-    return golden.tensors.at(name).to(dtype).reshape(
-        {shape.size(0), shape.size(1) * S, shape.size(3), shape.size(4)});
+    return golden.tensors.at(name)
+        .to(device, dtype)
+        .reshape({shape.size(0), shape.size(1) * S, shape.size(3), shape.size(4)});
   };
-  const at::Tensor k = golden.tensors.at("k").to(dtype);
-  const at::Tensor v = golden.tensors.at("v").to(dtype);
-  const at::Tensor& idx = golden.tensors.at("idx");
-  const at::Tensor& w = golden.tensors.at("w");
+  const at::Tensor k = golden.tensors.at("k").to(device, dtype);
+  const at::Tensor v = golden.tensors.at("v").to(device, dtype);
+  const at::Tensor idx = golden.tensors.at("idx").to(device);
+  const at::Tensor w = golden.tensors.at("w").to(device);
   const kernels::ReadingLayout layout{.chunk_size = S, .first_offset = 0};
   const double scale = number(golden, "scale");
   const bool softmax_one = number(golden, "softmax_one") != 0;
@@ -60,8 +61,11 @@ NamedTensors run_gca_case(const GoldenFile& golden, at::ScalarType dtype) {
 
 }  // namespace
 
-NamedTensors run_kernel_case(const GoldenFile& golden, at::ScalarType dtype) {
-  return is_window_case(golden) ? run_window_case(golden, dtype) : run_gca_case(golden, dtype);
+NamedTensors run_kernel_case(const GoldenFile& golden, at::ScalarType dtype, at::Device device) {
+  NamedTensors results =
+      is_window_case(golden) ? run_window_case(golden, dtype, device) : run_gca_case(golden, dtype, device);
+  for (auto& [name, value] : results) value = value.to(at::kCPU);
+  return results;
 }
 
 double largest_score(const GoldenFile& golden) {

@@ -6,9 +6,9 @@
 
 namespace gca::golden {
 
-/// Runs forward and backward with the operators' current implementation in `dtype`; results under the golden
-/// names.
-NamedTensors run_kernel_case(const GoldenFile& golden, at::ScalarType dtype);
+/// Runs forward and backward with the operators' current implementation in `dtype` on `device`; results under
+/// the golden names, on the CPU.
+NamedTensors run_kernel_case(const GoldenFile& golden, at::ScalarType dtype, at::Device device = at::kCPU);
 
 /// Largest absolute scaled score of the case: exp() turns its rounding into a relative error of the
 /// probabilities.

@@ -85,7 +85,8 @@ void store_losses(const std::string& prefix, const Drt& model, const at::Tensor&
                   const LossResult& loss, const ChunkLayout& layout, int64_t T, NamedTensors& results) {
   std::vector<int64_t> predicting;
   for (int64_t j = 0; j + 1 < T; ++j) predicting.push_back(layout.position_of(j));
-  results[prefix + "token_loss"] = loss.per_target.index_select(1, at::tensor(predicting, at::kLong));
+  results[prefix + "token_loss"] =
+      loss.per_target.index_select(1, at::tensor(predicting, at::kLong).to(hidden.device()));
   results[prefix + "loss"] = loss.mean.detach();
   const at::NoGradGuard no_grad;
   results[prefix + "logits"] = model.logits(hidden);
@@ -137,14 +138,16 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config) {
   return {at::tensor(ids, at::kLong).view({B, -1}), at::tensor(targets, at::kLong).view({B, -1})};
 }
 
-NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter) {
-  Drt model(model_config_of(golden), dtype);
+NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter,
+                            at::Device device) {
+  Drt model(model_config_of(golden), dtype, device);
   for (Weight& weight : model.weights()) {
     const auto entry = golden.tensors.find("weight/" + weight.name);
     if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);
     const at::NoGradGuard no_grad;
-    weight.master.copy_(entry->second);
-    if (jitter > 0) jitter_weight(weight.master, jitter);
+    const at::Tensor values = entry->second.to(weight.master.scalar_type()).clone();
+    if (jitter > 0) jitter_weight(values, jitter);
+    weight.master.copy_(values);
   }
   model.refresh_compute_weights();
   const CaseBatch batch = batch_of(golden, model.config());
@@ -156,7 +159,7 @@ NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint
   {
     Recorder recorder("act/", true);
     ForwardOptions options;
-    options.gumbel = golden.tensors.at("input/gumbel").to(model.weights()[0].master.scalar_type());
+    options.gumbel = golden.tensors.at("input/gumbel").to(device, model.weights()[0].master.scalar_type());
     options.observe = [&](const std::string& name, const at::Tensor& value) { recorder(name, value); };
     DrtState state;
     const at::Tensor hidden = model.forward(batch.ids, state, options);
@@ -178,6 +181,7 @@ NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint
     recorder.store(results);
     store_losses("eval/", model, hidden, model.loss(hidden, batch.targets), layout, T, results);
   }
+  for (auto& [name, value] : results) value = value.detach().to(at::kCPU);
   return results;
 }
 

@@ -20,10 +20,11 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config);
 /// Training-mode run with the stored noise, its gradients, and an evaluation run; results under the golden
 /// names
 /// ("act/...", "grad/...", "act_grad/...", "eval/..."). Choices idx.g and weights w.g are ordered by chunk
-/// number.
+/// number; all on the CPU, wherever the model ran.
 /// A `jitter` above 0 multiplies every weight by 1 + 2^-10 x, x in (-1, 1) drawn with that seed: less than
 /// bf16's own rounding of the weights, but other roundings all the way through.
-NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter = 0);
+NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter = 0,
+                            at::Device device = at::kCPU);
 
 /// Brings golden results to the same form: idx.g and w.g by chunk number, scores without meaning as 0.
 at::Tensor canonical(const GoldenFile& golden, const std::string& name);

@@ -15,7 +15,7 @@ DeviceAddress GlobalMemory::add_bytes(std::string name, std::byte* data, uint64_
   buffer.read_sectors.resize((size / 32 + 64) / 64 + 1);
   buffer.written_sectors.resize(access == Access::read_only ? 0 : buffer.read_sectors.size());
   buffers_.push_back(std::move(buffer));
-  return static_cast<DeviceAddress>(buffers_.size()) << kOffsetBits;
+  return (kFirstBuffer + buffers_.size() - 1) << kOffsetBits;
 }
 
 DeviceAddress GlobalMemory::variable(const std::string& name, const std::vector<uint8_t>& content,
@@ -63,7 +63,7 @@ uint64_t GlobalMemory::bytes_written() const {
 }
 
 std::string GlobalMemory::describe(DeviceAddress address) const {
-  const uint64_t index = (address >> kOffsetBits) - 1;
+  const uint64_t index = (address >> kOffsetBits) - kFirstBuffer;
   if (index >= buffers_.size()) return "no buffer";
   const Buffer& buffer = buffers_[index];
   return buffer.name + "+" + std::to_string(offset_of(address)) + " of " + std::to_string(buffer.size) +

@@ -36,6 +36,8 @@ class GlobalMemory {
   };
 
   static constexpr int kOffsetBits = 40;
+  /// Number of the first buffer in its address: no size, stride or pair of small numbers is an address.
+  static constexpr uint64_t kFirstBuffer = 0x5A17;
 
   /// The buffer's device address. `data` must outlive the launches.
   template <class T>
@@ -52,10 +54,12 @@ class GlobalMemory {
 
   /// The buffer an address points into or past, null for an address of none.
   Buffer* find(DeviceAddress address) {
-    const uint64_t index = (address >> kOffsetBits) - 1;
+    const uint64_t index = (address >> kOffsetBits) - kFirstBuffer;
     return index < buffers_.size() ? &buffers_[index] : nullptr;
   }
   static uint64_t offset_of(DeviceAddress address) { return address & ((uint64_t{1} << kOffsetBits) - 1); }
+
+  std::vector<Buffer>& buffers() { return buffers_; }
 
   /// Prepares the shadows for a launch.
   void begin_launch(bool check_races);

@@ -2,7 +2,7 @@
 // table.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
-#include "kernels/embedding_gradient/embedding_gradient_cuda.h"
+#include "kernels/embedding/embedding_gradient_cuda.h"
 
 namespace gca::cuda {
 

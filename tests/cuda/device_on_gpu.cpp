@@ -1,0 +1,13 @@
+#include "lib/device/open_device.h"
+#include "tests/cuda/device_under_test.h"
+
+namespace gca::testing {
+
+at::Device device_under_test() {
+  static const at::Device device = open_device("cuda", "bf16");
+  return device;
+}
+
+void require_launched(std::initializer_list<const char*> /*kernels*/) {}
+
+}  // namespace gca::testing

@@ -1,0 +1,101 @@
+#include "tests/golden_check/check_file.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/Tensor.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "kernels/common/implementation.h"
+#include "lib/core/error.h"
+#include "tests/golden_check/golden_file.h"
+#include "tests/golden_check/kernel_case.h"
+#include "tests/golden_check/model_case.h"
+
+namespace gca::golden {
+
+double relative_error(const at::Tensor& value, const at::Tensor& golden, bool absolute) {
+  if (value.sizes() != golden.sizes()) return std::numeric_limits<double>::infinity();
+  if (golden.numel() == 0) return 0.0;
+  const at::Tensor wanted = golden.to(at::kDouble);
+  const double difference = (value.detach().to(at::kDouble) - wanted).abs().max().item<double>();
+  if (std::isnan(difference)) return std::numeric_limits<double>::infinity();
+  const double largest = wanted.abs().max().item<double>();
+  return absolute || largest == 0.0 ? difference : difference / largest;
+}
+
+namespace {
+
+constexpr double kKernelTolerance = 1e-5;
+constexpr double kModelTolerance = 5e-5;
+// Half a unit of bf16's last place: what rounding the largest entry of an exact result may cost.
+constexpr double kFloor = 1.0 / 512;
+
+// The error of one bf16 run is one draw: where a result is a small difference of large numbers (the gradient
+// of the retrieval scores), another rounding of the same weights errs several times more or less. The plain
+// version's error is the worst of this many runs that differ by less than a rounding of the weights.
+constexpr uint64_t kPlainRuns = 5;
+
+bool contains(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
+
+bool is_input(const std::string& name) {
+  return name.rfind("input/", 0) == 0 || name.rfind("weight/", 0) == 0;
+}
+
+bool is_gradient(const std::string& name, bool is_kernel) {
+  return is_kernel ? name.size() == 2 && name[0] == 'd' : contains(name, "grad/");
+}
+
+}  // namespace
+
+int64_t head_dim_of(const std::string& path) {
+  const GoldenFile golden = load_model_case(path);
+  return golden.metadata.contains("kind") ? golden.tensors.at("q").size(-1)
+                                          : model_config_of(golden).head_dim();
+}
+
+std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype, at::Device device) {
+  const GoldenFile golden = load_model_case(path);
+  const bool is_kernel = golden.metadata.contains("kind");
+  const NamedTensors fast =
+      is_kernel ? run_kernel_case(golden, dtype, device) : run_model_case(golden, dtype, 0, device);
+  std::vector<NamedTensors> plain_runs;
+  if (dtype == at::kBFloat16) {
+    const kernels::ImplementationGuard guard(kernels::Implementation::reference);
+    if (is_kernel) plain_runs.push_back(run_kernel_case(golden, dtype));
+    for (uint64_t jitter = 0; !is_kernel && jitter < kPlainRuns; ++jitter)
+      plain_runs.push_back(run_model_case(golden, dtype, jitter));
+  }
+  const double score_rounding =
+      is_kernel ? static_cast<double>(std::numeric_limits<float>::epsilon()) * largest_score(golden) : 0.0;
+
+  std::vector<Quantity> quantities;
+  for (const auto& [name, stored] : golden.tensors) {
+    const bool is_result = is_kernel ? fast.contains(name) : !is_input(name);
+    if (!is_result) continue;
+    const auto entry = fast.find(name);
+    Quantity quantity{.name = name};
+    if (entry == fast.end()) fail_run(path, "the run produced no " + name);
+    const at::Tensor wanted = is_kernel ? stored : canonical(golden, name);
+    const bool is_choice = contains(name, "/idx.");
+    const bool absolute = is_choice || contains(name, "loss");
+    quantity.error = relative_error(entry->second, wanted, absolute);
+    if (is_choice) {
+      quantity.bound = 0.0;  // the same chunks
+    } else if (dtype == at::kBFloat16) {
+      for (const NamedTensors& plain : plain_runs)
+        quantity.plain_error =
+            std::max(quantity.plain_error, relative_error(plain.at(name), wanted, absolute));
+      quantity.bound = (is_gradient(name, is_kernel) ? 3 : 2) * quantity.plain_error + kFloor;
+    } else {
+      quantity.bound = is_kernel ? kKernelTolerance + score_rounding : kModelTolerance;
+    }
+    quantities.push_back(quantity);
+  }
+  return quantities;
+}
+
+}  // namespace gca::golden

@@ -1,0 +1,22 @@
+#pragma once
+// One golden case, run and compared. Errors are relative to the largest golden entry of a tensor, absolute
+// for losses. Bounds:
+//   fp32  operators 1e-5, model results and gradients 5e-5
+//   bf16  at most 2 times (gradients 3 times) the error of the plain bf16 version, which runs beside it on
+//   the
+//         CPU, plus half a unit of bf16's last place
+
+#include <string>
+#include <vector>
+
+#include "tests/golden_check/quantity_table.h"
+
+namespace gca::golden {
+
+/// Every quantity of the case at `path`, run on `device`.
+std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype, at::Device device = at::kCPU);
+
+/// The case's dh: CUDA kernels have 32, 64 and 128.
+int64_t head_dim_of(const std::string& path);
+
+}  // namespace gca::golden
