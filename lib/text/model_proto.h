@@ -22,8 +22,8 @@ struct ModelTraits {
   }
 };
 
-/// A piece without a character, or with a byte of value 0 in it: SentencePiece ends the program when it is given
-/// such a model. False also where nothing parses, which SentencePiece then says itself.
+/// A piece without a character, or with a byte of value 0 in it: SentencePiece ends the program when it is
+/// given such a model. False also where nothing parses, which SentencePiece then says itself.
 bool has_impossible_piece(std::string_view serialized);
 
 /// Reads a serialized model that SentencePiece itself has accepted; fields that do not parse keep their
