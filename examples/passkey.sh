@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Trained at 4K tokens, asked at a million and more: a small model learns to find a passkey, then looks for it in texts
-# far longer than any it was trained on. examples/passkey/phases.json is the whole recipe; examples/passkey/README.md tells why it is
-# as it is. About an hour of one core, half of that on two.
+# Trained at no more than 4K tokens, asked at a million: a small model learns to find a passkey, then looks for it in texts
+# far longer than any it was trained on. examples/passkey/phases.json is the whole recipe, the README.md beside it tells why
+# it is as it is.
 #
 #   examples/passkey.sh                               trains from scratch, then measures
 #   CHECKPOINT=examples/passkey examples/passkey.sh   measures the checkpoint that is kept here
@@ -40,8 +40,8 @@ if [[ -z $checkpoint ]]; then
     --config mini --seed "${SEED:-1}" --set eval_interval=100 --set eval_sequences=64 --output "$out/run"
 fi
 
-# Chunk memory lies in a file, its keys and values as int8: 16M tokens take less than 4 GiB of it. A haystack is read once
-# for many trials; each of them reads again only what its needle changes.
+# Chunk memory lies in a file, its keys and values as int8. A haystack is read once for many trials; each of them reads again
+# only what its needle changes.
 step 'A passkey of five random tokens: found by its first token, and whole' \
   eval --checkpoint "$checkpoint" --data "$out/valid-tokens" --task passkey --context "$contexts" --trials "$trials" \
   --memory "file:$out/memory" --memory-dtype int8 --report "$out/passkey.json"
