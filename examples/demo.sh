@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# From a folder of books to a model that retrieves from its own past: every subcommand of gca once, in about 9 minutes on
-# two cores; at the end a model that has learned to retrieve finds passkeys in a million tokens. Run by ./dev demo, after
-# the build. MINUTES=N trains for longer.
+# From a folder of books to a model that retrieves from its own past: every subcommand of gca once, in minutes on two
+# cores; at the end a model that has learned to retrieve looks for passkeys in a million tokens. Run by ./dev demo, after the
+# build. MINUTES=N trains for longer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
