@@ -177,7 +177,7 @@ TEST_CASE("Needles stand everywhere with the same probability, in any order") {
   CHECK(std::abs(in_order - kTexts / 2) < 160);
 }
 
-TEST_CASE("Batches have the texts as rows; the answers alone have targets, or everything") {
+TEST_CASE("Batches have the texts as rows, the answers alone have targets, or everything") {
   const ChunkLayout layout{.chunk_size = 16, .landmark_id = 999};
   const Haystack hay = haystack();
   for (const NeedleKind kind : kKinds) {

@@ -46,7 +46,7 @@ TEST_CASE("The repeat is the passage, and the last whole chunk lies within it") 
   CHECK(places_in_chunk.size() == 15);
 }
 
-TEST_CASE("Batches: the repeat has targets but for its first tokens; short rows are padded") {
+TEST_CASE("Batches: the repeat has targets but for its first tokens, short rows are padded") {
   const Haystack hay = haystack();
   const ChunkLayout layout{.chunk_size = 16, .landmark_id = 9999};
   const RecallTask task({.chunk_text = 15, .passage_tokens = 40, .seed = 3});

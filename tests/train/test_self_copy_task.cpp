@@ -69,7 +69,7 @@ TEST_CASE("A task with nothing to copy is refused") {
   CHECK(error_of([&] { SelfCopyTask({.passage_tokens = 8, .ids = 2}, layout); })->says("vocab_size"));
 }
 
-TEST_CASE("A shifted repeat begins anywhere in a chunk; nothing else has targets") {
+TEST_CASE("A shifted repeat begins anywhere in a chunk, and nothing else has targets") {
   const ChunkLayout layout{.chunk_size = 5, .landmark_id = 99};
   const SelfCopyTask task({.passage_tokens = 8, .ids = 90, .seed = 1, .shift_tokens = 4}, layout);
   CHECK(task.text_tokens() == 20);

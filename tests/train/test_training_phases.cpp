@@ -25,7 +25,7 @@ TrainingPhases phases(const std::string& text) {
 
 }  // namespace
 
-TEST_CASE("What is given as a pair moves evenly; what is left out is as configured") {
+TEST_CASE("What is given as a pair moves evenly, what is left out is as configured") {
   const TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 5, "residual_blend": [1, 0], "sliding_window": [8, 16], "chunk_size": 8,
      "tasks": [{"task": "self-copy", "batch": 7}]},
