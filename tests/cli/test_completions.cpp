@@ -78,8 +78,8 @@ TEST_CASE("fish completes subcommands, flags, choices, presets, settings and fil
 }
 
 TEST_CASE("zsh completes subcommands, flags, presets and settings") {
-  // zsh completes in its line editor only: in a pseudo-terminal, a key completes the line and prints it. A bare
-  // chroot may have none (no /dev/pts).
+  // zsh completes in its line editor only: in a pseudo-terminal, a key completes the line and prints it. A
+  // bare chroot may have none (no /dev/pts).
   if (run_program({"zsh", "-f", "-c", "zmodload zsh/zpty && zpty shell true"}).status != 0) {
     MESSAGE("no pseudo-terminal here: zsh was not asked");
     return;
