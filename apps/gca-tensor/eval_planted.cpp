@@ -8,7 +8,6 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
 #include "lib/core/error.h"
-#include "lib/data/sealed_json.h"
 #include "lib/eval/needle_accuracy.h"
 #include "lib/eval/recall_rate.h"
 #include "lib/eval/wilson_interval.h"
@@ -31,20 +30,10 @@ Haystack open_haystack(const EvalOptions& options, const TextModel& model) {
     }
     return Haystack::of(std::move(tokens), "INPUT");
   }
-  const std::string where = "--data " + options.data;
-  if (folder_format(options.data) == kTokenFormat) {
-    if (options.split != "auto")
-      fail_usage("--split", "a shard folder has no splits",
-                 "leave it out, or give a folder written by gca chunk");
-    const TokenStore tokens = TokenStore::open(options.data);
-    model.require_tokenizer(tokens.tokenizer_fingerprint(), where);
-    return Haystack::of(tokens);
-  }
-  const SequenceIndex index = SequenceIndex::open(options.data);
-  model.require_tokenizer(index.tokens().tokenizer_fingerprint(), where);
-  return Haystack::of(index, options.split == "train"   ? index.train()
-                             : options.split == "valid" ? index.valid()
-                                                        : index.held_out());
+  const auto data = open_data(options, model);
+  if (const auto* tokens = std::get_if<TokenStore>(&data)) return Haystack::of(*tokens);
+  const auto& index = std::get<SequenceIndex>(data);
+  return Haystack::of(index, entries_of(index, split_of(options)));
 }
 
 NeedleTask needle_task(const EvalOptions& options, const TextModel& model) {

@@ -6,6 +6,7 @@
 #include "lib/core/error.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/input_files.h"
+#include "lib/data/sealed_json.h"
 
 namespace gca {
 
@@ -24,6 +25,27 @@ std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokeni
     tokens.clear();
   });
   return documents;
+}
+
+std::variant<TokenStore, SequenceIndex> open_data(const EvalOptions& options, const TextModel& model) {
+  const std::string where = "--data " + options.data;
+  if (folder_format(options.data) == kTokenFormat) {
+    if (options.split != "auto")
+      fail_usage("--split", "a shard folder has no splits",
+                 "leave it out, or give a folder written by gca chunk");
+    TokenStore tokens = TokenStore::open(options.data);
+    model.require_tokenizer(tokens.tokenizer_fingerprint(), where);
+    return tokens;
+  }
+  SequenceIndex index = SequenceIndex::open(options.data);
+  model.require_tokenizer(index.tokens().tokenizer_fingerprint(), where);
+  return index;
+}
+
+EvalSplit split_of(const EvalOptions& options) {
+  if (options.split == "train") return EvalSplit::train;
+  if (options.split == "valid") return EvalSplit::valid;
+  return EvalSplit::held_out;
 }
 
 Retriever retriever_of(const std::string& name) {

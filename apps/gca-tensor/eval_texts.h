@@ -2,6 +2,7 @@
 // What gca eval reads and how: parts that its tasks share.
 
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "apps/gca/eval_options.h"
@@ -12,6 +13,12 @@ namespace gca {
 
 /// The texts of INPUT..., encoded.
 std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer);
+
+/// The folder that --data names, of shards or of sequences. Throws Error(usage) when it was written with
+/// another tokenizer than the model's, and where --split has no meaning.
+std::variant<TokenStore, SequenceIndex> open_data(const EvalOptions& options, const TextModel& model);
+
+EvalSplit split_of(const EvalOptions& options);
 
 Retriever retriever_of(const std::string& name);
 

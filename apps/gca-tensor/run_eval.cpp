@@ -13,7 +13,6 @@
 #include "apps/gca/interrupt.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
-#include "lib/data/sealed_json.h"
 #include "lib/eval/perplexity.h"
 
 namespace gca {
@@ -39,23 +38,13 @@ void check_options(const EvalOptions& options) {
 std::vector<EvalDocument> open_documents(const EvalOptions& options, const TextModel& model,
                                          int64_t& context) {
   if (options.data.empty()) return encode_inputs(options, model.tokenizer);
-  const std::string where = "--data " + options.data;
-  if (folder_format(options.data) == kTokenFormat) {
-    if (options.split != "auto")
-      fail_usage("--split", "a shard folder has no splits",
-                 "leave it out, or give a folder written by gca chunk");
-    const TokenStore tokens = TokenStore::open(options.data);
-    model.require_tokenizer(tokens.tokenizer_fingerprint(), where);
-    return eval_documents(tokens);
-  }
-  const SequenceIndex index = SequenceIndex::open(options.data);
-  model.require_tokenizer(index.tokens().tokenizer_fingerprint(), where);
+  const auto data = open_data(options, model);
+  if (const auto* tokens = std::get_if<TokenStore>(&data)) return eval_documents(*tokens);
+  const auto& index = std::get<SequenceIndex>(data);
   context = index.settings().context;
-  const EvalSplit split = options.split == "train"   ? EvalSplit::train
-                          : options.split == "valid" ? EvalSplit::valid
-                                                     : EvalSplit::held_out;
-  std::vector<EvalDocument> documents = eval_documents(index, split);
-  if (documents.empty()) fail_usage(where, "has no documents in this split", "choose another --split");
+  std::vector<EvalDocument> documents = eval_documents(index, split_of(options));
+  if (documents.empty())
+    fail_usage("--data " + options.data, "has no documents in this split", "choose another --split");
   return documents;
 }
 

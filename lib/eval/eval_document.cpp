@@ -38,10 +38,14 @@ std::vector<EvalDocument> eval_documents(const TokenStore& tokens) {
   return documents;
 }
 
+std::span<const SequenceEntry> entries_of(const SequenceIndex& index, EvalSplit split) {
+  return split == EvalSplit::train   ? index.train()
+         : split == EvalSplit::valid ? index.valid()
+                                     : index.held_out();
+}
+
 std::vector<EvalDocument> eval_documents(const SequenceIndex& index, EvalSplit split) {
-  const auto entries = split == EvalSplit::train   ? index.train()
-                       : split == EvalSplit::valid ? index.valid()
-                                                   : index.held_out();
+  const auto entries = entries_of(index, split);
   if (entries.empty()) return {};
   if (index.settings().join_documents) return {joined_document(index, entries)};
   std::set<int64_t> numbers;

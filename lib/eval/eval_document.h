@@ -22,11 +22,13 @@ struct EvalDocument {
 
 enum class EvalSplit { held_out, train, valid };
 
+/// The sequences of a split. held_out: valid where there is one, train otherwise.
+std::span<const SequenceEntry> entries_of(const SequenceIndex& index, EvalSplit split);
+
 /// Every document of a shard folder.
 std::vector<EvalDocument> eval_documents(const TokenStore& tokens);
 
 /// The documents of a split, whole, whatever the context they were cut for. Joined documents are one text.
-/// held_out: valid where there is one, train otherwise.
 std::vector<EvalDocument> eval_documents(const SequenceIndex& index, EvalSplit split);
 
 /// One text held in memory.
