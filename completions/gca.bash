@@ -176,13 +176,15 @@ _gca() {
                 --batch) :; return ;;
                 --repeats) :; return ;;
                 --decode-tokens) :; return ;;
+                --memory) :; return ;;
+                --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype'
             ;;
         report)
             case $previous in

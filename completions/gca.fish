@@ -160,6 +160,8 @@ complete -c gca -n '__fish_seen_subcommand_from bench' -l repeats -x -d 'Measure
 complete -c gca -n '__fish_seen_subcommand_from bench' -l decode-tokens -x -d 'Tokens of one run of decoding (default: 126)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l peak -l no-peak -d 'Measure this machine'\''s matrix products and memory, for the utilization (default)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l profile -d 'Tell where the time of each row goes, by operator'
+complete -c gca -n '__fish_seen_subcommand_from bench' -l memory -x -d 'Where chunk memory is kept: ram, or file:PATH, a scratch file that goes away with the process (default: ram)'
+complete -c gca -n '__fish_seen_subcommand_from bench' -l memory-dtype -x -a 'bf16 fp32 int8' -d 'Type of the keys and values in chunk memory: bf16, fp32 or int8 (default: that of --dtype)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l quiet -d 'Print neither table nor progress'

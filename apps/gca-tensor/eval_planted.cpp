@@ -83,6 +83,17 @@ Json needles_to_json(const NeedleAccuracy& result) {
     one.update(share_to_json(count.retrieved, result.trials));
     json["retrieval"].push_back(one);
   }
+  json["cut"] = {{"trials", result.cut_trials}};
+  json["cut"].update(share_to_json(result.cut_exact, result.cut_trials));
+  json["trial_list"] = Json::array();
+  for (const NeedleTrial& trial : result.trial_list) {
+    Json one{{"trial", trial.trial}, {"correct", trial.is_correct}, {"exact", trial.is_exact}};
+    one["values"] = Json::array();
+    for (const TokenSpan& value : trial.values)
+      one["values"].push_back({{"first", value.first}, {"tokens", value.tokens}});
+    one["retrieved"] = trial.retrieved;
+    json["trial_list"].push_back(std::move(one));
+  }
   return json;
 }
 
@@ -107,6 +118,7 @@ std::string line_of(const std::string& retriever, int64_t context, const NeedleA
   for (const RetrievalCount& count : result.retrieval)
     line += fmt::format("  {:5.1f} %",
                         100.0 * static_cast<double>(count.retrieved) / static_cast<double>(result.trials));
+  if (result.cut_trials > 0) line += fmt::format("  {} of {}", result.cut_exact, result.cut_trials);
   return line + "\n";
 }
 
@@ -126,7 +138,7 @@ std::string head_of(const NeedleAccuracy& result) {
                                  "answer token", "whole answer");
   for (const RetrievalCount& count : result.retrieval)
     head += fmt::format("  g{} n{}  ", count.group, count.needle);
-  return head + "\n";
+  return head + "  cut values\n";
 }
 
 std::string head_of(const RecallRate& result) {

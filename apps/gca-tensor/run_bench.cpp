@@ -1,6 +1,7 @@
 // gca bench: how fast a model trains, reads and writes here, beside what the machine could do.
 
 #include <algorithm>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -85,6 +86,8 @@ void run_bench(const BenchOptions& options) {
   if (options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "this build runs on the CPU only", "use --device cpu");
   const RunConfig config = bench_config(options);
+  std::optional<MemoryPlace> memory;
+  if (options.chooses_memory()) memory = MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string dtype = resolved_dtype(options.tensor);
   const at::ScalarType scalar_type = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
   Drt model(config.model, scalar_type);
@@ -106,6 +109,7 @@ void run_bench(const BenchOptions& options) {
       settings.seed = options.common.seed;
       settings.decoded_tokens = options.decoded_tokens;
       if (options.profile) settings.profile = &profile;
+      settings.memory = memory;
       const SpeedResult speed = measure(mode, model, config.train, settings);
       rows.push_back(row_of(mode, context, speed, limits));
       table += line_of(rows.back());
@@ -119,6 +123,8 @@ void run_bench(const BenchOptions& options) {
   report.config = config.to_json();
   report.config["dtype"] = dtype;
   report.config["repeats"] = options.repeats;
+  report.config["memory"] = options.memory;
+  report.config["memory_dtype"] = options.memory_dtype;
   report.result["parameters"] = model.parameter_count();
   report.result["rows"] = std::move(rows);
   report.result["peak_gflops"] = nullptr;

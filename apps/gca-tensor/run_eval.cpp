@@ -81,6 +81,8 @@ std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
+      if (options.chooses_memory() && model.model.config().uses_retrieval())
+        how.memory = MemoryPlace::of(options.memory, options.memory_dtype);
       const auto show = [&](const LossSum& sum) {
         throw_if_interrupted();
         if (progress)
@@ -170,6 +172,8 @@ void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonRep
                "give a text of two tokens or more");
 
   report.config["max_tokens"] = options.max_tokens;
+  report.config["memory"] = options.memory;
+  report.config["memory_dtype"] = options.memory_dtype;
   report.result["documents"] = documents.size();
   report.result["text_tokens"] = chosen;
   report.result["left_out_tokens"] = tokens - chosen;

@@ -21,6 +21,10 @@ struct BenchOptions {
   int64_t decoded_tokens = 126;
   bool peak = true;
   bool profile = false;
+  std::string memory = "ram";
+  std::string memory_dtype;
+
+  bool chooses_memory() const { return memory != "ram" || !memory_dtype.empty(); }
 };
 
 /// What can be measured.

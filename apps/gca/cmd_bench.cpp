@@ -37,6 +37,7 @@ void add_bench_command(CLI::App& app) {
   command->add_flag("--peak,!--no-peak", options->peak,
                     "Measure this machine's matrix products and memory, for the utilization (default)");
   command->add_flag("--profile", options->profile, "Tell where the time of each row goes, by operator");
+  add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
   command->callback([options] {

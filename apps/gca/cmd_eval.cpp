@@ -18,7 +18,7 @@ void refuse_unused_flags(const CLI::App& command, const std::string& task) {
   };
   if (task == "perplexity") {
     for (const char* flag : {"--trials", "--haystacks", "--value-tokens", "--key-tokens", "--distractors",
-                             "--hops", "--passage-chunks", "--full-prefill", "--memory", "--memory-dtype"})
+                             "--hops", "--passage-chunks", "--full-prefill"})
       refuse(flag, "leave it out, or give --task passkey, multikey, multihop or recall");
     return;
   }

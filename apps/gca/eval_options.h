@@ -32,6 +32,8 @@ struct EvalOptions {
   bool full_prefill = false;
   std::string memory = "ram";
   std::string memory_dtype;
+
+  bool chooses_memory() const { return memory != "ram" || !memory_dtype.empty(); }
 };
 
 }  // namespace gca

@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "lib/bench/random_text.h"
 #include "lib/generate/sampler.h"
+#include "lib/model/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/trainer.h"
 
@@ -39,6 +41,15 @@ void score_rows(const Drt& model, const at::Tensor& hidden) {
   const at::NoGradGuard no_grad;
   for (int64_t row = 0; row < hidden.size(1); row += kRows)
     model.logits(hidden.narrow(1, row, std::min(kRows, hidden.size(1) - row)));
+}
+
+/// A feeder with its chunk memory where the settings say.
+TextFeeder feeder_of(const Drt& model, const SpeedSettings& settings) {
+  TextFeeder feeder(model, {});
+  if (settings.memory && model.config().uses_retrieval())
+    feeder.keep_memory_in(
+        std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), *settings.memory));
+  return feeder;
 }
 
 double projection_flops(const ModelConfig& config) {
@@ -81,7 +92,7 @@ SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSetti
                            (with_logits ? 0.0 : projection_flops(model.config()));
   result.flops = per_token * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
-    TextFeeder feeder(model, {});
+    TextFeeder feeder = feeder_of(model, settings);
     feeder.feed(text, [&](const at::Tensor& hidden, int64_t) {
       if (with_logits) score_rows(model, hidden);
     });
@@ -97,7 +108,7 @@ SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings) {
   const SamplingOptions greedy{.temperature = 0.0};
   TokenSampler sampler;
 
-  TextFeeder feeder(model, {});
+  TextFeeder feeder = feeder_of(model, settings);
   at::Tensor hidden;
   const auto feed = [&](std::span<const int32_t> tokens) {
     feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });

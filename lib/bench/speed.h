@@ -2,8 +2,10 @@
 // How fast a model trains, reads and writes: each measured on random text, repeated, and told as a median.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
+#include "lib/model/chunk_store.h"
 #include "lib/model/drt.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/train/train_config.h"
@@ -14,8 +16,9 @@ struct SpeedSettings {
   int64_t context = 0;  ///< text tokens of a sequence; decoding: of the past
   int repeats = 5;      ///< measured runs, after one that is not
   uint64_t seed = 0;
-  int64_t decoded_tokens = 0;          ///< of one run of decoding
-  OperatorProfile* profile = nullptr;  ///< collects all measured runs; null: none
+  int64_t decoded_tokens = 0;              ///< of one run of decoding
+  OperatorProfile* profile = nullptr;      ///< collects all measured runs; null: none
+  std::optional<MemoryPlace> memory = {};  ///< of chunk memory; none: as TextFeeder's own. Not for training
 };
 
 /// What a run costs beside the median of its time.

@@ -23,10 +23,18 @@ std::set<int64_t> chunks_of(const TokenSpan& span, int64_t chunk_text) {
   return chunks;
 }
 
-std::set<int64_t> chosen_chunks(const OpenRetrieval& retrieval) {
+/// Best first, without the empty slots.
+std::vector<int64_t> chosen_chunks(const OpenRetrieval& retrieval) {
   const at::Tensor idx = retrieval.idx.to(at::kCPU, at::kLong).contiguous();
-  const auto* data = idx.const_data_ptr<int64_t>();
-  return {data, data + idx.numel()};
+  std::vector<int64_t> chunks(idx.const_data_ptr<int64_t>(), idx.const_data_ptr<int64_t>() + idx.numel());
+  std::erase(chunks, -1);
+  return chunks;
+}
+
+bool holds_all(const std::vector<int64_t>& chosen, const std::set<int64_t>& wanted) {
+  return std::all_of(wanted.begin(), wanted.end(), [&](int64_t chunk) {
+    return std::find(chosen.begin(), chosen.end(), chunk) != chosen.end();
+  });
 }
 
 /// (n, V) 0 where an id may be generated, minus infinity elsewhere.
@@ -74,12 +82,18 @@ NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const H
       for (size_t group = 0; group < retrieval.size(); ++group)
         for (size_t needle = 0; needle < question.values.size(); ++needle)
           result.retrieval.push_back({static_cast<int64_t>(group), static_cast<int64_t>(needle), 0});
-    for (RetrievalCount& count : result.retrieval) {
-      const std::set<int64_t> chosen = chosen_chunks(retrieval[static_cast<size_t>(count.group)]);
-      const std::set<int64_t> wanted =
-          chunks_of(question.values[static_cast<size_t>(count.needle)], chunk_text);
-      count.retrieved += std::includes(chosen.begin(), chosen.end(), wanted.begin(), wanted.end()) ? 1 : 0;
-    }
+    NeedleTrial one;
+    one.trial = trial;
+    one.values = question.values;
+    for (const OpenRetrieval& group : retrieval) one.retrieved.push_back(chosen_chunks(group));
+    for (RetrievalCount& count : result.retrieval)
+      count.retrieved += holds_all(one.retrieved[static_cast<size_t>(count.group)],
+                                   chunks_of(question.values[static_cast<size_t>(count.needle)], chunk_text))
+                             ? 1
+                             : 0;
+    const bool is_cut = std::any_of(one.values.begin(), one.values.end(), [&](const TokenSpan& value) {
+      return chunks_of(value, chunk_text).size() > 1;
+    });
 
     // The token before the answer, and the answer but for its last token: each row predicts one of its
     // tokens.
@@ -93,15 +107,19 @@ NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const H
                   for (int64_t i = 0; i < best.numel(); ++i)
                     predicted.push_back(static_cast<int32_t>(ids[i]));
                 });
-    const bool is_correct = scores_last ? predicted.back() == question.answer.back()
-                                        : predicted.front() == question.answer.front();
+    one.is_correct = scores_last ? predicted.back() == question.answer.back()
+                                 : predicted.front() == question.answer.front();
+    one.is_exact = predicted == question.answer;
     ++result.trials;
-    result.correct += is_correct ? 1 : 0;
-    result.exact += predicted == question.answer ? 1 : 0;
+    result.correct += one.is_correct ? 1 : 0;
+    result.exact += one.is_exact ? 1 : 0;
+    result.cut_trials += is_cut ? 1 : 0;
+    result.cut_exact += is_cut && one.is_exact ? 1 : 0;
     DepthCount& depth = result.depths[static_cast<size_t>(
         std::min(kDepths - 1, question.values.front().first * kDepths / text.needle_room))];
     ++depth.trials;
-    depth.correct += is_correct ? 1 : 0;
+    depth.correct += one.is_correct ? 1 : 0;
+    result.trial_list.push_back(std::move(one));
     result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     if (progress) progress(result);
   }

@@ -25,6 +25,15 @@ struct DepthCount {
   int64_t correct = 0;
 };
 
+/// One trial, in the order they were made.
+struct NeedleTrial {
+  int64_t trial = 0;
+  std::vector<TokenSpan> values;                ///< where the values stand in the text, by hop
+  std::vector<std::vector<int64_t>> retrieved;  ///< chunks chosen for the answer, best first, by group
+  bool is_correct = false;
+  bool is_exact = false;
+};
+
 struct NeedleAccuracy {
   int64_t text_tokens = 0;  ///< of a trial
   int64_t trials = 0;
@@ -34,6 +43,9 @@ struct NeedleAccuracy {
       0;  ///< the answer that the model generates, always the most probable token, is right as a whole
   std::vector<RetrievalCount> retrieval;  ///< by group, then needle; empty without retrieval
   std::vector<DepthCount> depths;         ///< 0, 0.1, ... 0.9
+  int64_t cut_trials = 0;                 ///< a value of the question is cut in two by a chunk border
+  int64_t cut_exact = 0;                  ///< and the whole answer is right
+  std::vector<NeedleTrial> trial_list;
   double seconds = 0;
 };
 

@@ -8,10 +8,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "lib/eval/eval_document.h"
+#include "lib/model/chunk_store.h"
 #include "lib/model/drt.h"
 
 namespace gca {
@@ -41,8 +43,9 @@ struct PositionLoss {
 struct PerplexityOptions {
   int64_t context = 0;  ///< text tokens of a stretch
   Retriever retriever = Retriever::learned;
-  uint64_t seed = 0;              ///< of Retriever::random
-  int64_t segment_positions = 0;  ///< 0: chosen by default_segment_positions()
+  uint64_t seed = 0;                       ///< of Retriever::random
+  int64_t segment_positions = 0;           ///< 0: chosen by default_segment_positions()
+  std::optional<MemoryPlace> memory = {};  ///< of the chunk memory of each stretch; none: as TextFeeder's own
 };
 
 struct Perplexity {

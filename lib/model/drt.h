@@ -58,6 +58,7 @@ class Drt {
   void set_window_size(int64_t window) { config_.window_size = window; }
   /// No weight depends on S: a model may learn with short chunks first.
   void set_chunk_size(int64_t chunk_size) { config_.chunk_size = chunk_size; }
+  void set_chunk_top_k(int64_t chunk_top_k) { config_.chunk_top_k = chunk_top_k; }
 
   /// Runs n positions after `state` and advances it. ids (B, n) int64, landmarks included
   /// (lib/data/chunk_layout.h), on any device. Returns hidden states after the final norm, (B, n, d), compute

@@ -44,7 +44,8 @@ Trainer::Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint
       final_settings_{.residual_blend = model.config().residual_blend,
                       .gumbel_scale = model.config().gumbel_scale,
                       .window_size = model.config().window_size,
-                      .chunk_size = model.config().chunk_size},
+                      .chunk_size = model.config().chunk_size,
+                      .chunk_top_k = model.config().chunk_top_k},
       schedule_(make_schedule(config, total_steps)),
       optimizer_(model.weights(), config) {}
 
@@ -61,11 +62,16 @@ StepSettings Trainer::settings_at(int64_t step) const {
   return settings;
 }
 
+void Trainer::use_kept_settings(int64_t steps) {
+  if (phases_) use(phases_->kept_after(steps));
+}
+
 void Trainer::use(const StepSettings& settings) {
   model_.set_residual_blend(settings.residual_blend);
   model_.set_gumbel_scale(settings.gumbel_scale);
   model_.set_window_size(settings.window_size);
   model_.set_chunk_size(settings.chunk_size);
+  model_.set_chunk_top_k(settings.chunk_top_k);
 }
 
 std::vector<Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {

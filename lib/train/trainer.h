@@ -53,6 +53,8 @@ class Trainer {
   StepSettings settings_at(int64_t step) const;
   /// Sets the model's part of `settings`.
   void use(const StepSettings& settings);
+  /// Those that a checkpoint after `steps` steps is to have.
+  void use_kept_settings(int64_t steps);
 
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);

@@ -24,12 +24,21 @@ constexpr RampKey kRamps[] = {{"learning_rate", &PhaseTask::learning_rate},
                               {"gumbel_scale", &PhaseTask::gumbel_scale},
                               {"sliding_window", &PhaseTask::window_size}};
 
-/// Settings that one model has, whatever it is trained on.
-const std::vector<std::string> kFixed = {
-    "vocab_size",          "landmark_token_id",       "hidden_size",        "num_attention_heads",
-    "num_key_value_heads", "intermediate_size",       "num_lower_layers",   "num_upper_layers",
-    "retrieval_groups",    "upper_group_layers",      "num_encoder_layers", "long_range",
-    "initializer_range",   "output_initializer_scale"};
+/// What else a phase or a task may set. All other settings are the run's.
+const std::vector<std::string> kOwn = {"batch",
+                                       "chunk_size",
+                                       "chunk_top_k",
+                                       "context",
+                                       "copy_chunks",
+                                       "copy_shifted",
+                                       "eval_sequences",
+                                       "needle_distractors",
+                                       "needle_hops",
+                                       "needle_key_tokens",
+                                       "needle_questions",
+                                       "needle_text_targets",
+                                       "needle_value_tokens",
+                                       "recall_chunks"};
 
 Ramp read_ramp(const Json& value, const std::string& where, const char* key) {
   const auto is_number = [](const Json& one) { return one.is_number(); };
@@ -69,12 +78,12 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
       task.share = value.get<double>();
       continue;
     }
-    if (std::find(kFixed.begin(), kFixed.end(), key) != kFixed.end())
-      fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
     const auto ramp = std::find_if(std::begin(kRamps), std::end(kRamps),
                                    [&, name = key](const RampKey& one) { return name == one.key; });
     if (ramp != std::end(kRamps)) continue;
-    task.config.set(where, key, value);
+    task.config.set(where, key, value);  // an unknown key is told here
+    if (std::find(kOwn.begin(), kOwn.end(), key) == kOwn.end())
+      fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
   }
   const ModelConfig& model = task.config.model;
   task.learning_rate = {task.config.train.learning_rate, task.config.train.learning_rate};
@@ -181,6 +190,10 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
   }
 }
 
+StepSettings TrainingPhases::kept_after(int64_t steps) const {
+  return at(std::clamp<int64_t>(steps - 1, 0, total_steps() - 1), 0);
+}
+
 void TrainingPhases::set_context(size_t phase, size_t task, int64_t context) {
   phases_[phase].tasks[task].config.train.context = context;
 }
@@ -223,6 +236,7 @@ StepSettings TrainingPhases::at(int64_t step, size_t number) const {
           .gumbel_scale = task.gumbel_scale.at(way),
           .window_size = std::llround(task.window_size.at(way)),
           .chunk_size = task.config.model.chunk_size,
+          .chunk_top_k = task.config.model.chunk_top_k,
           .batch = task.config.train.batch};
 }
 

@@ -12,8 +12,9 @@
 //   }]}
 //
 // Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
-// given) of the steps. A setting at a task wins over one at its phase, which wins over the configuration.
-// `chunks` stands for context: so many chunks of text; every task but self-copy needs one of the two.
+// given) of the steps. A setting at a task wins over one at its phase, which wins over the configuration. A
+// checkpoint keeps chunk_size, chunk_top_k and what moves as the first task of its phase has it. `chunks`
+// stands for context: so many chunks of text; every task but self-copy needs one of the two.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -40,6 +41,7 @@ struct StepSettings {
   double gumbel_scale = 0.0;
   int64_t window_size = 0;
   int64_t chunk_size = 0;
+  int64_t chunk_top_k = 0;
   int64_t batch = 0;  ///< sequences of a micro-batch
 };
 
@@ -81,6 +83,8 @@ class TrainingPhases {
   /// The step that begins after so many consumed sequences of the run.
   int64_t step_after(int64_t sequences) const;
   StepSettings at(int64_t step) const { return at(step, where(step).task); }
+  /// What a checkpoint after `steps` steps keeps: the settings of its phase's first task.
+  StepSettings kept_after(int64_t steps) const;
   /// The data tells how long the sequences of a task are.
   void set_context(size_t phase, size_t task, int64_t context);
   /// Text tokens of all steps.

@@ -81,6 +81,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   Clock::time_point last_save = Clock::now();
 
   const auto save = [&] {
+    trainer.use_kept_settings(state.step);
     save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.optimizer(), state,
                     options.tokenizer_model);
     last_save = Clock::now();

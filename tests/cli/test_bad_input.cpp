@@ -428,7 +428,8 @@ TEST_CASE("flags of the planted tasks and of chunk memory are refused where they
       {eval("perplexity", {}), "--trials"},
       {with(shop.eval(shop.tokens()), {"--hops", "3"}), "--hops"},
       {with(shop.eval(shop.tokens()), {"--full-prefill"}), "--full-prefill"},
-      {with(shop.eval(shop.tokens()), {"--memory", "ram"}), "--memory"},
+      {with(shop.eval(shop.tokens()), {"--memory", "disk"}), "--memory disk"},
+      {with(shop.eval(shop.tokens()), {"--memory", "file:" + (shop / "precious")}), shop / "precious"},
   };
   for (const Row& row : table) check_refused(row.words, row.name);
   CHECK(difference(before, image_of(shop.folder())) == "");

@@ -4,6 +4,7 @@
 
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"
+#include "tests/support/temporary_folder.h"
 
 TEST_CASE("bench: a row a mode and context, rates that follow from what was counted") {
   const ProcessResult result =
@@ -45,6 +46,16 @@ TEST_CASE("bench: --mode chooses, --no-peak leaves the machine alone, wrong valu
   CHECK(report["result"]["rows"][0]["mode"] == "prefill");
   CHECK(report["result"]["rows"][0]["utilization"].is_null());
   CHECK(report["result"]["peak_gflops"].is_null());
+
+  const TemporaryFolder folder;
+  const ProcessResult stored =
+      run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "300", "--mode",
+               "prefill,decoding", "--repeats", "1", "--decode-tokens", "30", "--no-peak", "--memory",
+               "file:" + (folder / "memory"), "--memory-dtype", "int8", "--json"});
+  REQUIRE(stored.status == 0);
+  CHECK(problems_of("bench", stored.json()) == "");
+  CHECK(stored.json()["config"]["memory_dtype"] == "int8");
+  CHECK(run_gca({"bench", "--config", "nano", "--memory", "disk"}).status == 2);
 
   CHECK(run_gca({"bench", "--mode", "sleeping"}).status == 2);
   CHECK(run_gca({"bench", "--config", "nano", "--repeats", "0"}).status == 2);

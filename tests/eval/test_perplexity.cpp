@@ -8,6 +8,7 @@
 
 #include "lib/core/error.h"
 #include "tests/support/one_batch.h"
+#include "tests/support/temporary_folder.h"
 
 using namespace gca;
 using namespace gca::testing;
@@ -142,6 +143,22 @@ TEST_CASE("the segment size does not change the loss") {
     const double loss = corpus.measure(model, {.context = 150, .segment_positions = segment}).total.loss();
     CHECK(loss == doctest::Approx(whole).epsilon(1e-4));
   }
+}
+
+TEST_CASE("chunk memory in a file changes nothing, as int8 the loss moves within its error") {
+  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const Corpus corpus({150, 70});
+  const TemporaryFolder folder;
+  const double plain = corpus.measure(model, {.context = 100}).total.loss();
+  const auto loss_with = [&](const std::string& dtype) {
+    return corpus
+        .measure(model, {.context = 100, .memory = MemoryPlace::of("file:" + (folder / "memory"), dtype)})
+        .total.loss();
+  };
+  CHECK(loss_with("fp32") == doctest::Approx(plain).epsilon(1e-7));
+  const double rounded = loss_with("int8");
+  CHECK(rounded != plain);
+  CHECK(rounded == doctest::Approx(plain).epsilon(0.005));
 }
 
 TEST_CASE("each retriever is the model's own, and they differ") {

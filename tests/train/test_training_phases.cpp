@@ -28,7 +28,7 @@ TrainingPhases phases(const std::string& text) {
 TEST_CASE("What is given as a pair moves evenly, what is left out is as configured") {
   const TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 5, "residual_blend": [1, 0], "sliding_window": [8, 16], "chunk_size": 8,
-     "tasks": [{"task": "self-copy", "batch": 7}]},
+     "tasks": [{"task": "self-copy", "batch": 7, "chunk_top_k": 3}]},
     {"name": "b", "steps": 1, "learning_rate": [1, 0.25], "gumbel_scale": 0, "tasks": [{"task": "text", "chunks": 4}]}
   ]})");
   REQUIRE(plan.total_steps() == 6);
@@ -39,6 +39,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
     CHECK(settings.residual_blend == doctest::Approx(blends[step]));
     CHECK(settings.window_size == windows[step]);
     CHECK(settings.chunk_size == 8);
+    CHECK(settings.chunk_top_k == 3);
     CHECK(settings.batch == 7);
     CHECK(settings.learning_rate == 5e-4);
     CHECK(settings.gumbel_scale == 1.0);
@@ -47,6 +48,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
   CHECK(last.learning_rate == 0.25);
   CHECK(last.gumbel_scale == 0.0);
   CHECK(last.chunk_size == base().model.chunk_size);
+  CHECK(last.chunk_top_k == base().model.chunk_top_k);
   CHECK(last.batch == 3);
   CHECK(plan.phases()[1].tasks[0].config.train.context == 4 * base().model.chunk_text_size());
 }
@@ -81,13 +83,29 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
 TEST_CASE("The largest step and the tokens of all steps follow from what the data makes of each task") {
   TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 4, "context": 64, "tasks": [{"task": "text", "batch": 2}, {"task": "passkey", "batch": 5}]},
-    {"name": "b", "steps": 3, "context": 100, "tasks": [{"task": "recall", "gradient_accumulation": 2}]}
+    {"name": "b", "steps": 3, "context": 100, "tasks": [{"task": "recall"}]}
   ]})");
   CHECK(plan.largest_task().task == "passkey");  // 5 * 64 tokens at once; 3 * 100
-  CHECK(plan.total_tokens() == 2 * 2 * 64 + 2 * 5 * 64 + 3 * 3 * 2 * 100);
+  CHECK(plan.total_tokens() == 2 * 2 * 64 + 2 * 5 * 64 + 3 * 3 * 100);
   plan.set_context(0, 0, 1000);
   CHECK(plan.largest_task().task == "text");
-  CHECK(plan.total_tokens() == 2 * 2 * 1000 + 2 * 5 * 64 + 3 * 3 * 2 * 100);
+  CHECK(plan.total_tokens() == 2 * 2 * 1000 + 2 * 5 * 64 + 3 * 3 * 100);
+}
+
+TEST_CASE("A checkpoint keeps the settings of its phase's first task") {
+  const TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 4, "chunk_size": 16, "sliding_window": [4, 16], "tasks": [
+      {"task": "self-copy"}, {"task": "self-copy", "chunk_size": 8, "chunk_top_k": 2}]},
+    {"name": "b", "steps": 3, "chunk_size": 32, "tasks": [{"task": "self-copy"}]}
+  ]})");
+  for (const int64_t steps : {0, 1, 2, 3, 4}) {
+    CAPTURE(steps);
+    CHECK(plan.kept_after(steps).chunk_size == 16);
+    CHECK(plan.kept_after(steps).chunk_top_k == base().model.chunk_top_k);
+    CHECK(plan.kept_after(steps).window_size == (steps == 0 ? 4 : 4 * steps));
+  }
+  CHECK(plan.kept_after(5).chunk_size == 32);
+  CHECK(plan.kept_after(7).chunk_size == 32);
 }
 
 TEST_CASE("A task's own setting wins over its phase's") {
@@ -130,6 +148,10 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "passkey"}]}]})", "no length");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "window": 3, )" + task + "}]}", "did you mean");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "hidden_size": 32, )" + task + "}]}", "cannot change");
+  for (const char* of_the_run : {"gradient_accumulation", "weight_decay", "rms_norm_eps", "eval_interval"})
+    refuses(
+        R"({"phases": [{"name": "a", "steps": 3, ")" + std::string(of_the_run) + R"(": 1, )" + task + "}]}",
+        "cannot change");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, 2, 3], )" + task + "}]}",
           "[FROM, TO]");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, -1], )" + task + "}]}",
