@@ -23,6 +23,7 @@ enum class RandomStream : uint32_t {
   random_retriever = 5,
   task = 6,
   vocabulary_sample = 7,
+  group_dropout = 8,
 };
 
 struct PhiloxBlock {

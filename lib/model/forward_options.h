@@ -29,6 +29,7 @@ struct ForwardOptions {
   at::Tensor gumbel;                   ///< explicit noise (G, B, C, C), for tests; wins over draw_gumbel
   uint64_t seed = 0;                   ///< of drawn noise and of Retriever::random
   uint64_t step = 0;                   ///< optimizer step the noise belongs to
+  int64_t silent_group = -1;           ///< training: this group reads nothing; -1: none
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
   Observer observe;                    ///< may be empty
   bool observe_all_scores = true;      ///< with `observe`: "r.g" too, a matrix of all landmarks by all chunks

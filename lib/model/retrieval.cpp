@@ -31,7 +31,8 @@ at::Tensor draw_noise(const at::Tensor& scores, uint64_t seed, int64_t first_chu
 at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, const ModelConfig& config,
                   const ForwardOptions& options) {
   const int64_t K = config.chunk_top_k;
-  switch (options.retriever) {
+  const Retriever retriever = group == options.silent_group ? Retriever::none : options.retriever;
+  switch (retriever) {
     case Retriever::none:
       return at::full({scores.size(0), scores.size(1), K}, -1,
                       scores.options().requires_grad(false).dtype(at::kInt));
@@ -97,8 +98,8 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
                          const ForwardOptions& options) {
   const bool is_noisy = options.gumbel.defined() || (options.draw_gumbel && config.gumbel_scale > 0);
   const bool shows_all = options.observe && options.observe_all_scores;
-  const bool by_search =
-      !at::GradMode::is_enabled() && !is_noisy && !shows_all && options.retriever == Retriever::learned;
+  const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !shows_all &&
+                         options.retriever == Retriever::learned && group != options.silent_group;
   const std::vector<at::Tensor> parts = memory.landmark_parts();
   const at::Tensor query = query_norm(h_landmark, parts.front().scalar_type());
   const RetrievalResult result =

@@ -40,6 +40,7 @@ struct TrainConfig {
 
   // Retrieval while training.
   bool gumbel_noise = true;
+  double group_dropout = 0.0;  ///< G > 1: probability that a group, drawn at random, reads nothing in a step
   double residual_blend_start = 1.0;  ///< lambda before residual_blend_begin, when a schedule is set
   int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
   int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "kernels/adamw/adamw.h"
+#include "kernels/common/philox.h"
 #include "lib/core/error.h"
 #include "lib/train/batch_tensors.h"
 #include "lib/train/non_finite.h"
@@ -25,6 +26,15 @@ LearningRateSchedule make_schedule(const TrainConfig& config, int64_t total_step
                               : static_cast<int64_t>(std::ceil(config.warmup_fraction *
                                                                static_cast<double>(schedule.total_steps)));
   return schedule;
+}
+
+/// The group that reads nothing in this step, a pure function of (seed, step); -1: every group reads, and so
+/// does one that is alone.
+int64_t silent_group(double probability, int64_t groups, uint64_t seed, int64_t step) {
+  if (groups < 2) return -1;
+  const PhiloxBlock block = philox_block(seed, RandomStream::group_dropout, static_cast<uint64_t>(step), 0);
+  if (probability <= open_unit_float(block.word[0])) return -1;
+  return static_cast<int64_t>(block.word[1] % static_cast<uint64_t>(groups));
 }
 
 std::vector<at::Tensor> gradients_of(const std::vector<Weight>& weights) {
@@ -58,6 +68,7 @@ StepSettings Trainer::settings_at(int64_t step) const {
   StepSettings settings = final_settings_;
   settings.learning_rate = schedule_.at(step);
   settings.residual_blend = config_.residual_blend_at(step, final_settings_.residual_blend);
+  settings.group_dropout = config_.group_dropout;
   settings.batch = config_.batch;
   return settings;
 }
@@ -87,6 +98,8 @@ ForwardOptions Trainer::forward_options(int64_t step, int64_t first_row) const {
   options.draw_gumbel = config_.gumbel_noise && model_.config().gumbel_scale > 0;
   options.seed = seed_;
   options.step = static_cast<uint64_t>(step);
+  options.silent_group =
+      silent_group(settings_at(step).group_dropout, model_.config().retrieval_groups, seed_, step);
   // Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
   options.batch_offset = first_row;
   return options;

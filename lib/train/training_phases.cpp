@@ -32,6 +32,7 @@ const std::vector<std::string> kOwn = {"batch",
                                        "copy_chunks",
                                        "copy_shifted",
                                        "eval_sequences",
+                                       "group_dropout",
                                        "needle_distractors",
                                        "needle_hops",
                                        "needle_key_tokens",
@@ -237,6 +238,7 @@ StepSettings TrainingPhases::at(int64_t step, size_t number) const {
           .window_size = std::llround(task.window_size.at(way)),
           .chunk_size = task.config.model.chunk_size,
           .chunk_top_k = task.config.model.chunk_top_k,
+          .group_dropout = task.config.train.group_dropout,
           .batch = task.config.train.batch};
 }
 

@@ -42,6 +42,7 @@ struct StepSettings {
   int64_t window_size = 0;
   int64_t chunk_size = 0;
   int64_t chunk_top_k = 0;
+  double group_dropout = 0.0;
   int64_t batch = 0;  ///< sequences of a micro-batch
 };
 

@@ -5,6 +5,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <thread>
@@ -93,11 +94,13 @@ TEST_CASE("--steps 0 saves the untrained model, and --init starts from it") {
 TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from the report") {
   const TemporaryFolder folder;
   const std::string tokens = make_tokens(folder);
-  std::ofstream(folder / "phases.json") << R"({"phases": [
+  const std::string phases = R"({"phases": [
     {"name": "copy", "steps": 4, "chunk_size": 8, "sliding_window": [4, 8], "residual_blend": [1, 0],
      "tasks": [{"task": "self-copy", "copy_shifted": true, "batch": 3}, {"task": "multikey", "chunks": 20}]},
     {"name": "text", "steps": 3, "learning_rate": [0.002, 0.0001], "gumbel_scale": 0, "chunks": 8,
-     "tasks": [{"task": "text", "batch": 1}, {"task": "passkey", "share": 2}, {"task": "recall"}]}]})";
+     "tasks": [{"task": "text", "batch": 1}, {"task": "passkey", "share": 2},
+               {"task": "recall", "chunk_size": 8, "chunk_top_k": 5}]}]})";
+  std::ofstream(folder / "phases.json") << phases;
   const auto run = [&](const std::string& name, std::vector<std::string> more) {
     std::vector<std::string> words = {
         "pretrain",        "--data",   tokens,        "--phases",         folder / "phases.json",
@@ -118,7 +121,9 @@ TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from 
   CHECK(looked_at == std::set<std::string>{"self-copy", "multikey", "passkey", "recall"});
   const json config = json::parse(gca::read_file(folder / "straight/checkpoint/config.json"));
   CHECK(config["residual_blend"] == 0.0);
-  CHECK(config["chunk_size"] == 16);
+  CHECK(config["chunk_size"] == 16);  // of the phase, not of its last task
+  const json preset = run_gca({"pretrain", "--config", "nano", "--print-config", "--json"}).json();
+  CHECK(config["chunk_top_k"] == preset["chunk_top_k"]);
 
   std::vector<double> blends;
   std::ifstream metrics(folder / "straight/metrics.jsonl");
@@ -143,6 +148,12 @@ TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from 
                                           folder / "repeated", "--threads", "1", "--quiet"});
   REQUIRE_MESSAGE(repeated.status == 0, repeated.err);
   CHECK(checkpoint_bytes(folder / "straight") == checkpoint_bytes(folder / "repeated"));
+
+  // A setting of a task reaches the steps of that task.
+  std::ofstream(folder / "phases.json")
+      << std::regex_replace(phases, std::regex(R"(, "chunk_top_k": 5)"), "");
+  REQUIRE(run("fewer", {}).status == 0);
+  CHECK(checkpoint_bytes(folder / "straight") != checkpoint_bytes(folder / "fewer"));
 
   CHECK(run("refused", {"--steps", "3"}).status == 2);
   const ProcessResult changed = run_gca({"pretrain", "--resume", "--phases", folder / "phases.json",

@@ -152,3 +152,28 @@ TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
     CHECK((read > 0) == (retriever != Retriever::none));
   }
 }
+
+TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") {
+  const ModelConfig config = tiny_config();  // group 0: layers 0 and 1, group 1: layer 2
+  Drt model = tiny_model(config);
+  const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
+  for (const int64_t silent : {0, 1}) {
+    CAPTURE(silent);
+    ForwardOptions options;
+    options.silent_group = silent;
+    double read[2] = {-1, -1};
+    options.observe = [&](const std::string& name, const at::Tensor& value) {
+      if (name == "upper.0.o") read[0] = value.abs().max().item<double>();
+      if (name == "upper.2.o") read[1] = value.abs().max().item<double>();
+    };
+    const TrainingPass pass = run_training_pass(model, batch, options);
+    CHECK(read[silent] == 0);
+    CHECK(read[1 - silent] > 0);
+    for (size_t i = 0; i < pass.gradients.size(); ++i)
+      for (const int64_t group : {0, 1})
+        if (model.weights()[i].name == "group." + std::to_string(group) + ".query_norm")
+          CHECK((pass.gradients[i].abs().max().item<double>() > 0) == (group != silent));
+    options.observe = {};
+    CHECK(loss_of(model, batch, options) == doctest::Approx(pass.loss).epsilon(1e-6));
+  }
+}

@@ -170,3 +170,35 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
     CHECK(error->says(std::string("tensor: ") + named));
   }
 }
+
+TEST_CASE("Group dropout silences one group of a step, each in its turn, and none where there is one") {
+  struct Count {
+    int64_t none = 0, first = 0, second = 0;
+  };
+  const auto silent_groups = [](int64_t groups, double dropout, int64_t steps) {
+    ModelConfig model_config = tiny_config();
+    model_config.retrieval_groups = groups;
+    Drt model = tiny_model(model_config);
+    TrainConfig config = tiny_train_config();
+    config.group_dropout = dropout;
+    Trainer trainer(model, config, copy_source(model_config), 3, steps);
+    Count count;
+    for (int64_t step = 0; step < steps; ++step) {
+      const auto retrieval = trainer.make_step(step, step * config.sequences_per_step(), true).retrieval;
+      const auto is_silent = [&](size_t group) { return retrieval[group].mean_distance == 0; };  // no choice
+      const bool first = is_silent(0), second = groups > 1 && is_silent(1);
+      CHECK(!(first && second));
+      ++(first ? count.first : second ? count.second : count.none);
+    }
+    return count;
+  };
+  CHECK(silent_groups(2, 0.0, 8).none == 8);
+  CHECK(silent_groups(1, 1.0, 8).none == 8);
+  const Count always = silent_groups(2, 1.0, 40);
+  CHECK(always.none == 0);
+  CHECK(always.first >= 10);  // less likely than 1 in 1000 for a fair draw
+  CHECK(always.second >= 10);
+  const Count half = silent_groups(2, 0.5, 60);
+  CHECK(half.none >= 15);
+  CHECK(half.none <= 45);
+}
