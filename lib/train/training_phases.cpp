@@ -106,7 +106,10 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
     end.vocab_size = std::max<int64_t>(end.vocab_size, 2);  // the data tells it later
     end.residual_blend = task.residual_blend.at(way);
     end.gumbel_scale = task.gumbel_scale.at(way);
-    end.window_size = std::llround(task.window_size.at(way));
+    const double window = task.window_size.at(way);
+    if (!(std::abs(window) < 1e15))  // beyond what a whole number takes
+      fail_usage(where, fmt::format("sliding_window is {}", window), "give a number of positions");
+    end.window_size = std::llround(window);
     end.validate(where);
     if (!(task.learning_rate.at(way) >= 0)) fail_usage(where, "learning_rate is negative", "give 0 or more");
   }

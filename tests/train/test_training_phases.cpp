@@ -156,6 +156,8 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
           "[FROM, TO]");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, -1], )" + task + "}]}",
           "residual_blend");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "sliding_window": [8, 1e30], )" + task + "}]}",
+          "sliding_window is 1e+30");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "sliding_window": [8, 0], )" + task + "}]}",
           "sliding_window");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "self-copy", "share": 0}]}]})",
