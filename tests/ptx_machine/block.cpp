@@ -37,6 +37,7 @@ void Block::run(uint64_t linear) {
            static_cast<uint32_t>(linear / grid.x / grid.y)};
   barriers_.clear();
   mbarriers.clear();
+  meetings_ = {};
   const uint32_t first_clock = shared.begin_block();
   for (const auto& warp : warps) warp->begin(first_clock + 1);
 
@@ -66,7 +67,29 @@ void Block::run(uint64_t linear) {
       break;
     }
   }
+  if (state.program.has_wgmma) check_warpgroups();
   ++state.counters.blocks;
+}
+
+bool Block::meet_warpgroup(uint32_t warp) {
+  ++progress;
+  if (++meetings_[warp / 4] < 4) {
+    warps[warp]->stop(Warp::Status::at_barrier);
+    return false;
+  }
+  meetings_[warp / 4] = 0;
+  for (uint32_t other = warp / 4 * 4; other < warp / 4 * 4 + 4; ++other) {
+    if (other != warp) warps[other]->set_ready();
+  }
+  return true;
+}
+
+void Block::check_warpgroups() {
+  for (size_t i = 0; i < warps.size(); ++i) {
+    if (warps[i]->products.history == warps[i / 4 * 4]->products.history) continue;
+    warps[i]->report(Fault::divergent_warpgroup, 0, 0,
+                     "ended after other instructions of wgmma than its warpgroup's first warp");
+  }
 }
 
 void Block::arrive(uint32_t number, uint32_t warp, uint32_t threads, bool waits) {
@@ -89,14 +112,17 @@ void Block::arrive(uint32_t number, uint32_t warp, uint32_t threads, bool waits)
 }
 
 void Block::open(NamedBarrier& barrier) {
-  SeenClocks joined = {};
+  SeenClocks joined = {}, joined_fenced = {};
   for (const uint32_t warp : barrier.arrivals) {
     warps[warp]->tick();
-    for (uint32_t other = 0; other < kMaxWarps; ++other)
+    for (uint32_t other = 0; other < kMaxWarps; ++other) {
       joined[other] = std::max(joined[other], warps[warp]->seen[other]);
+      joined_fenced[other] = std::max(joined_fenced[other], warps[warp]->fenced[other]);
+    }
   }
   for (const uint32_t warp : barrier.waiting) {
     warps[warp]->seen = joined;
+    warps[warp]->fenced = joined_fenced;
     warps[warp]->set_ready();
   }
   barrier = {};

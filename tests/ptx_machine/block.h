@@ -1,6 +1,7 @@
 #pragma once
 // One block of a launch: its warps, shared and local memory, barriers, and where counts and reports go.
 
+#include <array>
 #include <map>
 #include <memory>
 #include <random>
@@ -67,14 +68,18 @@ class Block {
     std::vector<uint32_t> arrivals;  // warps
     std::vector<uint32_t> waiting;   // those of them that wait
   };
+  /// A warp comes to a wgmma: whether it is the last of its four. The others wait.
+  bool meet_warpgroup(uint32_t warp);
   /// A warp arrives at barrier `number`, `threads` in all expected; opens it when it is the last.
   void arrive(uint32_t number, uint32_t warp, uint32_t threads, bool waits);
 
  private:
   void open(NamedBarrier& barrier);
   void report_stuck();
+  void check_warpgroups();
 
   std::map<uint32_t, NamedBarrier> barriers_;
+  std::array<uint32_t, kMaxWarps / 4> meetings_ = {};  // of a warpgroup: how many have come
 };
 
 }  // namespace ptx

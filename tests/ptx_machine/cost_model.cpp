@@ -43,6 +43,8 @@ Cycles cycles_of(const Counters& counters, const Gpu& gpu) {
   cycles.integer = slots(Unit::integer) / Gpu::kIntegerRate;
   cycles.special = slots(Unit::special_function) / Gpu::kSpecialRate;
   cycles.tensor = static_cast<double>(counters.tensor_macs) / gpu.tensor_macs;
+  if (counters.warpgroup_macs > 0)
+    cycles.tensor += static_cast<double>(counters.warpgroup_macs) / gpu.warpgroup_macs;
   cycles.shared = static_cast<double>(counters.shared_wavefronts);
   cycles.l2 = 32.0 * static_cast<double>(counters.global_load_sectors + counters.global_store_sectors) /
               gpu.l2_bytes_per_cycle();

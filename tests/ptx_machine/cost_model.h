@@ -18,7 +18,8 @@ struct Gpu {
   double multiprocessors;
   double clock_ghz;
   double fp32_rate;
-  double tensor_macs;  // multiply-adds of mma.sync on bfloat16
+  double tensor_macs;     // multiply-adds of mma.sync on bfloat16
+  double warpgroup_macs;  // of wgmma; 0 where there is none
   double dram_bytes_per_second;
   double registers = 65536;
   double shared_bytes;  // of a multiprocessor, all blocks
@@ -34,9 +35,9 @@ struct Gpu {
   }
 };
 
-constexpr Gpu kA100{"A100", 108, 1.41, 2, 1024, 2.0e12, 65536, 164 * 1024, 2048};
+constexpr Gpu kA100{"A100", 108, 1.41, 2, 1024, 0, 2.0e12, 65536, 164 * 1024, 2048};
 /// mma.sync reaches about 0.62 of what wgmma does.
-constexpr Gpu kH100{"H100", 132, 1.755, 4, 0.62 * 2048, 3.35e12, 65536, 228 * 1024, 2048};
+constexpr Gpu kH100{"H100", 132, 1.755, 4, 0.62 * 2048, 2048, 3.35e12, 65536, 228 * 1024, 2048};
 
 /// Cycles of one multiprocessor for counts that are all its own.
 struct Cycles {

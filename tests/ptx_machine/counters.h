@@ -14,7 +14,8 @@ struct Counters {
   uint64_t thread_instructions = 0;
   uint64_t issue_slots = 0;                      // of the schedulers
   std::array<uint64_t, kUnits> unit_slots = {};  // issue slots by unit
-  uint64_t tensor_macs = 0;                      // multiply-adds of mma and wgmma
+  uint64_t tensor_macs = 0;                      // multiply-adds of mma.sync
+  uint64_t warpgroup_macs = 0;                   // multiply-adds of wgmma
   uint64_t shared_wavefronts = 0;                // of 128 bytes, conflicts included
   uint64_t shared_wavefronts_least = 0;          // had there been no conflict
   uint64_t global_load_sectors = 0;              // of 32 bytes: what goes to L2

@@ -25,11 +25,15 @@ std::string_view name_of(Fault fault) {
     case Fault::global_race:
       return "race in global memory";
     case Fault::async_in_flight:
-      return "asynchronous copy in flight";
+      return "asynchronous operation in flight";
+    case Fault::missing_fence:
+      return "missing fence";
     case Fault::bad_membermask:
       return "bad membermask";
     case Fault::divergent_barrier:
       return "divergent barrier";
+    case Fault::divergent_warpgroup:
+      return "divergent warpgroup";
     case Fault::deadlock:
       return "deadlock";
     case Fault::invalid_operation:
@@ -67,6 +71,7 @@ Counters& Counters::operator+=(const Counters& other) {
   issue_slots += other.issue_slots;
   for (size_t i = 0; i < unit_slots.size(); ++i) unit_slots[i] += other.unit_slots[i];
   tensor_macs += other.tensor_macs;
+  warpgroup_macs += other.warpgroup_macs;
   shared_wavefronts += other.shared_wavefronts;
   shared_wavefronts_least += other.shared_wavefronts_least;
   global_load_sectors += other.global_load_sectors;

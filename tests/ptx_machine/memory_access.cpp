@@ -147,6 +147,12 @@ void report_shared(Warp& w, int lane, uint64_t address, SharedMemory::Verdict ve
     case SharedMemory::Verdict::in_flight:
       return w.report(Fault::async_in_flight, lane, address,
                       "shared memory that a copy not waited for is writing");
+    case SharedMemory::Verdict::read_in_flight:
+      return w.report(Fault::async_in_flight, lane, address,
+                      "shared memory that a wgmma not waited for is reading");
+    case SharedMemory::Verdict::unfenced:
+      return w.report(Fault::missing_fence, lane, address,
+                      "written through the generic proxy, read by wgmma, and no fence.proxy.async between");
   }
 }
 

@@ -135,5 +135,6 @@ std::span<const Opcode> collective_opcodes();
 std::span<const Opcode> control_opcodes();
 std::span<const Opcode> async_opcodes();
 std::span<const Opcode> matrix_opcodes();
+std::span<const Opcode> warpgroup_opcodes();
 
 }  // namespace ptx

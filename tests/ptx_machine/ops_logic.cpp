@@ -455,6 +455,8 @@ void translate_setp(Build& build) {
   build.in.a = build.source(1, type);
   build.in.b = build.source(2, type);
   build.in.offset = static_cast<int64_t>(how) | static_cast<int64_t>(combine) << 8;
+  // Of two numbers: the assembler knows the result.
+  if (build.sources.empty() && combine == Combine::none) build.in.issue_slots = 0;
   if (combine != Combine::none) {
     build.in.c = build.source(3, Type::pred);
     build.in.offset |= build.operand(3).negated ? 1 << 16 : 0;

@@ -484,11 +484,24 @@ void translate_atom(Build& build) {
     build.in.run = atomic_handler<AtomicXor>(type);
 }
 
+/// fence.proxy.async by all lanes: what they have seen written is there for wgmma. By some of them it is
+/// taken to say nothing.
+void run_proxy_fence(Warp& w, const Instruction&) {
+  if (w.active == w.live()) w.fence_proxy();
+}
+
 void translate_fence(Build& build) {
+  if (build.take("proxy") && build.take("async")) {
+    const bool elsewhere = build.take("global");
+    build.take_any({"shared::cta", "shared::cluster"});
+    build.in.run = elsewhere ? [](Warp&, const Instruction&) {} : run_proxy_fence;
+    build.in.unit = Unit::control;
+    build.in.is_sync = !elsewhere;
+    return;
+  }
   // The machine keeps one order of memory; what a fence orders is checked where barriers are.
   build.take_any({"sc", "acq_rel", "acquire", "release", "cta", "cluster", "gpu", "sys", "gl", "level",
-                  "proxy", "alias", "async", "async::generic", "mbarrier_init", "shared::cta",
-                  "shared::cluster", "global"});
+                  "alias", "async::generic", "mbarrier_init", "shared::cta", "shared::cluster", "global"});
   build.in.run = [](Warp&, const Instruction&) {};
   build.in.unit = Unit::control;
 }

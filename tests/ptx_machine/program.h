@@ -81,6 +81,7 @@ struct Program {
   int64_t static_shared_bytes = 0;
   int64_t local_bytes = 0;         // a thread's
   int smallest_shared_access = 4;  // bytes, at most 4: the grain of the race check
+  bool has_wgmma = false;          // registers may be in flight
 
   /// "kernel.cu:12 (bar.sync)".
   std::string describe(const Instruction& instruction) const;

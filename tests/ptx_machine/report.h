@@ -15,9 +15,11 @@ enum class Fault {
   uninitialised_memory,
   shared_race,
   global_race,
-  async_in_flight,  // touched before the copy was waited for
+  async_in_flight,  // touched before the copy or product was waited for
+  missing_fence,    // between accesses that only a fence orders
   bad_membermask,
   divergent_barrier,
+  divergent_warpgroup,  // the four warps of a wgmma do not execute the same
   deadlock,
   invalid_operation,  // an operand that the instruction does not allow
 };

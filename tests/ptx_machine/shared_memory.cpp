@@ -22,6 +22,7 @@ uint32_t SharedMemory::begin_block() {
     first_clock_ = 1;
   }
   highest_clock_ = first_clock_;
+  std::fill(async_readers_.begin(), async_readers_.end(), 0);
   return first_clock_;
 }
 
@@ -67,6 +68,13 @@ bool SharedMemory::reads_are_seen(const Accessor& who, uint32_t cell) const {
   return true;
 }
 
+SharedMemory::Verdict SharedMemory::check_before_write(const Accessor& who, uint32_t cell) const {
+  if (!async_readers_.empty() && async_readers_[cell] != 0) return Verdict::read_in_flight;
+  const Verdict found = check_after_write(who, writes_[cell]);
+  if (found == Verdict::race || found == Verdict::in_flight) return found;
+  return reads_are_seen(who, cell) ? Verdict::ok : Verdict::race;
+}
+
 SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, uint32_t bytes,
                                           const uint8_t* value) {
   const uint32_t first = offset >> cell_shift_;
@@ -75,11 +83,8 @@ SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, 
   const uint32_t mine = write_stamp(who);
   Verdict verdict = Verdict::ok;
   for (uint32_t cell = first; cell <= last; ++cell) {
-    const uint32_t before = writes_[cell];
-    Verdict found = check_after_write(who, before);
-    if (found == Verdict::uninitialised) found = Verdict::ok;
-    if (found == Verdict::ok && !reads_are_seen(who, cell)) found = Verdict::race;
-    if (found == Verdict::race && !changes) {
+    const Verdict found = check_before_write(who, cell);
+    if ((found == Verdict::race || found == Verdict::read_in_flight) && !changes) {
       // Keep the earlier stamp: whoever reads must be ordered after both writes, and one that is not is seen
       // by either.
       continue;
@@ -100,6 +105,7 @@ SharedMemory::Verdict SharedMemory::atomic(const Accessor& who, uint32_t offset,
     const bool after_atomic = (writes_[cell] & 1) != 0;
     if (found == Verdict::uninitialised || found == Verdict::in_flight) verdict = found;
     if ((found == Verdict::race && !after_atomic) || !reads_are_seen(who, cell)) verdict = Verdict::race;
+    if (!async_readers_.empty() && async_readers_[cell] != 0) verdict = Verdict::read_in_flight;
     writes_[cell] = write_stamp(who) | 1;
   }
   highest_clock_ = std::max(highest_clock_, who.clock);
@@ -111,9 +117,7 @@ SharedMemory::Verdict SharedMemory::begin_async_write(const Accessor& who, uint3
   const uint32_t last = (offset + bytes - 1) >> cell_shift_;
   Verdict verdict = Verdict::ok;
   for (uint32_t cell = first; cell <= last; ++cell) {
-    Verdict found = check_after_write(who, writes_[cell]);
-    if (found == Verdict::uninitialised) found = Verdict::ok;
-    if (found == Verdict::ok && !reads_are_seen(who, cell)) found = Verdict::race;
+    const Verdict found = check_before_write(who, cell);
     if (found != Verdict::ok) verdict = found;
     writes_[cell] = write_stamp(who) | kInFlight;
   }
@@ -125,6 +129,35 @@ void SharedMemory::landed(const Accessor& who, uint32_t offset, uint32_t bytes) 
   const uint32_t first = offset >> cell_shift_;
   const uint32_t last = (offset + bytes - 1) >> cell_shift_;
   for (uint32_t cell = first; cell <= last; ++cell) writes_[cell] = write_stamp(who);
+}
+
+SharedMemory::Verdict SharedMemory::begin_async_read(const Accessor& who, const SeenClocks& fenced,
+                                                     uint32_t offset, uint32_t bytes) {
+  const uint32_t last = (offset + bytes - 1) >> cell_shift_;
+  Verdict verdict = Verdict::ok;
+  for (uint32_t cell = offset >> cell_shift_; cell <= last; ++cell) {
+    const uint32_t stamp = writes_[cell];
+    Verdict found = check_after_write(who, stamp);
+    if (found == Verdict::ok && (stamp >> 11) > fenced[stamp >> 6 & 31]) found = Verdict::unfenced;
+    if (found != Verdict::ok) verdict = found;
+  }
+  mark_async_read(who.warp, offset, bytes);
+  return verdict;
+}
+
+void SharedMemory::mark_async_read(uint32_t warp, uint32_t offset, uint32_t bytes) {
+  if (async_readers_.empty()) async_readers_.assign(writes_.size(), 0);
+  const uint32_t last = (offset + bytes - 1) >> cell_shift_;
+  for (uint32_t cell = offset >> cell_shift_; cell <= last; ++cell) async_readers_[cell] |= 1U << warp;
+}
+
+void SharedMemory::end_async_read(const Accessor& who, uint32_t offset, uint32_t bytes) {
+  const uint32_t last = (offset + bytes - 1) >> cell_shift_;
+  for (uint32_t cell = offset >> cell_shift_; cell <= last; ++cell) {
+    async_readers_[cell] &= ~(1U << who.warp);
+    reads_[who.warp][cell] = who.clock << 6 | kSeveralLanes;
+  }
+  highest_clock_ = std::max(highest_clock_, who.clock);
 }
 
 }  // namespace ptx

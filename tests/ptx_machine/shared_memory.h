@@ -8,7 +8,11 @@
 // warp are ordered by bar.warp.sync, which ticks the clock.
 //
 // Bytes on their way by an asynchronous copy are marked in flight until the copying thread has waited for
-// them.
+// them; bytes that wgmma reads, until each of its warps has waited for it.
+//
+// wgmma reads through the async proxy: what was written by st or cp.async (the generic proxy) is only there
+// when a fence.proxy.async lies on the path of synchronisation from the writing thread to the reading one.
+// `fenced` says of each warp up to which of its ticks that holds.
 
 #include <array>
 #include <cstdint>
@@ -24,7 +28,7 @@ using SeenClocks = std::array<uint32_t, kMaxWarps>;
 
 class SharedMemory {
  public:
-  enum class Verdict { ok, uninitialised, race, in_flight };
+  enum class Verdict { ok, uninitialised, race, in_flight, read_in_flight, unfenced };
   struct Accessor {
     uint32_t warp, lane, clock;
     const SeenClocks* seen;
@@ -43,10 +47,13 @@ class SharedMemory {
   Verdict read(const Accessor& who, uint32_t offset, uint32_t bytes);
   Verdict write(const Accessor& who, uint32_t offset, uint32_t bytes, const uint8_t* value);
   Verdict atomic(const Accessor& who, uint32_t offset, uint32_t bytes);
-  /// A read or write by hardware on behalf of the warp (wgmma, bulk copies): as by its lane, in flight until
-  /// landed().
+  /// A write by hardware on behalf of the warp (cp.async): as by its lane, in flight until landed().
   Verdict begin_async_write(const Accessor& who, uint32_t offset, uint32_t bytes);
   void landed(const Accessor& who, uint32_t offset, uint32_t bytes);
+  /// A read by wgmma for the whole warp, in flight until end_async_read(), which leaves the stamp of a read.
+  Verdict begin_async_read(const Accessor& who, const SeenClocks& fenced, uint32_t offset, uint32_t bytes);
+  void mark_async_read(uint32_t warp, uint32_t offset, uint32_t bytes);
+  void end_async_read(const Accessor& who, uint32_t offset, uint32_t bytes);
 
  private:
   // Stamp of a write: in flight (1 bit), clock (20), warp (5), lane (5), atomic (1).
@@ -58,10 +65,12 @@ class SharedMemory {
   static uint32_t write_stamp(const Accessor& who) { return who.clock << 11 | who.warp << 6 | who.lane << 1; }
   Verdict check_after_write(const Accessor& who, uint32_t stamp) const;
   bool reads_are_seen(const Accessor& who, uint32_t cell) const;
+  Verdict check_before_write(const Accessor& who, uint32_t cell) const;
 
   std::vector<uint8_t> data_;
   std::vector<uint32_t> writes_;              // a cell each
   std::vector<std::vector<uint32_t>> reads_;  // [warp][cell]
+  std::vector<uint32_t> async_readers_;       // of a cell: warps whose wgmma reads it; empty before the first
   int cell_shift_;
   uint32_t first_clock_ = 1;  // of this block; older stamps are of blocks before it
   uint32_t highest_clock_ = 1;

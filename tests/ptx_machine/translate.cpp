@@ -11,8 +11,9 @@ namespace {
 const std::map<std::string_view, OpcodeTranslator>& opcode_table() {
   static const std::map<std::string_view, OpcodeTranslator> kTable = [] {
     std::map<std::string_view, OpcodeTranslator> table;
-    for (const auto family : {arithmetic_opcodes(), logic_opcodes(), move_opcodes(), memory_opcodes(),
-                              collective_opcodes(), control_opcodes(), async_opcodes(), matrix_opcodes()}) {
+    for (const auto family :
+         {arithmetic_opcodes(), logic_opcodes(), move_opcodes(), memory_opcodes(), collective_opcodes(),
+          control_opcodes(), async_opcodes(), matrix_opcodes(), warpgroup_opcodes()}) {
       for (const Opcode& opcode : family) table[opcode.name] = opcode.translate;
     }
     return table;

@@ -36,6 +36,8 @@ void Warp::begin(uint32_t first_clock) {
   committed_groups = {};
   clock = first_clock;
   seen.fill(first_clock - 1);
+  fenced = seen;
+  if (program.has_wgmma) products.begin(program.slot_count);
   status_ = Status::ready;
   executed_ = 0;
 }
@@ -135,6 +137,7 @@ void Warp::run() {
             break;
           }
         }
+        if (program.has_wgmma) note_touches(in);
         results_hold_ = true;
         in.run(*this, in);
         if (results_hold_) {
@@ -240,11 +243,45 @@ void Warp::tick() {
   ++clock;
 }
 
+void Warp::fence_proxy() {
+  for (uint32_t warp = 0; warp < kMaxWarps; ++warp) fenced[warp] = std::max(fenced[warp], seen[warp]);
+  // What the warp writes from now on has another stamp; its lanes are no more ordered than before.
+  fenced[number] = clock++;
+}
+
+void Warp::take_for_product(uint32_t slot, WarpgroupState::Use use) {
+  products.use[slot] = use;
+  written_[slot] = 0;
+}
+
+void Warp::return_from_product(uint32_t slot) {
+  products.use[slot] = WarpgroupState::Use::none;
+  written_[slot] = kAllLanes;
+}
+
+void Warp::note_touches(const Instruction& in) {
+  for (uint32_t i = 0; i < in.source_count; ++i)
+    products.touched[program.slots[in.sources + i]] = products.fences + 1;
+  for (uint32_t i = 0; i < in.result_count; ++i) {
+    const uint32_t slot = program.slots[in.results + i];
+    products.touched[slot] = products.fences + 1;
+    if (products.use[slot] == WarpgroupState::Use::none) continue;
+    report(Fault::async_in_flight, std::countr_zero(active), 0,
+           "writes a register that a wgmma not waited for uses");
+  }
+}
+
 void Warp::check_sources(const Instruction& in) {
   current = &in;
   const auto check = [&](uint32_t slot, uint32_t lanes_reading) {
     const uint32_t missing = lanes_reading & ~written_[slot];
     if (missing == 0) return;
+    if (program.has_wgmma && products.use[slot] != WarpgroupState::Use::none) {
+      report(Fault::async_in_flight, std::countr_zero(missing), 0,
+             "reads a register that a wgmma not waited for uses");
+      written_[slot] |= missing;
+      return;
+    }
     report(Fault::uninitialised_register, std::countr_zero(missing), 0,
            "reads a register that was never written");
     written_[slot] |= missing;

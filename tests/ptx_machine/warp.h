@@ -10,6 +10,7 @@
 
 #include "tests/ptx_machine/block.h"
 #include "tests/ptx_machine/program.h"
+#include "tests/ptx_machine/warpgroup_state.h"
 
 namespace ptx {
 
@@ -65,6 +66,13 @@ class Warp {
     return {number, static_cast<uint32_t>(lane), clock, &seen};
   }
   void tick();
+  /// fence.proxy.async: marks what the warp has seen, and what it has written itself, as there for wgmma.
+  void fence_proxy();
+  /// Whether all lanes of a register hold a value.
+  bool holds(uint32_t slot) const { return written_[slot] == kAllLanes; }
+  /// Registers of wgmma between its issue and the wait for it: a touch is reported.
+  void take_for_product(uint32_t slot, WarpgroupState::Use use);
+  void return_from_product(uint32_t slot);
   uint32_t thread_of(int lane) const { return number * kWarpSize + static_cast<uint32_t>(lane); }
   Counters& counters() { return block.state.counters; }
   const RunOptions& options() const { return block.state.options; }
@@ -82,6 +90,7 @@ class Warp {
   const Instruction* current = nullptr;
   uint32_t clock = 1;
   SeenClocks seen = {};
+  SeenClocks fenced = {};  // shared_memory.h
   Status status() const { return status_; }
   void set_ready() { status_ = Status::ready; }
 
@@ -94,7 +103,7 @@ class Warp {
   };
   std::deque<AsyncCopy> async_copies;
   std::array<uint32_t, kWarpSize> committed_groups = {};
-  /// wgmma operations in flight: shared memory they read, by commit group.
+  WarpgroupState products;
   uint64_t random_state = 1;
 
  private:
@@ -103,6 +112,7 @@ class Warp {
     bool waits;
   };
   void check_sources(const Instruction& in);
+  void note_touches(const Instruction& in);
   bool choose_fragment();
   void fill_specials();
 
