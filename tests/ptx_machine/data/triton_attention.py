@@ -1,4 +1,4 @@
-"""Writes triton_attention.ptx: an attention kernel, compiled for sm_80 by Triton, a code generator that shares nothing with nvcc.
+"""Writes triton_attention_sm80.ptx, _sm90.ptx: an attention kernel compiled by Triton, a code generator that shares nothing with nvcc.
 
 Needs no GPU:  pip install --target DIR --no-deps triton==3.6.0;  PYTHONPATH=DIR python3 triton_attention.py
 """
@@ -42,7 +42,9 @@ source = ASTSource(
                "HEAD": "constexpr", "ROWS": "constexpr", "KEYS": "constexpr"},
     constexprs={"HEAD": 64, "ROWS": 64, "KEYS": 64},
     attrs={(i,): [["tt.divisibility", 16]] for i in range(4)})
-kernel = triton.compile(source, target=GPUTarget("cuda", 80, 32), options={"num_warps": 4, "num_stages": 2})
-text = re.sub(r'"[^"\n]*/([^"/\n]+\.py)"', r'"\1"', kernel.asm["ptx"])  # file names without their folders
-text = text[:text.index("\t.section\t.debug_abbrev")]                   # line tables stay, debuggers' tables go
-pathlib.Path(__file__).with_suffix(".ptx").write_text(f"// dynamic shared memory, bytes: {kernel.metadata.shared}\n{text}")
+for sm in 80, 90:
+    kernel = triton.compile(source, target=GPUTarget("cuda", sm, 32), options={"num_warps": 4, "num_stages": 2})
+    text = re.sub(r'"[^"\n]*/([^"/\n]+\.py)"', r'"\1"', kernel.asm["ptx"])  # file names without their folders
+    text = text[:text.index("\t.section\t.debug_abbrev")]                   # line tables stay, debuggers' tables go
+    pathlib.Path(__file__).with_name(f"triton_attention_sm{sm}.ptx").write_text(
+        f"// dynamic shared memory, bytes: {kernel.metadata.shared}\n{text}")
