@@ -8,7 +8,9 @@
 // one key/value head: its tile's rows are the pairs (query head of the group, position), heads first, so
 // chunks are read once for all heads that share them.
 
+#include <algorithm>
 #include <cstdint>
+#include <initializer_list>
 
 #include "kernels/common/cuda/launch_shape.h"
 
@@ -96,6 +98,40 @@ inline LaunchShape gca_forward_launch_shape(const GcaShape& shape) {
   // Two stages of keys and values, and the block's queries.
   result.shared_bytes =
       static_cast<uint32_t>(2 * shape.head_dim * (4 * variant.keys + plan.warps * warp_rows));
+  return result;
+}
+
+// ---- forward by the tensor cores of Hopper (compute capability 9): the same arguments
+
+inline bool gca_forward_sm90_takes(const GcaForwardParams& p) {
+  // Strides are multiplied as 32-bit numbers, some of them in bytes.
+  constexpr int64_t kLongest = int64_t{1} << 29;
+  for (const GcaStrides& s : {p.q_strides, p.out_strides})
+    if (std::max({s.batch, s.position, s.head}) >= kLongest) return false;
+  for (const GcaChunkStrides& s : {p.k_strides, p.v_strides})
+    if (std::max({s.batch, s.chunk, s.key, s.head}) >= kLongest) return false;
+  if (std::max({p.lse_strides.batch, p.lse_strides.head, p.lse_strides.slot}) >= kLongest) return false;
+  return (p.shape.head_dim == 64 || p.shape.head_dim == 128) && p.shape.chunk_size > 1;
+}
+
+/// Warpgroups (of 64 rows) that a block may have: their registers fill the register file.
+constexpr int gca_forward_sm90_warpgroups(int head_dim, int keys) {
+  return head_dim == 64 && keys <= 64 ? 4 : 2;
+}
+
+inline LaunchShape gca_forward_sm90_launch_shape(const GcaShape& shape) {
+  const int keys = round_up_keys(shape.keys);
+  const int64_t rows = int64_t{shape.chunk_size} * (shape.heads / shape.kv_heads);
+  const int64_t warpgroups = ceil_div(rows, 64);
+  const int64_t blocks = ceil_div(warpgroups, gca_forward_sm90_warpgroups(shape.head_dim, keys));
+  const int64_t of_block = ceil_div(warpgroups, blocks);
+  LaunchShape result;
+  result.grid_x = static_cast<uint32_t>(shape.rows * blocks);
+  result.grid_y = static_cast<uint32_t>(shape.kv_heads);
+  result.grid_z = static_cast<uint32_t>(shape.batch);
+  result.threads = static_cast<uint32_t>(128 * of_block);
+  // Two stages of keys and values, and the block's queries.
+  result.shared_bytes = static_cast<uint32_t>(2 * shape.head_dim * (4 * keys + of_block * 64));
   return result;
 }
 
@@ -257,6 +293,7 @@ inline LaunchShape gca_decode_sum_launch_shape(const GcaShape& shape) {
 /// Launches on a CUDA stream; the error of the launch (a cudaError_t), 0 for none. Shapes and strides are the
 /// caller's to check.
 int launch_gca_forward(const GcaForwardParams& params, void* stream);
+int launch_gca_forward_sm90(const GcaForwardParams& params, void* stream);
 int launch_gca_backward_queries(const GcaBackwardQueriesParams& params, void* stream);
 int launch_gca_reduce_weights(const GcaReduceWeightsParams& params, void* stream);
 int launch_gca_readers(const GcaReadersParams& params, void* stream);

@@ -104,7 +104,11 @@ at::Tensor run_forward(const Inputs& in, const GcaShape& shape, const at::Tensor
     p.lse = lse.mutable_data_ptr<float>();
     p.lse_strides = stat_strides_of(lse);
   }
-  check_launch(launch_gca_forward(p, current_stream()), kName);
+  // Code with wgmma runs on compute capability 9 alone, not on later ones.
+  const bool is_hopper = compute_capability() == 9;
+  check_launch(is_hopper && gca_forward_sm90_takes(p) ? launch_gca_forward_sm90(p, current_stream())
+                                                      : launch_gca_forward(p, current_stream()),
+               kName);
   return out;
 }
 

@@ -76,6 +76,7 @@ std::vector<KernelCost> gca_costs(int rows, int heads, int keys, double repeats,
   statistics.lse.assign(problem.q.size() / 64 * 8, 5.0);
   launch_log().clear();
   (void)run_gca_forward(problem, kCounting);
+  (void)run_gca_forward(problem, kCounting, GcaForwardVersion::sm90);
   (void)run_gca_backward(problem, statistics, kCounting);
 
   const double queries = 64.0 * (rows - 1) * heads;  // row 0 reads nothing
@@ -89,7 +90,8 @@ std::vector<KernelCost> gca_costs(int rows, int heads, int keys, double repeats,
   const double list_bytes = rows * 8 * 8.0;
   std::vector<KernelCost> costs = {cost_of("GCA forward", "gca_forward_kernel"),
                                    cost_of("GCA backward, dq and dw", "gca_backward_queries_kernel"),
-                                   cost_of("GCA backward, dk and dv", "gca_backward_chunks_kernel")};
+                                   cost_of("GCA backward, dk and dv", "gca_backward_chunks_kernel"),
+                                   cost_of("GCA forward", "gca_forward_sm90_kernel")};
   const double q_read = queries * row_bytes;
   costs[0].least_dram_bytes = q_read + q_bytes + kv_bytes + stat_bytes + list_bytes;
   costs[1].least_dram_bytes = 2 * q_read + q_bytes + kv_bytes + 2 * stat_bytes + list_bytes;
@@ -98,6 +100,10 @@ std::vector<KernelCost> gca_costs(int rows, int heads, int keys, double repeats,
   costs[0].least_macs = 2 * queries * pair_macs;
   costs[1].least_macs = 3 * queries * pair_macs;
   costs[2].least_macs = 4 * queries * pair_macs;
+  costs[3].least_dram_bytes = costs[0].least_dram_bytes;
+  costs[3].least_macs = costs[0].least_macs;
+  costs[3].least_l2_bytes =
+      q_read + q_bytes + (rows - 1) * 8.0 * 2 * keys * row_bytes + stat_bytes + list_bytes;
   for (KernelCost& cost : costs) {
     cost.size = size;
     cost.repeats = repeats;
@@ -301,6 +307,11 @@ AttentionCosts attention_costs() {
   return {gca[0], gca[1], gca[2], window[0], window[1], window[2]};
 }
 
+KernelCost gca_forward_sm90_cost() {
+  const Packed packed;
+  return gca_costs(17, 4, 64, 1, "").back();
+}
+
 std::vector<KernelCost> kernel_costs() {
   const Packed packed;
   std::vector<KernelCost> costs;
@@ -318,37 +329,93 @@ std::vector<KernelCost> kernel_costs() {
   return costs;
 }
 
-std::string kernel_cost_table() {
+namespace {
+
+/// A kernel on one GPU: microseconds of the whole launch.
+struct ModelledTimes {
+  ptx::Cycles resources;  // by each alone, in microseconds
+  double dram = 0, all = 0, floor = 0;
+  double dram_over_least = 0;
+};
+
+ModelledTimes modelled_times(const KernelCost& cost, const ptx::Gpu& gpu) {
+  const auto us = [&](double cycles) {
+    return cycles * cost.repeats / gpu.multiprocessors / (gpu.clock_ghz * 1e3);
+  };
+  const double dram =
+      static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) * cost.repeats;
+  const double tensor_macs = cost.counters.warpgroup_macs > 0 ? gpu.warpgroup_macs : gpu.tensor_macs;
+  ModelledTimes times;
+  times.resources = ptx::cycles_of(cost.counters, gpu);
+  for (double* term : {&times.resources.issue, &times.resources.special, &times.resources.tensor,
+                       &times.resources.shared, &times.resources.l2})
+    *term = us(*term);
+  times.dram = dram / gpu.dram_bytes_per_second * 1e6;
+  times.all = 1e6 * ptx::modelled_seconds(
+                        cost.counters, static_cast<double>(cost.counters.blocks) * cost.repeats, dram, gpu);
+  times.floor = std::max(us(cost.least_macs / tensor_macs),
+                         cost.least_dram_bytes * cost.repeats / gpu.dram_bytes_per_second * 1e6);
+  times.dram_over_least = dram / (cost.least_dram_bytes * cost.repeats);
+  return times;
+}
+
+bool is_of_hopper(const KernelCost& cost) {
+  return cost.counters.warpgroup_macs > 0;
+}
+
+std::string a100_table(const std::vector<KernelCost>& costs) {
   std::string table =
       "| kernel | size | registers, spills | shared | blocks | tensor | issue | shared | L2 | DRAM | A100 us "
       "| floor | ratio | "
       "DRAM / least | H100 us |\n"
       "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
-  for (const KernelCost& cost : kernel_costs()) {
+  for (const KernelCost& cost : costs) {
+    if (is_of_hopper(cost)) continue;
     const KernelResources resources = resources_of(cost.file, cost.kernel);
-    const double blocks = static_cast<double>(cost.counters.blocks) * cost.repeats;
-    const double dram =
-        static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) * cost.repeats;
-    const ptx::Cycles cycles = ptx::cycles_of(cost.counters, ptx::kA100);
-    // The whole launch in microseconds, were this resource alone.
-    const auto us = [&](double c) {
-      return c * cost.repeats / ptx::kA100.multiprocessors / (ptx::kA100.clock_ghz * 1e3);
-    };
-    const double dram_us = dram / ptx::kA100.dram_bytes_per_second * 1e6;
-    const double time_us = 1e6 * ptx::modelled_seconds(cost.counters, blocks, dram, ptx::kA100);
-    const double floor_us =
-        std::max(us(cost.least_macs / ptx::kA100.tensor_macs),
-                 cost.least_dram_bytes * cost.repeats / ptx::kA100.dram_bytes_per_second * 1e6);
+    const ModelledTimes times = modelled_times(cost, ptx::kA100);
     table += fmt::format(
         "| {} | {} | {}, {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | "
         "{:.2f} | {:.2f} | {:.1f} |\n",
         cost.name, cost.size, resources.registers, resources.spilled_bytes, cost.shared_bytes,
         ptx::blocks_at_once(ptx::kA100, resources.registers, cost.shared_bytes, cost.threads),
-        us(cycles.tensor), us(cycles.issue), us(cycles.shared), us(cycles.l2), dram_us, time_us, floor_us,
-        time_us / floor_us, dram / (cost.least_dram_bytes * cost.repeats),
-        1e6 * ptx::modelled_seconds(cost.counters, blocks, dram, ptx::kH100));
+        times.resources.tensor, times.resources.issue, times.resources.shared, times.resources.l2, times.dram,
+        times.all, times.floor, times.all / times.floor, times.dram_over_least,
+        modelled_times(cost, ptx::kH100).all);
   }
   return table;
+}
+
+std::string h100_table(const std::vector<KernelCost>& costs) {
+  std::string table =
+      "| kernel by wgmma | size | registers, spills | shared | blocks | tensor | special | issue | shared | "
+      "L2 | DRAM "
+      "| H100 us | floor | ratio | DRAM / least | by mma.sync |\n"
+      "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+  for (const KernelCost& cost : costs) {
+    if (!is_of_hopper(cost)) continue;
+    const KernelResources resources = resources_of(cost.file, cost.kernel, "sm_90a");
+    const ModelledTimes times = modelled_times(cost, ptx::kH100);
+    const auto other = std::find_if(costs.begin(), costs.end(), [&](const KernelCost& candidate) {
+      return candidate.name == cost.name && candidate.size == cost.size && !is_of_hopper(candidate);
+    });
+    table += fmt::format(
+        "| {} | {} | {}, {} | {} | {} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | {:.1f} | "
+        "{:.1f} | "
+        "{:.2f} | {:.2f} | {:.1f} |\n",
+        cost.name, cost.size, resources.registers, resources.spilled_bytes, cost.shared_bytes,
+        ptx::blocks_at_once(ptx::kH100, resources.registers, cost.shared_bytes, cost.threads),
+        times.resources.tensor, times.resources.special, times.resources.issue, times.resources.shared,
+        times.resources.l2, times.dram, times.all, times.floor, times.all / times.floor,
+        times.dram_over_least, modelled_times(*other, ptx::kH100).all);
+  }
+  return table;
+}
+
+}  // namespace
+
+CostTables kernel_cost_tables() {
+  const std::vector<KernelCost> costs = kernel_costs();
+  return {a100_table(costs), h100_table(costs)};
 }
 
 }  // namespace gca::testing

@@ -91,7 +91,17 @@ void put_stats(Strided<float>& tensor, const std::vector<double>& values, const 
 
 }  // namespace
 
-GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options, bool with_lse) {
+std::vector<GcaForwardVersion> gca_forward_versions(const cuda::GcaShape& shape) {
+  std::vector<GcaForwardVersion> versions = {GcaForwardVersion::sm80};
+  cuda::GcaForwardParams params;
+  params.shape = shape;
+  if (cuda::gca_forward_sm90_takes(params) && (!runs_on_gpu() || gpu_capability() == 9))
+    versions.push_back(GcaForwardVersion::sm90);
+  return versions;
+}
+
+GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options, GcaForwardVersion version,
+                       bool with_lse) {
   GcaOnDevice device(problem, options);
   GcaRun run;
   cuda::GcaForwardParams params;
@@ -109,10 +119,18 @@ GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options
   params.v_strides = GcaOnDevice::chunk_strides(device.v);
   params.lse_strides = device.stat_strides();
   const cuda::GcaForwardVariant variant = cuda::gca_forward_variant(problem.shape);
-  device.launch(run, "grouped_cross_attention_forward",
-                "gca_forward_kernelILi" + std::to_string(variant.head_dim) + "ELi" +
-                    std::to_string(variant.keys) + "ELi" + std::to_string(variant.row_tiles) + "E",
-                launch_of(cuda::gca_forward_launch_shape(problem.shape), params));
+  const std::string arguments =
+      "ILi" + std::to_string(variant.head_dim) + "ELi" + std::to_string(variant.keys) + "E";
+  if (version == GcaForwardVersion::sm90) {
+    const cuda::LaunchShape shape = cuda::gca_forward_sm90_launch_shape(problem.shape);
+    device.launch(run, "grouped_cross_attention_forward_sm90",
+                  "gca_forward_sm90_kernel" + arguments + "Li" + std::to_string(shape.threads / 128) + "E",
+                  launch_of(shape, params));
+  } else {
+    device.launch(run, "grouped_cross_attention_forward",
+                  "gca_forward_kernel" + arguments + "Li" + std::to_string(variant.row_tiles) + "E",
+                  launch_of(cuda::gca_forward_launch_shape(problem.shape), params));
+  }
   run.out = device.out.get();
   if (with_lse) run.lse = device.stats(device.lse);
   return run;

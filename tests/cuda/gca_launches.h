@@ -17,6 +17,11 @@ struct GcaRun {
 /// Both passes from the truth's own lse (rounded to float), so that one kernel is tested at a time.
 GcaRun run_gca_backward(const GcaProblem& problem, const GcaTruth& truth,
                         const ptx::RunOptions& options = {});
-GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options = {}, bool with_lse = true);
+/// The kernels of the forward pass: mma.sync for all GPUs, wgmma for Hopper.
+enum class GcaForwardVersion { sm80, sm90 };
+/// Those that take a problem and run here.
+std::vector<GcaForwardVersion> gca_forward_versions(const cuda::GcaShape& shape);
+GcaRun run_gca_forward(const GcaProblem& problem, const ptx::RunOptions& options = {},
+                       GcaForwardVersion version = GcaForwardVersion::sm80, bool with_lse = true);
 
 }  // namespace gca::testing

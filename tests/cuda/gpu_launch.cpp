@@ -20,6 +20,7 @@ void* const kParamPointer = reinterpret_cast<void*>(1);
 void* const kParamSize = reinterpret_cast<void*>(2);
 void* const kParamEnd = nullptr;
 constexpr int kDynamicSharedBytes = 8;  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+constexpr int kComputeCapability = 75;  // CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR
 
 class Driver {
  public:
@@ -112,6 +113,12 @@ class Copies {
 
 bool runs_on_gpu() {
   return std::getenv("GCA_TEST_GPU") != nullptr;
+}
+
+int gpu_capability() {
+  int major = 0;
+  driver().call("cuDeviceGetAttribute", &major, kComputeCapability, 0);
+  return major;
 }
 
 void run_on_gpu(const std::string& ptx_file, const std::string& entry, const ptx::Launch& launch,

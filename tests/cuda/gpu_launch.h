@@ -10,6 +10,8 @@ namespace gca::testing {
 
 /// Whether launches go to a GPU: GCA_TEST_GPU is set (./dev test-gpu does).
 bool runs_on_gpu();
+/// The first number of that GPU's compute capability.
+int gpu_capability();
 
 /// Runs kernel `entry` of a PTX file over buffers copied there and back. Throws std::runtime_error with the
 /// driver's error.

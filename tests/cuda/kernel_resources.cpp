@@ -27,12 +27,13 @@ std::vector<KernelResources> kernel_resources(const std::string& file) {
   return result;
 }
 
-KernelResources resources_of(const std::string& file, const std::string& kernel) {
+KernelResources resources_of(const std::string& file, const std::string& kernel,
+                             const std::string& architecture) {
   for (const KernelResources& resources : kernel_resources(file)) {
-    if (resources.architecture == "sm_80" && resources.kernel.find(kernel) != std::string::npos)
+    if (resources.architecture == architecture && resources.kernel.find(kernel) != std::string::npos)
       return resources;
   }
-  throw std::runtime_error("the assembler's log of " + file + " has no " + kernel);
+  throw std::runtime_error("the assembler's log of " + file + " has no " + kernel + " for " + architecture);
 }
 
 }  // namespace gca::testing

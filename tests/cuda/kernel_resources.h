@@ -16,7 +16,8 @@ struct KernelResources {
 /// Every kernel of every architecture of build/cuda/FILE.o.
 std::vector<KernelResources> kernel_resources(const std::string& file);
 
-/// The one whose name contains `kernel`, for sm_80.
-KernelResources resources_of(const std::string& file, const std::string& kernel);
+/// The one whose name contains `kernel`.
+KernelResources resources_of(const std::string& file, const std::string& kernel,
+                             const std::string& architecture = "sm_80");
 
 }  // namespace gca::testing

@@ -44,6 +44,9 @@ int run(const std::string& file, const std::string& kernel, const LaunchShape& s
 void* current_stream() {
   return nullptr;
 }
+int compute_capability() {
+  return testing::machine_capability();
+}
 std::string launch_error_text(int error) {
   return std::to_string(error);
 }
@@ -53,6 +56,13 @@ int launch_gca_forward(const GcaForwardParams& p, void* /*stream*/) {
   return run("grouped_cross_attention_forward",
              "gca_forward_kernel" + variant(v.head_dim, v.keys, v.row_tiles),
              gca_forward_launch_shape(p.shape), p);
+}
+int launch_gca_forward_sm90(const GcaForwardParams& p, void* /*stream*/) {
+  const LaunchShape shape = gca_forward_sm90_launch_shape(p.shape);
+  return run("grouped_cross_attention_forward_sm90",
+             "gca_forward_sm90_kernel" + variant(p.shape.head_dim, round_up_keys(p.shape.keys),
+                                                 static_cast<int>(shape.threads / 128)),
+             shape, p);
 }
 int launch_gca_backward_queries(const GcaBackwardQueriesParams& p, void* /*stream*/) {
   return run("grouped_cross_attention_backward_queries",

@@ -19,6 +19,9 @@ void free_on_machine(void* block);
 void run_on_machine(const std::string& file, const std::string& kernel, const cuda::LaunchShape& shape,
                     std::vector<uint8_t> arguments);
 
+/// The compute capability that the machine stands for, 8 at first.
+int& machine_capability();
+
 /// Launches so far, by kernel.
 std::map<std::string, int64_t> machine_launches();
 

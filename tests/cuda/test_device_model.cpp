@@ -143,6 +143,17 @@ TEST_CASE("golden files on the device: operators and the whole model, within the
   }
 }
 
+TEST_CASE("golden files of grouped cross-attention on a device of Hopper's capability go through wgmma") {
+  stand_for_capability(9);
+  const std::string path = std::string(GCA_GOLDEN_DIR) + "/gca-s64.safetensors";
+  for (const golden::Quantity& quantity : golden::check_file(path, at::kBFloat16, device_under_test())) {
+    CAPTURE(quantity.name);
+    CHECK(quantity.passed());
+  }
+  stand_for_capability(8);
+  require_launched({"gca_forward_sm90_kernel"});
+}
+
 TEST_CASE("text fed in segments and token by token on the device gives the logits of one batch") {
   for (const char* long_range : {"gca", "none"}) {
     CAPTURE(long_range);

@@ -1,6 +1,7 @@
 // What the kernels may cost: no spills, no bank conflicts, near their floors, and a table that is today's.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -61,10 +62,34 @@ TEST_CASE("attention stays near its floor in the model of an A100") {
   }
 }
 
-TEST_CASE("kernels/CUDA.md has the table that gca_kernel_costs prints") {
+TEST_CASE("GCA forward by wgmma stays near its floor in the model of an H100, four heads a key head") {
+  const KernelCost cost = gca_forward_sm90_cost();
+  const ptx::Cycles cycles = ptx::cycles_of(cost.counters, ptx::kH100);
+  const double floor = std::max(cost.least_macs / ptx::kH100.warpgroup_macs,
+                                cost.least_l2_bytes / ptx::kH100.l2_bytes_per_cycle());
+  MESSAGE("cycles over the larger of tensor cores and L2: ", cycles.largest() / floor, ", ",
+          cycles.name_of_largest());
+  CHECK(cycles.largest() <= 1.15 * floor);
+  CHECK(cost.counters.tensor_macs == 0);
+  CHECK(cost.counters.shared_wavefronts == cost.counters.shared_wavefronts_least);
+  CHECK(static_cast<double>(cost.counters.dram_read_bytes + cost.counters.dram_write_bytes) <=
+        1.1 * cost.least_dram_bytes);
+}
+
+TEST_CASE("the assembler lets no wgmma wait for itself") {
+  std::ifstream log(GCA_CUDA_OBJECT_DIR "/grouped_cross_attention_forward_sm90.o.txt");
+  std::stringstream text;
+  text << log.rdbuf();
+  CHECK(text.str().find("Used ") != std::string::npos);
+  CHECK(text.str().find("serialized") == std::string::npos);
+}
+
+TEST_CASE("kernels/CUDA.md has the tables that gca_kernel_costs prints") {
   std::ifstream file(std::string(GCA_SOURCE_DIR) + "/kernels/CUDA.md");
   std::stringstream text;
   text << file.rdbuf();
-  const bool has_table = text.str().find(kernel_cost_table()) != std::string::npos;
+  const CostTables tables = kernel_cost_tables();
+  const bool has_table =
+      text.str().find(tables.a100) != std::string::npos && text.str().find(tables.h100) != std::string::npos;
   CHECK_MESSAGE(has_table, "put the output of build/tests/cuda/gca_kernel_costs into kernels/CUDA.md");
 }

@@ -11,6 +11,14 @@ void* current_stream() {
   return c10::cuda::getCurrentCUDAStream().stream();
 }
 
+int compute_capability() {
+  int device = 0, major = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) != cudaSuccess)
+    return 0;
+  return major;
+}
+
 std::string launch_error_text(int error) {
   return cudaGetErrorString(static_cast<cudaError_t>(error));
 }

@@ -20,6 +20,8 @@ namespace gca::cuda {
 /// The stream that work on tensors of the current device goes to. Defined by the library or program that
 /// holds the bindings, like the next.
 void* current_stream();
+/// The first number of the current device's compute capability: 8 for A100, 9 for H100, 10 for B200.
+int compute_capability();
 std::string launch_error_text(int error);
 
 inline void check_launch(int error, const char* kernel) {

@@ -33,6 +33,10 @@ __device__ __forceinline__ void store_global(void* to, uint4 value) {
                : "memory");
 }
 
+__device__ __forceinline__ void store_global(float* to, float value) {
+  asm volatile("st.global.f32 [%0], %1;" ::"l"(to), "f"(value) : "memory");
+}
+
 /// Starts copies of `kRows` rows by one warp; rows that are not there become 0.
 template <int kHeadDim, int kRows, class Offset>
 __device__ __forceinline__ void copy_rows(uint32_t tile, const Bf16* base, int lane, Offset offset_of) {

@@ -57,6 +57,11 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
 }
 
+/// Waits for all of this thread's copies, committed or not.
+__device__ __forceinline__ void wait_all_copies() {
+  asm volatile("cp.async.wait_all;" ::: "memory");
+}
+
 /// 2^x and log2 x by the special function unit: relative error 2^-22, denormals are 0.
 __device__ __forceinline__ float exp2_fast(float x) {
   float y;
