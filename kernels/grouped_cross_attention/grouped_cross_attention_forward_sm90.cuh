@@ -3,10 +3,11 @@
 //
 //   o_k = softmax_M( q . K_{I[k]} * scale ) V_{I[k]}        out = sum_k w_k o_k
 //
-// Bound by the exponentials: a score of 64 multiply-adds forward and 64 into its values costs the tensor
-// cores 1/16 of a cycle and the special function units as much. So nothing else of a row is computed more
-// than once: of the four lanes that hold a row each speaks for one of its two rows, with one exponential, one
-// reciprocal and one logarithm for both.
+// Bound by the softmax: a score costs the tensor cores 1/16 of a cycle (64 multiply-adds, and 64 into its
+// values), its exponential as much of the special function units, and its instructions nearly as much of the
+// schedulers. So nothing of a row is computed more than once: of the four lanes that hold a row each speaks
+// for one of its two rows, with one reciprocal and one logarithm for both; addresses are kept, not computed
+// again.
 //
 // As in version 1 (grouped_cross_attention_forward.cuh) a softmax is exact in one pass over a whole chunk,
 // and probabilities are multiplied by w_k / l before they are rounded, so all chunks add into one
@@ -105,6 +106,29 @@ struct ChunkCopies {
   }
 };
 
+/// ReadingRow with what it divides by given.
+struct QueryRows {
+  int before, begin;  ///< position at place 0; first place that is a position
+  uint32_t places;    ///< that are positions
+  int group, chunk_size;
+  uint32_t inverse;  ///< 2^32 / S, or a little more
+
+  __device__ __forceinline__ QueryRows(const GcaShape& shape, int row, int heads_of_group,
+                                       uint32_t inverse_of_size)
+      : before(row * shape.chunk_size - shape.first_offset),
+        begin(max(0, -before)),
+        places(min(shape.chunk_size, shape.positions - before) - begin),
+        group(heads_of_group),
+        chunk_size(shape.chunk_size),
+        inverse(inverse_of_size) {}
+
+  __device__ __forceinline__ RowPair pair(int row) const {
+    const int head = static_cast<int>(__umulhi(static_cast<uint32_t>(row), inverse));
+    const int place = row - head * chunk_size;
+    return {static_cast<uint32_t>(place - begin) < places && head < group ? head : -1, place};
+  }
+};
+
 template <int kHeadDim, int kKeys, int kWarpgroups>
 __global__ void __launch_bounds__(128 * kWarpgroups, 1)
     gca_forward_sm90_kernel(const __grid_constant__ GcaForwardParams p) {
@@ -131,15 +155,8 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1)
   const int first_row = (blockIdx.x - row * tiles) * kTileRows + warp * 16;  // of this warp
   const int kv_head = blockIdx.y;
   const int batch = blockIdx.z;
-  const ReadingRow reading(shape, row, group, inverse);
+  const QueryRows reading(shape, row, group, inverse);
   const int before = reading.before;
-  const auto pair_of = [&reading](int of_row) {  // ReadingRow::pair with one comparison less
-    const int head = static_cast<int>(__umulhi(static_cast<uint32_t>(of_row), reading.inverse));
-    const int place = of_row - head * reading.chunk_size;
-    const bool is_position =
-        static_cast<uint32_t>(place - reading.begin) < static_cast<uint32_t>(reading.end - reading.begin);
-    return RowPair{is_position && head < reading.group ? head : -1, place};
-  };
 
   uint32_t stages = shared_address(shared_memory);  // keys and values, twice
   hold(stages);
@@ -173,7 +190,7 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1)
   const Bf16* first_query = p.q + first_of(p.q_strides);
 #pragma unroll
   for (int i = 0; i < kRowSteps; ++i) {
-    const RowPair at = pair_of(first_row + i * kRowsAStep + lane / Queries::kUnits);
+    const RowPair at = reading.pair(first_row + i * kRowsAStep + lane / Queries::kUnits);
     const auto offset = [&at](const GcaStrides& strides) {
       return at.place * static_cast<int>(strides.position) + at.head * static_cast<int>(strides.head);
     };
@@ -193,7 +210,7 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1)
   // The row that this lane speaks for, lane / 4 or 8 below it, and where its statistics go.
   int is_lower = lane & 1;
   hold(is_lower);
-  const RowPair pair = pair_of(first_row + lane / 4 + 8 * is_lower);
+  const RowPair pair = reading.pair(first_row + lane / 4 + 8 * is_lower);
   int writes_lse = p.lse != nullptr && (lane & 2) == 0 && pair.head >= 0;
   int64_t lse_of_list = multiply_add_wide(batch, static_cast<int>(p.lse_strides.batch), before + pair.place);
   lse_of_list =

@@ -20,16 +20,12 @@ struct ReadingRow {
   uint32_t inverse;  ///< 2^32 / S: division by multiplication
 
   __device__ __forceinline__ ReadingRow(const GcaShape& shape, int row)
-      : ReadingRow(shape, row, shape.heads / shape.kv_heads,
-                   0xFFFFFFFFU / static_cast<uint32_t>(shape.chunk_size) + 1) {}
-  __device__ __forceinline__ ReadingRow(const GcaShape& shape, int row, int heads_of_group,
-                                        uint32_t inverse_of_size)
       : before(row * shape.chunk_size - shape.first_offset),
         begin(max(0, -before)),
         end(min(shape.chunk_size, shape.positions - before)),
-        group(heads_of_group),
+        group(shape.heads / shape.kv_heads),
         chunk_size(shape.chunk_size),
-        inverse(inverse_of_size) {}
+        inverse(0xFFFFFFFFU / static_cast<uint32_t>(shape.chunk_size) + 1) {}
 
   /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a
   /// query.

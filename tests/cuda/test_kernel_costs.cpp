@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
 
 #include "tests/cuda/cost_table.h"
 #include "tests/cuda/kernel_resources.h"
@@ -68,7 +69,7 @@ TEST_CASE("GCA forward by wgmma stays near its floor in the model of an H100, fo
   const double floor = std::max(cost.least_macs / ptx::kH100.warpgroup_macs,
                                 cost.least_l2_bytes / ptx::kH100.l2_bytes_per_cycle());
   MESSAGE("cycles over the larger of tensor cores and L2: ", cycles.largest() / floor, ", ",
-          cycles.name_of_largest());
+          std::string(cycles.name_of_largest()));
   CHECK(cycles.largest() <= 1.15 * floor);
   CHECK(cost.counters.tensor_macs == 0);
   CHECK(cost.counters.shared_wavefronts == cost.counters.shared_wavefronts_least);
