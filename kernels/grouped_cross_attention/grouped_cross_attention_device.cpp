@@ -19,6 +19,9 @@ GcaShape shape_of(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
   TORCH_CHECK(k.size(2) <= 128 && layout.chunk_size <= 128, kName,
               ": on a GPU a chunk has at most 128 keys and positions, got ", k.size(2), " and ",
               layout.chunk_size);
+  // ReadingRow divides by S with 32 bits.
+  TORCH_CHECK(layout.chunk_size >= 2, kName, ": on a GPU a chunk has at least 2 positions, got ",
+              layout.chunk_size);
   TORCH_CHECK(idx.size(2) <= 32, kName, ": on a GPU a position reads at most 32 chunks, got ", idx.size(2));
   GcaShape shape;
   shape.batch = to_int32(q.size(0));
