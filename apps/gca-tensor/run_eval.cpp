@@ -81,8 +81,7 @@ std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
-      if (options.chooses_memory() && model.model.config().uses_retrieval())
-        how.memory = MemoryPlace::of(options.memory, options.memory_dtype);
+      if (options.chooses_memory()) how.memory = MemoryPlace::of(options.memory, options.memory_dtype);
       const auto show = [&](const LossSum& sum) {
         throw_if_interrupted();
         if (progress)

@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <chrono>
 #include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
 #include "lib/bench/random_text.h"
 #include "lib/generate/sampler.h"
-#include "lib/model/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/trainer.h"
 
@@ -46,9 +44,7 @@ void score_rows(const Drt& model, const at::Tensor& hidden) {
 /// A feeder with its chunk memory where the settings say.
 TextFeeder feeder_of(const Drt& model, const SpeedSettings& settings) {
   TextFeeder feeder(model, {});
-  if (settings.memory && model.config().uses_retrieval())
-    feeder.keep_memory_in(
-        std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), *settings.memory));
+  if (settings.memory) feeder.keep_memory_at(*settings.memory);
   return feeder;
 }
 

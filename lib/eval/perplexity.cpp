@@ -9,12 +9,10 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <memory>
 #include <numbers>
 
 #include "lib/core/error.h"
 #include "lib/data/chunk_layout.h"
-#include "lib/model/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {
@@ -47,9 +45,7 @@ class StretchScorer {
     forward.seed = options_.seed;
     forward.batch_offset = result_.stretches;  // each stretch draws random chunks of its own
     TextFeeder feeder(model_, forward, options_.segment_positions);
-    if (options_.memory)
-      feeder.keep_memory_in(
-          std::make_unique<StoredChunkMemory>(model_.config(), model_.compute_dtype(), *options_.memory));
+    if (options_.memory) feeder.keep_memory_at(*options_.memory);
     feeder.feed(
         std::span(text).first(static_cast<size_t>(predicting)), [&](const at::Tensor& hidden, int64_t start) {
           const auto targets =

@@ -25,7 +25,7 @@ class PlainPrefill final : public PrefilledText {
       first =
           std::max<int64_t>(0, tokens - (config.n_lower_layers + config.n_upper_layers) * config.window_size);
     TextFeeder feeder(model_, options_.forward, options_.segment_positions);
-    if (config.uses_retrieval()) feeder.keep_memory_in(memory_at(model_, options_.memory));
+    feeder.keep_memory_at(options_.memory);
     while (first < tokens) {
       const int64_t count = std::min(tokens - first, feeder.room());
       feeder.feed(text.read(haystack_, first, count), [](const at::Tensor&, int64_t) {});

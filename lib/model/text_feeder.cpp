@@ -60,8 +60,12 @@ TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment
   const int64_t chunk = std::max<int64_t>(layout_.chunk_size, 1);
   segment_positions_ = (segment_positions_ + chunk - 1) / chunk * chunk;
   // On a device its memory is the state's own: it lies where it is read.
-  if (model.config().uses_retrieval() && model.compute_dtype() != at::kDouble && model.device().is_cpu())
-    keep_memory_in(std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), MemoryPlace{}));
+  if (model.compute_dtype() != at::kDouble && model.device().is_cpu()) keep_memory_at(MemoryPlace{});
+}
+
+void TextFeeder::keep_memory_at(const MemoryPlace& place) {
+  if (model_.config().uses_retrieval())
+    keep_memory_in(std::make_unique<StoredChunkMemory>(model_.config(), model_.compute_dtype(), place));
 }
 
 TextFeeder::Segment TextFeeder::segment_of(std::span<const int32_t> text) const {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
+#include "lib/model/chunk_store.h"
 #include "lib/model/drt.h"
 #include "lib/model/drt_state.h"
 
@@ -46,6 +47,8 @@ class TextFeeder {
   void start_from(DrtState state) { state_ = std::move(state); }
   /// Keeps chunk memory here; before the first token.
   void keep_memory_in(std::unique_ptr<ChunkMemory> memory) { state_.memory = std::move(memory); }
+  /// The same in stores at `place`; a model without retrieval keeps none.
+  void keep_memory_at(const MemoryPlace& place);
   /// Gives the state away; the feeder is as new.
   DrtState take_state() { return std::exchange(state_, DrtState()); }
 
