@@ -54,9 +54,12 @@ GCA_HOST_DEVICE inline PhiloxBlock philox_block(uint64_t seed, RandomStream stre
                     seed);
 }
 
-/// A word as a float strictly inside (0, 1): 24 bits and half a step.
+/// A word as a float strictly inside (0, 1): 24 bits and half a step. The half is lost to rounding in the
+/// upper half of the range, and would make 1 of the greatest word.
 GCA_HOST_DEVICE inline float open_unit_float(uint32_t word) {
-  return (static_cast<float>(word >> 8) + 0.5F) * (1.0F / 16777216.0F);
+  const float greatest = 1.0F - 1.0F / 16777216.0F;
+  const float unit = (static_cast<float>(word >> 8) + 0.5F) * (1.0F / 16777216.0F);
+  return unit < greatest ? unit : greatest;
 }
 
 /// A block as a double strictly inside (0, 1), 53 bits.

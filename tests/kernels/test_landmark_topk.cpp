@@ -6,9 +6,12 @@
 #include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <limits>
 
 #include "kernels/common/implementation.h"
+#include "kernels/common/philox.h"
 #include "kernels/gumbel_noise/gumbel_noise.h"
 #include "kernels/landmark_topk/landmark_topk.h"
 #include "tests/support/gradcheck.h"
@@ -50,6 +53,19 @@ TEST_CASE("weights are the softmax over the chosen scores, absent slots 0, and d
   CHECK(std::abs(w[0][2][0].item<double>() - 1 / (1 + std::exp(-difference))) <= 1e-14);
   CHECK(gradient_error([&](const std::vector<at::Tensor>& in) { return retrieval_weights(in[0], idx); },
                        {r}) <= 1e-8);
+}
+
+TEST_CASE("every uniform float that noise is made of lies strictly inside (0, 1)") {
+  float least = 1.0F;
+  float greatest = 0.0F;
+  for (uint32_t top = 0; top < 1U << 24; ++top) {
+    const float unit = open_unit_float(top << 8);
+    least = std::min(least, unit);
+    greatest = std::max(greatest, unit);
+  }
+  CHECK(least == std::ldexp(0.5F, -24));
+  CHECK(greatest < 1.0F);
+  CHECK(std::isfinite(-std::log(-std::log(greatest))));
 }
 
 TEST_CASE("Gumbel noise is a function of its coordinates and has the distribution's moments") {
