@@ -13,6 +13,7 @@
 #include "kernels/gumbel_noise/gumbel_noise.h"
 #include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/landmark_topk/landmark_topk.h"
+#include "lib/model/weight_rounding.h"
 
 namespace gca {
 namespace {
@@ -54,6 +55,13 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
   else if (options.draw_gumbel && config.gumbel_scale > 0)
     noise = draw_noise(scores, options.seed, first_chunk, group, options) * config.gumbel_scale;
   return kernels::landmark_topk(scores, noise, first_chunk, K);
+}
+
+/// Uniform in (0, 1), one number a slot of `weights` (B, R, K), apart from the noise of the choice.
+at::Tensor draw_uniform(const at::Tensor& weights, int64_t first_chunk, int64_t group,
+                        const ForwardOptions& options) {
+  const uint64_t seed = options.seed + 0x9E3779B97F4A7C15;
+  return (-(-draw_noise(weights, seed, first_chunk, group, options)).exp()).exp();
 }
 
 void observe_scores(const ForwardOptions& options, int64_t group, const at::Tensor& chosen,
@@ -102,13 +110,16 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
                          options.retriever == Retriever::learned && group != options.silent_group;
   const std::vector<at::Tensor> parts = memory.landmark_parts();
   const at::Tensor query = query_norm(h_landmark, parts.front().scalar_type());
-  const RetrievalResult result =
+  RetrievalResult result =
       by_search ? retrieve_by_search(query, parts, first_chunk, group, config, options)
                 : retrieve_from_all_scores(query, memory.landmarks(), first_chunk, group, config, options);
   if (options.observe) {
     options.observe("idx." + std::to_string(group), result.idx);
     options.observe("w." + std::to_string(group), result.weights);
   }
+  if (options.weight_rounding > 0)
+    result.weights = round_weights(result.weights, draw_uniform(result.weights, first_chunk, group, options),
+                                   options.weight_rounding);
   return result;
 }
 

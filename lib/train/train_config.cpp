@@ -33,6 +33,8 @@ const std::array kFields = {
     Field{"recompute_activations", &TrainConfig::recompute_activations,
           "keep layer inputs only and run each layer again in backward"},
     Field{"gumbel_noise", &TrainConfig::gumbel_noise, "noise on the choice of chunks while training"},
+    Field{"weight_rounding", &TrainConfig::weight_rounding,
+          "retrieval weights below this are rounded at random, to it or to 0; 0: as they are"},
     Field{"group_dropout", &TrainConfig::group_dropout,
           "part of the steps in which one group, drawn at random, reads nothing: each must serve alone"},
     Field{"residual_blend_start", &TrainConfig::residual_blend_start, "lambda of a + lambda o at the start"},
@@ -107,6 +109,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(is_count(batch), "batch", "1 to 1M");
   require(is_count(gradient_accumulation), "gradient_accumulation", "1 to 1M");
   require(context > 1 && context <= (1 << 30), "context", "2 to 1G text tokens");
+  require(weight_rounding >= 0 && weight_rounding <= 1, "weight_rounding", "a number from 0 to 1");
   require(group_dropout >= 0 && group_dropout <= 1, "group_dropout", "a number from 0 to 1");
   require(std::isfinite(residual_blend_start), "residual_blend_start", "a number");
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");

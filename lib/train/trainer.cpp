@@ -68,6 +68,7 @@ StepSettings Trainer::settings_at(int64_t step) const {
   StepSettings settings = final_settings_;
   settings.learning_rate = schedule_.at(step);
   settings.residual_blend = config_.residual_blend_at(step, final_settings_.residual_blend);
+  settings.weight_rounding = config_.weight_rounding;
   settings.group_dropout = config_.group_dropout;
   settings.batch = config_.batch;
   return settings;
@@ -98,8 +99,9 @@ ForwardOptions Trainer::forward_options(int64_t step, int64_t first_row) const {
   options.draw_gumbel = config_.gumbel_noise && model_.config().gumbel_scale > 0;
   options.seed = seed_;
   options.step = static_cast<uint64_t>(step);
-  options.silent_group =
-      silent_group(settings_at(step).group_dropout, model_.config().retrieval_groups, seed_, step);
+  const StepSettings settings = settings_at(step);
+  options.weight_rounding = settings.weight_rounding;
+  options.silent_group = silent_group(settings.group_dropout, model_.config().retrieval_groups, seed_, step);
   // Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
   options.batch_offset = first_row;
   return options;

@@ -22,6 +22,7 @@ struct RampKey {
 constexpr RampKey kRamps[] = {{"learning_rate", &PhaseTask::learning_rate},
                               {"residual_blend", &PhaseTask::residual_blend},
                               {"gumbel_scale", &PhaseTask::gumbel_scale},
+                              {"weight_rounding", &PhaseTask::weight_rounding},
                               {"sliding_window", &PhaseTask::window_size}};
 
 /// What else a phase or a task may set. All other settings are the run's.
@@ -90,6 +91,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   task.learning_rate = {task.config.train.learning_rate, task.config.train.learning_rate};
   task.residual_blend = {model.residual_blend, model.residual_blend};
   task.gumbel_scale = {model.gumbel_scale, model.gumbel_scale};
+  task.weight_rounding = {task.config.train.weight_rounding, task.config.train.weight_rounding};
   task.window_size = {static_cast<double>(model.window_size), static_cast<double>(model.window_size)};
   for (const RampKey& one : kRamps)
     if (settings.contains(one.key)) task.*one.member = read_ramp(settings.at(one.key), where, one.key);
@@ -111,11 +113,12 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
       fail_usage(where, fmt::format("sliding_window is {}", window), "give a number of positions");
     end.window_size = std::llround(window);
     end.validate(where);
+    TrainConfig train = task.config.train;
+    train.min_learning_rate = 0;
+    train.weight_rounding = task.weight_rounding.at(way);
+    train.validate(where);
     if (!(task.learning_rate.at(way) >= 0)) fail_usage(where, "learning_rate is negative", "give 0 or more");
   }
-  TrainConfig train = task.config.train;
-  train.min_learning_rate = 0;
-  train.validate(where);
   task.config.explicit_keys = {"context"};
   return task;
 }
@@ -238,6 +241,7 @@ StepSettings TrainingPhases::at(int64_t step, size_t number) const {
   return {.learning_rate = task.learning_rate.at(way),
           .residual_blend = task.residual_blend.at(way),
           .gumbel_scale = task.gumbel_scale.at(way),
+          .weight_rounding = task.weight_rounding.at(way),
           .window_size = std::llround(task.window_size.at(way)),
           .chunk_size = task.config.model.chunk_size,
           .chunk_top_k = task.config.model.chunk_top_k,

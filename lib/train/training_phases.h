@@ -5,9 +5,9 @@
 //   {"phases": [{
 //      "name": "passkeys, short", "steps": 400,
 //      "learning_rate": [2e-3, 1e-3],     a pair moves evenly from the first step of the phase to the last;
-//      "residual_blend": [1, 0],          so may gumbel_scale and sliding_window; what is left out is as in
-//      the "chunk_size": 32,                  configuration "tasks": [{"task": "passkey", "share": 2,
-//      "chunks": 8, "batch": 16},
+//      "residual_blend": [1, 0],          so may gumbel_scale, weight_rounding and sliding_window
+//      "chunk_size": 32,                  what is left out is as in the configuration
+//      "tasks": [{"task": "passkey", "share": 2, "chunks": 8, "batch": 16},
 //                {"task": "self-copy", "copy_chunks": 4}]
 //   }]}
 //
@@ -39,6 +39,7 @@ struct StepSettings {
   double learning_rate = 0.0;
   double residual_blend = 0.0;
   double gumbel_scale = 0.0;
+  double weight_rounding = 0.0;
   int64_t window_size = 0;
   int64_t chunk_size = 0;
   int64_t chunk_top_k = 0;
@@ -50,7 +51,7 @@ struct PhaseTask {
   std::string task;
   double share = 1.0;
   RunConfig config;  ///< the settings of this task's steps but for those that move
-  Ramp learning_rate, residual_blend, gumbel_scale, window_size;
+  Ramp learning_rate, residual_blend, gumbel_scale, weight_rounding, window_size;
 };
 
 struct TrainingPhase {

@@ -171,6 +171,15 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
   }
 }
 
+TEST_CASE("A run rounds retrieval weights where its configuration says so, and never without") {
+  TrainConfig rounds = tiny_train_config();
+  rounds.weight_rounding = 0.9;
+  Drt a = tiny_model(tiny_config()), b = tiny_model(tiny_config()), c = tiny_model(tiny_config());
+  const double rounded = train(a, rounds).front();
+  CHECK(rounded == train(b, rounds).front());
+  CHECK(rounded != train(c, tiny_train_config()).front());
+}
+
 TEST_CASE("Group dropout silences one group of a step, each in its turn, and none where there is one") {
   struct Count {
     int64_t none = 0, first = 0, second = 0;

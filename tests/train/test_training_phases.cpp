@@ -27,7 +27,7 @@ TrainingPhases phases(const std::string& text) {
 
 TEST_CASE("What is given as a pair moves evenly, what is left out is as configured") {
   const TrainingPhases plan = phases(R"({"phases": [
-    {"name": "a", "steps": 5, "residual_blend": [1, 0], "sliding_window": [8, 16], "chunk_size": 8,
+    {"name": "a", "steps": 5, "residual_blend": [1, 0], "weight_rounding": [0.1, 0.5], "sliding_window": [8, 16], "chunk_size": 8,
      "tasks": [{"task": "self-copy", "batch": 7, "chunk_top_k": 3}]},
     {"name": "b", "steps": 1, "learning_rate": [1, 0.25], "gumbel_scale": 0, "tasks": [{"task": "text", "chunks": 4}]}
   ]})");
@@ -37,6 +37,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
   for (int64_t step = 0; step < 5; ++step) {
     const StepSettings settings = plan.at(step);
     CHECK(settings.residual_blend == doctest::Approx(blends[step]));
+    CHECK(settings.weight_rounding == doctest::Approx(0.1 + 0.1 * static_cast<double>(step)));
     CHECK(settings.window_size == windows[step]);
     CHECK(settings.chunk_size == 8);
     CHECK(settings.chunk_top_k == 3);
@@ -47,6 +48,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
   const StepSettings last = plan.at(5);  // a phase of one step is at its end
   CHECK(last.learning_rate == 0.25);
   CHECK(last.gumbel_scale == 0.0);
+  CHECK(last.weight_rounding == 0.0);
   CHECK(last.chunk_size == base().model.chunk_size);
   CHECK(last.chunk_top_k == base().model.chunk_top_k);
   CHECK(last.batch == 3);
@@ -156,6 +158,8 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
           "[FROM, TO]");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "residual_blend": [1, -1], )" + task + "}]}",
           "residual_blend");
+  refuses(R"({"phases": [{"name": "a", "steps": 3, "weight_rounding": [0.5, 1.5], )" + task + "}]}",
+          "weight_rounding");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "sliding_window": [8, 1e30], )" + task + "}]}",
           "sliding_window is 1e+30");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "sliding_window": [8, 0], )" + task + "}]}",
