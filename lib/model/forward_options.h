@@ -29,7 +29,7 @@ struct ForwardOptions {
   at::Tensor gumbel;                   ///< explicit noise (G, B, C, C), for tests; wins over draw_gumbel
   uint64_t seed = 0;                   ///< of drawn noise and of Retriever::random
   uint64_t step = 0;                   ///< optimizer step the noise belongs to
-  double weight_rounding = 0;           ///< training: threshold of weight_rounding.h; 0: weights as they are
+  double weight_rounding = 0;          ///< training: threshold of weight_rounding.h; 0: weights as they are
   int64_t silent_group = -1;           ///< training: this group reads nothing; -1: none
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
   Observer observe;                    ///< may be empty

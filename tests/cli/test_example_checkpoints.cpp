@@ -1,0 +1,61 @@
+// The checkpoints that examples/passkey and examples/multihop keep, trained at no more than 4K tokens: they
+// load, and find what they were trained to find in texts four times as long, by retrieval alone.
+
+#include <doctest/doctest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "tests/support/json_schema.h"
+#include "tests/support/run_gca.h"
+
+namespace {
+
+const std::string kExamples = std::string(GCA_SOURCE_DIR) + "/examples";
+
+}  // namespace
+
+TEST_CASE("passkey checkpoint: finds passkeys in a book, at four times the length of its training") {
+  setenv("OMP_WAIT_POLICY", "passive", 0);
+  const ProcessResult eval =
+      run_gca({"eval", "--checkpoint", kExamples + "/passkey", kExamples + "/books/valid", "--task",
+               "passkey", "--context", "16K", "--trials", "20", "--haystacks", "1", "--retriever",
+               "learned,none", "--seed", "1", "--json"});
+  INFO(eval.err);
+  REQUIRE(eval.status == 0);
+  const nlohmann::json report = eval.json();
+  CHECK(problems_of("eval", report) == "");
+  const nlohmann::json& rows = report["result"]["contexts"];
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0]["exact"]["correct"] >= 15);
+  CHECK(rows[0]["retrieval"][0]["correct"] >= 15);
+  // What the windows reach holds no needle.
+  CHECK(rows[1]["exact"]["correct"] <= 2);
+}
+
+TEST_CASE("multihop checkpoint: the first group retrieves the first needle, the second group the second") {
+  setenv("OMP_WAIT_POLICY", "passive", 0);
+  const ProcessResult eval =
+      run_gca({"eval", "--checkpoint", kExamples + "/multihop", kExamples + "/books/valid", "--task",
+               "multihop", "--context", "16K", "--trials", "20", "--haystacks", "1", "--retriever",
+               "learned,none", "--seed", "1", "--json"});
+  INFO(eval.err);
+  REQUIRE(eval.status == 0);
+  const nlohmann::json report = eval.json();
+  CHECK(problems_of("eval", report) == "");
+  const nlohmann::json& rows = report["result"]["contexts"];
+  REQUIRE(rows.size() == 2);
+  CHECK(rows[0]["exact"]["correct"] >= 10);
+  for (const nlohmann::json& rate : rows[0]["retrieval"])
+    if (rate["group"] == rate["needle"]) CHECK(rate["correct"] >= 14);
+  CHECK(rows[1]["exact"]["correct"] <= 2);
+}
+
+TEST_CASE("example checkpoints: are small enough to keep") {
+  uintmax_t size_bytes = 0;
+  for (const char* example : {"/passkey", "/multihop"})
+    for (const auto& file : std::filesystem::directory_iterator(kExamples + example))
+      size_bytes += file.file_size();
+  CHECK(size_bytes < 20'000'000);
+}
