@@ -59,7 +59,7 @@ TEST_CASE("every uniform float that noise is made of lies strictly inside (0, 1)
   float least = 1.0F;
   float greatest = 0.0F;
   for (uint32_t top = 0; top < 1U << 24; ++top) {
-    const float unit = open_unit_float(top << 8);
+    const float unit = gca::open_unit_float(top << 8);
     least = std::min(least, unit);
     greatest = std::max(greatest, unit);
   }
