@@ -15,7 +15,7 @@
 using namespace gca;
 using namespace gca::testing;
 
-TEST_CASE("A weight below the threshold becomes 0 or the threshold, its mean stays; others stay") {
+TEST_CASE("A weight below the threshold becomes 0 or the threshold, its mean stays, and others stay") {
   constexpr int64_t kDraws = 10000;
   constexpr double kThreshold = 0.4;
   // Every place of a fine grid in (0, 1) once: the mean over it is the mean over all draws.
