@@ -19,7 +19,8 @@ enum class Retriever {
 /// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
 /// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
-/// "score.g", the scores of the chosen, like "idx.g" (0 for none).
+/// "score.g", the scores of the chosen, like "idx.g" (0 for none). "w.g" is as the model has it, before
+/// weight_rounding.
 using Observer = std::function<void(const std::string& name, const at::Tensor& value)>;
 
 struct ForwardOptions {
