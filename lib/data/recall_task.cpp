@@ -22,7 +22,9 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
                             std::optional<int64_t> haystack_first) const {
   const int64_t chunk_text = settings_.chunk_text;
   RecallText text;
-  text.passage_room = (chunks - 2) * chunk_text;
+  // How much of the repeat can be known before the last whole chunk.
+  const int64_t most_known = std::max(chunk_text, settings_.passage_tokens - 2 * chunk_text);
+  text.passage_room = (chunks - 1) * chunk_text - most_known;
   if (text.passage_room < settings_.passage_tokens)
     fail_usage("recall task",
                fmt::format("{} chunks of {} text tokens leave no room for a passage of {}",
@@ -34,7 +36,7 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
   passage.tokens.resize(static_cast<size_t>(settings_.passage_tokens));
   haystack.read(random.below(haystack.token_count()), passage.tokens);
 
-  const int64_t known = random.below(chunk_text);  // tokens of the repeat before the last whole chunk
+  const int64_t known = random.below(most_known);
   text.repeat = (chunks - 1) * chunk_text - known;
   text.first_occurrence = random.below(text.passage_room - settings_.passage_tokens + 1);
   const int64_t repeated = std::min(settings_.passage_tokens, known + 2 * chunk_text);
@@ -71,7 +73,7 @@ Batch RecallTask::batch(int64_t first, int64_t rows, int64_t chunks, const Hayst
 }
 
 std::string RecallTask::fingerprint() const {
-  return fmt::format("recall/1 chunk_text={} passage={}", settings_.chunk_text, settings_.passage_tokens);
+  return fmt::format("recall/2 chunk_text={} passage={}", settings_.chunk_text, settings_.passage_tokens);
 }
 
 }  // namespace gca

@@ -1,7 +1,8 @@
 #pragma once
 // A passage of real text planted far back and repeated at the end: does retrieval find its first occurrence?
 // The last whole chunk lies within the repeat, at a random place of it, so that the first occurrence is cut
-// into chunks otherwise than the repeat.
+// into chunks otherwise than the repeat. The longer the passage, the more landmarks of the repeat have a
+// choice to make: long passages train more for each token.
 
 #include <cstdint>
 #include <optional>

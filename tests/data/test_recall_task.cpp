@@ -2,7 +2,9 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "tests/support/error_of.h"
 
@@ -44,6 +46,23 @@ TEST_CASE("The repeat is the passage, and the last whole chunk lies within it") 
     ++places_in_chunk[(text.repeat + 15) % 15];
   }
   CHECK(places_in_chunk.size() == 15);
+}
+
+TEST_CASE("Of a long passage any part may be known before the last whole chunk") {
+  const Haystack hay = haystack();
+  const RecallTask task({.chunk_text = 15, .passage_tokens = 150, .seed = 3});
+  std::set<int64_t> known;
+  for (int64_t number = 0; number < 2000; ++number) {
+    const RecallText text = task.text(number, 30, hay);
+    REQUIRE(text.first_occurrence + 150 <= text.passage_room);
+    REQUIRE(text.passage_room <= text.repeat);
+    CHECK(text.text_tokens == text.repeat + std::min<int64_t>(150, 29 * 15 - text.repeat + 30));
+    CHECK(text.text_tokens <= 31 * 15);
+    known.insert(29 * 15 - text.repeat);
+  }
+  CHECK(known.size() == 120);
+  CHECK(*known.begin() == 0);
+  CHECK(*known.rbegin() == 119);
 }
 
 TEST_CASE("Batches: the repeat has targets but for its first tokens, short rows are padded") {
