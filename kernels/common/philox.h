@@ -62,10 +62,15 @@ GCA_HOST_DEVICE inline float open_unit_float(uint32_t word) {
   return unit < greatest ? unit : greatest;
 }
 
-/// A block as a double strictly inside (0, 1), 53 bits.
-GCA_HOST_DEVICE inline double open_unit_double(const PhiloxBlock& block) {
-  const uint64_t bits = (uint64_t{block.word[0]} << 32 | block.word[1]) >> 12;
+/// Two words as a double strictly inside (0, 1): 52 bits and half a step.
+GCA_HOST_DEVICE inline double open_unit_double(uint32_t high, uint32_t low) {
+  const uint64_t bits = (uint64_t{high} << 32 | low) >> 12;
   return (static_cast<double>(bits) + 0.5) * (1.0 / 4503599627370496.0);
+}
+
+/// The first two words of a block as a double strictly inside (0, 1).
+GCA_HOST_DEVICE inline double open_unit_double(const PhiloxBlock& block) {
+  return open_unit_double(block.word[0], block.word[1]);
 }
 
 }  // namespace gca

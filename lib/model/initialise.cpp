@@ -17,11 +17,8 @@ namespace {
 
 /// Two independent standard normals from one block (Box and Muller).
 std::pair<double, double> normal_pair(const PhiloxBlock& block) {
-  const auto unit = [](uint32_t high, uint32_t low) {
-    return (static_cast<double>((uint64_t{high} << 32 | low) >> 12) + 0.5) * (1.0 / 4503599627370496.0);
-  };
-  const double radius = std::sqrt(-2.0 * std::log(unit(block.word[0], block.word[1])));
-  const double angle = 2.0 * std::numbers::pi * unit(block.word[2], block.word[3]);
+  const double radius = std::sqrt(-2.0 * std::log(open_unit_double(block.word[0], block.word[1])));
+  const double angle = 2.0 * std::numbers::pi * open_unit_double(block.word[2], block.word[3]);
   return {radius * std::cos(angle), radius * std::sin(angle)};
 }
 
