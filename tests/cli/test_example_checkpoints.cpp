@@ -1,5 +1,5 @@
-// The checkpoints that examples/passkey and examples/multihop keep, trained at no more than 4K tokens: they
-// load, and find what they were trained to find in texts four times as long, by retrieval alone.
+// The checkpoints that the examples keep, trained at no more than 4K tokens: they load, and find what they
+// were trained to find in texts four times as long, by retrieval alone.
 
 #include <doctest/doctest.h>
 
@@ -15,26 +15,25 @@ namespace {
 const std::string kExamples = std::string(GCA_SOURCE_DIR) + "/examples";
 
 /// Asks the checkpoint of this example its own task, which has the same name, in 20 texts of 16K tokens: a
-/// row for the learned choice, and one for the window alone.
-nlohmann::json ask_checkpoint(const std::string& name) {
+/// row for each of `retrievers`.
+nlohmann::json ask_checkpoint(const std::string& name, const std::string& retrievers) {
   setenv("OMP_WAIT_POLICY", "passive", 0);
   const ProcessResult eval =
       run_gca({"eval", "--checkpoint", kExamples + "/" + name, kExamples + "/books/valid", "--task", name,
-               "--context", "16K", "--trials", "20", "--haystacks", "1", "--retriever", "learned,none",
-               "--seed", "1", "--json"});
+               "--context", "16K", "--trials", "20", "--haystacks", "1", "--retriever", retrievers, "--seed",
+               "1", "--json"});
   INFO(eval.err);
   REQUIRE(eval.status == 0);
   const nlohmann::json report = eval.json();
   CHECK(problems_of("eval", report) == "");
-  const nlohmann::json& rows = report["result"]["contexts"];
-  REQUIRE(rows.size() == 2);
-  return rows;
+  return report["result"]["contexts"];
 }
 
 }  // namespace
 
 TEST_CASE("passkey checkpoint: finds passkeys in a book, at four times the length of its training") {
-  const nlohmann::json rows = ask_checkpoint("passkey");
+  const nlohmann::json rows = ask_checkpoint("passkey", "learned,none");
+  REQUIRE(rows.size() == 2);
   CHECK(rows[0]["exact"]["correct"] >= 15);
   CHECK(rows[0]["retrieval"][0]["correct"] >= 15);
   // What the windows reach holds no needle.
@@ -42,17 +41,27 @@ TEST_CASE("passkey checkpoint: finds passkeys in a book, at four times the lengt
 }
 
 TEST_CASE("multihop checkpoint: the first group retrieves the first needle, the second group the second") {
-  const nlohmann::json rows = ask_checkpoint("multihop");
+  const nlohmann::json rows = ask_checkpoint("multihop", "learned,none");
+  REQUIRE(rows.size() == 2);
   CHECK(rows[0]["exact"]["correct"] >= 10);
   for (const nlohmann::json& rate : rows[0]["retrieval"])
     if (rate["group"] == rate["needle"]) CHECK(rate["correct"] >= 14);
   CHECK(rows[1]["exact"]["correct"] <= 2);
 }
 
+TEST_CASE("recall checkpoint: retrieves a paragraph that comes again far more often than chance does") {
+  const nlohmann::json rows = ask_checkpoint("recall", "learned");
+  REQUIRE(rows.size() == 1);
+  CHECK(rows[0]["random"]["accuracy"] < 0.05);
+  CHECK(rows[0]["correct"] >= 8);
+}
+
 TEST_CASE("example checkpoints: are small enough to keep") {
-  uintmax_t size_bytes = 0;
-  for (const char* example : {"/passkey", "/multihop"})
+  for (const char* example : {"/passkey", "/multihop", "/recall"}) {
+    CAPTURE(example);
+    uintmax_t size_bytes = 0;
     for (const auto& file : std::filesystem::directory_iterator(kExamples + example))
       size_bytes += file.file_size();
-  CHECK(size_bytes < 20'000'000);
+    CHECK(size_bytes < 20'000'000);
+  }
 }
