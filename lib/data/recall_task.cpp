@@ -22,7 +22,7 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
                             std::optional<int64_t> haystack_first) const {
   const int64_t chunk_text = settings_.chunk_text;
   RecallText text;
-  // How much of the repeat can be known before the last whole chunk.
+  // Fewer tokens of the repeat than this stand before the last whole chunk.
   const int64_t most_known = std::max(chunk_text, settings_.passage_tokens - 2 * chunk_text);
   text.passage_room = (chunks - 1) * chunk_text - most_known;
   if (text.passage_room < settings_.passage_tokens)
