@@ -3,22 +3,25 @@
 
 #include "kernels/common/bf16_tile_kernels.h"
 #include "kernels/common/implementation.h"
+#include "kernels/common/int8_products.h"
 #include "kernels/common/row_kernels.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
 
-// Each is defined in tile_kernels.cpp, bf16_tile_kernels.cpp or row_kernels.cpp, compiled with that
-// instruction set.
+// Each is defined in tile_kernels.cpp, bf16_tile_kernels.cpp, row_kernels.cpp or int8_products.cpp, compiled
+// with that instruction set.
 namespace baseline {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
+extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
 }  // namespace baseline
 #if defined(__x86_64__)
 namespace avx2 {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
+extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
 }  // namespace avx2
 namespace avx512 {
@@ -28,6 +31,7 @@ extern const RowKernelSet kRowKernels;
 namespace avx512bf16 {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
+extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
 }  // namespace avx512bf16
 #endif
@@ -53,7 +57,8 @@ bool has_avx512() {
 }
 bool has_avx512bf16() {
   return has_avx512() && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bf16");
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16");
 }
 #endif
 
@@ -86,6 +91,19 @@ std::span<const Bf16TileKernels* const> runnable_bf16_tile_kernels() {
   return runnable.list();
 }
 
+std::span<const Int8Products* const> runnable_int8_products() {
+  static const auto runnable = [] {
+    Runnable<Int8Products, 3> found;
+    found.add(baseline::kInt8Products);
+#if defined(__x86_64__)
+    if (has_avx2()) found.add(avx2::kInt8Products);
+    if (has_avx512bf16()) found.add(avx512bf16::kInt8Products);
+#endif
+    return found;
+  }();
+  return runnable.list();
+}
+
 std::span<const RowKernelSet* const> runnable_row_kernels() {
   static const auto runnable = [] {
     Runnable<RowKernelSet, 4> found;
@@ -102,6 +120,11 @@ std::span<const RowKernelSet* const> runnable_row_kernels() {
 
 const RowKernelSet& row_kernels() {
   static const RowKernelSet& best = *runnable_row_kernels().back();
+  return best;
+}
+
+const Int8Products& int8_products() {
+  static const Int8Products& best = *runnable_int8_products().back();
   return best;
 }
 

@@ -1,42 +1,46 @@
-//   many queries  blocks of kBlock landmarks: a matrix product, then one pass over the scores
-//   few queries   bound by reading the landmarks: each thread takes a stretch of them, in the same blocks,
-//   and
-//                 the choices of the stretches are joined in order
-//   reference     all scores at once, then a stable sort
+//   fast        float32 on the CPU. The landmarks in blocks, each for a group of queries while it is in the
+//   cache:
+//               their int8 copy first where there is one, all in float32 where there is none. Many queries
+//               share the groups among threads; few share the blocks, and the choices of the stretches of
+//               blocks are joined in order
+//   reference   all scores at once, then a stable sort
 
 #include "kernels/landmark_topk/landmark_search.h"
 
-#include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/mm.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <tuple>
 #include <vector>
 
 #include "kernels/common/implementation.h"
-#include "kernels/common/thread_workspace.h"
+#include "kernels/common/int8_products.h"
+#include "kernels/common/named_work.h"
 #include "kernels/landmark_topk/landmark_topk.h"
 #include "kernels/linear/linear_few_rows.h"
 
 namespace gca::kernels {
 namespace {
 
-constexpr int64_t kBlock = 1024;  // landmarks scored at a time
+constexpr int64_t kBlockRuns = 16;
+constexpr int64_t kBlock = kBlockRuns * kCoarseRun;  // landmarks of a block
+constexpr int64_t kGroupRows = 16;                   // queries that a block is scored for in turn
 
 using Chosen = std::tuple<at::Tensor, at::Tensor>;
 
 Chosen search_by_sort(const at::Tensor& query, at::TensorList landmarks, int64_t first_query, int64_t K,
                       double scale) {
+  const at::NoGradGuard no_grad;
   const double nothing = -std::numeric_limits<double>::infinity();
   const at::Tensor r = at::matmul(query, at::cat(landmarks, 1).transpose(1, 2)) * scale;
   const at::Tensor idx = landmark_topk(r, {}, first_query, K);
@@ -44,39 +48,18 @@ Chosen search_by_sort(const at::Tensor& query, at::TensorList landmarks, int64_t
   return {idx, chosen.masked_fill(idx.lt(0).logical_or(chosen.isnan()), nothing)};
 }
 
-/// The K best scores of a row so far, best first.
-template <class Scalar>
-struct BestSoFar {
-  Scalar* r;
+constexpr double kNothing = -std::numeric_limits<double>::infinity();
+
+/// The K best scores of a row, best first.
+struct Best {
+  float* r;
   int32_t* idx;
   int64_t K;
   int64_t count = 0;
 
-  /// Takes scores[0, n) of chunks first, first + 1, ..., which come after all taken before.
-  void take(const Scalar* scores, int64_t n, int64_t first) {
-    constexpr int64_t kRun = 64;
-    for (int64_t begin = 0; begin < n; begin += kRun) {
-      const int64_t end = std::min(begin + kRun, n);
-      if (count == K && !any_above(scores + begin, end - begin, r[K - 1])) continue;
-      for (int64_t c = begin; c < end; ++c) insert(scores[c], static_cast<int32_t>(first + c));
-    }
-  }
-
-  /// Takes the best of chunks that come after all taken before.
-  void take(const BestSoFar& later) {
-    for (int64_t slot = 0; slot < later.count; ++slot) insert(later.r[slot], later.idx[slot]);
-  }
-
- private:
-  static bool any_above(const Scalar* scores, int64_t n, Scalar least) {
-    int any = 0;
-#pragma omp simd reduction(| : any)
-    for (int64_t i = 0; i < n; ++i) any |= scores[i] > least ? 1 : 0;
-    return any != 0;
-  }
-
-  void insert(Scalar score, int32_t chunk) {
-    if (std::isnan(score)) score = -std::numeric_limits<Scalar>::infinity();
+  /// `chunk` comes after all taken before.
+  void take(float score, int32_t chunk) {
+    if (std::isnan(score)) score = -std::numeric_limits<float>::infinity();
     if (count == K && !(score > r[K - 1])) return;
     int64_t slot = count < K ? count++ : K - 1;
     for (; slot > 0 && score > r[slot - 1]; --slot) {
@@ -88,117 +71,173 @@ struct BestSoFar {
   }
 };
 
-/// query (R, d), parts (C_i, d); idx and r (R, K).
-template <class Scalar>
-void search_blocks(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query,
-                   int64_t K, int32_t* idx, Scalar* r) {
-  const int64_t R = query.size(0);
-  std::vector<BestSoFar<Scalar>> rows;
-  for (int64_t row = 0; row < R; ++row) rows.push_back({r + row * K, idx + row * K, K});
-  const at::Tensor scratch = at::empty({R * kBlock}, query.options());
-  int64_t first = 0;  // chunk that the block begins with
-  for (const at::Tensor& part : parts) {
-    for (int64_t begin = 0; begin < part.size(0); begin += kBlock) {
-      const int64_t n = std::min(kBlock, part.size(0) - begin);
-      if (first >= first_query + R - 1) return;  // no row has a candidate here or later
-      at::Tensor scores = scratch.narrow(0, 0, R * n).view({R, n});
-      at::mm_out(scores, query, part.narrow(0, begin, n).t());
-      const auto* data = scores.template const_data_ptr<Scalar>();
-      at::parallel_for(0, R, 16, [&](int64_t row_begin, int64_t row_end) {
-        for (int64_t row = row_begin; row < row_end; ++row) {
-          const int64_t candidates = std::clamp<int64_t>(first_query + row - first, 0, n);
-          rows[static_cast<size_t>(row)].take(data + row * n, candidates, first);
-        }
-      });
-      first += n;
+/// At most kBlock landmarks that lie side by side.
+struct Block {
+  const float* landmarks;  // (n, d)
+  int64_t n;
+  int64_t first;      // chunk of the first
+  CoarseRuns coarse;  // of all of them, or of none
+};
+
+/// All landmarks (C_i, d) in blocks.
+std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
+  std::vector<Block> blocks;
+  int64_t first = 0;
+  for (const LandmarkPart& part : parts) {
+    const auto* rows = part.rows.const_data_ptr<float>();
+    const int64_t C = part.rows.size(0), d = part.rows.size(1);
+    const int64_t coarse_end = part.coarse_begin + part.coarse.count * kCoarseRun;
+    for (int64_t begin = 0, end = 0; begin < C; begin = end) {
+      CoarseRuns coarse;
+      if (begin < part.coarse_begin) {
+        end = part.coarse_begin;
+      } else if (begin < coarse_end) {
+        end = std::min(begin + kBlock, coarse_end);
+        coarse = part.coarse.part((begin - part.coarse_begin) / kCoarseRun, (end - begin) / kCoarseRun);
+      } else {
+        end = C;
+      }
+      end = std::min(end, begin + kBlock);
+      blocks.push_back({rows + begin * d, end - begin, first + begin, coarse});
+    }
+    first += C;
+  }
+  return blocks;
+}
+
+/// A landmark that may be among the best of a row.
+struct Candidate {
+  double most;  // that it may score
+  const float* landmark;
+  int32_t chunk;
+};
+
+/// One query, and the candidates among the landmarks it has seen.
+struct Row {
+  const float* q;  // (d)
+  int64_t K;
+  CoarseQuery coarse;
+  std::vector<double> least = {};  // the K greatest of what the landmarks score at least, falling
+  std::vector<Candidate> candidates = {};
+
+  /// What the K-th best scores at least.
+  double bar() const { return static_cast<int64_t>(least.size()) == K ? least.back() : kNothing; }
+  /// True for a landmark that scores `most` at most, which may be NaN: unknown.
+  bool rejects(double most) const { return static_cast<int64_t>(least.size()) == K && most <= least.back(); }
+
+  /// A landmark that scores from `at_least` to `most`, after all that were seen before.
+  void see(double at_least, double most, const float* landmark, int64_t chunk) {
+    if (rejects(most)) return;
+    candidates.push_back({most, landmark, static_cast<int32_t>(chunk)});
+    if (std::isnan(at_least)) at_least = kNothing;
+    if (static_cast<int64_t>(least.size()) == K) {
+      if (at_least <= least.back()) return;
+      least.pop_back();
+    }
+    least.insert(std::upper_bound(least.begin(), least.end(), at_least, std::greater<>()), at_least);
+  }
+
+  /// Scores in float32 what can still score `bar`.
+  void score_candidates(int64_t d, double bar, Best& best) const {
+    for (const Candidate& candidate : candidates) {
+      if (candidate.most < bar) continue;
+      float score = 0;
+      multiply_rows(1, d, q, candidate.landmark, &score);
+      best.take(score, candidate.chunk);
+    }
+  }
+};
+
+/// Shows a row the block's first `count` landmarks, by their scores in float32.
+void see_scores(const Block& block, int64_t d, int64_t count, Row& row) {
+  std::array<float, kBlock> scores;
+  multiply_rows(count, d, row.q, block.landmarks, scores.data());
+  for (int64_t i = 0; i < count; ++i) {
+    const double score = scores[static_cast<size_t>(i)];
+    row.see(score, score, block.landmarks + i * d, block.first + i);
+  }
+}
+
+/// The same by their int8 copy.
+void see_bounds(const Block& block, int64_t d, int64_t count, Row& row) {
+  const int64_t runs = (count + kCoarseRun - 1) / kCoarseRun;
+  std::array<float, kBlockRuns> centre_scores;
+  multiply_rows(runs, d, row.q, block.coarse.centres, centre_scores.data());
+  std::array<int32_t, kCoarseRun> products;
+  for (int64_t run = 0; run < runs; ++run) {
+    const int64_t begin = run * kCoarseRun, end = std::min(begin + kCoarseRun, count);
+    const int32_t largest = int8_products().multiply(block.coarse.groups(), block.coarse.codes_of(run),
+                                                     row.coarse.codes.data(), products.data());
+    const ScoreBounds bounds(row.coarse, block.coarse.bounds[run], centre_scores[static_cast<size_t>(run)]);
+    if (row.rejects(bounds.most(largest))) continue;
+    for (int64_t i = begin; i < end; ++i) {
+      const int32_t product = products[static_cast<size_t>(i - begin)];
+      row.see(bounds.least(product), bounds.most(product), block.landmarks + i * d, block.first + i);
     }
   }
 }
 
-struct ScoreMemory;
-
-/// The same for at most kFewRows queries.
-void search_stretches(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query,
-                      int64_t K, int32_t* idx, float* r) {
-  struct Block {
-    const float* landmarks;
-    int64_t n, first;
-  };
+/// query (R, d); idx and r (R, K).
+void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_t first_query, int64_t K,
+            int32_t* idx, float* r) {
   const int64_t R = query.size(0), d = query.size(1);
-  std::vector<Block> blocks;
-  int64_t first = 0;
-  for (const at::Tensor& part : parts) {
-    for (int64_t begin = 0; begin < part.size(0); begin += kBlock) {
-      const int64_t n = std::min(kBlock, part.size(0) - begin);
-      blocks.push_back({part.const_data_ptr<float>() + begin * d, n, first});
-      first += n;
-    }
+  const std::vector<Block> blocks = blocks_of(parts);
+  const auto block_count = static_cast<int64_t>(blocks.size());
+  const int64_t groups = (R + kGroupRows - 1) / kGroupRows;
+  const int64_t stretches = std::max<int64_t>(1, std::min(at::get_num_threads() / groups, block_count));
+  const auto* queries = query.const_data_ptr<float>();
+  std::vector<Row> rows;  // (stretches, R)
+  for (int64_t i = 0; i < stretches * R; ++i) {
+    const float* q = queries + i % R * d;
+    rows.push_back({q, K, CoarseQuery(q, d)});
   }
 
-  const auto block_count = static_cast<int64_t>(blocks.size());
-  const int64_t stretches = std::min<int64_t>(at::get_num_threads(), block_count);
-  std::vector<float> stretch_r(static_cast<size_t>(stretches * R * K));
-  std::vector<int32_t> stretch_idx(stretch_r.size());
-  std::vector<BestSoFar<float>> best;
-  for (int64_t i = 0; i < stretches * R; ++i)
-    best.push_back({stretch_r.data() + i * K, stretch_idx.data() + i * K, K});
-  const auto* queries = query.const_data_ptr<float>();
-  at::parallel_for(0, stretches, 1, [&](int64_t first_stretch, int64_t end_stretch) {
-    float* scores = ThreadWorkspace<float, ScoreMemory>::get(kBlock);
-    for (int64_t stretch = first_stretch; stretch < end_stretch; ++stretch) {
-      const int64_t end = (stretch + 1) * block_count / stretches;
-      for (int64_t number = stretch * block_count / stretches; number < end; ++number) {
+  at::parallel_for(0, stretches * groups, 1, [&](int64_t first_work, int64_t end_work) {
+    for (int64_t work = first_work; work < end_work; ++work) {
+      const int64_t stretch = work / groups, first_row = work % groups * kGroupRows;
+      for (int64_t number = stretch * block_count / stretches;
+           number < (stretch + 1) * block_count / stretches; ++number) {
         const Block& block = blocks[static_cast<size_t>(number)];
-        for (int64_t row = 0; row < R; ++row) {
-          const int64_t candidates = std::clamp<int64_t>(first_query + row - block.first, 0, block.n);
-          multiply_rows(candidates, d, queries + row * d, block.landmarks, scores);
-          best[static_cast<size_t>(stretch * R + row)].take(scores, candidates, block.first);
+        for (int64_t t = first_row; t < std::min(first_row + kGroupRows, R); ++t) {
+          const int64_t count = std::clamp<int64_t>(first_query + t - block.first, 0, block.n);
+          Row& row = rows[static_cast<size_t>(stretch * R + t)];
+          if (block.coarse.count > 0) {
+            see_bounds(block, d, count, row);
+          } else {
+            see_scores(block, d, count, row);
+          }
         }
       }
     }
   });
-  for (int64_t row = 0; row < R; ++row) {
-    BestSoFar<float> total{r + row * K, idx + row * K, K};
-    for (int64_t stretch = 0; stretch < stretches; ++stretch)
-      total.take(best[static_cast<size_t>(stretch * R + row)]);
-  }
-}
-
-void search(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query, int64_t K,
-            int32_t* idx, float* r) {
-  const bool dense =
-      std::all_of(parts.begin(), parts.end(), [](const at::Tensor& part) { return part.is_contiguous(); });
-  if (query.size(0) <= kFewRows && dense) {
-    search_stretches(query, parts, first_query, K, idx, r);
-  } else {
-    search_blocks(query, parts, first_query, K, idx, r);
-  }
-}
-
-void search(const at::Tensor& query, const std::vector<at::Tensor>& parts, int64_t first_query, int64_t K,
-            int32_t* idx, double* r) {
-  search_blocks(query, parts, first_query, K, idx, r);
-}
-
-Chosen landmark_search_cpu(const at::Tensor& query, at::TensorList landmarks, int64_t first_query, int64_t K,
-                           double scale) {
-  const at::NoGradGuard no_grad;
-  if (implementation() == Implementation::reference)
-    return search_by_sort(query, landmarks, first_query, K, scale);
-  const int64_t B = query.size(0);
-  const int64_t R = query.size(1);
-  const at::Tensor scaled = (query * scale).contiguous();
-  at::Tensor idx = at::full({B, R, K}, -1, at::kInt);
-  at::Tensor r = at::full({B, R, K}, -std::numeric_limits<double>::infinity(), query.options());
-  AT_DISPATCH_FLOATING_TYPES(query.scalar_type(), "landmark_search", [&] {
-    for (int64_t row = 0; row < B; ++row) {
-      std::vector<at::Tensor> parts;
-      for (const at::Tensor& part : landmarks) parts.push_back(part.select(0, row));
-      search(scaled.select(0, row), parts, first_query, K, idx.mutable_data_ptr<int32_t>() + row * R * K,
-             r.mutable_data_ptr<scalar_t>() + row * R * K);
+  at::parallel_for(0, R, kGroupRows, [&](int64_t first_row, int64_t end_row) {
+    for (int64_t t = first_row; t < end_row; ++t) {
+      double bar = kNothing;
+      for (int64_t stretch = 0; stretch < stretches; ++stretch)
+        bar = std::max(bar, rows[static_cast<size_t>(stretch * R + t)].bar());
+      Best best{r + t * K, idx + t * K, K};
+      for (int64_t stretch = 0; stretch < stretches; ++stretch)
+        rows[static_cast<size_t>(stretch * R + t)].score_candidates(d, bar, best);
     }
   });
-  return {idx, r};
+}
+
+LandmarkChoice search_fast(const at::Tensor& query, std::span<const LandmarkPart> landmarks,
+                           int64_t first_query, int64_t K, double scale) {
+  const NamedWork work("gca::landmark_search");
+  const at::NoGradGuard no_grad;
+  const int64_t B = query.size(0), R = query.size(1);
+  const at::Tensor scaled = (query * scale).contiguous();
+  const LandmarkChoice choice = {
+      at::full({B, R, K}, -1, at::kInt),
+      at::full({B, R, K}, -std::numeric_limits<double>::infinity(), query.options())};
+  for (int64_t b = 0; b < B; ++b) {
+    std::vector<LandmarkPart> parts(landmarks.begin(), landmarks.end());
+    for (LandmarkPart& part : parts) part.rows = part.rows.select(0, b).contiguous();
+    search(scaled.select(0, b), parts, first_query, K, choice.idx.mutable_data_ptr<int32_t>() + b * R * K,
+           choice.r.mutable_data_ptr<float>() + b * R * K);
+  }
+  return choice;
 }
 
 TORCH_LIBRARY_FRAGMENT(gca, m) {
@@ -208,23 +247,39 @@ TORCH_LIBRARY_FRAGMENT(gca, m) {
 }
 
 TORCH_LIBRARY_IMPL(gca, CPU, m) {
-  m.impl("landmark_search", landmark_search_cpu);
+  m.impl("landmark_search", search_by_sort);
 }
 
 }  // namespace
 
-LandmarkChoice landmark_search(const at::Tensor& query, std::span<const at::Tensor> landmarks,
+std::vector<at::Tensor> rows_of(std::span<const LandmarkPart> parts) {
+  std::vector<at::Tensor> rows;
+  rows.reserve(parts.size());
+  for (const LandmarkPart& part : parts) rows.push_back(part.rows);
+  return rows;
+}
+
+LandmarkChoice landmark_search(const at::Tensor& query, std::span<const LandmarkPart> landmarks,
                                int64_t first_query, int64_t K, double scale) {
   TORCH_CHECK(query.dim() == 3 && K > 0, "landmark_search: query is ", query.sizes(), ", K is ", K);
-  for (const at::Tensor& part : landmarks)
-    TORCH_CHECK(part.dim() == 3 && part.size(0) == query.size(0) && part.size(2) == query.size(2) &&
-                    part.scalar_type() == query.scalar_type(),
-                "landmark_search: landmarks are ", part.sizes(), " for queries of ", query.sizes());
+  for (const LandmarkPart& part : landmarks) {
+    const at::Tensor& rows = part.rows;
+    TORCH_CHECK(rows.dim() == 3 && rows.size(0) == query.size(0) && rows.size(2) == query.size(2) &&
+                    rows.scalar_type() == query.scalar_type(),
+                "landmark_search: landmarks are ", rows.sizes(), " for queries of ", query.sizes());
+    TORCH_CHECK(part.coarse.count == 0 ||
+                    (rows.size(0) == 1 && part.coarse.d == rows.size(2) && part.coarse_begin >= 0 &&
+                     part.coarse_begin + part.coarse.count * kCoarseRun <= rows.size(1)),
+                "landmark_search: ", part.coarse.count, " coarse runs from ", part.coarse_begin,
+                " on for landmarks ", rows.sizes());
+  }
+  if (query.device().is_cpu() && query.scalar_type() == at::kFloat &&
+      implementation() != Implementation::reference)
+    return search_fast(query.detach(), landmarks, first_query, K, scale);
   static const auto op = c10::Dispatcher::singleton()
                              .findSchemaOrThrow("gca::landmark_search", "")
                              .typed<Chosen(const at::Tensor&, at::TensorList, int64_t, int64_t, double)>();
-  auto [idx, r] =
-      op.call(query.detach(), at::TensorList(landmarks.data(), landmarks.size()), first_query, K, scale);
+  auto [idx, r] = op.call(query.detach(), rows_of(landmarks), first_query, K, scale);
   return {idx, r};
 }
 

@@ -3,16 +3,28 @@
 //
 //   r_tc = < q_t, l_c > scale        I_t = top K over c < t of r_tc
 //
-// Landmarks are scored in blocks that stay in the cache; a row keeps its K best so far, and most scores fail
-// the first comparison with the least of them. Bound by reading the landmarks once for few queries
-// (decoding), by the products for many (prefill). No gradient: training has few chunks and takes
-// landmark_topk.
+// A row keeps its K best so far. Where landmarks have an int8 copy (coarse_landmarks.h), whole numbers tell
+// which of them can be better than the K-th of these, and those alone are scored in float32: the choice and
+// its scores are those of scoring everything. Bound by reading the copy once for few queries (decoding), by
+// its products for many (prefill). No gradient: training has few chunks and takes landmark_topk.
 
 #include <ATen/core/Tensor.h>
 
 #include <span>
+#include <vector>
+
+#include "kernels/landmark_topk/coarse_landmarks.h"
 
 namespace gca::kernels {
+
+/// Landmarks that lie side by side.
+struct LandmarkPart {
+  at::Tensor rows;         ///< (B, C_i, d), rows dense
+  CoarseRuns coarse = {};  ///< of rows coarse_begin, coarse_begin + 1, ...; none where B > 1
+  int64_t coarse_begin = 0;
+};
+
+std::vector<at::Tensor> rows_of(std::span<const LandmarkPart> parts);
 
 struct LandmarkChoice {
   at::Tensor idx;  ///< (B, R, K) int32, by falling score, lower chunk number first on a tie; -1 for none
@@ -21,9 +33,9 @@ struct LandmarkChoice {
 
 /// Choices made at the landmarks of chunks first_query, first_query + 1, ...
 ///   query      (B, R, d) float32 or float64
-///   landmarks  parts (B, C_i, d) of the same type, rows dense, one after the other: C = sum of C_i chunks
+///   landmarks  parts of the same type, one after the other: C = sum of C_i chunks
 /// Row t has candidates c < first_query + t only. NaN scores are never preferred to a number.
-LandmarkChoice landmark_search(const at::Tensor& query, std::span<const at::Tensor> landmarks,
+LandmarkChoice landmark_search(const at::Tensor& query, std::span<const LandmarkPart> landmarks,
                                int64_t first_query, int64_t K, double scale);
 
 }  // namespace gca::kernels

@@ -63,7 +63,7 @@ class TensorChunkMemory final : public ChunkMemory {
   }
 
   int64_t chunk_count() const override { return landmarks_.count(); }
-  std::vector<at::Tensor> landmark_parts() const override { return {landmarks_.view()}; }
+  std::vector<kernels::LandmarkPart> landmark_parts() const override { return {{landmarks_.view()}}; }
   ChunkView read(const at::Tensor& idx) const override { return {keys_.view(), values_.view(), idx}; }
 
   int64_t size_bytes() const override {
@@ -87,8 +87,8 @@ class TensorChunkMemory final : public ChunkMemory {
 }  // namespace
 
 at::Tensor ChunkMemory::landmarks() const {
-  const std::vector<at::Tensor> parts = landmark_parts();
-  return parts.size() == 1 ? parts.front() : at::cat(parts, 1);
+  const std::vector<at::Tensor> rows = kernels::rows_of(landmark_parts());
+  return rows.size() == 1 ? rows.front() : at::cat(rows, 1);
 }
 
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory() {

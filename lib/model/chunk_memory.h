@@ -7,6 +7,8 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/landmark_topk/landmark_search.h"
+
 namespace gca {
 
 /// Keys and values that an attention call may read in place, and the indices to read them with.
@@ -24,8 +26,9 @@ class ChunkMemory {
   /// Adds c chunks: landmarks (B, c, d) float32, keys and values (B, c, S-1, H_kv, dh).
   virtual void append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) = 0;
   virtual int64_t chunk_count() const = 0;
-  /// Landmark embeddings of all chunks, float32: parts (B, C_i, d) one after the other, as they lie.
-  virtual std::vector<at::Tensor> landmark_parts() const = 0;
+  /// Landmark embeddings of all chunks, float32: parts (B, C_i, d) one after the other, as they lie. Valid
+  /// until the next append.
+  virtual std::vector<kernels::LandmarkPart> landmark_parts() const = 0;
   /// The same as one tensor (B, C, d); C > 0.
   at::Tensor landmarks() const;
   /// The chunks that idx (B, R, K) int32 names, ready to be read. The view stays as it is whatever is

@@ -20,7 +20,31 @@ ChunkStore::ChunkStore(MemoryLayout layout, std::unique_ptr<ChunkRecords> record
   const int64_t held = landmarks.defined() ? landmarks.size(1) : 0;
   TORCH_CHECK(held == records_->count(), "chunk store: ", held, " landmarks for ", records_->count(),
               " records");
-  if (held > 0) blocks_.push_back({std::move(landmarks), 0, held});
+  if (held > 0) blocks_.emplace_back(std::move(landmarks), 0, held);
+}
+
+ChunkStore::Block::Block(at::Tensor all_rows, int64_t first_chunk, int64_t chunk_count)
+    : rows(std::move(all_rows)), coarse(rows.size(2), rows.size(1)), first(first_chunk) {
+  add(chunk_count);
+}
+
+/// The next rows have been written.
+void ChunkStore::Block::add(int64_t chunk_count) {
+  count += chunk_count;
+  const int64_t copied = coarse.run_count() * kernels::kCoarseRun;
+  coarse.append(rows.const_data_ptr<float>() + copied * rows.size(2), (count - copied) / kernels::kCoarseRun);
+}
+
+/// Rows [begin, end) with those runs of the copy that lie within.
+kernels::LandmarkPart ChunkStore::Block::part(int64_t begin, int64_t end) const {
+  const int64_t first_run = (begin + kernels::kCoarseRun - 1) / kernels::kCoarseRun;
+  const int64_t end_run = std::min(end / kernels::kCoarseRun, coarse.run_count());
+  kernels::LandmarkPart part{rows.narrow(1, begin, end - begin)};
+  if (first_run < end_run) {
+    part.coarse = coarse.runs(first_run, end_run - first_run);
+    part.coarse_begin = first_run * kernels::kCoarseRun - begin;
+  }
+  return part;
 }
 
 void ChunkStore::append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) {
@@ -29,11 +53,11 @@ void ChunkStore::append(const at::Tensor& landmarks, const at::Tensor& keys, con
   int64_t first = count();
   for (int64_t done = 0; done < c;) {
     if (blocks_.empty() || blocks_.back().count == blocks_.back().rows.size(1))
-      blocks_.push_back({at::empty({1, kBlockChunks, layout_.d_model}, at::kFloat), first, 0});
+      blocks_.emplace_back(at::empty({1, kBlockChunks, layout_.d_model}, at::kFloat), first, 0);
     Block& block = blocks_.back();
     const int64_t n = std::min(c - done, block.rows.size(1) - block.count);
     block.rows.narrow(1, block.count, n).copy_(landmarks.narrow(1, done, n));
-    block.count += n;
+    block.add(n);
     done += n;
     first += n;
   }
@@ -53,19 +77,20 @@ void ChunkStore::append(const at::Tensor& landmarks, const at::Tensor& keys, con
   records_->append(encoded);
 }
 
-std::vector<at::Tensor> ChunkStore::landmarks(int64_t first, int64_t count) const {
-  std::vector<at::Tensor> parts;
+std::vector<kernels::LandmarkPart> ChunkStore::landmarks(int64_t first, int64_t count) const {
+  std::vector<kernels::LandmarkPart> parts;
   for (const Block& block : blocks_) {
     const int64_t from = std::max(first, block.first);
     const int64_t to = std::min(first + count, block.first + block.count);
-    if (from < to) parts.push_back(block.rows.narrow(1, from - block.first, to - from));
+    if (from < to) parts.push_back(block.part(from - block.first, to - block.first));
   }
   return parts;
 }
 
 int64_t ChunkStore::size_bytes() const {
   int64_t bytes = count() * layout_.record_bytes();
-  for (const Block& block : blocks_) bytes += static_cast<int64_t>(block.rows.nbytes());
+  for (const Block& block : blocks_)
+    bytes += static_cast<int64_t>(block.rows.nbytes()) + block.coarse.size_bytes();
   return bytes;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
-// Finished chunks of one text, in order: landmark embeddings in RAM as float32, to be scored at every
-// retrieval; keys and values as records in RAM or in a file, to be read when they are retrieved.
+// Finished chunks of one text, in order: landmark embeddings in RAM, to be scored at every retrieval, as
+// float32 with an int8 copy that is looked at first; keys and values as records in RAM or in a file, to be
+// read when they are retrieved.
 
 #include <ATen/core/Tensor.h>
 
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/landmark_topk/landmark_search.h"
 #include "lib/model/chunk_records.h"
 #include "lib/model/memory_layout.h"
 
@@ -28,8 +30,8 @@ class ChunkStore {
   void append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values);
 
   /// Landmarks of chunks [first, first + count): dense parts (1, c_i, d) one after the other. Nothing is
-  /// copied.
-  std::vector<at::Tensor> landmarks(int64_t first, int64_t count) const;
+  /// copied, and the parts are valid while this store is.
+  std::vector<kernels::LandmarkPart> landmarks(int64_t first, int64_t count) const;
 
   /// The record of a chunk, as layout() says.
   const std::byte* record(int64_t chunk) const { return records_->at(chunk); }
@@ -41,9 +43,14 @@ class ChunkStore {
   MemoryLayout layout_;
   std::unique_ptr<ChunkRecords> records_;
   struct Block {
-    at::Tensor rows;  // (1, capacity, d)
+    at::Tensor rows;                  // (1, capacity, d)
+    kernels::CoarseLandmarks coarse;  // of the runs that are whole
     int64_t first = 0;
     int64_t count = 0;
+
+    Block(at::Tensor all_rows, int64_t first_chunk, int64_t chunk_count);
+    void add(int64_t chunk_count);
+    kernels::LandmarkPart part(int64_t begin, int64_t end) const;
   };
   std::vector<Block> blocks_;
 };

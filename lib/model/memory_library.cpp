@@ -57,7 +57,7 @@ std::vector<int32_t> remembered_tokens(std::span<const MemoryText> texts, int64_
 std::string write_tensors(const std::string& path, const GrowingPart& part, std::span<const int32_t> tokens) {
   const int64_t chunks = part.store->count();
   const MemoryLayout& layout = part.store->layout();
-  const at::Tensor landmarks = at::cat(part.store->landmarks(0, chunks), 1).contiguous();
+  const at::Tensor landmarks = at::cat(kernels::rows_of(part.store->landmarks(0, chunks)), 1).contiguous();
   const std::vector<SafetensorsTensor> tensors = {
       {"landmarks", "F32", {chunks, layout.d_model}, landmarks.const_data_ptr()},
       {"tokens", "I32", {chunks, layout.chunk_text}, tokens.data()},

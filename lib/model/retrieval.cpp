@@ -8,6 +8,7 @@
 #include <ATen/ops/softmax.h>
 
 #include <cmath>
+#include <span>
 #include <vector>
 
 #include "kernels/gumbel_noise/gumbel_noise.h"
@@ -86,7 +87,7 @@ RetrievalResult retrieve_from_all_scores(const at::Tensor& query, const at::Tens
 }
 
 /// The learned choice, without gradients and noise: no more than K scores a row are kept.
-RetrievalResult retrieve_by_search(const at::Tensor& query, const std::vector<at::Tensor>& parts,
+RetrievalResult retrieve_by_search(const at::Tensor& query, std::span<const kernels::LandmarkPart> parts,
                                    int64_t first_chunk, int64_t group, const ModelConfig& config,
                                    const ForwardOptions& options) {
   const kernels::LandmarkChoice choice = kernels::landmark_search(
@@ -108,8 +109,8 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
   const bool shows_all = options.observe && options.observe_all_scores;
   const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !shows_all &&
                          options.retriever == Retriever::learned && group != options.silent_group;
-  const std::vector<at::Tensor> parts = memory.landmark_parts();
-  const at::Tensor query = query_norm(h_landmark, parts.front().scalar_type());
+  const std::vector<kernels::LandmarkPart> parts = memory.landmark_parts();
+  const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
   RetrievalResult result =
       by_search ? retrieve_by_search(query, parts, first_chunk, group, config, options)
                 : retrieve_from_all_scores(query, memory.landmarks(), first_chunk, group, config, options);

@@ -56,10 +56,10 @@ const StoredChunkMemory::Stretch& StoredChunkMemory::stretch_of(int64_t chunk) c
            1);
 }
 
-std::vector<at::Tensor> StoredChunkMemory::landmark_parts() const {
-  std::vector<at::Tensor> parts;
+std::vector<kernels::LandmarkPart> StoredChunkMemory::landmark_parts() const {
+  std::vector<kernels::LandmarkPart> parts;
   for (const Stretch& stretch : stretches_)
-    for (at::Tensor& part : stretch.store->landmarks(stretch.first, stretch.count))
+    for (kernels::LandmarkPart& part : stretch.store->landmarks(stretch.first, stretch.count))
       parts.push_back(std::move(part));
   return parts;
 }

@@ -22,7 +22,7 @@ class StoredChunkMemory final : public ChunkMemory {
 
   void append(const at::Tensor& landmarks, const at::Tensor& keys, const at::Tensor& values) override;
   int64_t chunk_count() const override { return count_; }
-  std::vector<at::Tensor> landmark_parts() const override;
+  std::vector<kernels::LandmarkPart> landmark_parts() const override;
   ChunkView read(const at::Tensor& idx) const override;
   int64_t size_bytes() const override;
   /// Shares what is there; what either gets from now on is its own, in RAM.

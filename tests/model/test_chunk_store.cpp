@@ -107,13 +107,13 @@ TEST_CASE("A memory grows without moving what is there, over many blocks") {
   const Chunks chunks = some_chunks(3000, at::kFloat);
   append(memory, chunks.part(0, 10));
   const std::byte* record = memory.record(3);
-  const void* landmark = memory.landmark_parts().front().const_data_ptr();
+  const void* landmark = memory.landmark_parts().front().rows.const_data_ptr();
   for (int64_t first = 10; first < 3000; first += 230)
     append(memory, chunks.part(first, std::min<int64_t>(230, 3000 - first)));
   for (int round = 0; round < 2; ++round) append(memory, chunks);
   REQUIRE(memory.chunk_count() == 9000);
   CHECK(memory.record(3) == record);
-  CHECK(memory.landmark_parts().front().const_data_ptr() == landmark);
+  CHECK(memory.landmark_parts().front().rows.const_data_ptr() == landmark);
   CHECK(memory.landmark_parts().size() > 1);
   CHECK(at::equal(memory.landmarks().narrow(1, 0, 3000), chunks.landmarks));
   CHECK(at::equal(memory.landmarks().narrow(1, 6000, 3000), chunks.landmarks));
@@ -192,4 +192,36 @@ TEST_CASE("A scratch file has no name while it is used, and refuses to replace a
   CHECK(error_of([] { MemoryPlace::of("disk", ""); })->says("file:PATH"));
   CHECK(error_of([] { MemoryPlace::of("ram", "int4"); })->says("int8"));
   CHECK(MemoryPlace::of("file:x", "int8").file == "x");
+}
+
+TEST_CASE("The int8 copy of landmarks covers every whole run, however a memory came to be") {
+  const Chunks chunks = some_chunks(400, at::kFloat), others = some_chunks(150, at::kFloat, 0.7);
+  StoredChunkMemory one_by_one(tiny_config(), at::kFloat, MemoryPlace{}),
+      at_once(tiny_config(), at::kFloat, MemoryPlace{});
+  for (int64_t chunk = 0; chunk < 400; ++chunk) append(one_by_one, chunks.part(chunk, 1));
+  append(at_once, others);
+  auto joined = one_by_one.first_chunks(399);
+  joined->join(at_once);
+  joined->replace(70, others.landmarks.narrow(1, 0, 5), others.keys.narrow(1, 0, 5),
+                  others.values.narrow(1, 0, 5));
+
+  const auto runs_of = [](const StoredChunkMemory& memory) {
+    int64_t runs = 0;
+    for (const kernels::LandmarkPart& part : memory.landmark_parts()) runs += part.coarse.count;
+    return runs;
+  };
+  CHECK(runs_of(one_by_one) == 6);  // 400 = 6 x 64 + 16
+  // Chunks 0 to 63, 128 to 383 of the first store (the patch is in its second run), 0 to 127 of the other.
+  CHECK(runs_of(*joined) == 1 + 4 + 2);
+
+  const at::Tensor query = some_numbers({1, 3, tiny_config().d_model}, 1.0, 0.6).to(at::kFloat);
+  for (const StoredChunkMemory* memory : {&one_by_one, &at_once, joined.get()}) {
+    const int64_t C = memory->chunk_count();
+    const std::vector<kernels::LandmarkPart> plain = {{memory->landmarks()}};
+    const kernels::LandmarkChoice possible =
+        kernels::landmark_search(query, memory->landmark_parts(), C, 4, 1.0);
+    const kernels::LandmarkChoice all = kernels::landmark_search(query, plain, C, 4, 1.0);
+    CHECK(at::equal(possible.idx, all.idx));
+    CHECK(at::equal(possible.r, all.r));
+  }
 }

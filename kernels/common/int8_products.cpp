@@ -1,0 +1,80 @@
+// The products of one instruction set, compiled once for each like tile_kernels.cpp.
+#include "kernels/common/int8_products.h"
+
+#include <algorithm>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace gca::kernels {
+namespace {
+
+constexpr int64_t kGroupBytes = kInt8Run * kInt8Group;
+
+#if defined(__AVX512VNNI__)
+
+int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+  constexpr int64_t kVectors = 4;
+  __m512i sums[kVectors] = {};
+  for (int64_t g = 0; g < groups; ++g) {
+    int32_t four;
+    std::memcpy(&four, y + g * kInt8Group, sizeof four);
+    for (int64_t v = 0; v < kVectors; ++v)
+      sums[v] = _mm512_dpbusd_epi32(sums[v], _mm512_loadu_si512(x + g * kGroupBytes + v * 64),
+                                    _mm512_set1_epi32(four));
+  }
+  for (int64_t v = 0; v < kVectors; ++v) _mm512_storeu_si512(products + v * 16, sums[v]);
+  return _mm512_reduce_max_epi32(
+      _mm512_max_epi32(_mm512_max_epi32(sums[0], sums[1]), _mm512_max_epi32(sums[2], sums[3])));
+}
+
+#elif defined(__AVX2__)
+
+/// Bytes 0 and 2 of each group, then 1 and 3, are widened to 16 bits: products of bytes as such saturate.
+int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+  constexpr int64_t kVectors = 8;
+  const __m256i low_bytes = _mm256_set1_epi16(0xFF);
+  __m256i sums[kVectors] = {};
+  for (int64_t g = 0; g < groups; ++g) {
+    const int8_t* four = y + g * kInt8Group;
+    const auto pair = [](int8_t first, int8_t second) {
+      return _mm256_set1_epi32(static_cast<int32_t>(static_cast<uint16_t>(first)) | (int32_t{second} << 16));
+    };
+    const __m256i even = pair(four[0], four[2]), odd = pair(four[1], four[3]);
+    for (int64_t v = 0; v < kVectors; ++v) {
+      __m256i bytes;
+      std::memcpy(&bytes, x + g * kGroupBytes + v * 32, sizeof bytes);
+      sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(_mm256_and_si256(bytes, low_bytes), even));
+      sums[v] = _mm256_add_epi32(sums[v], _mm256_madd_epi16(_mm256_srli_epi16(bytes, 8), odd));
+    }
+  }
+  std::memcpy(products, sums, sizeof sums);
+  return *std::max_element(products, products + kInt8Run);
+}
+
+#else
+
+int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+  std::fill_n(products, kInt8Run, 0);
+  for (int64_t g = 0; g < groups; ++g)
+    for (int64_t i = 0; i < kInt8Run; ++i)
+      for (int64_t j = 0; j < kInt8Group; ++j)
+        products[i] += int32_t{x[g * kGroupBytes + i * kInt8Group + j]} * int32_t{y[g * kInt8Group + j]};
+  return *std::max_element(products, products + kInt8Run);
+}
+
+#endif
+
+}  // namespace
+
+namespace GCA_ISA {
+
+#define GCA_ISA_NAME_OF(isa) #isa
+#define GCA_ISA_NAME(isa) GCA_ISA_NAME_OF(isa)
+
+extern const Int8Products kInt8Products;
+const Int8Products kInt8Products = {GCA_ISA_NAME(GCA_ISA), multiply};
+
+}  // namespace GCA_ISA
+}  // namespace gca::kernels
