@@ -15,18 +15,22 @@ constexpr int64_t kGroupBytes = kInt8Run * kInt8Group;
 #if defined(__AVX512VNNI__)
 
 int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
-  constexpr int64_t kVectors = 4;
-  __m512i sums[kVectors] = {};
-  for (int64_t g = 0; g < groups; ++g) {
-    int32_t four;
-    std::memcpy(&four, y + g * kInt8Group, sizeof four);
-    for (int64_t v = 0; v < kVectors; ++v)
-      sums[v] = _mm512_dpbusd_epi32(sums[v], _mm512_loadu_si512(x + g * kGroupBytes + v * 64),
-                                    _mm512_set1_epi32(four));
+  __m512i sum0 = {}, sum1 = {}, sum2 = {}, sum3 = {};
+  for (int64_t g = 0; g < groups; ++g, x += kGroupBytes) {
+    int32_t bytes;
+    std::memcpy(&bytes, y + g * kInt8Group, sizeof bytes);
+    const __m512i four = _mm512_set1_epi32(bytes);
+    sum0 = _mm512_dpbusd_epi32(sum0, _mm512_loadu_si512(x), four);
+    sum1 = _mm512_dpbusd_epi32(sum1, _mm512_loadu_si512(x + 64), four);
+    sum2 = _mm512_dpbusd_epi32(sum2, _mm512_loadu_si512(x + 128), four);
+    sum3 = _mm512_dpbusd_epi32(sum3, _mm512_loadu_si512(x + 192), four);
   }
-  for (int64_t v = 0; v < kVectors; ++v) _mm512_storeu_si512(products + v * 16, sums[v]);
+  _mm512_storeu_si512(products, sum0);
+  _mm512_storeu_si512(products + 16, sum1);
+  _mm512_storeu_si512(products + 32, sum2);
+  _mm512_storeu_si512(products + 48, sum3);
   return _mm512_reduce_max_epi32(
-      _mm512_max_epi32(_mm512_max_epi32(sums[0], sums[1]), _mm512_max_epi32(sums[2], sums[3])));
+      _mm512_max_epi32(_mm512_max_epi32(sum0, sum1), _mm512_max_epi32(sum2, sum3)));
 }
 
 #elif defined(__AVX2__)

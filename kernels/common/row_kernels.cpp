@@ -154,6 +154,42 @@ double sum_of_squares(int64_t size, const float* x) {
   return sum;
 }
 
+using Bytes = int8_t __attribute__((vector_size(kLanes)));
+
+template <typename Element>
+void quantise_rows(int64_t rows, int64_t d, const Element* x, int8_t* q, float* scale) {
+  // Adding 1.5 * 2^23 rounds to an integer.
+  const Vector magic = broadcast(12582912.0F);
+  for (int64_t row = 0; row < rows; ++row, x += d, q += d) {
+    Vector tops = {};
+    for_each_vector(d, [&](int64_t e, int64_t count) {
+      const Vector value = load_some(x + e, count);
+      tops = larger(larger(value, -value), tops);
+    });
+    const float top = largest_lane(tops);
+    scale[row] = top / 127.0F;
+    const Vector steps = broadcast(top > 0 ? 127.0F / top : 0.0F);
+    for_each_vector(d, [&](int64_t e, int64_t count) {
+      const Vector whole = (load_some(x + e, count) * steps + magic) - magic;
+      const Bytes bytes = __builtin_convertvector(__builtin_convertvector(whole, IntVector), Bytes);
+      std::memcpy(q + e, &bytes, static_cast<size_t>(count));
+    });
+  }
+}
+
+template <typename Element>
+void restore_rows(int64_t rows, int64_t d, const int8_t* q, const float* scale, Element* x) {
+  for (int64_t row = 0; row < rows; ++row, q += d, x += d) {
+    const Vector step = broadcast(scale[row]);
+    for_each_vector(d, [&](int64_t e, int64_t count) {
+      Bytes bytes = {};
+      std::memcpy(&bytes, q + e, static_cast<size_t>(count));
+      const Vector value = __builtin_convertvector(__builtin_convertvector(bytes, IntVector), Vector) * step;
+      store_some(x + e, count, value);
+    });
+  }
+}
+
 }  // namespace
 
 namespace GCA_ISA {
@@ -164,8 +200,10 @@ namespace GCA_ISA {
 extern const RowKernelSet kRowKernels;
 const RowKernelSet kRowKernels = {
     GCA_ISA_NAME(GCA_ISA),
-    {add_rms_norm<float>, rms_norm_backward<float>, swiglu<float>, swiglu_backward<float>},
-    {add_rms_norm<uint16_t>, rms_norm_backward<uint16_t>, swiglu<uint16_t>, swiglu_backward<uint16_t>},
+    {add_rms_norm<float>, rms_norm_backward<float>, swiglu<float>, swiglu_backward<float>,
+     quantise_rows<float>, restore_rows<float>},
+    {add_rms_norm<uint16_t>, rms_norm_backward<uint16_t>, swiglu<uint16_t>, swiglu_backward<uint16_t>,
+     quantise_rows<uint16_t>, restore_rows<uint16_t>},
     {adamw, sum_of_squares}};
 
 }  // namespace GCA_ISA

@@ -32,9 +32,8 @@
 namespace gca::kernels {
 namespace {
 
-constexpr int64_t kBlockRuns = 16;
-constexpr int64_t kBlock = kBlockRuns * kCoarseRun;  // landmarks of a block
-constexpr int64_t kGroupRows = 16;                   // queries that a block is scored for in turn
+constexpr int64_t kBlock = kCoarseRun;  // landmarks of a block: the first-level cache holds their copy
+constexpr int64_t kGroupRows = 16;      // queries that a block is scored for in turn
 
 using Chosen = std::tuple<at::Tensor, at::Tensor>;
 
@@ -49,6 +48,7 @@ Chosen search_by_sort(const at::Tensor& query, at::TensorList landmarks, int64_t
 }
 
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // no comparison with it is true
 
 /// The K best scores of a row, best first.
 struct Best {
@@ -76,7 +76,7 @@ struct Block {
   const float* landmarks;  // (n, d)
   int64_t n;
   int64_t first;      // chunk of the first
-  CoarseRuns coarse;  // of all of them, or of none
+  CoarseRuns coarse;  // one run, or none
 };
 
 /// All landmarks (C_i, d) in blocks.
@@ -89,15 +89,11 @@ std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
     const int64_t coarse_end = part.coarse_begin + part.coarse.count * kCoarseRun;
     for (int64_t begin = 0, end = 0; begin < C; begin = end) {
       CoarseRuns coarse;
-      if (begin < part.coarse_begin) {
-        end = part.coarse_begin;
-      } else if (begin < coarse_end) {
-        end = std::min(begin + kBlock, coarse_end);
-        coarse = part.coarse.part((begin - part.coarse_begin) / kCoarseRun, (end - begin) / kCoarseRun);
-      } else {
-        end = C;
-      }
-      end = std::min(end, begin + kBlock);
+      end = std::min(begin + kBlock, C);
+      if (begin < part.coarse_begin)
+        end = std::min(end, part.coarse_begin);
+      else if (begin < coarse_end)
+        coarse = part.coarse.part((begin - part.coarse_begin) / kCoarseRun, 1);
       blocks.push_back({rows + begin * d, end - begin, first + begin, coarse});
     }
     first += C;
@@ -118,29 +114,26 @@ struct Row {
   int64_t K;
   CoarseQuery coarse;
   std::vector<double> least = {};  // the K greatest of what the landmarks score at least, falling
+  double bar = kUnknown;           // the last of these, when there are K
   std::vector<Candidate> candidates = {};
 
-  /// What the K-th best scores at least.
-  double bar() const { return static_cast<int64_t>(least.size()) == K ? least.back() : kNothing; }
-  /// True for a landmark that scores `most` at most, which may be NaN: unknown.
-  bool rejects(double most) const { return static_cast<int64_t>(least.size()) == K && most <= least.back(); }
+  /// True where a score of at most `most` is none of the K best for sure; either may be unknown.
+  bool rejects(double most) const { return most <= bar; }
 
-  /// A landmark that scores from `at_least` to `most`, after all that were seen before.
+  /// A landmark that is not rejected and scores from `at_least` to `most`, after all that were seen before.
   void see(double at_least, double most, const float* landmark, int64_t chunk) {
-    if (rejects(most)) return;
     candidates.push_back({most, landmark, static_cast<int32_t>(chunk)});
     if (std::isnan(at_least)) at_least = kNothing;
-    if (static_cast<int64_t>(least.size()) == K) {
-      if (at_least <= least.back()) return;
-      least.pop_back();
-    }
+    if (at_least <= bar) return;
+    if (static_cast<int64_t>(least.size()) == K) least.pop_back();
     least.insert(std::upper_bound(least.begin(), least.end(), at_least, std::greater<>()), at_least);
+    if (static_cast<int64_t>(least.size()) == K) bar = least.back();
   }
 
-  /// Scores in float32 what can still score `bar`.
-  void score_candidates(int64_t d, double bar, Best& best) const {
+  /// Scores in float32 what may reach `common_bar`.
+  void score_candidates(int64_t d, double common_bar, Best& best) const {
     for (const Candidate& candidate : candidates) {
-      if (candidate.most < bar) continue;
+      if (candidate.most < common_bar) continue;
       float score = 0;
       multiply_rows(1, d, q, candidate.landmark, &score);
       best.take(score, candidate.chunk);
@@ -154,26 +147,24 @@ void see_scores(const Block& block, int64_t d, int64_t count, Row& row) {
   multiply_rows(count, d, row.q, block.landmarks, scores.data());
   for (int64_t i = 0; i < count; ++i) {
     const double score = scores[static_cast<size_t>(i)];
+    if (row.rejects(score)) continue;
     row.see(score, score, block.landmarks + i * d, block.first + i);
   }
 }
 
 /// The same by their int8 copy.
 void see_bounds(const Block& block, int64_t d, int64_t count, Row& row) {
-  const int64_t runs = (count + kCoarseRun - 1) / kCoarseRun;
-  std::array<float, kBlockRuns> centre_scores;
-  multiply_rows(runs, d, row.q, block.coarse.centres, centre_scores.data());
-  std::array<int32_t, kCoarseRun> products;
-  for (int64_t run = 0; run < runs; ++run) {
-    const int64_t begin = run * kCoarseRun, end = std::min(begin + kCoarseRun, count);
-    const int32_t largest = int8_products().multiply(block.coarse.groups(), block.coarse.codes_of(run),
-                                                     row.coarse.codes.data(), products.data());
-    const ScoreBounds bounds(row.coarse, block.coarse.bounds[run], centre_scores[static_cast<size_t>(run)]);
-    if (row.rejects(bounds.most(largest))) continue;
-    for (int64_t i = begin; i < end; ++i) {
-      const int32_t product = products[static_cast<size_t>(i - begin)];
-      row.see(bounds.least(product), bounds.most(product), block.landmarks + i * d, block.first + i);
-    }
+  float centre_score = 0;
+  multiply_rows(1, d, row.q, block.coarse.centres, &centre_score);
+  std::array<int32_t, kBlock> products;
+  const int32_t largest = int8_products().multiply(block.coarse.groups(), block.coarse.codes,
+                                                   row.coarse.codes.data(), products.data());
+  const ScoreBounds bounds(row.coarse, *block.coarse.bounds, centre_score);
+  if (row.rejects(bounds.most(largest))) return;
+  for (int64_t i = 0; i < count; ++i) {
+    const int32_t product = products[static_cast<size_t>(i)];
+    if (row.rejects(bounds.most(product))) continue;
+    row.see(bounds.least(product), bounds.most(product), block.landmarks + i * d, block.first + i);
   }
 }
 
@@ -201,11 +192,11 @@ void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_
         for (int64_t t = first_row; t < std::min(first_row + kGroupRows, R); ++t) {
           const int64_t count = std::clamp<int64_t>(first_query + t - block.first, 0, block.n);
           Row& row = rows[static_cast<size_t>(stretch * R + t)];
-          if (block.coarse.count > 0) {
+          if (count == 0) continue;
+          if (block.coarse.count > 0)
             see_bounds(block, d, count, row);
-          } else {
+          else
             see_scores(block, d, count, row);
-          }
         }
       }
     }
@@ -214,7 +205,7 @@ void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_
     for (int64_t t = first_row; t < end_row; ++t) {
       double bar = kNothing;
       for (int64_t stretch = 0; stretch < stretches; ++stretch)
-        bar = std::max(bar, rows[static_cast<size_t>(stretch * R + t)].bar());
+        bar = std::max(bar, rows[static_cast<size_t>(stretch * R + t)].bar);  // the first, if one is unknown
       Best best{r + t * K, idx + t * K, K};
       for (int64_t stretch = 0; stretch < stretches; ++stretch)
         rows[static_cast<size_t>(stretch * R + t)].score_candidates(d, bar, best);

@@ -1,56 +1,42 @@
 #include "lib/model/memory_layout.h"
 
-#include <c10/util/BFloat16.h>
-
-#include <cmath>
 #include <cstring>
+#include <type_traits>
 
+#include "kernels/common/row_kernels.h"
+#include "kernels/common/tile_kernels.h"
 #include "lib/core/error.h"
 
 namespace gca {
 namespace {
 
-using Bf16 = c10::BFloat16;
-
-/// `count` numbers from one type to another; the same type keeps every bit.
+/// `count` numbers of float or bf16 (as its bits) from one type to the other; the same type keeps every bit.
 template <class From, class To>
-void convert(const void* from, int64_t count, void* to) {
-  const auto* in = static_cast<const From*>(from);
-  auto* out = static_cast<To*>(to);
-  for (int64_t i = 0; i < count; ++i) out[i] = static_cast<To>(static_cast<float>(in[i]));
+void convert(const std::byte* from, int64_t count, std::byte* to) {
+  const auto* in = reinterpret_cast<const From*>(from);
+  auto* out = reinterpret_cast<To*>(to);
+  if constexpr (std::is_same_v<From, To>)
+    std::memcpy(out, in, static_cast<size_t>(count) * sizeof(From));
+  else if constexpr (std::is_same_v<From, float>)
+    kernels::tile_kernels().narrow_bf16(1, count, in, 0, out, 0);
+  else
+    kernels::tile_kernels().widen_bf16(1, count, in, 0, out, 0);
 }
 
-template <class From>
-void quantise(const void* from, int64_t rows, int64_t width, std::byte* to, std::byte* scales) {
-  const auto* in = static_cast<const From*>(from);
-  auto* out = reinterpret_cast<int8_t*>(to);
-  for (int64_t row = 0; row < rows; ++row, in += width, out += width) {
-    float largest = 0;
-    for (int64_t i = 0; i < width; ++i) largest = std::fmax(largest, std::fabs(static_cast<float>(in[i])));
-    const float scale = largest / 127.0F;
-    const float inverse = largest > 0 ? 127.0F / largest : 0.0F;
-    for (int64_t i = 0; i < width; ++i)
-      out[i] = static_cast<int8_t>(std::nearbyintf(static_cast<float>(in[i]) * inverse));
-    std::memcpy(scales + row * static_cast<int64_t>(sizeof(float)), &scale, sizeof(float));
-  }
-}
-
-template <class To>
-void restore(const std::byte* from, const std::byte* scales, int64_t rows, int64_t width, void* to) {
-  const auto* in = reinterpret_cast<const int8_t*>(from);
-  auto* out = static_cast<To*>(to);
-  for (int64_t row = 0; row < rows; ++row, in += width, out += width) {
-    float scale = 0;
-    std::memcpy(&scale, scales + row * static_cast<int64_t>(sizeof(float)), sizeof(float));
-    for (int64_t i = 0; i < width; ++i) out[i] = static_cast<To>(static_cast<float>(in[i]) * scale);
-  }
+/// The row kernels of float or bf16.
+template <class Element>
+const kernels::RowKernels<Element>& row_kernels() {
+  if constexpr (std::is_same_v<Element, float>)
+    return kernels::row_kernels().of_float;
+  else
+    return kernels::row_kernels().of_bf16;
 }
 
 /// Calls `run` with a value of the type that `compute_dtype` stands for.
 template <class Run>
 void for_type(at::ScalarType compute_dtype, const Run& run) {
   if (compute_dtype == at::kBFloat16)
-    run(Bf16());
+    run(uint16_t());
   else
     run(float());
 }
@@ -102,7 +88,7 @@ int64_t MemoryLayout::record_bytes() const {
   return 0;
 }
 
-void MemoryLayout::encode(const void* keys, const void* values, std::byte* record) const {
+void MemoryLayout::encode(const std::byte* keys, const std::byte* values, std::byte* record) const {
   const int64_t n = element_count();
   for_type(compute_dtype, [&](auto compute) {
     using Compute = decltype(compute);
@@ -112,20 +98,23 @@ void MemoryLayout::encode(const void* keys, const void* values, std::byte* recor
         convert<Compute, float>(values, n, record + 4 * n);
         break;
       case MemoryDtype::bf16:
-        convert<Compute, Bf16>(keys, n, record);
-        convert<Compute, Bf16>(values, n, record + 2 * n);
+        convert<Compute, uint16_t>(keys, n, record);
+        convert<Compute, uint16_t>(values, n, record + 2 * n);
         break;
       case MemoryDtype::int8: {
-        std::byte* scales = record + 2 * n;
-        quantise<Compute>(keys, row_count(), head_dim, record, scales);
-        quantise<Compute>(values, row_count(), head_dim, record + n, scales + 4 * row_count());
+        auto* bytes = reinterpret_cast<int8_t*>(record);
+        auto* scales = reinterpret_cast<float*>(record + 2 * n);
+        const auto& rows = row_kernels<Compute>();
+        rows.quantise_rows(row_count(), head_dim, reinterpret_cast<const Compute*>(keys), bytes, scales);
+        rows.quantise_rows(row_count(), head_dim, reinterpret_cast<const Compute*>(values), bytes + n,
+                           scales + row_count());
         break;
       }
     }
   });
 }
 
-void MemoryLayout::decode(const std::byte* record, void* keys, void* values) const {
+void MemoryLayout::decode(const std::byte* record, std::byte* keys, std::byte* values) const {
   const int64_t n = element_count();
   for_type(compute_dtype, [&](auto compute) {
     using Compute = decltype(compute);
@@ -135,13 +124,16 @@ void MemoryLayout::decode(const std::byte* record, void* keys, void* values) con
         convert<float, Compute>(record + 4 * n, n, values);
         break;
       case MemoryDtype::bf16:
-        convert<Bf16, Compute>(record, n, keys);
-        convert<Bf16, Compute>(record + 2 * n, n, values);
+        convert<uint16_t, Compute>(record, n, keys);
+        convert<uint16_t, Compute>(record + 2 * n, n, values);
         break;
       case MemoryDtype::int8: {
-        const std::byte* scales = record + 2 * n;
-        restore<Compute>(record, scales, row_count(), head_dim, keys);
-        restore<Compute>(record + n, scales + 4 * row_count(), row_count(), head_dim, values);
+        const auto* bytes = reinterpret_cast<const int8_t*>(record);
+        const auto* scales = reinterpret_cast<const float*>(record + 2 * n);
+        const auto& rows = row_kernels<Compute>();
+        rows.restore_rows(row_count(), head_dim, bytes, scales, reinterpret_cast<Compute*>(keys));
+        rows.restore_rows(row_count(), head_dim, bytes + n, scales + row_count(),
+                          reinterpret_cast<Compute*>(values));
         break;
       }
     }

@@ -43,9 +43,9 @@ struct MemoryLayout {
   int64_t record_bytes() const;
   bool operator==(const MemoryLayout&) const = default;
 
-  /// keys and values: element_count() numbers of the compute type each.
-  void encode(const void* keys, const void* values, std::byte* record) const;
-  void decode(const std::byte* record, void* keys, void* values) const;
+  /// keys and values: element_count() numbers of the compute type each. Records lie at multiples of 4 bytes.
+  void encode(const std::byte* keys, const std::byte* values, std::byte* record) const;
+  void decode(const std::byte* record, std::byte* keys, std::byte* values) const;
 };
 
 }  // namespace gca

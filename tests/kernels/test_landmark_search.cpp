@@ -134,6 +134,7 @@ TEST_CASE("coarse landmarks: every score is within its bounds, and they are near
       {noise * 0.01 + some_numbers({1, d}, 5.0, 0.9),
        0.018},  // nearly equal: the centre takes what they share
       {outlier, 60.0},
+      {some_numbers({1, d}, 5.0, 0.9).expand({kCoarseRun, d}), 0.01},  // equal: float32 sums still round
       {at::zeros({kCoarseRun, d}, at::kDouble), 1e-6}};
   for (const auto& [rows, most] : cases) {
     for (int variant = 0; variant < 20; ++variant) {

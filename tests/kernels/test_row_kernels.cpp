@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <random>
@@ -125,6 +126,43 @@ void check_swiglu(const RowKernels<Element>& kernels, int64_t count) {
     CHECK(close(y[i], gate[i] * s * up[i]));
     CHECK(close(dgate[i], dy[i] * up[i] * s * (1 + gate[i] * (1 - s))));
     CHECK(close(dup[i], dy[i] * gate[i] * s));
+  }
+}
+
+template <typename Element>
+void check_int8(const RowKernels<Element>& kernels, int64_t d) {
+  constexpr int64_t kRows = 3;
+  const auto width = static_cast<size_t>(d);
+  auto x = random_values(kRows * d, 14);
+  for (size_t e = 0; e < width; ++e) {
+    x[width + e] = 0;
+    x[2 * width + e] *= 1024;
+  }
+  std::vector<int8_t> q(x.size() + 1, 99);
+  std::vector<float> scale(kRows);
+  std::vector<Element> restored(x.size());
+  kernels.quantise_rows(kRows, d, as<Element>(x).data(), q.data(), scale.data());
+  CHECK(q.back() == 99);
+  kernels.restore_rows(kRows, d, q.data(), scale.data(), restored.data());
+  for (size_t row = 0; row < kRows; ++row) {
+    double largest = 0;
+    for (size_t e = 0; e < width; ++e) largest = std::max(largest, std::abs(x[row * width + e]));
+    CHECK(scale[row] == static_cast<float>(largest) / 127.0F);
+    for (size_t i = row * width; i < (row + 1) * width; ++i) {
+      CHECK(std::abs(double{scale[row]} * q[i] - x[i]) <= 0.5001 * scale[row]);
+      CHECK(close(restored[i], double{scale[row]} * q[i]));
+    }
+  }
+}
+
+TEST_CASE("rows: int8 with a scale a row, from float32 and bf16 and back") {
+  for (const RowKernelSet* kernels : runnable_row_kernels()) {
+    CAPTURE(std::string(kernels->name));
+    for (const int64_t size : kSizes) {
+      CAPTURE(size);
+      check_int8(kernels->of_float, size);
+      check_int8(kernels->of_bf16, size);
+    }
   }
 }
 
