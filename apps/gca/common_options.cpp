@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apps/gca/standard_output.h"
+#include "kernels/common/cpu_features.h"
 #include "lib/core/error.h"
 #include "lib/core/size_suffix.h"
 
@@ -86,10 +87,7 @@ int thread_count(const CommonOptions& options) {
 std::string resolved_dtype(const TensorOptions& options) {
   if (options.dtype != "auto") return options.dtype;
   if (options.device == "cuda") return "bf16";
-#if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512bf16")) return "bf16";
-#endif
-  return "fp32";
+  return kernels::cpu_multiplies_bf16() ? "bf16" : "fp32";
 }
 
 bool shows_progress(const CommonOptions& options) {

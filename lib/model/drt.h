@@ -44,7 +44,8 @@ class Drt {
   /// landmarks and recomputation not counted); training costs three times as much.
   double forward_flops_per_token(int64_t context) const;
   /// Bytes that decoding one text position after a past of T text tokens must read: weights once, the
-  /// windows' keys and values, the K chunks of every upper layer; the encoder and the landmarks once a chunk.
+  /// windows' keys and values, the K chunks of every upper layer; the encoder and the int8 copies of the
+  /// landmarks once a chunk.
   double decoding_bytes_per_token(int64_t context) const;
 
   /// Draws every weight from (seed, weight's place): normal(0, init_std), norms 1. Does not depend on

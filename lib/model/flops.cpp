@@ -54,6 +54,7 @@ double Drt::decoding_bytes_per_token(int64_t context) const {
   const double decoder_layers = static_cast<double>(config_.n_lower_layers + config_.n_upper_layers);
   const double window = std::min(static_cast<double>(config_.window_size), static_cast<double>(context));
   double elements = decoder_layers * (layer + 2 * window * d) + V * d;
+  double landmark_bytes = 0;
   if (config_.uses_retrieval()) {
     const auto text_size = static_cast<double>(config_.chunk_text_size());
     const auto kv = static_cast<double>(config_.n_kv_heads * config_.head_dim());
@@ -61,10 +62,10 @@ double Drt::decoding_bytes_per_token(int64_t context) const {
     const auto read = static_cast<double>(std::min(C, config_.chunk_top_k)) * text_size;
     elements += static_cast<double>(config_.n_upper_layers) * (2 * d * d + 2 * read * kv);
     const double encoder = static_cast<double>(config_.n_encoder_layers) * layer + 2 * d * kv;
-    const double landmarks = static_cast<double>(config_.retrieval_groups * C) * d;
-    elements += (encoder + landmarks) / text_size;
+    elements += encoder / text_size;
+    landmark_bytes = static_cast<double>(config_.retrieval_groups * C) * d / text_size;  // of the int8 copy
   }
-  return elements * static_cast<double>(c10::elementSize(compute_dtype_));
+  return elements * static_cast<double>(c10::elementSize(compute_dtype_)) + landmark_bytes;
 }
 
 }  // namespace gca

@@ -47,7 +47,7 @@ TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks onc
   const gca::Drt model = tiny_model("gca");
   constexpr int64_t kChunks = 10;
   const double once_a_chunk =
-      matrix_bytes(model, "enc.") + matrix_bytes(model, "mem.") + kChunks * 32.0 * sizeof(float);
+      matrix_bytes(model, "enc.") + matrix_bytes(model, "mem.") + kChunks * 32.0 * sizeof(int8_t);
   const double each_time =
       matrix_bytes(model, "") - matrix_bytes(model, "enc.") - matrix_bytes(model, "mem.");
   const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
