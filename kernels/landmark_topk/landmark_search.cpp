@@ -1,9 +1,9 @@
-//   fast        float32 on the CPU. The landmarks in blocks, each for a group of queries while it is in the
-//   cache:
-//               their int8 copy first where there is one, all in float32 where there is none. Many queries
-//               share the groups among threads; few share the blocks, and the choices of the stretches of
-//               blocks are joined in order
-//   reference   all scores at once, then a stable sort
+// fast: float32 on the CPU. Landmarks in blocks, each for a group of queries while it is in the cache. A row
+// collects candidates, by the int8 copy where there is one, and scores at the end those that still have a
+// chance. Threads share the groups of many queries; for few they share the landmarks, a stretch of blocks
+// each.
+//
+// reference: all scores at once, then a stable sort.
 
 #include "kernels/landmark_topk/landmark_search.h"
 
@@ -34,21 +34,19 @@ namespace {
 
 constexpr int64_t kBlock = kCoarseRun;  // landmarks of a block: the first-level cache holds their copy
 constexpr int64_t kGroupRows = 16;      // queries that a block is scored for in turn
+constexpr double kNothing = -std::numeric_limits<double>::infinity();
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // no comparison with it is true
 
 using Chosen = std::tuple<at::Tensor, at::Tensor>;
 
 Chosen search_by_sort(const at::Tensor& query, at::TensorList landmarks, int64_t first_query, int64_t K,
                       double scale) {
   const at::NoGradGuard no_grad;
-  const double nothing = -std::numeric_limits<double>::infinity();
   const at::Tensor r = at::matmul(query, at::cat(landmarks, 1).transpose(1, 2)) * scale;
   const at::Tensor idx = landmark_topk(r, {}, first_query, K);
   const at::Tensor chosen = r.gather(-1, idx.clamp_min(0).to(at::kLong));
-  return {idx, chosen.masked_fill(idx.lt(0).logical_or(chosen.isnan()), nothing)};
+  return {idx, chosen.masked_fill(idx.lt(0).logical_or(chosen.isnan()), kNothing)};
 }
-
-constexpr double kNothing = -std::numeric_limits<double>::infinity();
-constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // no comparison with it is true
 
 /// The K best scores of a row, best first.
 struct Best {
@@ -219,9 +217,8 @@ LandmarkChoice search_fast(const at::Tensor& query, std::span<const LandmarkPart
   const at::NoGradGuard no_grad;
   const int64_t B = query.size(0), R = query.size(1);
   const at::Tensor scaled = (query * scale).contiguous();
-  const LandmarkChoice choice = {
-      at::full({B, R, K}, -1, at::kInt),
-      at::full({B, R, K}, -std::numeric_limits<double>::infinity(), query.options())};
+  const LandmarkChoice choice = {at::full({B, R, K}, -1, at::kInt),
+                                 at::full({B, R, K}, kNothing, query.options())};
   for (int64_t b = 0; b < B; ++b) {
     std::vector<LandmarkPart> parts(landmarks.begin(), landmarks.end());
     for (LandmarkPart& part : parts) part.rows = part.rows.select(0, b).contiguous();

@@ -200,20 +200,23 @@ TEST_CASE("landmark search: the choice and its scores are those of a stable sort
 }
 
 TEST_CASE("landmark search: a copy of the landmarks changes neither choice nor scores") {
-  const int64_t C = 1500, d = 50;
-  const at::Tensor landmarks = some_numbers({1, C, d}, 1.0, 0.2), shared = some_numbers({1, 1, d}, 3.0, 0.5);
-  for (const int64_t R : {1, 20}) {
-    const at::Tensor query = some_numbers({1, R, d}, 1.0, 0.8).to(at::kFloat);
-    check_copy_changes_nothing(query, landmarks.to(at::kFloat));
-    check_copy_changes_nothing(query,
-                               (shared + landmarks * 1e-4).to(at::kFloat));  // float32 hardly tells them
-    check_copy_changes_nothing(query, (landmarks * 1e18).to(at::kFloat));
-    check_copy_changes_nothing(query * 1e18, (landmarks * 1e19).to(at::kFloat));  // about where floats end
-    check_copy_changes_nothing(query, (landmarks * 1e-38).to(at::kFloat));
-    check_copy_changes_nothing(query, at::zeros({1, C, d}, at::kFloat));
-    at::Tensor unknown = query.clone();
-    unknown[0][0][3] = std::numeric_limits<float>::quiet_NaN();
-    check_copy_changes_nothing(unknown, landmarks.to(at::kFloat));
+  const int64_t C = 1500;
+  for (const int64_t d : {50, 64}) {
+    const at::Tensor landmarks = some_numbers({1, C, d}, 1.0, 0.2),
+                     shared = some_numbers({1, 1, d}, 3.0, 0.5);
+    for (const int64_t R : {1, 20}) {
+      const at::Tensor query = some_numbers({1, R, d}, 1.0, 0.8).to(at::kFloat);
+      check_copy_changes_nothing(query, landmarks.to(at::kFloat));
+      check_copy_changes_nothing(query,
+                                 (shared + landmarks * 1e-4).to(at::kFloat));  // float32 hardly tells them
+      check_copy_changes_nothing(query, (landmarks * 1e18).to(at::kFloat));
+      check_copy_changes_nothing(query * 1e18, (landmarks * 1e19).to(at::kFloat));  // about where floats end
+      check_copy_changes_nothing(query, (landmarks * 1e-38).to(at::kFloat));
+      check_copy_changes_nothing(query, at::zeros({1, C, d}, at::kFloat));
+      at::Tensor unknown = query.clone();
+      unknown[0][0][3] = std::numeric_limits<float>::quiet_NaN();
+      check_copy_changes_nothing(unknown, landmarks.to(at::kFloat));
+    }
   }
 }
 
