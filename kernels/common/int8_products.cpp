@@ -12,9 +12,17 @@ namespace {
 
 constexpr int64_t kGroupBytes = kInt8Run * kInt8Group;
 
+#if !defined(__AVX512VNNI__)
+uint64_t bits_above(int32_t limit, const int32_t* products) {
+  uint64_t bits = 0;
+  for (int64_t i = 0; i < kInt8Run; ++i) bits |= uint64_t{products[i] > limit} << i;
+  return bits;
+}
+#endif
+
 #if defined(__AVX512VNNI__)
 
-int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+uint64_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t limit, int32_t* products) {
   __m512i sum0 = {}, sum1 = {}, sum2 = {}, sum3 = {};
   for (int64_t g = 0; g < groups; ++g, x += kGroupBytes) {
     int32_t bytes;
@@ -29,14 +37,15 @@ int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* pro
   _mm512_storeu_si512(products + 16, sum1);
   _mm512_storeu_si512(products + 32, sum2);
   _mm512_storeu_si512(products + 48, sum3);
-  return _mm512_reduce_max_epi32(
-      _mm512_max_epi32(_mm512_max_epi32(sum0, sum1), _mm512_max_epi32(sum2, sum3)));
+  const __m512i least = _mm512_set1_epi32(limit);
+  const auto above = [&](__m512i sum) { return uint64_t{_mm512_cmpgt_epi32_mask(sum, least)}; };
+  return above(sum0) | above(sum1) << 16 | above(sum2) << 32 | above(sum3) << 48;
 }
 
 #elif defined(__AVX2__)
 
 /// Bytes 0 and 2 of each group, then 1 and 3, are widened to 16 bits: products of bytes as such saturate.
-int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+uint64_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t limit, int32_t* products) {
   constexpr int64_t kVectors = 8;
   const __m256i low_bytes = _mm256_set1_epi16(0xFF);
   __m256i sums[kVectors] = {};
@@ -54,18 +63,18 @@ int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* pro
     }
   }
   std::memcpy(products, sums, sizeof sums);
-  return *std::max_element(products, products + kInt8Run);
+  return bits_above(limit, products);
 }
 
 #else
 
-int32_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t* products) {
+uint64_t multiply(int64_t groups, const uint8_t* x, const int8_t* y, int32_t limit, int32_t* products) {
   std::fill_n(products, kInt8Run, 0);
   for (int64_t g = 0; g < groups; ++g)
     for (int64_t i = 0; i < kInt8Run; ++i)
       for (int64_t j = 0; j < kInt8Group; ++j)
         products[i] += int32_t{x[g * kGroupBytes + i * kInt8Group + j]} * int32_t{y[g * kInt8Group + j]};
-  return *std::max_element(products, products + kInt8Run);
+  return bits_above(limit, products);
 }
 
 #endif

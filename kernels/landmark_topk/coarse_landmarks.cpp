@@ -128,4 +128,12 @@ ScoreBounds::ScoreBounds(const CoarseQuery& query, const CoarseBounds& run, floa
   most_base = middle + margin;
 }
 
+int32_t ScoreBounds::product_limit(double bar) const {
+  constexpr double kLowest = std::numeric_limits<int32_t>::min(),
+                   kHighest = std::numeric_limits<int32_t>::max();
+  const double limit = std::floor((bar - most_base) / step);
+  return std::isnan(limit) ? std::numeric_limits<int32_t>::min()
+                           : static_cast<int32_t>(std::clamp(limit, kLowest, kHighest));
+}
+
 }  // namespace gca::kernels

@@ -86,6 +86,8 @@ struct ScoreBounds {
   /// where nothing is known.
   double least(int32_t product) const { return least_base + step * product; }
   double most(int32_t product) const { return most_base + step * product; }
+  /// Products up to this mean scores of at most `bar`, which may be NaN: unknown.
+  int32_t product_limit(double bar) const;
 
   double least_base, most_base;
   double step;

@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -75,12 +76,13 @@ struct Block {
   int64_t n;
   int64_t first;      // chunk of the first
   CoarseRuns coarse;  // one run, or none
+  int64_t run;        // its number among the runs of all parts
 };
 
 /// All landmarks (C_i, d) in blocks.
 std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
   std::vector<Block> blocks;
-  int64_t first = 0;
+  int64_t first = 0, run = 0;
   for (const LandmarkPart& part : parts) {
     const auto* rows = part.rows.const_data_ptr<float>();
     const int64_t C = part.rows.size(0), d = part.rows.size(1);
@@ -92,7 +94,8 @@ std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
         end = std::min(end, part.coarse_begin);
       else if (begin < coarse_end)
         coarse = part.coarse.part((begin - part.coarse_begin) / kCoarseRun, 1);
-      blocks.push_back({rows + begin * d, end - begin, first + begin, coarse});
+      blocks.push_back({rows + begin * d, end - begin, first + begin, coarse, run});
+      run += coarse.count;
     }
     first += C;
   }
@@ -111,6 +114,7 @@ struct Row {
   const float* q;  // (d)
   int64_t K;
   CoarseQuery coarse;
+  const float* centre_scores;      // <q, m> of all runs
   std::vector<double> least = {};  // the K greatest of what the landmarks score at least, falling
   double bar = kUnknown;           // the last of these, when there are K
   std::vector<Candidate> candidates = {};
@@ -152,33 +156,56 @@ void see_scores(const Block& block, int64_t d, int64_t count, Row& row) {
 
 /// The same by their int8 copy.
 void see_bounds(const Block& block, int64_t d, int64_t count, Row& row) {
-  float centre_score = 0;
-  multiply_rows(1, d, row.q, block.coarse.centres, &centre_score);
+  const ScoreBounds bounds(row.coarse, *block.coarse.bounds, row.centre_scores[block.run]);
   std::array<int32_t, kBlock> products;
-  const int32_t largest = int8_products().multiply(block.coarse.groups(), block.coarse.codes,
-                                                   row.coarse.codes.data(), products.data());
-  const ScoreBounds bounds(row.coarse, *block.coarse.bounds, centre_score);
-  if (row.rejects(bounds.most(largest))) return;
-  for (int64_t i = 0; i < count; ++i) {
+  uint64_t above =
+      int8_products().multiply(block.coarse.groups(), block.coarse.codes, row.coarse.codes.data(),
+                               bounds.product_limit(row.bar), products.data());
+  for (; above != 0; above &= above - 1) {
+    const int64_t i = std::countr_zero(above);
+    if (i >= count) return;
     const int32_t product = products[static_cast<size_t>(i)];
     if (row.rejects(bounds.most(product))) continue;
     row.see(bounds.least(product), bounds.most(product), block.landmarks + i * d, block.first + i);
   }
 }
 
+/// <q, m> for queries (R, d) and the centres of all runs: (R, runs).
+std::vector<float> score_centres(const float* queries, int64_t R, int64_t d,
+                                 std::span<const LandmarkPart> parts) {
+  constexpr int64_t kGrain = 64;  // runs: their centres stay in a cache for all queries
+  int64_t runs = 0;
+  for (const LandmarkPart& part : parts) runs += part.coarse.count;
+  std::vector<float> scores(static_cast<size_t>(R * runs));
+  int64_t before = 0;
+  for (const LandmarkPart& part : parts) {
+    at::parallel_for(0, part.coarse.count, kGrain, [&](int64_t begin, int64_t end) {
+      for (int64_t run = begin; run < end; run += kGrain)
+        for (int64_t t = 0; t < R; ++t)
+          multiply_rows(std::min(kGrain, end - run), d, queries + t * d, part.coarse.centres + run * d,
+                        scores.data() + t * runs + before + run);
+    });
+    before += part.coarse.count;
+  }
+  return scores;
+}
+
 /// query (R, d); idx and r (R, K).
 void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_t first_query, int64_t K,
             int32_t* idx, float* r) {
   const int64_t R = query.size(0), d = query.size(1);
+  if (R == 0) return;
   const std::vector<Block> blocks = blocks_of(parts);
   const auto block_count = static_cast<int64_t>(blocks.size());
   const int64_t groups = (R + kGroupRows - 1) / kGroupRows;
   const int64_t stretches = std::max<int64_t>(1, std::min(at::get_num_threads() / groups, block_count));
   const auto* queries = query.const_data_ptr<float>();
+  const std::vector<float> centre_scores = score_centres(queries, R, d, parts);
+  const int64_t runs = static_cast<int64_t>(centre_scores.size()) / R;
   std::vector<Row> rows;  // (stretches, R)
   for (int64_t i = 0; i < stretches * R; ++i) {
-    const float* q = queries + i % R * d;
-    rows.push_back({q, K, CoarseQuery(q, d)});
+    const int64_t t = i % R;
+    rows.push_back({queries + t * d, K, CoarseQuery(queries + t * d, d), centre_scores.data() + t * runs});
   }
 
   at::parallel_for(0, stretches * groups, 1, [&](int64_t first_work, int64_t end_work) {

@@ -73,7 +73,7 @@ double check_bounds(const at::Tensor& landmarks, const at::Tensor& q) {
   for (int64_t e = 0; e < d; ++e) centre_score += run.centres[e] * q[e].item<float>();
   const ScoreBounds bounds(query, run.bounds[0], centre_score);
   std::vector<int32_t> products(kInt8Run);
-  int8_products().multiply(run.groups(), run.codes_of(0), query.codes.data(), products.data());
+  int8_products().multiply(run.groups(), run.codes_of(0), query.codes.data(), 0, products.data());
   const at::Tensor scores = at::matmul(rows.to(at::kDouble), q.to(at::kDouble));
   double apart = 0;
   for (int64_t i = 0; i < kCoarseRun; ++i) {
@@ -81,6 +81,7 @@ double check_bounds(const at::Tensor& landmarks, const at::Tensor& q) {
     const int32_t product = products[static_cast<size_t>(i)];
     CHECK(bounds.least(product) <= score);
     CHECK(bounds.most(product) >= score);
+    CHECK(bounds.product_limit(score) < product);  // a bar at the score itself does not bar it
     apart = std::max(apart, bounds.most(product) - bounds.least(product));
   }
   return apart;
@@ -113,12 +114,16 @@ TEST_CASE("int8 products: whole numbers at the ends of their range, on every ins
       for (size_t i = 0; i < kInt8Run; ++i)
         for (size_t j = 0; j < kInt8Group; ++j)
           expected[i] += x[(g * kInt8Run + i) * kInt8Group + j] * y[g * kInt8Group + j];
+    std::vector<int32_t> sorted = expected;
+    std::sort(sorted.begin(), sorted.end());
     for (const Int8Products* version : runnable_int8_products()) {
       CAPTURE(version->name);
-      std::vector<int32_t> products(kInt8Run, -1);
-      CHECK(version->multiply(groups, x.data(), y.data(), products.data()) ==
-            *std::max_element(expected.begin(), expected.end()));
-      CHECK(products == expected);
+      for (const int32_t limit : {INT32_MIN, sorted[10], sorted[50], INT32_MAX}) {
+        std::vector<int32_t> products(kInt8Run, -1);
+        const uint64_t above = version->multiply(groups, x.data(), y.data(), limit, products.data());
+        CHECK(products == expected);
+        for (size_t i = 0; i < kInt8Run; ++i) CHECK((above >> i & 1) == (expected[i] > limit ? 1 : 0));
+      }
     }
   }
 }
