@@ -18,40 +18,54 @@ double square(double x) {
   return x * x;
 }
 
-/// `x` as a whole number of steps; 0 where there is no step.
-double code_of(double x, double step) {
-  return step > 0 ? std::clamp(std::nearbyint(x / step), -kLargestCode, kLargestCode) : 0.0;
+/// `x` rounded to a whole number of steps, given 1 / step.
+double code_of(double x, double steps) {
+  constexpr double kMagic = 6755399441055744.0;  // adding 1.5 * 2^52 rounds to an integer
+  return std::clamp((x * steps + kMagic) - kMagic, -kLargestCode, kLargestCode);
 }
 
-/// landmarks (64, d) to codes (groups, 64, 4), kCodeZero at first, and centre (d).
+double inverse_of(double step) {
+  return step > 0 ? 1 / step : 0.0;
+}
+
+/// landmarks (64, d) to codes (groups, 64, 4) and centre (d); codes of a landmark that is no number stay as
+/// they are.
 CoarseBounds encode(const float* landmarks, int64_t d, uint8_t* codes, float* centre) {
-  CoarseBounds run{};
+  std::vector<double> sums(static_cast<size_t>(d));
+  for (int64_t i = 0; i < kCoarseRun; ++i)
+    for (int64_t e = 0; e < d; ++e) sums[static_cast<size_t>(e)] += landmarks[i * d + e];
   double centre_square = 0, largest = 0;
   for (int64_t e = 0; e < d; ++e) {
-    double sum = 0;
-    for (int64_t i = 0; i < kCoarseRun; ++i) sum += landmarks[i * d + e];
-    centre[e] = static_cast<float>(sum / kCoarseRun);
+    centre[e] = static_cast<float>(sums[static_cast<size_t>(e)] / kCoarseRun);
     centre_square += square(centre[e]);
-    for (int64_t i = 0; i < kCoarseRun; ++i)
+  }
+  for (int64_t i = 0; i < kCoarseRun; ++i) {
+#pragma omp simd reduction(max : largest)
+    for (int64_t e = 0; e < d; ++e)
       largest = std::max(largest, std::abs(double{landmarks[i * d + e]} - double{centre[e]}));
   }
+  CoarseBounds run{};
   if (!std::isfinite(centre_square) || !std::isfinite(largest)) {
     run.landmark_norm = std::numeric_limits<double>::infinity();
     return run;
   }
 
   run.step = largest / kLargestCode;
+  const double steps = inverse_of(run.step);
+  std::vector<uint8_t> row(static_cast<size_t>((d + kInt8Group - 1) / kInt8Group * kInt8Group), kCodeZero);
   for (int64_t i = 0; i < kCoarseRun; ++i) {
     double code_square = 0, rest_square = 0, landmark_square = 0;
+#pragma omp simd reduction(+ : code_square, rest_square, landmark_square)
     for (int64_t e = 0; e < d; ++e) {
-      const double landmark = landmarks[i * d + e];
-      const double code = code_of(landmark - centre[e], run.step);
-      codes[(e / kInt8Group * kCoarseRun + i) * kInt8Group + e % kInt8Group] =
-          static_cast<uint8_t>(static_cast<int>(code) + kCodeZero);
+      const double landmark = landmarks[i * d + e], off_centre = landmark - double{centre[e]};
+      const double code = code_of(off_centre, steps);
+      row[static_cast<size_t>(e)] = static_cast<uint8_t>(static_cast<int>(code) + kCodeZero);
       code_square += square(run.step * code);
-      rest_square += square(landmark - centre[e] - run.step * code);
+      rest_square += square(off_centre - run.step * code);
       landmark_square += square(landmark);
     }
+    for (size_t e = 0; e < row.size(); e += kInt8Group)
+      std::memcpy(codes + (e * kCoarseRun + static_cast<size_t>(i) * kInt8Group), row.data() + e, kInt8Group);
     run.code_norm = std::max(run.code_norm, std::sqrt(code_square));
     run.rest_norm = std::max(run.rest_norm, std::sqrt(rest_square));
     run.landmark_norm = std::max(run.landmark_norm, std::sqrt(landmark_square));
@@ -78,7 +92,6 @@ void CoarseLandmarks::append(const float* landmarks, int64_t runs) {
   auto* centres = centres_.mutable_data_ptr<float>() + before * d;
   bounds_.resize(static_cast<size_t>(before + runs));
   at::parallel_for(0, runs, 8, [&](int64_t begin, int64_t end) {
-    std::memset(codes + begin * code_bytes, kCodeZero, static_cast<size_t>((end - begin) * code_bytes));
     for (int64_t run = begin; run < end; ++run)
       bounds_[static_cast<size_t>(before + run)] =
           encode(landmarks + run * kCoarseRun * d, d, codes + run * code_bytes, centres + run * d);
@@ -105,9 +118,10 @@ CoarseQuery::CoarseQuery(const float* q, int64_t d)
   }
   norm = std::sqrt(norm_square);
   step = std::isfinite(norm) ? largest / kLargestCode : 0.0;
+  const double steps = inverse_of(step);
   double rest_square = 0;
   for (int64_t e = 0; e < d; ++e) {
-    const double code = std::isfinite(norm) ? code_of(q[e], step) : 0.0;
+    const double code = step > 0 ? code_of(q[e], steps) : 0.0;
     codes[static_cast<size_t>(e)] = static_cast<int8_t>(code);
     code_sum += code;
     rest_square += square(q[e] - step * code);
