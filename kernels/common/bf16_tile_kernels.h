@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/common/flush_subnormals.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
@@ -45,6 +46,11 @@ struct ProductTarget {
 struct Bf16TileKernels {
   const char* name;
   bool native;  ///< the processor multiplies bf16 itself; else the arithmetic is emulated, for tests
+
+  /// Prepares this thread for products, and ends that; null where there is nothing to prepare. See
+  /// ProductScope.
+  void (*begin_products)();
+  void (*end_products)();
 
   /// c (rows x columns) from the sum of the segments' products, which stays in registers until it is whole.
   /// columns is a multiple of kTileColumns.
@@ -102,6 +108,25 @@ struct Bf16TileKernels {
                                 int64_t stride, float scale, float slope, int64_t first_distance,
                                 int64_t window, const float* lse, const float* delta, uint16_t* p_left,
                                 uint16_t* ds_left, uint16_t* ds_right);
+};
+
+/// While it lives, this thread's products need not prepare the processor each time, and subnormal numbers
+/// count as zero. No other code that uses tile registers (LibTorch's products) may run in this thread
+/// meanwhile. A product outside of any scope is right, too.
+class ProductScope {
+ public:
+  explicit ProductScope(const Bf16TileKernels& kernels) : kernels_(kernels) {
+    if (kernels_.begin_products != nullptr) kernels_.begin_products();
+  }
+  ~ProductScope() {
+    if (kernels_.end_products != nullptr) kernels_.end_products();
+  }
+  ProductScope(const ProductScope&) = delete;
+  ProductScope& operator=(const ProductScope&) = delete;
+
+ private:
+  FlushSubnormals flush_subnormals_;
+  const Bf16TileKernels& kernels_;
 };
 
 /// The version that fused kernels use; null where the processor does not multiply bf16

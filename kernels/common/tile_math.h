@@ -72,6 +72,8 @@ class TileMath<float> {
 
   /// Columns that a product takes at once; fewer cost as much.
   int64_t block_columns() const { return kernels_.product_columns; }
+  /// To be held by a thread that takes products (ProductScope).
+  static FlushSubnormals products() { return {}; }
 
   template <typename Source>
   void load_rows(int64_t rows, int64_t columns, const Source* first, int64_t row_step, float* tile,
@@ -171,6 +173,7 @@ class TileMath<uint16_t> {
   explicit TileMath(const Bf16TileKernels& kernels) : kernels_(kernels) {}
 
   static constexpr int64_t block_columns() { return kTileColumns; }
+  ProductScope products() const { return ProductScope(kernels_); }
 
   void load_rows(int64_t rows, int64_t columns, const at::BFloat16* first, int64_t row_step, uint16_t* tile,
                  int64_t stride) const {

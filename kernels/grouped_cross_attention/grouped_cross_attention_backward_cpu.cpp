@@ -109,6 +109,7 @@ class Backward {
 
   void run_by_head() const {
     at::parallel_for(0, sizes_.batch * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_, chunks_.element_count());
       const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
       const TileBuffer<float> dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
@@ -132,6 +133,7 @@ class Backward {
 
   void run_by_row() const {
     at::parallel_for(0, sizes_.batch * sizes_.rows * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_, chunks_.element_count());
       for (int64_t task = begin; task < end; ++task) {
         row_gradients(task / sizes_.kv_heads / sizes_.rows, task / sizes_.kv_heads % sizes_.rows,
@@ -146,6 +148,7 @@ class Backward {
       readers.push_back(readers_of_chunks(sizes_, idx_, batch));
     }
     at::parallel_for(0, sizes_.batch * sizes_.chunks * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_, chunks_.element_count());
       const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
       const TileBuffer<float> dk(chunk_floats), dv(chunk_floats);

@@ -45,6 +45,7 @@ class Forward {
   void run() const {
     const int64_t tasks = sizes_.batch * sizes_.rows * sizes_.kv_heads;
     at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(sizes_, chunks_.element_count());
       for (int64_t task = begin; task < end; ++task) {
         const int64_t kv_head = task % sizes_.kv_heads;

@@ -218,6 +218,7 @@ class BlockedProduct {
         });
       }
       run_tasks(task_count, [&](TaskQueue& queue) {
+        const ProductScope products(kernels_);
         const uint16_t* packed = packed_by_all;
         for (int64_t number; queue.take(number);) {
           if (packed == nullptr) packed = pack_all(pass);
@@ -260,6 +261,7 @@ class BlockedProduct {
     const int64_t row_groups = std::clamp<int64_t>(at::get_num_threads() / kLanes, 1, task_count);
     const auto lane_passes = static_cast<int64_t>((passes_.size() + kLanes - 1) / kLanes);
     at::parallel_for(0, kLanes * row_groups, 1, [&](int64_t first_job, int64_t end_job) {
+      const ProductScope products(kernels_);
       for (int64_t job = first_job; job < end_job; ++job) {
         const int64_t lane = job / row_groups, group = job % row_groups;
         const auto first_pass = lane * lane_passes;
@@ -311,6 +313,7 @@ class BlockedProduct {
     const std::vector<RowTask> tasks = row_tasks(kMostRows);
     const int64_t column_tasks = (panels_ + kTaskPanels - 1) / kTaskPanels;
     run_tasks(static_cast<int64_t>(tasks.size()) * column_tasks, [&](TaskQueue& queue) {
+      const ProductScope products(kernels_);
       for (int64_t number; queue.take(number);) {
         const RowTask& task = tasks[static_cast<size_t>(number / column_tasks)];
         const int64_t first = number % column_tasks * kTaskPanels;

@@ -81,6 +81,7 @@ class Backward {
 
   void run_by_head() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_);
       KeyTiles<T, Math> tiles(math_, sizes_, k_, v_, Transposed::keys);
       const int64_t keys = sizes_.past + sizes_.positions;
@@ -105,6 +106,7 @@ class Backward {
 
   void run_by_query_tile() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_);
       KeyTiles<T, Math> tiles(math_, sizes_, k_, v_, Transposed::keys);
       for (int64_t task = begin; task < end; ++task) {
@@ -118,6 +120,7 @@ class Backward {
     const int64_t first_key_tile = sizes_.first_key_tile();
     const int64_t key_tiles = sizes_.tiles - first_key_tile;
     at::parallel_for(0, sizes_.batch * sizes_.heads * key_tiles, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_);
       KeyTiles<T, Math> tiles(math_, sizes_, k_, v_, Transposed::keys);
       const int64_t tile_floats = kTile * sizes_.head_columns;

@@ -44,6 +44,7 @@ class Forward {
 
   void run() const {
     at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
+      [[maybe_unused]] const auto products = math_.products();
       const bool few = sizes_.positions <= kFewQueries;
       Scratch scratch(sizes_, few);
       KeyTiles<T, Math> tiles(math_, sizes_, k_, v_, Transposed::values);

@@ -1,7 +1,9 @@
-// gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] FILE...
+// gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] FILE...
 //
 // Runs golden cases (NAME.safetensors of a model, with its .act and .grad beside it, or of an attention
 // operator), prints the worst error of each quantity, and exits with 1 when one is out of bounds or NaN.
+// --isa chooses the instruction set of the CPU kernels, or runs the files with each that this processor runs
+// or emulates.
 
 #include <fmt/core.h>
 
@@ -13,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/common/implementation.h"
+#include "kernels/common/instruction_set.h"
 #include "lib/device/open_device.h"
 #include "tests/golden_check/check_file.h"
 #include "tests/golden_check/golden_file.h"
@@ -71,6 +75,24 @@ int check_all(const std::vector<std::string>& paths, at::ScalarType dtype, const
   return failed == 0 && files > 0 ? 0 : 1;
 }
 
+/// With the set of that name, or with "each" one after another. What the processor cannot multiply is
+/// emulated.
+int check_with_instruction_sets(const std::string& wanted, const std::vector<std::string>& paths,
+                                at::ScalarType dtype) {
+  const kernels::ImplementationGuard guard(kernels::Implementation::emulated);
+  if (wanted != "each") {
+    kernels::use_instruction_set(wanted);
+    return check_all(paths, dtype, "cpu");
+  }
+  int status = 0;
+  for (const kernels::InstructionSet& set : kernels::runnable_instruction_sets()) {
+    kernels::use_instruction_set(set.name);
+    fmt::print("instruction set {}\n", set.name);
+    status = std::max(status, check_all(paths, dtype, "cpu"));
+  }
+  return status;
+}
+
 }  // namespace
 }  // namespace gca::golden
 
@@ -85,16 +107,20 @@ int main(int argc, char** argv) {
   };
   const std::string type = take_flag("--dtype", "fp32");
   const std::string device = take_flag("--device", "cpu");
+  const std::string isa = take_flag("--isa", "");
   if ((type != "fp32" && type != "bf16") || (device != "cpu" && device != "cuda")) {
     fmt::print(stderr, "gca_golden_check: error: --dtype is fp32 or bf16, --device cpu or cuda\n");
     return 2;
   }
   if (paths.empty()) {
-    fmt::print(stderr, "usage: gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] FILE...\n");
+    fmt::print(stderr,
+               "usage: gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] FILE...\n");
     return 2;
   }
   try {
-    return gca::golden::check_all(paths, type == "bf16" ? at::kBFloat16 : at::kFloat, device);
+    const at::ScalarType dtype = type == "bf16" ? at::kBFloat16 : at::kFloat;
+    return isa.empty() ? gca::golden::check_all(paths, dtype, device)
+                       : gca::golden::check_with_instruction_sets(isa, paths, dtype);
   } catch (const std::exception& error) {
     fmt::print(stderr, "gca_golden_check: error: {}\n", error.what());
     return 1;
