@@ -53,8 +53,7 @@ int64_t steps_of_tokens(int64_t tokens, const TrainConfig& config) {
   return tokens / each + (tokens % each != 0);
 }
 
-/// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
-/// resumed.
+/// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and resumed.
 int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, const TaskData& data,
                       Trainer& trainer, double elapsed_seconds) {
   if (data.phases) return data.phases->total_steps();

@@ -1,5 +1,4 @@
-// gca memory: libraries of chunk memory built from texts, joined, and told about. Only building needs
-// tensors.
+// gca memory: libraries of chunk memory built from texts, joined, and told about. Only building needs tensors.
 
 #include <CLI/CLI.hpp>
 #include <memory>

@@ -49,8 +49,7 @@ std::vector<std::string>& command_line();
 
 /// A report with schema "gca.<stage>/1", the command line, seed and threads filled in.
 JsonReport begin_report(const std::string& stage, const CommonOptions& options);
-/// Writes the report to --report, or into `output_folder` (when not empty), and prints it (--json) or
-/// `table`.
+/// Writes the report to --report, or into `output_folder` (when not empty), and prints it (--json) or `table`.
 void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
                    const std::string& table);
 

@@ -1,6 +1,5 @@
 #pragma once
-// What --help looks like: a flag with its value, and beside it its text, wrapped to the 80 columns of a
-// terminal.
+// What --help looks like: a flag with its value, and beside it its text, wrapped to the 80 columns of a terminal.
 
 #include <CLI/CLI.hpp>
 #include <string>

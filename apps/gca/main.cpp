@@ -114,8 +114,7 @@ int run(CLI::App& app, int argc, char** argv) {
 int main(int argc, char** argv) {
   static_assert(static_cast<int>(gca::ErrorKind::failed) == kFailed &&
                 static_cast<int>(gca::ErrorKind::usage) == kUsage);
-  // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its
-  // log.
+  // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its log.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no more (ulimit -f)
   gca::command_line().assign(argv, argv + argc);

@@ -1,6 +1,5 @@
 #pragma once
-// Results on standard output, each write checked: a full disk is an error, a reader that has gone away is the
-// end.
+// Results on standard output, each write checked: a full disk is an error, a reader that has gone away is the end.
 
 #include <exception>
 #include <string_view>

@@ -1,6 +1,5 @@
 #pragma once
-// What eval, generate and inspect-retrieval have in common on the command line: the checkpoint and the
-// prompt.
+// What eval, generate and inspect-retrieval have in common on the command line: the checkpoint and the prompt.
 
 #include <CLI/App.hpp>
 #include <string>

@@ -1,5 +1,4 @@
-// Bound by memory: dh is read once, the table written once. A thread owns four columns of one row of the
-// table.
+// Bound by memory: dh is read once, the table written once. A thread owns four columns of one row of the table.
 #include "kernels/common/cuda/launch.cuh"
 #include "kernels/common/cuda/vector_memory.cuh"
 #include "kernels/embedding/embedding_gradient_cuda.h"

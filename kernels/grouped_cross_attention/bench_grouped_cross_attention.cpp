@@ -22,8 +22,7 @@ struct Case {
   double product_operations;  // of one product, over all heads and slots
 };
 
-/// One sequence of `chunks` chunks of S = 64 positions and M keys, heads of 64; every chunk reads K earlier
-/// ones.
+/// One sequence of `chunks` chunks of S = 64 positions and M keys, heads of 64; every chunk reads K earlier ones.
 Case make_case(int64_t chunks, int64_t positions, int64_t slots, int64_t keys, int64_t kv_heads,
                at::ScalarType type, int64_t heads = 4) {
   constexpr int64_t head_dim = 64, chunk_size = 64;

@@ -2,8 +2,7 @@
 //
 // A tile (grouped_cross_attention_tiles.h) takes five products, which bound the speed as in forward; p is
 // rebuilt from lse. In bf16 tiles w p and dS are rounded on their way into a product. Two orders of work give
-// the same bits, because each chunk's dK and dV are summed over its readers by rising (row, tile, slot) in
-// both:
+// the same bits, because each chunk's dK and dV are summed over its readers by rising (row, tile, slot) in both:
 //
 //   by head      a thread owns a (batch, key/value head) and walks its rows once: 5 products a tile
 //   by row and by chunk   rows for dq and dw, then chunks for dK and dV through an inverse index: 7 products,

@@ -1,6 +1,5 @@
 #pragma once
-// Grouped cross-attention, backward, first pass: what belongs to a query. With p the probabilities of a slot,
-// from lse:
+// Grouped cross-attention, backward, first pass: what belongs to a query. With p the probabilities of a slot, from lse:
 //
 //   delta = <dO, o_k> = sum_j p_j dP_j,  dP = dO V^T        dw_k = sum of delta over the rows that read
 //   dS = w_k p (dP - delta)                                 dq = scale sum_k dS K

@@ -241,8 +241,7 @@ inline LaunchShape gca_backward_chunks_launch_shape(const GcaShape& shape) {
   result.grid_y = static_cast<uint32_t>(shape.kv_heads);
   result.grid_z = static_cast<uint32_t>(shape.batch);
   result.threads = static_cast<uint32_t>(keys * 2);  // a warp for 16 keys
-  // The chunk's keys and values; two stages of q, dout (rows) and of weight, lse, delta (three floats a row,
-  // on four).
+  // The chunk's keys and values; two stages of q, dout (rows) and of weight, lse, delta (three floats a row, on four).
   result.shared_bytes =
       static_cast<uint32_t>(2 * shape.head_dim * (2 * keys + 4 * gca_chunk_queries(shape.head_dim)) +
                             2 * 16 * gca_chunk_queries(shape.head_dim));

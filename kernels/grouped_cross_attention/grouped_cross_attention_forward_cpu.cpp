@@ -8,8 +8,7 @@
 // product is added to the sum. A single query (decoding) is bound by reading keys and values once.
 //
 //   float32     tiles in float32
-//   bfloat16    on a processor that multiplies bf16, tiles in bf16: probabilities are rounded on their way
-//   into
+//   bfloat16    on a processor that multiplies bf16, tiles in bf16: probabilities are rounded on their way into
 //               the second product; elsewhere tiles in float32, and nothing is rounded
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>

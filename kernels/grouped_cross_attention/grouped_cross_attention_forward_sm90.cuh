@@ -6,8 +6,7 @@
 // Bound by the softmax: a score costs the tensor cores 1/16 of a cycle (64 multiply-adds, and 64 into its
 // values), its exponential as much of the special function units, and its instructions nearly as much of the
 // schedulers. So nothing of a row is computed more than once: of the four lanes that hold a row each speaks
-// for one of its two rows, with one reciprocal and one logarithm for both; addresses are kept, not computed
-// again.
+// for one of its two rows, with one reciprocal and one logarithm for both; addresses are kept, not computed again.
 //
 // As in version 1 (grouped_cross_attention_forward.cuh) a softmax is exact in one pass over a whole chunk,
 // and probabilities are multiplied by w_k / l before they are rounded, so all chunks add into one
@@ -221,8 +220,7 @@ __global__ void __launch_bounds__(128 * kWarpgroups, 1)
   hold(lse);
   hold(lse_slot_bytes);
 
-  // A single row of zeros behind the keys is the one of the softmax off by one: its score is 0, its value
-  // nothing.
+  // A single row of zeros behind the keys is the one of the softmax off by one: its score is 0, its value nothing.
   const bool zero_is_one = shape.softmax_one && shape.keys == kKeys - 1;
   float one_log2 = shape.softmax_one && !zero_is_one ? 0.0F : -INFINITY;
   int masks = shape.keys < kKeys && !zero_is_one;

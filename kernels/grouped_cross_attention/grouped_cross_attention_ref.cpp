@@ -2,8 +2,7 @@
 // positions, heads, slots and keys. Nothing bounds its speed but its plainness.
 //
 //   float32, double   everything in the type itself
-//   bfloat16          sums and statistics in float32; the probabilities and dS are rounded to bfloat16 before
-//   their
+//   bfloat16          sums and statistics in float32; the probabilities and dS are rounded to bfloat16 before their
 //                     products, as a version on bfloat16 tile products does
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>

@@ -27,8 +27,7 @@ struct ReadingRow {
         chunk_size(shape.chunk_size),
         inverse(0xFFFFFFFFU / static_cast<uint32_t>(shape.chunk_size) + 1) {}
 
-  /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a
-  /// query.
+  /// Elements from place 0 of the group's first head to a row; they fit 32 bits. Negative for a row without a query.
   __device__ __forceinline__ int offset(int row, const GcaStrides& strides) const {
     const RowPair at = pair(row);
     return at.head < 0
@@ -43,8 +42,7 @@ struct ReadingRow {
   }
 };
 
-/// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t %
-/// kUnits.
+/// Copies a chunk's rows of one head into a tile; thread t of `threads` (a multiple of 64) takes unit t % kUnits.
 template <int kHeadDim, int kUnrolled = 4>
 __device__ __forceinline__ void copy_chunk(uint32_t tile, const Bf16* from, int64_t row_stride, int rows,
                                            int thread, int threads) {

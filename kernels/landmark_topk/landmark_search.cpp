@@ -1,7 +1,6 @@
 // fast: float32 on the CPU. Landmarks in blocks, each for a group of queries while it is in the cache. A row
 // collects candidates, by the int8 copy where there is one, and scores at the end those that still have a
-// chance. Threads share the groups of many queries; for few they share the landmarks, a stretch of blocks
-// each.
+// chance. Threads share the groups of many queries; for few they share the landmarks, a stretch of blocks each.
 //
 // reference: all scores at once, then a stable sort.
 

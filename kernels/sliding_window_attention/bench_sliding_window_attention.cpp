@@ -1,6 +1,5 @@
 // Rate of sliding-window attention, one thread. Counted: 2 products of dh forward, 5 backward, for each head
-// and each pair of a query and a key that it sees; masked pairs of a tile and what a version repeats are not
-// counted.
+// and each pair of a query and a key that it sees; masked pairs of a tile and what a version repeats are not counted.
 #include <ATen/Parallel.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>

@@ -1,8 +1,7 @@
 #pragma once
 // Causal sliding-window self-attention with ALiBi:
 //
-//   s_ij = q_i . k_j * scale - slope_h (i - j)   for 0 <= i - j <= W, else -inf      out_i = softmax_j(s_ij)
-//   v_j
+//   s_ij = q_i . k_j * scale - slope_h (i - j)   for 0 <= i - j <= W, else -inf      out_i = softmax_j(s_ij) v_j
 //
 // i and j are positions in the text; keys may start P positions before the queries (the past of a segment).
 

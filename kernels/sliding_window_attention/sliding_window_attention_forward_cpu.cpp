@@ -8,8 +8,7 @@
 // single query (decoding) is bound by reading W keys and values once.
 //
 //   float32     tiles in float32
-//   bfloat16    on a processor that multiplies bf16, tiles in bf16: probabilities are rounded on their way
-//   into
+//   bfloat16    on a processor that multiplies bf16, tiles in bf16: probabilities are rounded on their way into
 //               the second product; elsewhere tiles in float32, and nothing is rounded
 //
 // A running maximum and sum a query: the tile of the query's own position comes first, so that the maximum is

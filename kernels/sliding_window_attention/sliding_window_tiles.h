@@ -78,8 +78,7 @@ struct Span {
 };
 
 /// A tile of queries against a tile of keys, and which blocks of that square hold a pair (i, j) with 0 <=
-/// distance <= W, distance = first_distance + i - j. Scores outside visible blocks are neither computed nor
-/// read.
+/// distance <= W, distance = first_distance + i - j. Scores outside visible blocks are neither computed nor read.
 struct TilePair {
   Tile queries, keys;
   int64_t columns;         // queries.count, padded
@@ -178,8 +177,7 @@ void store(const TileKernels& floats, const Sizes& sizes, const float* from, con
 /// Which of keys and values is needed transposed, too: values forward, keys backward.
 enum class Transposed { values, keys };
 
-/// Key and value tiles as operands, kept from one query tile to the next: neighbours share all of them but
-/// one.
+/// Key and value tiles as operands, kept from one query tile to the next: neighbours share all of them but one.
 template <typename T, typename Math>
 class KeyTiles {
  public:
@@ -196,8 +194,7 @@ class KeyTiles {
         tile_size_(kTile * sizes.head_columns),
         held_(static_cast<size_t>(places_)) {}
 
-  /// Left operands: keys and values (keys x dh), and one of them transposed (dh x keys). Valid until the next
-  /// call.
+  /// Left operands: keys and values (keys x dh), and one of them transposed (dh x keys). Valid until the next call.
   struct Operands {
     LeftOperand<Element> keys, values, transposed;
   };

@@ -1,6 +1,5 @@
 #pragma once
-// The gate of a SwiGLU layer (Shazeer, arXiv 2002.05202):   y = silu(gate) * up,   silu(x) = x / (1 +
-// exp(-x))
+// The gate of a SwiGLU layer (Shazeer, arXiv 2002.05202):   y = silu(gate) * up,   silu(x) = x / (1 + exp(-x))
 
 #include <ATen/core/Tensor.h>
 

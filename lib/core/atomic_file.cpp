@@ -86,8 +86,7 @@ void rename_or_fail(const std::string& from, const std::string& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) fail_system(to, "rename its new version into place", errno);
 }
 
-/// Puts folder `fresh` in the place of `path`; afterwards the old one, if any, bears the name that is
-/// returned.
+/// Puts folder `fresh` in the place of `path`; afterwards the old one, if any, bears the name that is returned.
 std::string exchange_folders(const std::string& fresh, const std::string& path) {
   if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return fresh;
   if (errno == ENOENT) {

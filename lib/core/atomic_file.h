@@ -12,8 +12,7 @@ namespace gca {
 void write_file_atomically(const std::string& path, std::string_view content);
 
 /// A file being written under a temporary name beside `path`; commit() flushes and renames, the destructor
-/// removes what was not committed. A device or pipe (/dev/stdout) cannot be replaced: it is written to
-/// directly.
+/// removes what was not committed. A device or pipe (/dev/stdout) cannot be replaced: it is written to directly.
 class AtomicFile {
  public:
   explicit AtomicFile(std::string path);

@@ -22,8 +22,7 @@ class Error : public std::runtime_error {
   ErrorKind kind_;
 };
 
-/// Throws Error(usage, "`where`: `what`; `remedy`"): a file or flag, what is wrong with it, what would be
-/// right.
+/// Throws Error(usage, "`where`: `what`; `remedy`"): a file or flag, what is wrong with it, what would be right.
 [[noreturn]] void fail_usage(const std::string& where, const std::string& what,
                              const std::string& remedy = "");
 

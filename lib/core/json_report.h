@@ -13,8 +13,7 @@ namespace gca {
 /// The version of gca, such as "0.1.0".
 const char* version();
 
-/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as
-/// U+FFFD.
+/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
 class JsonReport {

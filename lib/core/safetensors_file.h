@@ -1,7 +1,6 @@
 #pragma once
 // The safetensors format: 8-byte little-endian header length, JSON header (dtype, shape, byte range of every
-// tensor, and string metadata), raw row-major data. No tensors library here: rows of bytes with a type and a
-// shape.
+// tensor, and string metadata), raw row-major data. No tensors library here: rows of bytes with a type and a shape.
 
 #include <cstdint>
 #include <map>

@@ -1,7 +1,6 @@
 #pragma once
 // Okapi BM25 over the chunks of a text (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25
-// and Beyond", 2009, k1 = 1.2): what word counts alone retrieve. Chunks have one length, so its correction
-// falls away.
+// and Beyond", 2009, k1 = 1.2): what word counts alone retrieve. Chunks have one length, so its correction falls away.
 //
 //   score(c) = sum over the distinct terms q of the query   idf(q) tf(q, c) (k1 + 1) / (tf(q, c) + k1)
 //   idf(q)   = ln(1 + (C - df(q) + 0.5) / (df(q) + 0.5)),   df over the C candidates

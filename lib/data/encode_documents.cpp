@@ -34,8 +34,7 @@ void cut_mapped_file(const std::string& path, const Tokenizer& tokenizer, size_t
   const auto file = std::make_shared<MappedFile>(path);
   std::string_view rest(reinterpret_cast<const char*>(file->data()), file->size_bytes());
   do {
-    // Where the text has no safe cut within a block, a larger block is tried: safe_cut gives the whole text
-    // otherwise.
+    // Where the text has no safe cut within a block, a larger block is tried: safe_cut gives the whole text otherwise.
     size_t cut = rest.size();
     for (size_t limit = block_bytes; limit < rest.size(); limit *= 2) {
       const std::string_view window = rest.substr(0, limit + kLookAheadBytes);
@@ -114,8 +113,7 @@ void cut_input(const TextInput& input, const Tokenizer& tokenizer, const EncodeO
 
 void encode_documents(std::span<const TextInput> inputs, const Tokenizer& tokenizer,
                       const EncodeOptions& options, const std::function<void(const EncodedBlock&)>& sink) {
-  // Blocks in flight bound the memory: a few for each thread, so that none waits for the one that hands
-  // results on.
+  // Blocks in flight bound the memory: a few for each thread, so that none waits for the one that hands results on.
   const size_t most_pending = static_cast<size_t>(std::max(1, options.threads)) * 4;
   std::deque<std::pair<TextBlock, std::future<EncodedBlock>>> pending;
   WorkerPool pool(options.threads);

@@ -1,6 +1,5 @@
 #pragma once
-// What INPUT... of a command line stands for: files, folders (searched for text files), "-" for standard
-// input.
+// What INPUT... of a command line stands for: files, folders (searched for text files), "-" for standard input.
 
 #include <span>
 #include <string>
@@ -19,8 +18,7 @@ struct TextInputs {
 };
 
 /// Folders give their *.txt, *.tex and *.md files, sorted by path; when there are none, all their regular
-/// files. Hidden files and folders are left out. Throws Error(usage) on a missing input or a folder without
-/// files.
+/// files. Hidden files and folders are left out. Throws Error(usage) on a missing input or a folder without files.
 TextInputs list_text_inputs(std::span<const std::string> inputs);
 
 }  // namespace gca

@@ -1,7 +1,6 @@
 #pragma once
 // Needles in a haystack, as arXiv 2410.01651 builds them: something random is planted in a text and asked for
-// at its end. `|` below is a token; the phrases are those of needle_phrases.h, a, b, c, KEY and VALUE random
-// tokens.
+// at its end. `|` below is a token; the phrases are those of needle_phrases.h, a, b, c, KEY and VALUE random tokens.
 //
 //   passkey    |The passkey is: VALUE|             |What is the passkey? The passkey is VALUE
 //   multikey   |The passkey for KEY is: VALUE|     |The passkey for KEY is VALUE          one of several
@@ -75,8 +74,7 @@ class NeedleTask {
   int64_t chunks_within(int64_t context) const;
   int64_t answer_tokens() const;
 
-  /// Texts [first, first + rows) as training sequences; only the answers have targets, unless text_targets is
-  /// set.
+  /// Texts [first, first + rows) as training sequences; only the answers have targets, unless text_targets is set.
   Batch batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
               const ChunkLayout& layout) const;
 

@@ -17,8 +17,7 @@ std::string seal_of(nlohmann::json content);
 void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy);
 
 /// Reads a file written by write_sealed_json. Throws Error(usage) when it is missing, is no JSON, has another
-/// "format" than `format`, or does not match its seal; the error names `writer`, the command that writes
-/// such.
+/// "format" than `format`, or does not match its seal; the error names `writer`, the command that writes such.
 nlohmann::json read_sealed_json(const std::string& path, const std::string& format,
                                 const std::string& writer);
 

@@ -1,15 +1,13 @@
 #pragma once
 // The self-copy task: a passage of random tokens, then the same passage again. Only the repeat has targets,
-// and with a window shorter than the passage only retrieval can supply them; the best guess without it is one
-// in `ids`.
+// and with a window shorter than the passage only retrieval can supply them; the best guess without it is one in `ids`.
 //
 // The first token of the repeat cannot be known and has no target. Where a chunk of the repeat ends, the next
 // token stands in a chunk that the retrieval of the last landmark could not ask for with certainty: a perfect
 // model stays a little below 1.
 //
 // With shift_tokens = S-1, up to S-2 further random tokens stand between the passage and its repeat: chunks
-// of the repeat then begin elsewhere in the passage than its own chunks do, and what they repeat lies in two
-// of them.
+// of the repeat then begin elsewhere in the passage than its own chunks do, and what they repeat lies in two of them.
 
 #include <cstdint>
 #include <string>

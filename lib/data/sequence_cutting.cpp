@@ -33,8 +33,7 @@ std::vector<TextGroup> group_by_text(std::span<const TokenDocument> documents) {
   return groups;
 }
 
-/// Walks the groups in a shuffled order and holds out each one that brings the split nearer to its target
-/// size.
+/// Walks the groups in a shuffled order and holds out each one that brings the split nearer to its target size.
 void hold_out(std::vector<TextGroup>& groups, double fraction, uint64_t seed) {
   std::vector<TextGroup*> candidates;
   int64_t total = 0;

@@ -1,10 +1,8 @@
 #pragma once
 // Training sequences: which stretch of which document. A folder holds:
 //   index.json       format "gca.sequences/1": the tokens folder (relative when below a common parent), its
-//                    fingerprints, chunk_size, context, seed, joined, counts, the documents of each split,
-//                    checksums
-//   train.bin, valid.bin   per sequence: document int64, first token int64, tokens int32, flags int32;
-//   little-endian
+//                    fingerprints, chunk_size, context, seed, joined, counts, the documents of each split, checksums
+//   train.bin, valid.bin   per sequence: document int64, first token int64, tokens int32, flags int32; little-endian
 // Sequences never cross a document unless joined (then `document` is the first and the stretch runs on). The
 // tail of a document gives one shorter sequence (the loader pads it and gives the padding no target) unless
 // it is shorter than one chunk's text, or than two tokens: then it is counted as dropped. The landmark is put
@@ -55,8 +53,7 @@ ChunkSummary write_sequence_index(const TokenStore& tokens, const std::string& f
 /// Read-only view of an index folder with its token store.
 class SequenceIndex {
  public:
-  /// Opens a folder written by write_sequence_index; a shard folder is taken too, cut on the fly with
-  /// `fallback`.
+  /// Opens a folder written by write_sequence_index; a shard folder is taken too, cut on the fly with `fallback`.
   static SequenceIndex open(const std::string& folder, const ChunkSettings& fallback = {});
 
   const TokenStore& tokens() const;
@@ -67,8 +64,7 @@ class SequenceIndex {
   std::span<const SequenceEntry> held_out() const;
   /// Text of a sequence, (entry.tokens), and the token after it (kNoTarget at the end of its document).
   std::vector<int32_t> read(const SequenceEntry& entry, int64_t* next) const;
-  /// SHA-256 over everything that decides the order and content of batches: resuming on other data is
-  /// refused.
+  /// SHA-256 over everything that decides the order and content of batches: resuming on other data is refused.
   const std::string& fingerprint() const;
 
  private:

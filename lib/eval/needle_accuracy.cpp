@@ -95,8 +95,7 @@ NeedleAccuracy measure_needles(const Drt& model, const NeedleTask& task, const H
       return chunks_of(value, chunk_text).size() > 1;
     });
 
-    // The token before the answer, and the answer but for its last token: each row predicts one of its
-    // tokens.
+    // The token before the answer, and the answer but for its last token: each row predicts one of its tokens.
     const auto answer_tokens = static_cast<int64_t>(question.answer.size());
     std::vector<int32_t> predicted;
     feeder.feed(edited.read(haystack, question.first_answer - 1, answer_tokens),

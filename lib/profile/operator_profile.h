@@ -1,7 +1,6 @@
 #pragma once
 // Where the time of a piece of work goes, by operator: LibTorch tells when an operator begins and ends, ours
-// among them. An operator's time is its own, without that of operators it calls, so the parts add up to the
-// whole.
+// among them. An operator's time is its own, without that of operators it calls, so the parts add up to the whole.
 
 #include <cstdint>
 #include <map>

@@ -1,6 +1,5 @@
 #pragma once
-// What a run left behind, read back: the metrics and report of gca pretrain, the reports of gca eval beside
-// them.
+// What a run left behind, read back: the metrics and report of gca pretrain, the reports of gca eval beside them.
 
 #include <cstdint>
 #include <limits>

@@ -1,6 +1,5 @@
 #pragma once
-// Charts as SVG elements to stand in a page. Colours are the page's: classes c0, c1, ... and --ink, --faint,
-// --line.
+// Charts as SVG elements to stand in a page. Colours are the page's: classes c0, c1, ... and --ink, --faint, --line.
 
 #include <string>
 #include <vector>

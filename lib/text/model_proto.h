@@ -26,8 +26,7 @@ struct ModelTraits {
 /// given such a model. False also where nothing parses, which SentencePiece then says itself.
 bool has_impossible_piece(std::string_view serialized);
 
-/// Reads a serialized model that SentencePiece itself has accepted; fields that do not parse keep their
-/// defaults.
+/// Reads a serialized model that SentencePiece itself has accepted; fields that do not parse keep their defaults.
 ModelTraits read_model_traits(std::string_view serialized);
 
 }  // namespace gca

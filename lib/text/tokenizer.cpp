@@ -128,8 +128,7 @@ void Tokenizer::Impl::find_safe_cuts() {
     }
   }
   if (!traits.is_bpe || !traits.is_identity() || has_unused_pieces) return;
-  // Without byte fallback neighbouring unknown characters become one token: one side of the cut must be
-  // known.
+  // Without byte fallback neighbouring unknown characters become one token: one side of the cut must be known.
   const auto is_known = [&](std::string_view piece) {
     return !processor.IsUnknown(processor.PieceToId(piece));
   };

@@ -1,6 +1,5 @@
 #pragma once
-// A nano model trained for two steps on a few pages, made by the binary itself: what tests of the later
-// stages need.
+// A nano model trained for two steps on a few pages, made by the binary itself: what tests of the later stages need.
 
 #include <doctest/doctest.h>
 
@@ -13,8 +12,7 @@ class NanoRun {
  public:
   /// `model_settings`: values of --set.
   explicit NanoRun(const std::vector<std::string>& model_settings = {}) {
-    // Threads that wait spin by default: with several tests at once that makes steps of a nano model 40 times
-    // slower.
+    // Threads that wait spin by default: with several tests at once that makes steps of a nano model 40 times slower.
     setenv("OMP_WAIT_POLICY", "passive", 0);
     gca::write_file_atomically(folder_ / "book.txt", pages(0, 120));
     gca::write_file_atomically(folder_ / "other.txt", pages(500, 60));

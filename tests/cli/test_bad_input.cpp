@@ -19,8 +19,7 @@ namespace {
 
 using Words = std::vector<std::string>;
 
-/// Status 2 (or `status`), nothing on standard output, one line that begins with the command and names
-/// `name`.
+/// Status 2 (or `status`), nothing on standard output, one line that begins with the command and names `name`.
 void check_refused(const Words& words, const std::string& name, int status = 2) {
   const ProcessResult result = run_gca(words);
   std::string line;

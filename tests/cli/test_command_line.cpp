@@ -18,8 +18,7 @@ namespace {
 const std::vector<std::string> kSubcommands = {"tokenize",          "chunk",  "pretrain", "eval",  "generate",
                                                "inspect-retrieval", "memory", "bench",    "report"};
 
-/// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds
-/// `words`.
+/// Wrong usage: status 2, nothing on standard output, one line that begins with the command and holds `words`.
 void check_refused(const std::vector<std::string>& arguments, const std::string& command,
                    const std::string& words) {
   const ProcessResult result = run_gca(arguments);

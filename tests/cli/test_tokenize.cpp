@@ -27,8 +27,7 @@ std::string printed_ids(const std::string& model, const std::vector<std::string>
 }
 
 /// The ids of a whole text as SentencePiece's own program gives them. It reads line by line; a newline is a
-/// piece of its own in our models, so that the lines' ids with `newline_id` between them are those of the
-/// text.
+/// piece of its own in our models, so that the lines' ids with `newline_id` between them are those of the text.
 std::string ids_by_spm_encode(const std::string& model, const std::string& path,
                               const std::string& newline_id) {
   const ProcessResult result = run_program({"spm_encode", "--model=" + model, "--output_format=id", path});

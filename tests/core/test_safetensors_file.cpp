@@ -119,8 +119,7 @@ TEST_CASE("verify finds every flipped bit that changes what a file says") {
     const auto error = error_of([&] {
       const SafetensorsFile file(folder / "damaged");
       file.verify();
-      // Accepted: the key of the checksum itself was hit, or a space behind the header has become another
-      // one.
+      // Accepted: the key of the checksum itself was hit, or a space behind the header has become another one.
       ++accepted;
       REQUIRE(bytes_of(file.at("b")) == data.substr(0, 16));
       REQUIRE(bytes_of(file.at("a")) == data.substr(16, 6));

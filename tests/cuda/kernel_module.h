@@ -37,8 +37,7 @@ class DeletedSync {
   ptx::Program program_;
 };
 
-/// Names of the kernels that have run, in the order of their first run, for going over them again without
-/// their syncs.
+/// Names of the kernels that have run, in the order of their first run, for going over them again without their syncs.
 inline std::vector<std::pair<std::string, std::string>>& kernels_run() {
   static std::vector<std::pair<std::string, std::string>> names;
   return names;

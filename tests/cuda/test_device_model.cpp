@@ -1,5 +1,4 @@
-// The whole model on the device under test, the PTX machine or a GPU: forward, backward, optimizer and
-// generation.
+// The whole model on the device under test, the PTX machine or a GPU: forward, backward, optimizer and generation.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>

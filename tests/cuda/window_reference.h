@@ -1,6 +1,5 @@
 #pragma once
-// Sliding-window attention in plain loops over doubles, and the CUDA kernels on the PTX machine; see
-// gca_reference.h.
+// Sliding-window attention in plain loops over doubles, and the CUDA kernels on the PTX machine; see gca_reference.h.
 
 #include <string>
 #include <vector>

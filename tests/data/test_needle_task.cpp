@@ -167,8 +167,7 @@ TEST_CASE("Needles stand everywhere with the same probability, in any order") {
     ++by_tenth[values[0].first * 10 / text.needle_room];
     in_order += values[0].first < values[1].first ? 1 : 0;
   }
-  // 400 are expected, 19 is the standard deviation; the first and last tenths lose a little to the needles'
-  // length.
+  // 400 are expected, 19 is the standard deviation; the first and last tenths lose a little to the needles' length.
   for (int64_t tenth = 0; tenth < 10; ++tenth) {
     CAPTURE(tenth);
     CHECK(by_tenth[tenth] > 320);

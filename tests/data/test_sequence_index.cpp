@@ -84,8 +84,7 @@ TEST_CASE("every token is in one sequence or dropped with a tail, no sequence cr
       }
       CHECK(summary.train.chunks == chunks);
 
-      // By hand: what is left of each document after whole contexts is dropped when shorter than a chunk's
-      // text.
+      // By hand: what is left of each document after whole contexts is dropped when shorter than a chunk's text.
       int64_t dropped = 0;
       for (const NumberedDocument& document : kDocuments) {
         const int64_t tail = document.tokens % context;

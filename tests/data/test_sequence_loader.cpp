@@ -16,8 +16,7 @@ namespace {
 constexpr int64_t kLandmark = 60000;
 const std::vector<NumberedDocument> kDocuments = {{100, ""}, {37, ""}, {220, ""}, {9, ""}};
 
-/// Sequences of at most 40 tokens with chunks of 4 text tokens: 3 + 1 + 6 + 1, of 40, 20 and 9 tokens and one
-/// tail.
+/// Sequences of at most 40 tokens with chunks of 4 text tokens: 3 + 1 + 6 + 1, of 40, 20 and 9 tokens and one tail.
 struct Fixture {
   TemporaryFolder folder;
   SequenceIndex index;

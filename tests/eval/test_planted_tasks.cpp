@@ -1,5 +1,4 @@
-// What eval says of planted needles and passages, against a reader that goes token by token through the whole
-// text.
+// What eval says of planted needles and passages, against a reader that goes token by token through the whole text.
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/argmax.h>

@@ -10,8 +10,7 @@ namespace gca::golden {
 /// the golden names, on the CPU.
 NamedTensors run_kernel_case(const GoldenFile& golden, at::ScalarType dtype, at::Device device = at::kCPU);
 
-/// Largest absolute scaled score of the case: exp() turns its rounding into a relative error of the
-/// probabilities.
+/// Largest absolute scaled score of the case: exp() turns its rounding into a relative error of the probabilities.
 double largest_score(const GoldenFile& golden);
 
 }  // namespace gca::golden

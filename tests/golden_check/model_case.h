@@ -17,8 +17,7 @@ struct CaseBatch {
 };
 CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config);
 
-/// Training-mode run with the stored noise, its gradients, and an evaluation run; results under the golden
-/// names
+/// Training-mode run with the stored noise, its gradients, and an evaluation run; results under the golden names
 /// ("act/...", "grad/...", "act_grad/...", "eval/..."). Choices idx.g and weights w.g are ordered by chunk
 /// number; all on the CPU, wherever the model ran.
 /// A `jitter` above 0 multiplies every weight by 1 + 2^-10 x, x in (-1, 1) drawn with that seed: less than

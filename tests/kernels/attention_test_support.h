@@ -51,8 +51,7 @@ inline double relative_error(const at::Tensor& actual, const at::Tensor& expecte
   return difference / std::max(largest, least);
 }
 
-/// The same values and strides of their own, inside a larger tensor of NaN: reading beside it shows in the
-/// result.
+/// The same values and strides of their own, inside a larger tensor of NaN: reading beside it shows in the result.
 inline at::Tensor guarded(const at::Tensor& tensor) {
   if (!tensor.is_floating_point()) return tensor;
   std::vector<int64_t> larger = tensor.sizes().vec();

@@ -1,5 +1,4 @@
-// RMSNorm, SwiGLU, rotary: the fast version against the reference, and both gradients against finite
-// differences.
+// RMSNorm, SwiGLU, rotary: the fast version against the reference, and both gradients against finite differences.
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/ones.h>

@@ -49,8 +49,7 @@ Quantities compute(const Problem& p, Implementation version) {
   return {out, dq, dk, dv, dw};
 }
 
-/// Float32 within `float_tolerance`; bf16 within twice (gradients three times) the error of the plain version
-/// in bf16.
+/// Float32 within `float_tolerance`; bf16 within twice (gradients three times) the error of the plain version in bf16.
 void check_all_versions(const Problem& problem, const Quantities& truth, double float_tolerance) {
   const Quantities plain_bf16 = compute(problem.in(at::kBFloat16), Implementation::reference);
   for (const auto version : {Implementation::reference, Implementation::fast, Implementation::emulated}) {

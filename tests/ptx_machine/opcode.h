@@ -97,8 +97,7 @@ class Build {
   /// the first list.
   void source_list(size_t i, Type type);
   void result_list(size_t i);
-  /// [base + offset]: sets `base` (kNoSlot: absolute), in.offset; returns whether the base register is 64
-  /// bits wide.
+  /// [base + offset]: sets `base` (kNoSlot: absolute), in.offset; returns whether the base register is 64 bits wide.
   struct AddressOperand {
     uint32_t base = kNoSlot;
     bool wide = false;

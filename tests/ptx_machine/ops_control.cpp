@@ -33,8 +33,7 @@ void run_warp_barrier(Warp& w, const Instruction& in) {
     w.report(Fault::bad_membermask, std::countr_zero(w.active & ~members), members,
              "a lane outside of the mask executes it");
   if (!w.gather(members)) return;
-  // A barrier of part of the warp orders that part only; the clock is the whole warp's, so it ticks for a
-  // whole one.
+  // A barrier of part of the warp orders that part only; the clock is the whole warp's, so it ticks for a whole one.
   if ((w.live() & ~members) == 0) w.tick();
 }
 

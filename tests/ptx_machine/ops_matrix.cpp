@@ -93,8 +93,7 @@ void translate_matrix_move(Build& build) {
 
 using Row = float __attribute__((vector_size(32)));  // 8 columns of the accumulator
 
-/// C (16 x 8) += A (16 x kDepth) B (kDepth x 8), sums in the order of k, or in a shuffled one by an
-/// adversary.
+/// C (16 x 8) += A (16 x kDepth) B (kDepth x 8), sums in the order of k, or in a shuffled one by an adversary.
 template <int kDepth>
 void multiply(Warp& w, const std::array<std::array<float, kDepth>, 16>& a, const std::array<Row, kDepth>& b,
               std::array<Row, 16>& c) {

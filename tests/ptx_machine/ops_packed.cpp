@@ -6,8 +6,7 @@
 namespace ptx {
 namespace {
 
-/// The double as a float rounded to odd, from where rounding to fewer bits is the rounding of the double
-/// itself.
+/// The double as a float rounded to odd, from where rounding to fewer bits is the rounding of the double itself.
 float to_odd(double value) {
   auto result = static_cast<float>(value);
   if (static_cast<double>(result) == value || value != value) return result;

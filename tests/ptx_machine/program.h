@@ -1,7 +1,6 @@
 #pragma once
 // A kernel in the form that runs: a flat list of instructions, each a function with its operands as places in
-// the register file of a warp. Calls are inlined, labels are indices, immediates are registers that are
-// written once.
+// the register file of a warp. Calls are inlined, labels are indices, immediates are registers that are written once.
 
 #include <cstdint>
 #include <memory>
@@ -25,8 +24,7 @@ constexpr uint32_t kAllLanes = 0xFFFFFFFF;
 constexpr uint32_t kSlotBytes = 128;
 constexpr uint32_t kNoSlot = 0xFFFFFFFF;
 
-/// What an instruction costs, for the counters: the part of a multiprocessor that it occupies beside its
-/// issue slots.
+/// What an instruction costs, for the counters: the part of a multiprocessor that it occupies beside its issue slots.
 enum class Unit : uint8_t {
   none,
   fp32,
@@ -94,8 +92,7 @@ struct Program {
 /// The kernel whose name is, or contains, `name`. Throws Error for an instruction that is not known.
 Program translate(std::shared_ptr<const Module> module, std::string_view name);
 
-/// First shared-memory address given out: not 0, so that a null pointer is an error, and aligned for every
-/// swizzle.
+/// First shared-memory address given out: not 0, so that a null pointer is an error, and aligned for every swizzle.
 constexpr int64_t kSharedBase = 1024;
 
 }  // namespace ptx

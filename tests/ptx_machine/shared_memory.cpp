@@ -85,8 +85,7 @@ SharedMemory::Verdict SharedMemory::write(const Accessor& who, uint32_t offset, 
   for (uint32_t cell = first; cell <= last; ++cell) {
     const Verdict found = check_before_write(who, cell);
     if ((found == Verdict::race || found == Verdict::read_in_flight) && !changes) {
-      // Keep the earlier stamp: whoever reads must be ordered after both writes, and one that is not is seen
-      // by either.
+      // Keep the earlier stamp: whoever reads must be ordered after both writes, and one that is not is seen by either.
       continue;
     }
     if (found != Verdict::ok) verdict = found;

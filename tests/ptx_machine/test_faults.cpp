@@ -1,5 +1,4 @@
-// Kernels that are wrong on purpose, one for every class of fault, and beside each the same kernel made
-// right.
+// Kernels that are wrong on purpose, one for every class of fault, and beside each the same kernel made right.
 #include <doctest/doctest.h>
 
 #include "tests/ptx_machine/run_text.h"

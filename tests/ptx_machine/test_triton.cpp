@@ -103,8 +103,7 @@ struct Kernel {
 };
 
 /// Triton takes cp.async for a write that wgmma sees by itself. The PTX manual does not: "an async proxy
-/// fence must be used to establish an ordering between prior writes to shared memory matrices and subsequent
-/// accesses".
+/// fence must be used to establish an ordering between prior writes to shared memory matrices and subsequent accesses".
 std::string with_proxy_fences(std::string text) {
   const std::string wait = "cp.async.wait_group \t0;";
   for (size_t at = 0; (at = text.find(wait, at)) != std::string::npos;) {

@@ -49,8 +49,7 @@ class Warp {
   uint32_t live() const { return live_; }
   void jump(uint32_t target, uint32_t taken);
   void exit_lanes();
-  /// False when the instruction must wait for further lanes of `members`: then it runs again when they have
-  /// come.
+  /// False when the instruction must wait for further lanes of `members`: then it runs again when they have come.
   bool gather(uint32_t members);
   void stop(Status status) {
     status_ = status;

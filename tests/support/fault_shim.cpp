@@ -1,7 +1,7 @@
 // A library for LD_PRELOAD that makes one call of the system fail, as a full or a broken disk does:
 //   GCA_FAULT        CALL:ERROR:NUMBER  the NUMBERth such call (from 1) fails; "NUMBER+": and all after it
-//                    CALL: write, fsync, rename (renameat2, too), create (open with O_CREAT), mkdir; ERROR:
-//                    ENOSPC, EIO
+//                    CALL: write, fsync, rename (renameat2, too), create (open with O_CREAT), mkdir
+//                    ERROR: ENOSPC, EIO
 //   GCA_FAULT_UNDER  only calls on files whose path begins so
 
 #include <dlfcn.h>

@@ -24,8 +24,7 @@ inline at::Tensor some_numbers(at::IntArrayRef shape, double scale = 1.0, double
 }
 
 /// Largest relative error, over inputs, of the directional derivative of sum(function(inputs) * weighting)
-/// along a fixed direction. `function` maps double tensors to one double tensor and must be smooth near
-/// `inputs`.
+/// along a fixed direction. `function` maps double tensors to one double tensor and must be smooth near `inputs`.
 inline double gradient_error(const std::function<at::Tensor(const std::vector<at::Tensor>&)>& function,
                              const std::vector<at::Tensor>& inputs) {
   std::vector<at::Tensor> leaves;

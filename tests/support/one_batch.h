@@ -1,6 +1,5 @@
 #pragma once
-// The independent truth for everything that feeds text to a model piece by piece: one batch, laid out by
-// hand.
+// The independent truth for everything that feeds text to a model piece by piece: one batch, laid out by hand.
 
 #include <ATen/ops/tensor.h>
 #include <span>

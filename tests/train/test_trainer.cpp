@@ -69,8 +69,7 @@ TEST_CASE("Micro-batches add up to the batch that they were cut from") {
 }
 
 TEST_CASE("Micro-batches with few targets weigh less than those with many") {
-  // Of the second micro-batch only one target is left: the loss must be the mean over all targets, not of
-  // means.
+  // Of the second micro-batch only one target is left: the loss must be the mean over all targets, not of means.
   const ModelConfig config = tiny_config();
   const BatchSource full = copy_source(config);
   const auto thinned = [&](int64_t consumed, int64_t rows) {
