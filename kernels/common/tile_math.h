@@ -72,6 +72,9 @@ class TileMath<float> {
 
   /// Columns that a product takes at once; fewer cost as much.
   int64_t block_columns() const { return kernels_.product_columns; }
+  /// Rows to ask of a product of `rows` rows: those beyond may be cheaper to compute than to leave out. Operands and results
+  /// have room for them.
+  static constexpr int64_t whole_rows(int64_t rows) { return rows; }
   /// To be held by a thread that takes products (ProductScope).
   static FlushSubnormals products() { return {}; }
 
@@ -173,6 +176,7 @@ class TileMath<uint16_t> {
   explicit TileMath(const Bf16TileKernels& kernels) : kernels_(kernels) {}
 
   static constexpr int64_t block_columns() { return kTileColumns; }
+  static constexpr int64_t whole_rows(int64_t rows) { return padded_columns(rows); }
   ProductScope products() const { return ProductScope(kernels_); }
 
   void load_rows(int64_t rows, int64_t columns, const at::BFloat16* first, int64_t row_step, uint16_t* tile,

@@ -88,8 +88,8 @@ class Backward {
           dout_depth(operand_size(sizes.tile_queries, sizes.head_columns)),
           chunk(chunk_elements),
           operands(math.gradient_scratch_size(sizes.keys, sizes.tile_queries)),
-          p(sizes.keys * sizes.tile_queries),
-          ds(sizes.keys * sizes.tile_queries),
+          p(sizes.key_rows * sizes.tile_queries),
+          ds(sizes.key_rows * sizes.tile_queries),
           dq(sizes.head_columns * sizes.tile_queries),
           lse(sizes.tile_queries),
           delta(sizes.tile_queries),
@@ -110,7 +110,7 @@ class Backward {
     at::parallel_for(0, sizes_.batch * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
       [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_, chunks_.element_count());
-      const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
+      const int64_t chunk_floats = sizes_.key_rows * sizes_.head_columns;
       const TileBuffer<float> dk(sizes_.chunks * chunk_floats), dv(sizes_.chunks * chunk_floats);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t batch = task / sizes_.kv_heads, kv_head = task % sizes_.kv_heads;
@@ -149,7 +149,7 @@ class Backward {
     at::parallel_for(0, sizes_.batch * sizes_.chunks * sizes_.kv_heads, 1, [&](int64_t begin, int64_t end) {
       [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(math_, sizes_, chunks_.element_count());
-      const int64_t chunk_floats = sizes_.keys * sizes_.head_columns;
+      const int64_t chunk_floats = sizes_.key_rows * sizes_.head_columns;
       const TileBuffer<float> dk(chunk_floats), dv(chunk_floats);
       for (int64_t task = begin; task < end; ++task) {
         const int64_t kv_head = task % sizes_.kv_heads;
@@ -216,10 +216,11 @@ class Backward {
       for (int64_t u = 0; u < count; ++u) s.lse.data()[i + u] = first[u * step + slot];
     });
 
-    math_.product(sizes_.keys, columns, sizes_.head_dim, s.of_chunk.keys, s.queries, columns, s.p.data(),
-                  columns, false);
-    math_.product(sizes_.keys, columns, sizes_.head_dim, s.of_chunk.values, s.douts, columns, s.ds.data(),
-                  columns, false);
+    const int64_t rows = math_.whole_rows(sizes_.keys);
+    math_.product(rows, columns, sizes_.head_dim, s.of_chunk.keys, s.queries, columns, s.p.data(), columns,
+                  false);
+    math_.product(rows, columns, sizes_.head_dim, s.of_chunk.values, s.douts, columns, s.ds.data(), columns,
+                  false);
     std::fill_n(s.factor.data(), columns, 0.0F);
     if (sizes_.softmax_one) {
       std::fill_n(s.zero.data(), columns, 0.0F);
@@ -241,15 +242,15 @@ class Backward {
 
   /// dv += (w p)^T dO and dk += dS^T q, of one tile; the scale of dk comes when it is stored.
   void add_chunk_gradients(const Tile& tile, const Scratch& s, float* dk, float* dv) const {
-    math_.product(sizes_.keys, sizes_.head_columns, tile.count,
-                  math_.left(s.gradients.weighted, tile.columns), s.douts_depth, sizes_.head_columns, dv,
-                  sizes_.head_columns, true);
-    math_.product(sizes_.keys, sizes_.head_columns, tile.count, math_.left(s.gradients.ds, tile.columns),
+    const int64_t rows = math_.whole_rows(sizes_.keys);
+    math_.product(rows, sizes_.head_columns, tile.count, math_.left(s.gradients.weighted, tile.columns),
+                  s.douts_depth, sizes_.head_columns, dv, sizes_.head_columns, true);
+    math_.product(rows, sizes_.head_columns, tile.count, math_.left(s.gradients.ds, tile.columns),
                   s.queries_depth, sizes_.head_columns, dk, sizes_.head_columns, true);
   }
 
   void store_chunk_gradients(int64_t batch, int64_t chunk, int64_t kv_head, float* dk, float* dv) const {
-    scale_floats(sizes_.scale, sizes_.keys * sizes_.head_columns, dk);
+    scale_floats(sizes_.scale, sizes_.key_rows * sizes_.head_columns, dk);
     store_tile(floats_, sizes_.keys, sizes_.head_dim, dk, sizes_.head_columns, dk_(batch, chunk, 0, kv_head),
                dk_.stride(2));
     store_tile(floats_, sizes_.keys, sizes_.head_dim, dv, sizes_.head_columns, dv_(batch, chunk, 0, kv_head),

@@ -43,10 +43,10 @@ class Forward {
 
   void run() const {
     const int64_t tasks = sizes_.batch * sizes_.rows * sizes_.kv_heads;
-    at::parallel_for(0, tasks, 1, [&](int64_t begin, int64_t end) {
+    run_tasks(tasks, [&](TaskQueue& queue) {
       [[maybe_unused]] const auto products = math_.products();
       Scratch scratch(sizes_, chunks_.element_count());
-      for (int64_t task = begin; task < end; ++task) {
+      for (int64_t task; queue.take(task);) {
         const int64_t kv_head = task % sizes_.kv_heads;
         const int64_t row = task / sizes_.kv_heads % sizes_.rows;
         for (int64_t number = 0; number < sizes_.tiles_per_row; ++number) {
@@ -71,7 +71,7 @@ class Forward {
           q_right(operand_size(sizes.head_columns, sizes.tile_queries)),
           chunk(chunk_elements),
           p(operand_size(sizes.keys, sizes.tile_queries)),
-          score(sizes.keys * std::max(sizes.tile_queries, kTileColumns)),
+          score(sizes.key_rows * std::max(sizes.tile_queries, kTileColumns)),
           sum(sizes.head_columns * std::max(sizes.tile_queries, kTileColumns)),
           out(sizes.tile_queries * sizes.head_columns),
           largest(sizes.tile_queries),
@@ -104,7 +104,8 @@ class Forward {
     const int64_t columns = tile.columns, keys = sizes_.keys;
     float* score = s.score.data();
     const auto operands = chunks_.operands(tile, chunk, s.chunk.data());
-    math_.product(keys, columns, sizes_.head_dim, operands.keys, queries, columns, score, columns, false);
+    math_.product(math_.whole_rows(keys), columns, sizes_.head_dim, operands.keys, queries, columns, score,
+                  columns, false);
 
     std::fill_n(s.largest.data(), columns,
                 sizes_.softmax_one ? 0.0F : -std::numeric_limits<float>::infinity());

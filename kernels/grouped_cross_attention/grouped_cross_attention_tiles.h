@@ -24,6 +24,7 @@ struct Sizes {
   int64_t rows, slots;
   int64_t heads_per_kv;
   int64_t head_columns;   // head_dim, padded
+  int64_t key_rows;       // keys, padded: rows of a chunk's tiles
   int64_t tile_queries;   // queries of a full tile, a multiple of kTileColumns
   int64_t tiles_per_row;  // of a full row
   ReadingLayout layout;
@@ -42,6 +43,7 @@ struct Sizes {
         slots(idx.size(2)),
         heads_per_kv(heads / kv_heads),
         head_columns(padded_columns(head_dim)),
+        key_rows(padded_columns(keys)),
         layout(options.layout),
         scale(static_cast<float>(options.scale)),
         softmax_one(options.softmax_one) {

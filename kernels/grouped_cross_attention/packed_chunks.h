@@ -47,7 +47,7 @@ class PackedChunks {
 
   /// Elements that one chunk and head takes.
   int64_t element_count() const {
-    const int64_t rows = sizes_.keys * sizes_.head_columns;
+    const int64_t rows = sizes_.key_rows * sizes_.head_columns;
     const int64_t turned = operand_size(sizes_.head_columns, sizes_.keys);
     const int64_t plain =
         (needed_.keys || needed_.keys_transposed) + (needed_.values || needed_.values_transposed);
@@ -100,7 +100,7 @@ class PackedChunks {
                           LeftOperand<Element>& rows, LeftOperand<Element>& turned) {
       if (!plain && !transposed) return;
       Element* tile = memory;
-      memory += sizes_.keys * sizes_.head_columns;
+      memory += sizes_.key_rows * sizes_.head_columns;
       if (!is_packed)
         math_.load_rows(sizes_.keys, sizes_.head_dim, view(batch, chunk, 0, kv_head), view.stride(2), tile,
                         sizes_.head_columns);

@@ -32,6 +32,7 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
     }
     context->save_for_backward(std::move(saved));
     context->saved_data["master_dtype"] = masters[0].scalar_type();
+    context->set_materialize_grads(false);  // no zeros for what was not used
     return outputs;
   }
 

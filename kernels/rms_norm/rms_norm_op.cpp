@@ -100,6 +100,7 @@ class AddRmsNormFunction : public torch::autograd::Function<AddRmsNormFunction> 
     auto [x, y, inverse_rms] = call_forward(residual, update, weight, eps, out_dtype);
     context->save_for_backward({x, weight, inverse_rms});
     context->saved_data["update_dtype"] = update.scalar_type();
+    context->set_materialize_grads(false);  // no zeros for what was not used
     return {x, y};
   }
 

@@ -21,6 +21,7 @@
 #include <limits>
 
 #include "kernels/common/one_query_attention.h"
+#include "kernels/common/task_queue.h"
 #include "kernels/sliding_window_attention/sliding_window_tiles.h"
 
 namespace gca::kernels {
@@ -42,25 +43,31 @@ class Forward {
         lse_(lse) {}
 
   void run() const {
-    at::parallel_for(0, sizes_.batch * sizes_.heads * sizes_.tiles, 1, [&](int64_t begin, int64_t end) {
+    // Runs of tiles of one head: neighbours share their key tiles, which a thread keeps.
+    const int64_t runs = (sizes_.tiles + kRun - 1) / kRun;
+    run_tasks(sizes_.batch * sizes_.heads * runs, [&](TaskQueue& queue) {
       [[maybe_unused]] const auto products = math_.products();
       const bool few = sizes_.positions <= kFewQueries;
       Scratch scratch(sizes_, few);
       KeyTiles<T, Math> tiles(math_, sizes_, k_, v_, Transposed::values);
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t number = task % sizes_.tiles;
-        const Tile queries = query_tile(sizes_, task / sizes_.tiles / sizes_.heads,
-                                        task / sizes_.tiles % sizes_.heads, number);
-        if (few) {
-          for (int64_t i = 0; i < queries.count; ++i) attend_with_one_query(queries, i, scratch);
-        } else {
-          attend_with_tile(queries, number, tiles, scratch);
+      for (int64_t task; queue.take(task);) {
+        const int64_t batch = task / runs / sizes_.heads, head = task / runs % sizes_.heads;
+        const int64_t first = task % runs * kRun;
+        for (int64_t number = first; number < std::min(first + kRun, sizes_.tiles); ++number) {
+          const Tile queries = query_tile(sizes_, batch, head, number);
+          if (few) {
+            for (int64_t i = 0; i < queries.count; ++i) attend_with_one_query(queries, i, scratch);
+          } else {
+            attend_with_tile(queries, number, tiles, scratch);
+          }
         }
       }
     });
   }
 
  private:
+  static constexpr int64_t kRun = 16;  // query tiles of a task
+
   using Element = typename Math::Element;
 
   struct Scratch {
