@@ -1,61 +1,56 @@
 #include "lib/core/checksum.h"
 
-#include <algorithm>
-#include <cstring>
+#include <new>
 
 #include <fmt/format.h>
+#include <xxhash.h>
+
+#include "lib/core/checksum_v1.h"
 
 namespace gca {
 namespace {
 
-// Odd, so that multiplying by it can be undone: two states that differ stay different.
-constexpr uint64_t kMultiplier = 0x9E3779B97F4A7C15;
+constexpr std::string_view kXxh3Mark = "xxh3:";
 
-/// One to one in `state` and in `word`. A single multiplication would leave a flipped top bit a single
-/// flipped bit, which another one in the next word could undo.
-uint64_t mixed(uint64_t state, uint64_t word) {
-  uint64_t product = (state ^ word) * kMultiplier;
-  product ^= product >> 29;
-  return product * kMultiplier;
-}
+struct FreeState {
+  void operator()(XXH3_state_t* state) const { XXH3_freeState(state); }
+};
 
 }  // namespace
 
-void Checksum::absorb(const std::byte* block) {
-  std::array<uint64_t, 4> words;
-  std::memcpy(words.data(), block, kBlockBytes);
-  for (size_t i = 0; i < words.size(); ++i) lanes_[i] = mixed(lanes_[i], words[i]);
+struct Checksum::State {
+  std::unique_ptr<XXH3_state_t, FreeState> xxh3;  ///< null: v1
+  ChecksumV1 v1;
+};
+
+ChecksumKind checksum_kind_of(std::string_view text) {
+  return text.starts_with(kXxh3Mark) ? ChecksumKind::xxh3 : ChecksumKind::v1;
 }
 
+Checksum::Checksum(ChecksumKind kind) : state_(std::make_unique<State>()) {
+  if (kind == ChecksumKind::v1) return;
+  state_->xxh3.reset(XXH3_createState());
+  if (state_->xxh3 == nullptr) throw std::bad_alloc();
+  XXH3_64bits_reset(state_->xxh3.get());
+}
+
+Checksum::~Checksum() = default;
+Checksum::Checksum(Checksum&&) noexcept = default;
+Checksum& Checksum::operator=(Checksum&&) noexcept = default;
+
 void Checksum::update(const void* data, size_t size_bytes) {
-  const auto* bytes = static_cast<const std::byte*>(data);
-  while (size_bytes > 0) {
-    const size_t used = total_bytes_ % kBlockBytes;
-    if (used == 0 && size_bytes >= kBlockBytes) {
-      absorb(bytes);
-      bytes += kBlockBytes, size_bytes -= kBlockBytes, total_bytes_ += kBlockBytes;
-      continue;
-    }
-    const size_t taken = std::min(size_bytes, kBlockBytes - used);
-    std::memcpy(open_.data() + used, bytes, taken);
-    bytes += taken, size_bytes -= taken, total_bytes_ += taken;
-    if (used + taken == kBlockBytes) absorb(open_.data());
-  }
+  if (state_->xxh3 != nullptr)
+    XXH3_64bits_update(state_->xxh3.get(), data, size_bytes);
+  else
+    state_->v1.update(data, size_bytes);
 }
 
 uint64_t Checksum::value() const {
-  Checksum end = *this;
-  const size_t used = total_bytes_ % kBlockBytes;
-  std::fill(end.open_.begin() + static_cast<int64_t>(used), end.open_.end(), std::byte{0});
-  if (used > 0) end.absorb(end.open_.data());
-  uint64_t value = total_bytes_;
-  for (const uint64_t lane : end.lanes_) value = mixed(value, lane);
-  value ^= value >> 32;
-  return value * kMultiplier;
+  return state_->xxh3 != nullptr ? XXH3_64bits_digest(state_->xxh3.get()) : state_->v1.value();
 }
 
-std::string Checksum::hex() const {
-  return fmt::format("{:016x}", value());
+std::string Checksum::text() const {
+  return fmt::format("{}{:016x}", state_->xxh3 != nullptr ? kXxh3Mark : "", value());
 }
 
 }  // namespace gca

@@ -120,8 +120,9 @@ void check_placements(const std::string& path, std::vector<Placement> places, ui
 
 /// Of all that a file says, whatever the order of its tensors.
 std::string checksum_of(const std::map<std::string, SafetensorsEntry>& entries,
-                        const std::map<std::string, std::string>& metadata) {
-  Checksum checksum;
+                        const std::map<std::string, std::string>& metadata,
+                        ChecksumKind kind = ChecksumKind::xxh3) {
+  Checksum checksum(kind);
   const auto add_text = [&](const std::string& text) {
     checksum.update(std::to_string(text.size()) + ":" + text);
   };
@@ -136,7 +137,7 @@ std::string checksum_of(const std::map<std::string, SafetensorsEntry>& entries,
     add_text(json(entry.shape).dump());
     checksum.update(entry.data, entry.size_bytes);
   }
-  return checksum.hex();
+  return checksum.text();
 }
 
 }  // namespace
@@ -210,7 +211,8 @@ const SafetensorsEntry& SafetensorsFile::at(const std::string& name) const {
 
 void SafetensorsFile::verify() const {
   const auto expected = metadata_.find(kSafetensorsChecksum);
-  if (expected != metadata_.end() && expected->second != checksum_of(entries_, metadata_))
+  if (expected != metadata_.end() &&
+      expected->second != checksum_of(entries_, metadata_, checksum_kind_of(expected->second)))
     fail_format(path_, "it does not match its checksum");
 }
 

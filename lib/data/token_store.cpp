@@ -33,9 +33,10 @@ struct TokenStore::Impl {
         if (is_checked.load(std::memory_order_relaxed)) continue;
         const int64_t first = block * kShardBlockBytes;
         const int64_t size = std::min(kShardBlockBytes, static_cast<int64_t>(file.size_bytes()) - first);
-        Checksum checksum;
+        const std::string& expected = block_checksums[static_cast<size_t>(block)];
+        Checksum checksum(checksum_kind_of(expected));
         checksum.update(file.data() + first, static_cast<size_t>(size));
-        if (checksum.hex() != block_checksums[static_cast<size_t>(block)])
+        if (checksum.text() != expected)
           fail_usage(path, "is damaged (does not match its checksum)", "run gca tokenize again");
         is_checked.store(true, std::memory_order_relaxed);
       }

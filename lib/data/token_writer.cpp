@@ -73,7 +73,7 @@ struct TokenWriter::Impl {
   }
 
   void close_block() {
-    shard->blocks.push_back(shard->block.hex());
+    shard->blocks.push_back(shard->block.text());
     shard->block = Checksum();
     shard->block_bytes = 0;
   }

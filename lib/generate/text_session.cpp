@@ -141,7 +141,7 @@ TextSession load_session(const std::string& folder, const TextModel& model, cons
                fmt::format("was saved in {}, the model now computes in {}", index.dtype,
                            name_of(model.model.compute_dtype())),
                "give the --dtype of the run that saved it");
-  if (index.model != model_fingerprint(model.model))
+  if (!is_fingerprint_of(index.model, model.model))
     fail_usage(folder, "was saved with another model than " + model.folder,
                "give the checkpoint that saved it");
   model.require_tokenizer(index.tokenizer, folder);

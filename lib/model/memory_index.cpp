@@ -90,6 +90,9 @@ void require_alike(const MemoryIndex& first, const MemoryIndex& other, const std
   if (other.tokenizer != first.tokenizer)
     fail_usage(folder, "has the tokens of another tokenizer than " + first_folder,
                "join libraries that one model built");
+  if (other.model.size() != first.model.size())  // a digest of gca 0.1.0, and one of a later version
+    fail_usage(folder, "was built by another version of gca than " + first_folder,
+               "build the older of the two again");
   if (other.model != first.model)
     fail_usage(folder, "was built with another model than " + first_folder,
                "join libraries that one model built");

@@ -21,6 +21,10 @@ namespace {
 
 constexpr const char* kRemedy = "build the library again";
 
+/// Kind of the checksums of records, in the metadata of the tensors beside them; none in libraries of 0.1.0.
+constexpr const char* kRecordChecksum = "gca.record_checksum";
+constexpr const char* kXxh3 = "xxh3";
+
 void require_retrieval(const TextModel& model) {
   if (!model.model.config().uses_retrieval())
     fail_usage("--checkpoint " + model.folder, "is a sliding-window model that keeps no chunk memory",
@@ -62,8 +66,16 @@ std::string write_tensors(const std::string& path, const GrowingPart& part, std:
       {"landmarks", "F32", {chunks, layout.d_model}, landmarks.const_data_ptr()},
       {"tokens", "I32", {chunks, layout.chunk_text}, tokens.data()},
       {"checksums", "I64", {chunks}, part.records->checksums().data()}};
-  write_safetensors(path, tensors, {{"format", "pt"}});
+  write_safetensors(path, tensors, {{"format", "pt"}, {kRecordChecksum, kXxh3}});
   return SafetensorsFile(path).metadata().at(kSafetensorsChecksum);
+}
+
+ChecksumKind record_checksum_kind(const SafetensorsFile& file) {
+  const auto kind = file.metadata().find(kRecordChecksum);
+  if (kind == file.metadata().end()) return ChecksumKind::v1;
+  if (kind->second != kXxh3)
+    fail_usage(file.path(), "has checksums of the unknown kind " + kind->second, kRemedy);
+  return ChecksumKind::xxh3;
 }
 
 const SafetensorsEntry& entry_of(const SafetensorsFile& file, const std::string& name,
@@ -81,7 +93,7 @@ void require_model(const MemoryIndex& index, const std::string& folder, const Te
                fmt::format("has chunks of {} positions, the model of {}", index.chunk_size, chunk_size),
                "give the checkpoint that built it");
   model.require_tokenizer(index.tokenizer, folder);
-  if (index.model != model_fingerprint(model.model))
+  if (!is_fingerprint_of(index.model, model.model))
     fail_usage(folder, "was built with another model than " + model.folder,
                "give the checkpoint that built it");
 }
@@ -166,7 +178,7 @@ MemoryLibrary MemoryLibrary::open(const std::string& folder, const TextModel& mo
     part->store = std::make_shared<ChunkStore>(
         layout,
         std::make_unique<SealedRecords>(open_file_records(records, says.record_bytes), says.record_bytes,
-                                        records, std::move(checksums)),
+                                        records, std::move(checksums), record_checksum_kind(file)),
         std::move(landmarks));
     library.parts_.push_back(std::move(part));
     first_chunk += says.chunks;

@@ -9,4 +9,7 @@ namespace gca {
 /// A digest of the configuration and every weight: what a model remembers is of use to it alone.
 std::string model_fingerprint(const Drt& model);
 
+/// Also where gca 0.1.0 made the fingerprint.
+bool is_fingerprint_of(const std::string& fingerprint, const Drt& model);
+
 }  // namespace gca

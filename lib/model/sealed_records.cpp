@@ -4,24 +4,24 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/checksum.h"
 #include "lib/core/error.h"
 
 namespace gca {
 
 SealedRecords::SealedRecords(std::unique_ptr<ChunkRecords> records, int64_t record_bytes, std::string where,
-                             std::vector<uint64_t> checksums)
+                             std::vector<uint64_t> checksums, ChecksumKind kind)
     : records_(std::move(records)),
       record_bytes_(record_bytes),
       where_(std::move(where)),
-      checksums_(std::move(checksums)) {
+      checksums_(std::move(checksums)),
+      kind_(kind) {
   if (static_cast<int64_t>(checksums_.size()) != records_->count())
     fail_usage(where_, fmt::format("has {} records, {} were written", records_->count(), checksums_.size()),
                "build the library again");
 }
 
 uint64_t SealedRecords::checksum_of(const std::byte* record) const {
-  Checksum checksum;
+  Checksum checksum(kind_);
   checksum.update(record, static_cast<size_t>(record_bytes_));
   return checksum.value();
 }

@@ -6,15 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "lib/core/checksum.h"
 #include "lib/model/chunk_records.h"
 
 namespace gca {
 
 class SealedRecords final : public ChunkRecords {
  public:
-  /// `where` is what errors name. `checksums`: of the records that are there, one each.
+  /// `where` is what errors name. `checksums`: of the records that are there, one each, of this kind.
   SealedRecords(std::unique_ptr<ChunkRecords> records, int64_t record_bytes, std::string where,
-                std::vector<uint64_t> checksums = {});
+                std::vector<uint64_t> checksums = {}, ChecksumKind kind = ChecksumKind::xxh3);
 
   void append(std::span<const std::byte> records) override;
   int64_t count() const override { return records_->count(); }
@@ -31,6 +32,7 @@ class SealedRecords final : public ChunkRecords {
   int64_t record_bytes_;
   std::string where_;
   std::vector<uint64_t> checksums_;
+  ChecksumKind kind_;
 };
 
 }  // namespace gca

@@ -20,7 +20,7 @@ inline FolderImage image_of(const std::string& folder) {
     } else if (entry.is_regular_file()) {
       gca::Checksum checksum;
       checksum.update(gca::read_file(entry.path().string()));
-      image[name] = checksum.hex();
+      image[name] = checksum.text();
     }
   }
   return image;

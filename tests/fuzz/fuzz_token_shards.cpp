@@ -22,7 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
         if (!shard.is_object() || !shard.contains("blocks")) continue;
         gca::Checksum checksum;
         checksum.update(parts[1]);
-        shard["blocks"] = {checksum.hex()};
+        shard["blocks"] = {checksum.text()};
         shard["sha256"] = gca::sha256_hex(parts[1]);
       }
   }
