@@ -37,6 +37,14 @@ std::string json_text(const ordered_json& json) {
                    ordered_json::error_handler_t::replace);  // dump() writes non-finite as null
 }
 
+std::string json_in_script(const nlohmann::json& data) {
+  std::string text = data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  for (size_t at = 0; (at = text.find("</", at)) != std::string::npos; at += 3) text.replace(at, 2, "<\\/");
+  for (size_t at = 0; (at = text.find("<!--", at)) != std::string::npos; at += 4)
+    text.replace(at, 1, "\\u003c");
+  return text;
+}
+
 JsonReport::JsonReport(std::string schema, std::vector<std::string> command)
     : schema_(std::move(schema)),
       command_(std::move(command)),

@@ -16,6 +16,10 @@ const char* version();
 /// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
+/// JSON that can stand inside a script element of a page: no "</" that would end it. Bytes that are no UTF-8
+/// as U+FFFD.
+std::string json_in_script(const nlohmann::json& data);
+
 class JsonReport {
  public:
   /// Starts the clock. `schema` such as "gca.pretrain/1", `command` the words of the command line.
@@ -25,7 +29,7 @@ class JsonReport {
   nlohmann::ordered_json result = nlohmann::ordered_json::object();
   uint64_t seed = 0;
   int threads = 0;
-  std::string device = "cpu";
+  std::string device = "cpu";  ///< that computes: "cpu" or "cuda"
 
   double elapsed_seconds() const;
   /// The whole document, seconds up to now.

@@ -59,4 +59,14 @@ std::vector<int64_t> parse_size_list(const std::string& where, std::string_view 
   }
 }
 
+std::string size_text(int64_t size) {
+  constexpr std::string_view kSuffixes = "KMGT";
+  std::string suffix;
+  for (size_t i = 0; i < kSuffixes.size() && size != 0 && size % 1024 == 0; ++i) {
+    size /= 1024;
+    suffix = kSuffixes[i];
+  }
+  return std::to_string(size) + suffix;
+}
+
 }  // namespace gca

@@ -19,4 +19,7 @@ int64_t parse_size(const std::string& where, std::string_view text);
 /// "1K,4K,16K": at least one size.
 std::vector<int64_t> parse_size_list(const std::string& where, std::string_view text);
 
+/// The shortest way to write a size: 4K for 4096, 126 for 126.
+std::string size_text(int64_t size);
+
 }  // namespace gca

@@ -4,6 +4,8 @@
 #include <string>
 #include <string_view>
 
+#include "lib/core/json_report.h"
+
 namespace gca {
 
 extern const std::string_view kRetrievalPageHtml;  // retrieval_page.html
@@ -41,15 +43,6 @@ nlohmann::json chunk_to_json(const RetrievalPageInput& input, const ChunkReading
           {"groups", std::move(groups)}};
 }
 
-/// JSON that can stand inside a script element: no "</" that would end it.
-std::string text_in_script(const nlohmann::json& data) {
-  std::string text = data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  for (size_t at = 0; (at = text.find("</", at)) != std::string::npos; at += 3) text.replace(at, 2, "<\\/");
-  for (size_t at = 0; (at = text.find("<!--", at)) != std::string::npos; at += 4)
-    text.replace(at, 1, "\\u003c");
-  return text;
-}
-
 }  // namespace
 
 std::string retrieval_page(const RetrievalPageInput& input) {
@@ -63,7 +56,7 @@ std::string retrieval_page(const RetrievalPageInput& input) {
   data["chunks"] = nlohmann::json::array();
   for (const ChunkReading& reading : input.readings) data["chunks"].push_back(chunk_to_json(input, reading));
   std::string page(kRetrievalPageHtml);
-  page.replace(page.find(kDataMark), kDataMark.size(), text_in_script(data));
+  page.replace(page.find(kDataMark), kDataMark.size(), json_in_script(data));
   return page;
 }
 

@@ -52,7 +52,7 @@ void add_run(const RunResults& run, const CsvWriter& csv) {
     csv.add("perplexity", loss.perplexity, place);
     csv.add("bits_per_byte", loss.bits_per_byte, place);
   }
-  for (const PositionLoss& loss : run.positions)
+  for (const ReportedPositionLoss& loss : run.positions)
     csv.add("position_loss", loss.loss,
             {.retriever = loss.retriever,
              .context = std::to_string(loss.context),

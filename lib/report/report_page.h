@@ -1,5 +1,5 @@
 #pragma once
-// Runs side by side on one page for a browser: no script, no network, no other file.
+// Runs side by side, for a terminal and on one page for a browser: no network, no other file.
 
 #include <span>
 #include <string>
@@ -8,11 +8,10 @@
 
 namespace gca {
 
-/// A line a group: runs, parameters, tokens, last validation loss with its range, for a terminal.
+/// A line for each group: runs, parameters, tokens, last validation loss with its range.
 std::string report_table(std::span<const RunGroup> groups);
 
-/// The page: a table, then charts of what there is: losses by tokens, perplexity by context, loss by
-/// position, accuracy by context, and for each group a heat map of accuracy by context and depth.
+/// The page: a table, and the charts of report_charts.h, which its script draws.
 std::string report_page(std::span<const RunGroup> groups);
 
 }  // namespace gca

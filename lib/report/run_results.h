@@ -28,7 +28,7 @@ struct ContextLoss {
 };
 
 /// Loss of the predicting tokens number [from, to) of their stretch.
-struct PositionLoss {
+struct ReportedPositionLoss {
   int64_t context = 0;
   std::string retriever;
   int64_t from = 0;
@@ -54,7 +54,7 @@ struct RunResults {
   double tokens_per_second = kUnknownNumber;
   std::vector<LossPoint> train, valid;
   std::vector<ContextLoss> contexts;
-  std::vector<PositionLoss> positions;
+  std::vector<ReportedPositionLoss> positions;
   std::vector<Recall> recalls;
 };
 

@@ -19,6 +19,7 @@ TEST_CASE("the envelope holds what scripts rely on") {
   JsonReport report("gca.test/1", {"gca", "test", "--seed", "7"});
   report.seed = 18446744073709551615u;
   report.threads = 2;
+  report.device = "cuda";
   report.config["a"] = 1;
   report.result["loss"] = 2.5;
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -34,7 +35,7 @@ TEST_CASE("the envelope holds what scripts rely on") {
   CHECK(document["config"] == json{{"a", 1}});
   CHECK(document["result"] == json{{"loss", 2.5}});
   CHECK(document["machine"]["threads"] == 2);
-  CHECK(document["machine"]["device"] == "cpu");
+  CHECK(document["machine"]["device"] == "cuda");
   CHECK(document["machine"]["cpu"].is_string());
   CHECK(document["machine"]["memory"].get<int64_t>() > (1 << 26));
 
