@@ -111,9 +111,7 @@ TEST_CASE("an interrupt ends with 130 and leaves nothing behind") {
   RunningProcess process(
       gca_words({"tokenize", pipe, "--output", folder / "tokens", "--tokenizer", books.model()}));
   // The folder written aside appears once the signal handler is in place; then it waits for the pipe.
-  for (int i = 0; i < 1000 && std::filesystem::is_empty(folder.path()); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  REQUIRE_FALSE(std::filesystem::is_empty(folder.path()));
+  REQUIRE(process.wait_until([&] { return !std::filesystem::is_empty(folder.path()); }));
   process.send_signal(SIGINT);
   const ProcessResult result = process.wait();
   CHECK(result.status == 130);

@@ -14,6 +14,7 @@
 #include "tests/cli/folder_image.h"
 #include "tests/cli/tiny_run.h"
 #include "tests/support/run_gca.h"
+#include "tests/support/skip.h"
 
 namespace fs = std::filesystem;
 
@@ -180,9 +181,8 @@ TEST_CASE("a small disk (tmpfs) that fills up while saving keeps the checkpoint 
   // Room for the checkpoint and three quarters of the next.
   const std::string size = "size=" + std::to_string(held_bytes * 7 / 4 / 4096 * 4096);
   if (mount("tmpfs", disk.c_str(), "tmpfs", 0, size.c_str()) != 0) {
-    MESSAGE("skipped: this sandbox mounts no tmpfs (" << std::strerror(errno)
-                                                      << "); the cases above fill the disk without");
-    return;
+    SKIP_TEST(std::string("this sandbox mounts no tmpfs (") + std::strerror(errno) +
+              "); the cases above fill the disk without");
   }
   fs::copy(runs.halved, disk + "/run", fs::copy_options::recursive);
   const ProcessResult result = run_gca(resumed(disk + "/run"));

@@ -13,6 +13,7 @@
 #include "lib/core/utf8.h"
 #include "tests/cli/nano_run.h"
 #include "tests/support/json_schema.h"
+#include "tests/support/skip.h"
 
 namespace {
 
@@ -78,7 +79,7 @@ TEST_CASE("generate: an interruption ends it with 130") {
   const NanoRun run;
   RunningProcess process(gca_words(
       {"generate", "--checkpoint", run.checkpoint(), "--prompt", "On day", "--max-new-tokens", "10M"}));
-  std::this_thread::sleep_for(std::chrono::seconds(3));
+  REQUIRE(process.wait_for_output());
   process.send_signal(SIGINT);
   const ProcessResult result = process.wait();
   CHECK(result.status == 130);
@@ -111,7 +112,7 @@ TEST_CASE("generate: wrong usage is told in one line") {
 }
 
 TEST_CASE("generate: --device cuda without an NVIDIA driver says so in one line") {
-  if (dlopen("libcuda.so.1", RTLD_LAZY) != nullptr) return;  // there is one
+  if (dlopen("libcuda.so.1", RTLD_LAZY) != nullptr) SKIP_TEST("there is an NVIDIA driver");
   const NanoRun run;
   const ProcessResult result = generate(run, {"--prompt", "a", "--device", "cuda"});
   CAPTURE(result.err);

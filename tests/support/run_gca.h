@@ -5,11 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "lib/core/atomic_file.h"
@@ -51,6 +53,27 @@ class RunningProcess {
   }
 
   void send_signal(int signal_number) const { kill(process_, signal_number); }
+
+  /// Waits until condition() holds; false where the process ends, or two minutes pass, before that.
+  template <class Condition>
+  bool wait_until(const Condition& condition) const {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::minutes(2);
+    while (!condition()) {
+      siginfo_t info{};
+      const bool has_ended =
+          waitid(P_PID, static_cast<id_t>(process_), &info, WEXITED | WNOHANG | WNOWAIT) != 0 ||
+          info.si_pid != 0;
+      if (has_ended || std::chrono::steady_clock::now() > end) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return true;
+  }
+
+  /// Waits for the first byte on standard output; false where none comes.
+  bool wait_for_output() const {
+    return wait_until(
+        [this] { return std::filesystem::exists(out_path_) && !std::filesystem::is_empty(out_path_); });
+  }
 
   ProcessResult wait() {
     int code = 0;
