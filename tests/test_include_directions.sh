@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Includes go one way: apps -> lib -> kernels; within lib train, eval, generate, inspect -> model -> core, and core, text
-# and data do without LibTorch.
+# Includes go one way: apps -> lib -> kernels; within lib train, eval, generate, inspect -> model -> core, and core, text,
+# data, tasks and report do without LibTorch.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 status=0
@@ -18,8 +18,14 @@ forbid 'lib' 'apps/|tests/'
 forbid 'apps' 'tests/'
 # The random numbers of kernels/common/philox.h are plain arithmetic, for everyone.
 forbid 'kernels/common/philox.h' 'ATen/|torch/|c10/|kernels/'
-forbid 'lib/core lib/text lib/data lib/report' 'ATen/|torch/|c10/|kernels/([^c]|common/[^p])|lib/(model|train|eval|generate|inspect)/'
-forbid 'lib/core' 'lib/(text|data)/'
-forbid 'lib/text' 'lib/data/'
+forbid 'lib/core lib/text lib/data lib/tasks lib/report' 'ATen/|torch/|c10/|kernels/([^c]|common/[^p])|lib/(model|train|eval|generate|inspect)/'
+forbid 'lib/core' 'lib/(text|data|tasks)/'
+forbid 'lib/text' 'lib/(data|tasks)/'
+forbid 'lib/data' 'lib/tasks/'
 forbid 'lib/model' 'lib/(train|eval|generate|inspect)/'
+# The stages do not include each other; lib/bench, which times them, includes those that it times.
+forbid 'lib/train' 'lib/(eval|generate|inspect|bench)/'
+forbid 'lib/eval' 'lib/(train|generate|inspect|bench)/'
+forbid 'lib/generate' 'lib/(train|eval|inspect|bench)/'
+forbid 'lib/inspect' 'lib/(train|eval|generate|bench)/'
 exit $status

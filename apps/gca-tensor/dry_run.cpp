@@ -62,7 +62,7 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Dr
   result["memory_bytes"] = memory.total_bytes();
   result["available_memory_bytes"] = memory.available_bytes;
   result["memory"] = nlohmann::ordered_json::array();
-  for (const MemoryPart& part : memory.parts)
+  for (const EstimatedPart& part : memory.parts)
     result["memory"].push_back({{"part", part.name}, {"bytes", part.size_bytes}});
   result["checkpoint_bytes"] = checkpoint_size_bytes(model);
   result["tokens_per_second"] = tokens_per_step / step_seconds;

@@ -1,5 +1,5 @@
 #pragma once
-// gca eval of the tasks that plant something in a haystack: passkey, multikey, multihop, recall.
+// gca eval of the tasks that plant something in a haystack (lib/tasks/task_kinds.h).
 
 #include "apps/gca/eval_options.h"
 #include "lib/core/json_report.h"

@@ -82,9 +82,7 @@ std::string line_of(const nlohmann::ordered_json& row) {
 void run_bench(const BenchOptions& options) {
   keep_freed_memory();
   use_threads(thread_count(options.common));
-  JsonReport report = begin_report("bench", options.common);
-  if (options.tensor.device != "cpu")
-    fail_usage("--device " + options.tensor.device, "this build runs on the CPU only", "use --device cpu");
+  JsonReport report = begin_report("bench", options.common, options.tensor);
   const RunConfig config = bench_config(options);
   std::optional<MemoryPlace> memory;
   if (options.chooses_memory()) memory = MemoryPlace::of(options.memory, options.memory_dtype);

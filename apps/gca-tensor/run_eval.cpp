@@ -110,7 +110,7 @@ nlohmann::ordered_json context_to_json(const EvalRow& row) {
           {"tokens_per_second", static_cast<double>(total.tokens) / row.perplexity.seconds}};
 }
 
-nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionLoss& position) {
+nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionBucket& position) {
   return {{"context", row.context}, {"retriever", row.retriever},    {"from", position.from},
           {"to", position.to},      {"tokens", position.sum.tokens}, {"loss", position.sum.loss()}};
 }
@@ -180,7 +180,7 @@ void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonRep
   report.result["positions"] = nlohmann::ordered_json::array();
   for (const EvalRow& row : rows) {
     report.result["contexts"].push_back(context_to_json(row));
-    for (const PositionLoss& position : row.perplexity.positions)
+    for (const PositionBucket& position : row.perplexity.positions)
       report.result["positions"].push_back(position_to_json(row, position));
   }
   finish_report(report, options.common, "", table_of(rows, tokens - chosen));
@@ -191,7 +191,7 @@ void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonRep
 void run_eval(const EvalOptions& options) {
   check_options(options);
   install_interrupt_handler();
-  JsonReport report = begin_report("eval", options.common);
+  JsonReport report = begin_report("eval", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["data"] = options.data;

@@ -130,7 +130,7 @@ std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, 
 }  // namespace
 
 void run_inspect(const InspectOptions& options) {
-  JsonReport report = begin_report("inspect-retrieval", options.common);
+  JsonReport report = begin_report("inspect-retrieval", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   if (!model.model.config().uses_retrieval()) {
     fail_usage("--checkpoint " + options.checkpoint.folder,

@@ -72,7 +72,7 @@ std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel&
 }  // namespace
 
 void run_memory_build(const MemoryOptions& options) {
-  JsonReport report = begin_report("memory", options.common);
+  JsonReport report = begin_report("memory", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   claim_library_folder(options.output);
   install_interrupt_handler();

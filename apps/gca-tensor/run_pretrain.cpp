@@ -16,6 +16,7 @@
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
 #include "lib/device/open_device.h"
+#include "lib/model/checkpoint_folder.h"
 #include "lib/profile/machine_rates.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
@@ -206,10 +207,10 @@ void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
   TrainerState& state = run.state;
   state = load_trainer_state(checkpoint_folder(options.output));
   RunConfig asked = recorded_config(state);
-  asked.read_all(options.configs);
+  asked.take_all(options.config_files);
   apply_flags(options, asked);
   run.config = resumed_config(state, asked);
-  if (options.task_given && options.task != state.task)
+  if (options.is_given("--task") && options.task != state.task)
     fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
   if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
     fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
@@ -288,13 +289,15 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
 
 }  // namespace
 
-void run_pretrain(const PretrainOptions& options) {
+void run_pretrain(const PretrainOptions& given) {
+  PretrainOptions options = given;
+  read_input_files(options);
   keep_freed_memory();
   use_threads(thread_count(options.common));
-  JsonReport report = begin_report("pretrain", options.common);
+  JsonReport report = begin_report("pretrain", options.common, options.tensor);
   check_options(options);
   if (options.dry_run) {
-    JsonReport plan = begin_report("pretrain-dry-run", options.common);
+    JsonReport plan = begin_report("pretrain-dry-run", options.common, options.tensor);
     return dry_run(options, plan);
   }
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
@@ -314,8 +317,9 @@ void run_pretrain(const PretrainOptions& options) {
     load_weights(checkpoint_folder(options.output), model);
     state.total_steps = resumed_steps(options, state);
   } else if (!options.init.empty()) {
-    require_tokenizer_of(options.init, data);
-    load_weights(options.init, model);
+    const std::string init = find_checkpoint(options.init, "--init " + options.init);
+    require_tokenizer_of(init, data);
+    load_weights(init, model);
   } else {
     model.initialise(state.seed);
     model.refresh_compute_weights();

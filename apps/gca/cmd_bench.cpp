@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "apps/gca/bench_options.h"
+#include "apps/gca/command_words.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
@@ -14,15 +15,17 @@ void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
   CLI::App* command = app.add_subcommand("bench", "Measure training, prefill and decoding on this machine");
   command
-      ->add_option("--config", options->config,
-                   "Preset (nano, mini, small, 128m, 350m) or JSON file (default: small)")
+      ->add_option(
+          "--config", options->config,
+          with_default("Preset (" + joined(preset_names(), ", ") + ") or JSON file", options->config))
       ->type_name("PRESET|FILE");
   command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
-  add_size_list_option(*command, "--context", options->contexts,
-                       "Text tokens of a sequence, or of the past when decoding (default: 4K)");
+  add_size_list_option(
+      *command, "--context", options->contexts,
+      with_default("Text tokens of a sequence, or of the past when decoding", options->contexts.front()));
   command
       ->add_option("--mode", options->modes,
                    "training, prefill, scoring (prefill with all logits), decoding; separated by commas "
@@ -31,15 +34,16 @@ void add_bench_command(CLI::App& app) {
       ->check(CLI::IsMember(mode_names()))
       ->type_name("NAME,...");
   add_size_option(*command, "--batch", options->batch, "Sequences of a micro-batch, as --set batch=N");
-  add_size_option(*command, "--repeats", options->repeats, "Measured runs of each row (default: 5)");
+  add_size_option(*command, "--repeats", options->repeats,
+                  with_default("Measured runs of each row", options->repeats));
   add_size_option(*command, "--decode-tokens", options->decoded_tokens,
-                  "Tokens of one run of decoding (default: 126)");
+                  with_default("Tokens of one run of decoding", options->decoded_tokens));
   command->add_flag("--peak,!--no-peak", options->peak,
                     "Measure this machine's matrix products and memory, for the utilization (default)");
   command->add_flag("--profile", options->profile, "Tell where the time of each row goes, by operator");
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
-  add_tensor_options(*command, options->tensor);
+  add_tensor_options(*command, options->tensor, {"cpu"});  // nothing here waits for a GPU to finish
   command->callback([options] {
     if (options->repeats < 1) fail_usage("--repeats", "is below 1", "1 is the least");
     if (options->decoded_tokens < 1) fail_usage("--decode-tokens", "is below 1", "1 is the least");

@@ -1,28 +1,72 @@
 // gca eval: its flags.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 
+#include "apps/gca/command_words.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/eval_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/size_suffix.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
 namespace {
+
+constexpr const char* kPlantedGroup = "Tasks that plant something";
+
+/// The kinds that have this setting: "passkey, multikey, multihop".
+std::string kinds_with(const TaskSetting& setting) {
+  std::vector<std::string> names;
+  for (const TaskKind* kind : task_kinds()) {
+    const auto settings = eval_settings(*kind);
+    if (std::find(settings.begin(), settings.end(), &setting) != settings.end())
+      names.emplace_back(kind->name);
+  }
+  return joined(names, ", ");
+}
 
 /// A flag that the task does not look at would promise what does not happen.
 void refuse_unused_flags(const CLI::App& command, const std::string& task) {
   const auto refuse = [&](const std::string& flag, const std::string& remedy) {
     if (command.count(flag) > 0) fail_usage(flag, "has no meaning for --task " + task, remedy);
   };
-  if (task == "perplexity") {
-    for (const char* flag : {"--trials", "--haystacks", "--value-tokens", "--key-tokens", "--distractors",
-                             "--hops", "--passage-chunks", "--full-prefill"})
-      refuse(flag, "leave it out, or give --task passkey, multikey, multihop or recall");
-    return;
+  const TaskKind* kind = find_task_kind(task);
+  const auto own = kind != nullptr ? eval_settings(*kind) : std::vector<const TaskSetting*>();
+  for (const TaskSetting* setting : all_task_settings())
+    if (setting->flag != nullptr && std::find(own.begin(), own.end(), setting) == own.end())
+      refuse(setting->flag, "leave it out, or give --task " + kinds_with(*setting));
+  if (kind == nullptr) {
+    const std::vector<std::string> names = eval_task_names();
+    for (const char* flag : {"--trials", "--haystacks", "--full-prefill"})
+      refuse(flag, "leave it out, or give --task " + joined({names.begin() + 1, names.end()}, ", "));
+  } else {
+    refuse("--max-tokens", "leave it out; --trials says how much is measured");
   }
-  refuse("--max-tokens", "leave it out; --trials says how much is measured");
+}
+
+std::string task_help(const std::string& default_task) {
+  std::string help = "What to measure: perplexity of the text";
+  for (const TaskKind* kind : task_kinds())
+    if (kind->make_trials != nullptr) help += std::string("; ") + kind->name + ": " + kind->help;
+  return with_default(help, default_task);
+}
+
+void add_task_settings(CLI::App& command, TaskSettings& settings) {
+  for (const TaskSetting* setting : all_task_settings()) {
+    if (setting->flag == nullptr) continue;
+    command
+        .add_option_function<std::string>(
+            setting->flag,
+            [setting, &settings](const std::string& text) {
+              settings.set(*setting, parse_size(setting->flag, text));
+            },
+            with_default(setting->help, setting->default_value))
+        ->type_name("N")
+        ->group(kPlantedGroup);
+  }
 }
 
 }  // namespace
@@ -34,12 +78,8 @@ void add_eval_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   command->add_option("--data", options->data, "Folder written by gca chunk or gca tokenize")
       ->type_name("DIR");
-  command
-      ->add_option(
-          "--task", options->task,
-          "What to measure: perplexity (default); passkey, multikey or multihop: answers from needles in a "
-          "haystack of --data or INPUT; recall: is the first occurrence of a repeated passage retrieved")
-      ->check(CLI::IsMember({"perplexity", "passkey", "multikey", "multihop", "recall"}))
+  command->add_option("--task", options->task, task_help(options->task))
+      ->check(CLI::IsMember(eval_task_names()))
       ->type_name("NAME");
   command
       ->add_option(
@@ -53,7 +93,8 @@ void add_eval_command(CLI::App& app) {
       "stretches of it (default: what the model was trained with)");
   command
       ->add_option("--retriever", options->retrievers,
-                   "Which chunks are read: learned, random, recent, none; one or more (default: learned)")
+                   with_default("Which chunks are read: learned, random, recent, none; one or more",
+                                options->retrievers.front()))
       ->delimiter(',')
       ->check(CLI::IsMember({"learned", "random", "recent", "none"}))
       ->type_name("NAME,...");
@@ -62,32 +103,20 @@ void add_eval_command(CLI::App& app) {
                   "document in turn until it is reached (default: all)");
   add_size_option(*command, "--segment", options->segment_positions,
                   "Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)");
-  const std::string group = "Needles and recall";
-  add_size_option(*command, "--trials", options->trials, "Trials at each context (default: 200)")
-      ->group(group);
+  add_size_option(*command, "--trials", options->trials,
+                  with_default("Trials at each context", options->trials))
+      ->group(kPlantedGroup);
   add_size_option(
       *command, "--haystacks", options->haystacks,
       "Different beginnings of the haystack that trials take turns at (default: one a trial where that "
       "reads at most 4M tokens, else as many as fit, at least 1)")
-      ->group(group);
-  add_size_option(*command, "--value-tokens", options->value_tokens,
-                  "Random tokens of a passkey (default: 5)")
-      ->group(group);
-  add_size_option(*command, "--key-tokens", options->key_tokens,
-                  "Random tokens of a key (multikey) or variable (multihop) (default: 1)")
-      ->group(group);
-  add_size_option(*command, "--distractors", options->distractors,
-                  "Further keys (multikey) or chains (multihop) that nobody asks for (default: 3)")
-      ->group(group);
-  add_size_option(*command, "--hops", options->hops, "Needles of a chain (default: 2)")->group(group);
-  add_size_option(*command, "--passage-chunks", options->passage_chunks,
-                  "Chunks that the repeated passage is long (default: 3)")
-      ->group(group);
+      ->group(kPlantedGroup);
+  add_task_settings(*command, options->task_settings);
   command
       ->add_flag(
           "--full-prefill", options->full_prefill,
           "Read every trial's text from its first token, all layers: the plain way, which gives the same")
-      ->group(group);
+      ->group(kPlantedGroup);
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
   command->callback([command, options] {

@@ -16,16 +16,19 @@ void add_generate_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--max-new-tokens", generation.max_new_tokens,
-                  "Tokens to add at most (default: 256)");
+                  with_default("Tokens to add at most", generation.max_new_tokens));
   command
       ->add_option("--temperature", generation.sampling.temperature,
-                   "Divides the logits; 0: always the most probable token (default: 1)")
+                   with_default("Divides the logits; 0: always the most probable token",
+                                generation.sampling.temperature))
       ->type_name("F");
-  add_size_option(*command, "--top-k", generation.sampling.top_k,
-                  "Draw among the K most probable tokens only (default: 0, all)");
+  add_size_option(
+      *command, "--top-k", generation.sampling.top_k,
+      with_default("Draw among the K most probable tokens only; 0: among all", generation.sampling.top_k));
   command
       ->add_option("--top-p", generation.sampling.top_p,
-                   "Draw among the fewest tokens that reach this probability together (default: 1)")
+                   with_default("Draw among the fewest tokens that reach this probability together",
+                                generation.sampling.top_p))
       ->type_name("F");
   command->add_option("--stop", generation.stop_text, "End where this text comes; it is not printed")
       ->type_name("TEXT");

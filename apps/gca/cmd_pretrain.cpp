@@ -4,21 +4,29 @@
 #include <cmath>
 #include <memory>
 
+#include "apps/gca/command_words.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/pretrain_config.h"
 #include "apps/gca/pretrain_options.h"
 #include "apps/gca/standard_output.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
-#include "lib/train/task_names.h"
-#include "lib/train/training_phases.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
 namespace {
 
-void print_config(const PretrainOptions& options) {
+void print_config(PretrainOptions& options) {
+  read_input_files(options);
   const RunConfig config = new_run_config(options);
   write_output(options.common.json ? config.to_json().dump(2) + "\n" : config_table(config));
+}
+
+std::string task_help(const std::string& default_task) {
+  std::string help = "What to train on: the text of --data";
+  for (const TaskKind* kind : task_kinds())
+    if (kind->make_sequences != nullptr) help += std::string("; ") + kind->name + ": " + kind->help;
+  return with_default(help, default_task);
 }
 
 }  // namespace
@@ -33,8 +41,8 @@ void add_pretrain_command(CLI::App& app) {
   command
       ->add_option(
           "--config", options->configs,
-          "Preset (nano, mini, small, 128m, 350m) or JSON file; the report.json of a run repeats it; may "
-          "be repeated, files overrule presets")
+          "Preset (" + joined(preset_names(), ", ") +
+              ") or JSON file; the report.json of a run repeats it; may be repeated, files overrule presets")
       ->type_name("PRESET|FILE")
       ->expected(1)
       ->take_all();
@@ -68,9 +76,8 @@ void add_pretrain_command(CLI::App& app) {
       ->excludes(resume);
   command->add_flag("--overwrite", options->overwrite, "Replace the run that --output holds")
       ->excludes(resume);
-  CLI::Option* task = command->add_option(
-      "--task", options->task, "text, self-copy, passkey, multikey, multihop or recall (default: text)");
-  task->check(CLI::IsMember(task_names()))->type_name("NAME");
+  CLI::Option* task = command->add_option("--task", options->task, task_help(options->task));
+  task->check(CLI::IsMember(training_task_names()))->type_name("NAME");
   command
       ->add_option("--phases", options->phases,
                    "JSON file of training phases: tasks in turn, and how the settings move meanwhile")
@@ -90,13 +97,13 @@ void add_pretrain_command(CLI::App& app) {
                     "Tell the parameters, FLOPs, memory and time that the run would need; start nothing");
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
-  command->callback([options, command, task] {
+  command->callback([options, command] {
+    for (const CLI::Option* option : command->get_options())
+      if (option->count() > 0 && !option->get_lnames().empty())
+        options->given.insert("--" + option->get_lnames().front());
     if (options->print_config) return print_config(*options);
     if (options->output.empty() && (!options->dry_run || options->resume))
       fail_usage("--output", "is required", "name the folder of the run");
-    take_flags_from_report(*command, *options);
-    options->task_given = task->count() > 0;
-    if (!options->phases.empty()) options->phases_json = TrainingPhases::read(options->phases);
     run_pretrain(*options);
   });
 }

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <charconv>
 
+#include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include "apps/gca/command_words.h"
 #include "apps/gca/standard_output.h"
 #include "kernels/common/cpu_features.h"
 #include "lib/core/error.h"
@@ -24,7 +26,9 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->check(CLI::Range(1, 4096))
       ->type_name("N")
       ->group(group);
-  command.add_option("--seed", options.seed, "Seed of all random choices (default: 0)")
+  command
+      .add_option("--seed", options.seed,
+                  with_default("Seed of all random choices", std::to_string(options.seed)))
       ->check([](const std::string& text) {  // CLI11 would take -1, and 2^64 and more as 2^64 - 1
         uint64_t seed = 0;
         const char* end = text.data() + text.size();
@@ -36,9 +40,9 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->group(group);
 }
 
-void add_tensor_options(CLI::App& command, TensorOptions& options) {
-  command.add_option("--device", options.device, "cpu or cuda (default: cpu)")
-      ->check(CLI::IsMember({"cpu", "cuda"}))
+void add_tensor_options(CLI::App& command, TensorOptions& options, const std::vector<std::string>& devices) {
+  command.add_option("--device", options.device, with_default(joined(devices, " or "), options.device))
+      ->check(CLI::IsMember(devices))
       ->type_name("NAME");
   command.add_option("--dtype", options.dtype, "bf16 or fp32 (default: bf16 where the processor has it)")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
@@ -49,8 +53,9 @@ void add_memory_options(CLI::App& command, std::string& memory, std::string& dty
   command
       .add_option(
           "--memory", memory,
-          "Where chunk memory is kept: ram, or file:PATH, a scratch file that goes away with the process "
-          "(default: ram)")
+          with_default(
+              "Where chunk memory is kept: ram, or file:PATH, a scratch file that goes away with the process",
+              memory))
       ->type_name("WHERE");
   command
       .add_option(
@@ -58,6 +63,18 @@ void add_memory_options(CLI::App& command, std::string& memory, std::string& dty
           "Type of the keys and values in chunk memory: bf16, fp32 or int8 (default: that of --dtype)")
       ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
       ->type_name("NAME");
+}
+
+std::string with_default(const std::string& help, int64_t value) {
+  return with_default(help, size_text(value));
+}
+
+std::string with_default(const std::string& help, double value) {
+  return with_default(help, fmt::format("{}", value));
+}
+
+std::string with_default(const std::string& help, const std::string& value) {
+  return help + " (default: " + value + ")";
 }
 
 CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
@@ -99,10 +116,12 @@ std::vector<std::string>& command_line() {
   return words;
 }
 
-JsonReport begin_report(const std::string& stage, const CommonOptions& options) {
+JsonReport begin_report(const std::string& stage, const CommonOptions& options,
+                        const TensorOptions& tensors) {
   JsonReport report("gca." + stage + "/1", command_line());
   report.seed = options.seed;
   report.threads = thread_count(options);
+  report.device = tensors.device;
   return report;
 }
 

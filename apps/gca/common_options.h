@@ -25,11 +25,21 @@ struct TensorOptions {
 
 /// --report, --json, --quiet, --threads, --seed.
 void add_common_options(CLI::App& command, CommonOptions& options);
-/// --device, --dtype.
-void add_tensor_options(CLI::App& command, TensorOptions& options);
+/// What --device offers.
+inline const std::vector<std::string> kDevices = {"cpu", "cuda"};
+
+/// --device, with what of kDevices the command can use, and --dtype.
+void add_tensor_options(CLI::App& command, TensorOptions& options,
+                        const std::vector<std::string>& devices = kDevices);
 
 /// --memory, --memory-dtype: where chunk memory is kept.
 void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype);
+
+/// "HELP (default: VALUE)": a default that stands in a help text is printed, never typed. Numbers as sizes:
+/// 4K.
+std::string with_default(const std::string& help, int64_t value);
+std::string with_default(const std::string& help, double value);
+std::string with_default(const std::string& help, const std::string& value);
 
 /// A count that takes suffixes (16K, 1M; K = 1024).
 CLI::Option* add_size_option(CLI::App& command, const std::string& name, int64_t& value,
@@ -47,8 +57,10 @@ bool shows_progress(const CommonOptions& options);
 /// The words of the command line, for reports. Set once by main.
 std::vector<std::string>& command_line();
 
-/// A report with schema "gca.<stage>/1", the command line, seed and threads filled in.
-JsonReport begin_report(const std::string& stage, const CommonOptions& options);
+/// A report with schema "gca.<stage>/1", the command line, seed, threads and device filled in. `tensors`: of
+/// a stage that computes with tensors; the others use the CPU.
+JsonReport begin_report(const std::string& stage, const CommonOptions& options,
+                        const TensorOptions& tensors = {});
 /// Writes the report to --report, or into `output_folder` (when not empty), and prints it (--json) or `table`.
 void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
                    const std::string& table);

@@ -7,6 +7,7 @@
 
 #include "apps/gca/common_options.h"
 #include "apps/gca/text_arguments.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
 
@@ -15,7 +16,7 @@ struct EvalOptions {
   CheckpointOptions checkpoint;
   std::string data;
   std::vector<std::string> inputs;
-  std::string task = "perplexity";
+  std::string task = kPerplexityTask;
   std::string split = "auto";
   std::vector<int64_t> contexts;
   std::vector<std::string> retrievers = {"learned"};
@@ -24,11 +25,7 @@ struct EvalOptions {
   // The tasks that plant something.
   int64_t trials = 200;
   int64_t haystacks = 0;  // 0: chosen
-  int64_t value_tokens = 5;
-  int64_t key_tokens = 1;
-  int64_t distractors = 3;
-  int64_t hops = 2;
-  int64_t passage_chunks = 3;
+  TaskSettings task_settings;
   bool full_prefill = false;
   std::string memory = "ram";
   std::string memory_dtype;

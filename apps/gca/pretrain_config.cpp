@@ -1,12 +1,10 @@
 #include "apps/gca/pretrain_config.h"
 
-#include <CLI/CLI.hpp>
-#include <filesystem>
-
 #include <fmt/format.h>
 
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/model/checkpoint_folder.h"
+#include "lib/train/training_phases.h"
 
 namespace gca {
 namespace {
@@ -24,12 +22,11 @@ T entry(const nlohmann::json& json, const std::string& name, const std::string& 
   }
 }
 
-/// Where `file` is the report of a run: see take_flags_from_report().
-void take_flags_from(const std::string& file, const CLI::App& command, PretrainOptions& options) {
-  if (!std::filesystem::is_regular_file(file)) return;
-  const nlohmann::json report = nlohmann::json::parse(read_file(file), nullptr, false);
-  if (!report.is_object() || !report.contains("schema")) return;
-  const std::string where = "--config " + file;
+/// Where `file` is the report of a run: see read_input_files().
+void take_flags_from(const SettingsFile& file, PretrainOptions& options) {
+  const nlohmann::json& report = file.content;
+  if (file.is_preset || !report.contains("schema")) return;
+  const std::string where = "--config " + file.where;
   if (report["schema"] != "gca.pretrain/1")
     fail_usage(where, "is not the report of a training run", "give the report.json of a gca pretrain run");
   const auto config = entry<nlohmann::json>(report, "config", where);
@@ -37,7 +34,7 @@ void take_flags_from(const std::string& file, const CLI::App& command, PretrainO
   if (!config.is_object() || !result.is_object())
     fail_usage(where, "is damaged", "give the report.json of a gca pretrain run");
 
-  const auto is_given = [&](const char* flag) { return command.get_option(flag)->count() > 0; };
+  const auto is_given = [&](const char* flag) { return options.is_given(flag); };
   if (!is_given("--data")) {
     options.data = entry<std::string>(config, "data", where);
     if (!is_given("--valid")) options.valid = entry<std::string>(config, "valid", where);
@@ -64,15 +61,18 @@ void apply_flags(const PretrainOptions& options, RunConfig& config) {
 
 RunConfig new_run_config(const PretrainOptions& options) {
   RunConfig config;
-  if (!options.init.empty()) config.read(options.init + "/config.json");
-  config.read_all(options.configs);
+  if (!options.init.empty())
+    config.take(SettingsFile::read(find_checkpoint(options.init, "--init " + options.init) + "/config.json"));
+  config.take_all(options.config_files);
   apply_flags(options, config);
   return config;
 }
 
-void take_flags_from_report(const CLI::App& command, PretrainOptions& options) {
-  if (options.resume) return;
-  for (const std::string& file : options.configs) take_flags_from(file, command, options);
+void read_input_files(PretrainOptions& options) {
+  for (const std::string& name : options.configs) options.config_files.push_back(SettingsFile::read(name));
+  if (!options.resume)
+    for (const SettingsFile& file : options.config_files) take_flags_from(file, options);
+  if (!options.phases.empty()) options.phases_json = TrainingPhases::read(options.phases);
 }
 
 std::string config_table(const RunConfig& config) {

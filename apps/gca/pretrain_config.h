@@ -1,7 +1,6 @@
 #pragma once
 // The settings of a run that begins, from all places that the command line names.
 
-#include <CLI/App.hpp>
 #include <string>
 
 #include "apps/gca/pretrain_options.h"
@@ -16,10 +15,11 @@ RunConfig new_run_config(const PretrainOptions& options);
 /// --set and the flags that stand for settings, on top of `config`.
 void apply_flags(const PretrainOptions& options, RunConfig& config);
 
-/// Where --config names the report of a run, what that run was told beside its settings (data, checkpoint to
-/// start from, task, steps, seed, type) is taken for each flag that `command` was not given. Throws
-/// Error(usage) when the report does not say it.
-void take_flags_from_report(const CLI::App& command, PretrainOptions& options);
+/// Reads the files of --config and --phases, each once: a pipe gives its content no second time, so this is
+/// for the process that uses them. Where --config names the report of a run, what that run was told beside
+/// its settings (data, checkpoint to start from, task, steps, seed, type) is taken for each flag that was not
+/// given. Throws Error(usage) when the report does not say it.
+void read_input_files(PretrainOptions& options);
 
 /// A line a setting: key, value, where it comes from.
 std::string config_table(const RunConfig& config);

@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "apps/gca/common_options.h"
+#include "lib/tasks/task_kinds.h"
+#include "lib/train/run_config.h"
 
 namespace gca {
 
@@ -15,14 +18,15 @@ struct PretrainOptions {
   TensorOptions tensor;
   std::string data;
   std::string valid;
-  std::vector<std::string> configs;  ///< presets and files
+  std::vector<std::string> configs;        ///< presets and files
+  std::vector<SettingsFile> config_files;  ///< what they say (read_input_files())
   std::vector<std::string> settings;
   std::string output;
   std::string init;
-  std::string task = "text";
-  std::string phases;          // file
-  nlohmann::json phases_json;  // its content, or that of a report given as --config; null for none
-  int64_t steps = -1;          // -1: not given
+  std::string task = kTextTask;
+  std::string phases;          ///< file
+  nlohmann::json phases_json;  ///< its content, or that of a report given as --config; null for none
+  int64_t steps = -1;          ///< -1: not given
   int64_t tokens = -1;
   double minutes = -1.0;
   int64_t batch = -1;
@@ -33,7 +37,9 @@ struct PretrainOptions {
   bool profile = false;
   bool print_config = false;
   bool dry_run = false;
-  bool task_given = false;
+  std::set<std::string> given;  ///< flags on the command line: "--task"
+
+  bool is_given(const std::string& flag) const { return given.contains(flag); }
 };
 
 }  // namespace gca

@@ -34,7 +34,7 @@ struct LossSum {
 inline constexpr int64_t kFirstPositionEnd = 16;
 
 /// Targets whose predicting token is number from <= j < to of its stretch.
-struct PositionLoss {
+struct PositionBucket {
   int64_t from = 0;
   int64_t to = 0;
   LossSum sum;
@@ -50,7 +50,7 @@ struct PerplexityOptions {
 
 struct Perplexity {
   LossSum total;
-  std::vector<PositionLoss>
+  std::vector<PositionBucket>
       positions;  ///< [0, 16), [16, 32), [32, 64), ... up to the context; empty ones left out
   int64_t stretches = 0;
   int64_t full_stretches = 0;  ///< of `context` tokens; the others end with their document

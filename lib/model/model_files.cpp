@@ -12,6 +12,7 @@
 #include "lib/core/sha256.h"
 #include "lib/model/drt.h"
 #include "lib/model/model_size.h"
+#include "lib/model/weight_files.h"
 
 namespace gca {
 namespace {
@@ -87,21 +88,16 @@ void require_sound_model_files(const std::string& folder) {
           [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
-Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
-  const std::string config_path = folder + "/config.json";
-  const nlohmann::json json = read_config(config_path);
-  require_sound_model_files(folder);
-  const ModelConfig config = model_config_from_json(json, config_path);
-  const SafetensorsFile file(folder + "/model.safetensors");
-  require_weight_count(file, config, config_path);
-  Drt model(config, compute_dtype, device);
+void read_weights(const SafetensorsFile& file, Drt& model, const std::string& remedy) {
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights()) {
     const SafetensorsEntry& entry = file.at(weight.name);
     const std::vector<int64_t> wanted = weight.master.sizes().vec();
     if (entry.shape != wanted)
-      fail_usage(file.path(), weight.name + " has shape " + shape_text(entry.shape),
-                 config_path + " asks for " + shape_text(wanted));
+      fail_usage(
+          file.path(),
+          fmt::format("{} has shape {}, not {}", weight.name, shape_text(entry.shape), shape_text(wanted)),
+          remedy);
     if (entry.dtype != "F32" && entry.dtype != "BF16")
       fail_usage(file.path(), weight.name + " is of type " + entry.dtype, "F32 and BF16 can be read");
     const at::ScalarType stored = entry.dtype == "F32" ? at::kFloat : at::kBFloat16;
@@ -110,9 +106,21 @@ Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Devi
     weight.master.copy_(rows);
   }
   if (file.entries().size() != model.weights().size())
-    fail_usage(file.path(), "holds " + std::to_string(file.entries().size()) + " tensors",
-               config_path + " asks for " + std::to_string(model.weights().size()));
+    fail_usage(file.path(),
+               fmt::format("holds {} tensors, not {}", file.entries().size(), model.weights().size()),
+               remedy);
   model.refresh_compute_weights();
+}
+
+Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
+  const std::string config_path = folder + "/config.json";
+  const nlohmann::json json = read_config(config_path);
+  require_sound_model_files(folder);
+  const ModelConfig config = model_config_from_json(json, config_path);
+  const SafetensorsFile file(folder + "/model.safetensors");
+  require_weight_count(file, config, config_path);
+  Drt model(config, compute_dtype, device);
+  read_weights(file, model, "put back the config.json that belongs to these weights");
   return model;
 }
 

@@ -6,22 +6,13 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/model/checkpoint_folder.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// `folder` itself, or the checkpoint of the run whose output folder it is.
-std::string find_checkpoint(const std::string& folder) {
-  for (const std::string& candidate : {folder, folder + "/checkpoint"})
-    if (fs::exists(candidate + "/config.json") && fs::exists(candidate + "/model.safetensors"))
-      return candidate;
-  fail_usage(
-      folder, fs::exists(folder) ? "holds no checkpoint" : "does not exist",
-      "give a folder that gca pretrain wrote, with config.json, model.safetensors and tokenizer.model");
-}
 
 /// train_config.context of trainer_state.json; 0 where the file or the field is missing.
 int64_t read_trained_context(const std::string& folder) {
@@ -36,7 +27,7 @@ int64_t read_trained_context(const std::string& folder) {
 }  // namespace
 
 TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device) {
-  const std::string checkpoint = find_checkpoint(folder);
+  const std::string checkpoint = find_checkpoint(folder, folder);
   Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
   const ChunkLayout layout = chunk_layout_of(model.config());

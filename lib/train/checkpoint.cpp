@@ -13,6 +13,7 @@
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"
 #include "lib/data/sealed_json.h"
+#include "lib/model/weight_files.h"
 
 namespace gca {
 namespace {
@@ -100,14 +101,8 @@ void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer&
 
 void load_weights(const std::string& folder, Drt& model) {
   require_sound_model_files(folder);
-  const SafetensorsFile file(folder + "/model.safetensors");
-  for (const Weight& weight : model.weights()) copy_into(file, weight.name, weight.master);
-  if (file.entries().size() != model.weights().size())
-    fail_usage(
-        file.path(),
-        fmt::format("{} tensors, this run's model has {}", file.entries().size(), model.weights().size()),
-        "use the sizes that the checkpoint's config.json names");
-  model.refresh_compute_weights();
+  read_weights(SafetensorsFile(folder + "/model.safetensors"), model,
+               "use the sizes that the checkpoint's config.json names");
 }
 
 }  // namespace gca

@@ -29,8 +29,8 @@ TrainerState load_trainer_state(const std::string& folder);
 /// Reads the moments of `model`'s weights; Error(usage) naming a tensor that is missing or of another shape.
 void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer& optimizer);
 
-/// Sets the weights of `model` from a checkpoint of the same sizes, whatever its switches; Error(usage)
-/// naming a tensor that is missing or of another shape.
+/// Sets the weights of `model` from a checkpoint of the same sizes, whatever its switches, in F32 or BF16;
+/// Error(usage) naming a tensor that is missing or of another shape.
 void load_weights(const std::string& folder, Drt& model);
 
 }  // namespace gca

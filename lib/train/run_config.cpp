@@ -1,42 +1,43 @@
 #include "lib/train/run_config.h"
 
-#include <algorithm>
 #include <filesystem>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/model/presets.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
-namespace {
 
-/// Text of a preset or a file; `where` becomes what errors name.
-std::string preset_or_file_text(const std::string& name, std::string* where) {
+SettingsFile SettingsFile::read(const std::string& preset_or_file) {
+  SettingsFile file;
+  std::string text;
   std::string known;
   for (const PresetText& preset : embedded_presets()) {
-    if (name == preset.name) {
-      *where = "preset " + name;
-      return preset.text;
+    if (preset_or_file == preset.name) {
+      file.where = "preset " + preset_or_file;
+      file.is_preset = true;
+      text = preset.text;
     }
     known += known.empty() ? preset.name : std::string(", ") + preset.name;
   }
-  if (!std::filesystem::is_regular_file(name))
-    fail_usage("--config " + name, "no such preset or file", "give a JSON file or one of " + known);
-  *where = name;
-  return read_file(name);
+  if (!file.is_preset) {
+    namespace fs = std::filesystem;
+    if (!fs::exists(preset_or_file) || fs::is_directory(preset_or_file))
+      fail_usage("--config " + preset_or_file, "no such preset or file",
+                 "give a JSON file or one of " + known);
+    file.where = preset_or_file;
+    text = read_file(preset_or_file);
+  }
+  file.content = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!file.content.is_object()) fail_usage(file.where, "not a JSON object", "write {\"KEY\": VALUE, ...}");
+  return file;
 }
-
-bool is_preset(const std::string& name) {
-  const auto presets = embedded_presets();
-  return std::any_of(presets.begin(), presets.end(),
-                     [&](const PresetText& preset) { return name == preset.name; });
-}
-
-}  // namespace
 
 std::vector<std::string> run_config_keys() {
   std::vector<std::string> keys = field_names(model_config_fields());
   for (const std::string& key : field_names(train_config_fields())) keys.push_back(key);
+  for (const TaskSetting* setting : all_task_settings()) keys.emplace_back(setting->key);
   return keys;
 }
 
@@ -48,12 +49,16 @@ std::vector<Setting> run_config_settings() {
   };
   add(model_config_fields());
   add(train_config_fields());
+  for (const TaskSetting* setting : all_task_settings())
+    settings.push_back({setting->key, setting->help, defaults[setting->key].dump()});
   return settings;
 }
 
 void RunConfig::set(const std::string& where, const std::string& key, const nlohmann::json& value) {
-  if (!set_field(model, model_config_fields(), where, key, value) &&
-      !set_field(train, train_config_fields(), where, key, value))
+  if (const TaskSetting* setting = find_task_setting(key))
+    train.tasks.set(*setting, where, value);
+  else if (!set_field(model, model_config_fields(), where, key, value) &&
+           !set_field(train, train_config_fields(), where, key, value))
     fail_usage(where, "unknown setting '" + key + "'",
                "did you mean '" + nearest_name(key, run_config_keys()) + "'?");
   sources[key] = where;
@@ -69,11 +74,9 @@ void RunConfig::set_from_flag(const std::string& assignment, const std::string& 
   explicit_keys.insert(key);
 }
 
-void RunConfig::read(const std::string& preset_or_file) {
-  std::string where;
-  const std::string text = preset_or_file_text(preset_or_file, &where);
-  const nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object()) fail_usage(where, "not a JSON object", "write {\"KEY\": VALUE, ...}");
+void RunConfig::take(const SettingsFile& file) {
+  const std::string& where = file.where;
+  const nlohmann::json& json = file.content;
   if (json.contains("model_type")) {  // the config.json of a checkpoint
     model = model_config_from_json(json, where);
     for (const std::string& key : field_names(model_config_fields())) sources[key] = where;
@@ -91,10 +94,10 @@ void RunConfig::read(const std::string& preset_or_file) {
   for (const auto& [key, value] : json.items()) set(where, key, value);
 }
 
-void RunConfig::read_all(const std::vector<std::string>& presets_and_files) {
+void RunConfig::take_all(std::span<const SettingsFile> presets_and_files) {
   for (const bool presets : {true, false})
-    for (const std::string& name : presets_and_files)
-      if (is_preset(name) == presets) read(name);
+    for (const SettingsFile& file : presets_and_files)
+      if (file.is_preset == presets) take(file);
 }
 
 std::string RunConfig::places() const {
@@ -113,6 +116,7 @@ std::string RunConfig::places() const {
 nlohmann::ordered_json RunConfig::to_json() const {
   nlohmann::ordered_json json = fields_to_json(model, model_config_fields());
   json.update(fields_to_json(train, train_config_fields()));
+  for (const TaskSetting* setting : all_task_settings()) json[setting->key] = train.tasks.to_json(*setting);
   return json;
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,16 @@
 #include "lib/train/train_config.h"
 
 namespace gca {
+
+/// A preset or a JSON file of settings, read once: a pipe gives its content no second time.
+struct SettingsFile {
+  std::string where;  ///< what errors name: "preset small", or the file
+  bool is_preset = false;
+  nlohmann::json content;  ///< an object
+
+  /// Throws Error(usage) when there is no such preset or file, or it holds no JSON object.
+  static SettingsFile read(const std::string& preset_or_file);
+};
 
 struct RunConfig {
   ModelConfig model;
@@ -25,12 +36,11 @@ struct RunConfig {
   void set(const std::string& where, const std::string& key, const nlohmann::json& value);
   /// KEY=VALUE of --set, or of a flag that stands for a setting.
   void set_from_flag(const std::string& assignment, const std::string& flag = "--set");
-  /// A preset's name, or a JSON file of any of the keys: also a checkpoint's config.json, or the report of a
-  /// run, for its settings.
-  void read(const std::string& preset_or_file);
-
-  /// Several of them: presets first, then files, each in the order given.
-  void read_all(const std::vector<std::string>& presets_and_files);
+  /// Any of the keys; also a checkpoint's config.json, or the report of a run, for its settings.
+  void take(const SettingsFile& file);
+  void read(const std::string& preset_or_file) { take(SettingsFile::read(preset_or_file)); }
+  /// Presets first, then files, each in the order given.
+  void take_all(std::span<const SettingsFile> presets_and_files);
 
   /// Where settings that are no defaults come from, for errors: "preset small, --set"; "settings" where there
   /// are none.

@@ -27,7 +27,7 @@ double obtainable_bytes() {
 
 /// What one sequence of a batch takes: the activations grow with the text.
 double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config) {
-  for (const MemoryPart& part : estimate.parts)
+  for (const EstimatedPart& part : estimate.parts)
     if (part.name == kActivations)
       return (1 + kUnusedPart) * part.size_bytes / static_cast<double>(config.batch);
   return 0;
@@ -37,7 +37,7 @@ double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config)
 
 double MemoryEstimate::total_bytes() const {
   double total = 0;
-  for (const MemoryPart& part : parts) total += part.size_bytes;
+  for (const EstimatedPart& part : parts) total += part.size_bytes;
   return total;
 }
 

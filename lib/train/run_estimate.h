@@ -9,13 +9,13 @@
 
 namespace gca {
 
-struct MemoryPart {
+struct EstimatedPart {
   std::string name;  ///< "weights", "activations", ...
   double size_bytes = 0;
 };
 
 struct MemoryEstimate {
-  std::vector<MemoryPart> parts;
+  std::vector<EstimatedPart> parts;
   double available_bytes = 0;  ///< to this process, what it holds already included
   double total_bytes() const;
 };

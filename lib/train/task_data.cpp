@@ -8,10 +8,8 @@
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
 #include "lib/data/haystack.h"
-#include "lib/data/needle_task.h"
-#include "lib/data/recall_task.h"
-#include "lib/data/self_copy_task.h"
 #include "lib/data/sequence_loader.h"
+#include "lib/tasks/task_kinds.h"
 #include "lib/text/tokenizer.h"
 
 namespace gca {
@@ -101,22 +99,17 @@ class TaskOpener {
 
   /// Completes `config` with the length of a sequence, where the data decides it.
   Sources open(const std::string& task, RunConfig& config) const {
-    if (task == "self-copy") return open_self_copy(config);
-    if (request_.data.empty())
+    const TaskKind* kind = find_task_kind(task);
+    if (task != kTextTask && (kind == nullptr || kind->make_sequences == nullptr))
+      fail_usage("--task " + task, "no such task to train on", "gca pretrain --help lists them");
+    if (request_.data.empty() && (kind == nullptr || kind->reads_data))
       fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
-    if (task == "text") return open_text(config);
-    if (task == "recall") return open_recall(config);
-    const NeedleKind kind = task == "passkey"    ? NeedleKind::passkey
-                            : task == "multikey" ? NeedleKind::multikey
-                                                 : NeedleKind::multihop;
-    return open_needles(kind, config);
+    return kind == nullptr ? open_text(config) : open_kind(*kind, config);
   }
 
  private:
   Sources open_text(RunConfig& config) const;
-  Sources open_self_copy(RunConfig& config) const;
-  Sources open_needles(NeedleKind kind, RunConfig& config) const;
-  Sources open_recall(RunConfig& config) const;
+  Sources open_kind(const TaskKind& kind, RunConfig& config) const;
 
   /// The folder to validate on, where it is another; its tokens must be of the same tokenizer.
   SequenceIndex open_valid(const SequenceIndex& index, const RunConfig& config) const {
@@ -128,10 +121,14 @@ class TaskOpener {
     return valid;
   }
 
-  /// Sources of a task whose sequences are functions of their number; `batch` gets the haystack, too.
-  template <class MakeBatch>
-  Sources numbered_sources(const RunConfig& config, const std::string& fingerprint,
-                           const MakeBatch& batch) const {
+  /// The texts to plant something in: to train on, and to validate on.
+  struct Haystacks {
+    Haystack train;
+    Haystack held_out;
+    std::string fingerprint;  ///< of the data
+  };
+
+  Haystacks open_haystacks(const RunConfig& config) const {
     // Haystacks are whole documents: how they would be cut does not matter.
     ChunkSettings settings;
     settings.chunk_size = config.model.chunk_size;
@@ -139,25 +136,7 @@ class TaskOpener {
     const SequenceIndex valid = open_valid(index, config);
     const Haystack train = Haystack::of(index, index.train());
     const bool is_other = !request_.valid.empty() || !index.valid().empty();
-    const Haystack held_out = is_other ? Haystack::of(valid, valid.held_out()) : train;
-    Sources sources;
-    sources.train = {[=](int64_t consumed, int64_t rows) { return batch(consumed, rows, train); },
-                     fingerprint + " " + index.fingerprint()};
-    sources.validation = accuracy_of({[=](int64_t consumed, int64_t rows) {
-                                        return batch(NeedleTask::kFirstHeldOut + consumed, rows, held_out);
-                                      },
-                                      fingerprint},
-                                     config);
-    return sources;
-  }
-
-  static ValidationSource accuracy_of(BatchSource source, const RunConfig& config) {
-    ValidationSource validation;
-    validation.source = std::move(source);
-    validation.sequences = config.train.eval_sequences;
-    validation.measures_accuracy = true;
-    validation.batch = config.train.batch;
-    return validation;
+    return {train, is_other ? Haystack::of(valid, valid.held_out()) : train, index.fingerprint()};
   }
 
   const TaskRequest& request_;
@@ -189,62 +168,34 @@ Sources TaskOpener::open_text(RunConfig& config) const {
   return sources;
 }
 
-Sources TaskOpener::open_self_copy(RunConfig& config) const {
-  if (!tokenizer_ && config.model.vocab_size == 0)
-    fail_usage("--task self-copy", "no vocabulary", "give --set vocab_size=N, or --data for a tokenizer's");
-  SelfCopySettings settings;
-  settings.passage_tokens = config.train.copy_chunks * config.model.chunk_text_size();
-  settings.ids = tokenizer_ ? tokenizer_->piece_count() : config.model.vocab_size;
-  settings.seed = request_.seed;
-  settings.shift_tokens = config.train.copy_shifted ? config.model.chunk_text_size() : 0;
-  const SelfCopyTask task(settings, layout_of(config.model));
-  config.train.context = task.text_tokens();
+Sources TaskOpener::open_kind(const TaskKind& kind, RunConfig& config) const {
+  TaskSite site;
+  site.settings = config.train.tasks;
+  site.layout = layout_of(config.model);
+  site.chunk_text = config.model.chunk_text_size();
+  site.context = config.train.context;
+  site.tokenizer = tokenizer_ ? &*tokenizer_ : nullptr;
+  site.ids = tokenizer_ ? tokenizer_->piece_count() : config.model.vocab_size;
+  site.seed = request_.seed;
+  const std::shared_ptr<const TrainingSequences> sequences = kind.make_sequences(site);
+  const Haystacks texts = kind.reads_data ? open_haystacks(config) : Haystacks();
+  const std::string fingerprint = sequences->fingerprint();
+  config.train.context = sequences->context();
+
   Sources sources;
-  sources.train = {[task](int64_t consumed, int64_t rows) { return task.batch(consumed, rows); },
-                   task.fingerprint()};
-  sources.validation = accuracy_of({[task](int64_t consumed, int64_t rows) {
-                                      return task.batch(SelfCopyTask::kFirstHeldOut + consumed, rows);
-                                    },
-                                    task.fingerprint()},
-                                   config);
-  sources.chance = task.chance();
+  sources.train = {[sequences, haystack = texts.train](int64_t consumed, int64_t rows) {
+                     return sequences->batch(consumed, rows, haystack);
+                   },
+                   kind.reads_data ? fingerprint + " " + texts.fingerprint : fingerprint};
+  sources.validation.source = {[sequences, haystack = texts.held_out](int64_t consumed, int64_t rows) {
+                                 return sequences->batch(kFirstHeldOut + consumed, rows, haystack);
+                               },
+                               fingerprint};
+  sources.validation.sequences = config.train.eval_sequences;
+  sources.validation.measures_accuracy = true;
+  sources.validation.batch = config.train.batch;
+  sources.chance = sequences->chance();
   return sources;
-}
-
-Sources TaskOpener::open_needles(NeedleKind kind, RunConfig& config) const {
-  NeedleSettings settings;
-  settings.kind = kind;
-  settings.chunk_text = config.model.chunk_text_size();
-  settings.value_tokens = config.train.needle_value_tokens;
-  settings.key_tokens = config.train.needle_key_tokens;
-  settings.distractors = config.train.needle_distractors;
-  settings.hops = config.train.needle_hops;
-  settings.questions = config.train.needle_questions;
-  settings.text_targets = config.train.needle_text_targets;
-  settings.seed = request_.seed;
-  const NeedleTask task(settings, NeedlePhrases::of(kind, *tokenizer_));
-  const int64_t chunks = task.chunks_within(config.train.context);
-  task.text(0, chunks, 1);  // says now whether the needles have room
-  const ChunkLayout layout = layout_of(config.model);
-  return numbered_sources(config, fmt::format("{} chunks={}", task.fingerprint(), chunks),
-                          [=](int64_t first, int64_t rows, const Haystack& haystack) {
-                            return task.batch(first, rows, chunks, haystack, layout);
-                          });
-}
-
-Sources TaskOpener::open_recall(RunConfig& config) const {
-  RecallSettings settings;
-  settings.chunk_text = config.model.chunk_text_size();
-  settings.passage_tokens = config.train.recall_chunks * settings.chunk_text;
-  settings.seed = request_.seed;
-  const RecallTask task(settings);
-  const int64_t chunks = task.chunks_within(config.train.context);
-  task.text(0, chunks, Haystack::of({0}, "recall"));
-  const ChunkLayout layout = layout_of(config.model);
-  return numbered_sources(config, fmt::format("{} chunks={}", task.fingerprint(), chunks),
-                          [=](int64_t first, int64_t rows, const Haystack& haystack) {
-                            return task.batch(first, rows, chunks, haystack, layout);
-                          });
 }
 
 /// The tasks of all phases as one source, each step's batch from its task.
@@ -305,9 +256,10 @@ TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
   Sources sources = opener.open(request.task, config);
   data.train = std::move(sources.train);
   data.validation = std::move(sources.validation);
-  if (data.validation.measures_accuracy && request.task != "self-copy") data.validation.task = request.task;
+  // Where guessing has a chance to compare with, the accuracy of one task is told under a name of its own.
+  if (data.validation.measures_accuracy && sources.chance == 0) data.validation.task = request.task;
   data.validation_plan = [only = data.validation](int64_t) { return std::vector{only}; };
-  data.chance = sources.chance;  // 0 but for self-copy
+  data.chance = sources.chance;
   return data;
 }
 

@@ -13,8 +13,8 @@
 namespace gca {
 
 struct TaskRequest {
-  std::string task;   ///< one of task_names() (task_names.h); ignored with phases
-  std::string data;   ///< folder of sequences or of token shards; self-copy: only its tokenizer, may be empty
+  std::string task;   ///< one of training_task_names() (lib/tasks/task_kinds.h); ignored with phases
+  std::string data;   ///< folder of sequences or of token shards; may be empty for a task that reads no data
   std::string valid;  ///< folder to validate on; empty: the valid split of `data`
   uint64_t seed = 0;
   nlohmann::json phases;  ///< as training_phases.h says; null for one task all along
@@ -27,7 +27,7 @@ struct TaskData {
   std::shared_ptr<const TrainingPhases> phases;  ///< null for one task all along
   std::string tokenizer_model;                   ///< text of tokenizer.model; empty for none
   std::string tokenizer_fingerprint;             ///< empty for none
-  double chance = 0.0;                           ///< self-copy alone: accuracy of guessing
+  double chance = 0.0;                           ///< accuracy of guessing; 0 where the task does not know it
 };
 
 /// Opens the data and completes `config` with what it decides: vocabulary, landmark, length of a sequence.

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "lib/core/error.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
 namespace {
@@ -41,17 +42,6 @@ const std::array kFields = {
     Field{"residual_blend_begin", &TrainConfig::residual_blend_begin, "step at which lambda begins to move"},
     Field{"residual_blend_end", &TrainConfig::residual_blend_end,
           "step at which lambda is the model's residual_blend; 0: no schedule"},
-    Field{"copy_chunks", &TrainConfig::copy_chunks, "self-copy: chunks of the repeated passage"},
-    Field{"copy_shifted", &TrainConfig::copy_shifted, "self-copy: the repeat begins anywhere in a chunk"},
-    Field{"needle_value_tokens", &TrainConfig::needle_value_tokens, "passkey, multikey: tokens of a value"},
-    Field{"needle_key_tokens", &TrainConfig::needle_key_tokens, "multikey, multihop: tokens of a key"},
-    Field{"needle_distractors", &TrainConfig::needle_distractors,
-          "multikey, multihop: needles or chains that nobody asks for"},
-    Field{"needle_hops", &TrainConfig::needle_hops, "multihop: needles of a chain"},
-    Field{"needle_questions", &TrainConfig::needle_questions, "needle tasks: questions in a sequence"},
-    Field{"needle_text_targets", &TrainConfig::needle_text_targets,
-          "needle tasks: every token is a target, not the answers alone"},
-    Field{"recall_chunks", &TrainConfig::recall_chunks, "recall: chunks that the planted passage is long"},
     Field{"eval_interval", &TrainConfig::eval_interval, "steps between validations; 0: at the ends only"},
     Field{"eval_sequences", &TrainConfig::eval_sequences, "sequences of a validation"},
     Field{"checkpoint_interval", &TrainConfig::checkpoint_interval,
@@ -115,13 +105,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
   require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",
           "0, or a step not before residual_blend_begin");
-  require(is_count(copy_chunks), "copy_chunks", "1 to 1M");
-  require(needle_value_tokens > 0, "needle_value_tokens", "1 or more");
-  require(needle_key_tokens > 0, "needle_key_tokens", "1 or more");
-  require(needle_distractors >= 0, "needle_distractors", "0 or more");
-  require(needle_hops > 0, "needle_hops", "1 or more");
-  require(needle_questions > 0, "needle_questions", "1 or more");
-  require(recall_chunks > 2, "recall_chunks", "3 or more");
+  validate_task_settings(tasks, all_task_settings(), SettingNames::keys, where);
   require(eval_interval >= 0, "eval_interval", "0 or more steps");
   require(eval_sequences > 0, "eval_sequences", "1 or more");
   require(checkpoint_interval >= 0, "checkpoint_interval", "0 or more steps");

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "lib/core/config_fields.h"
+#include "lib/tasks/task_settings.h"
 
 namespace gca {
 
@@ -46,16 +47,7 @@ struct TrainConfig {
   int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
   int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule
 
-  // Tasks (lib/data/self_copy_task.h, needle_task.h, recall_task.h).
-  int64_t copy_chunks = 2;          ///< self-copy: chunks of the passage that is repeated
-  bool copy_shifted = false;        ///< self-copy: the repeat begins anywhere in a chunk
-  int64_t needle_value_tokens = 5;  ///< passkey, multikey
-  int64_t needle_key_tokens = 1;    ///< multikey, multihop
-  int64_t needle_distractors = 3;   ///< multikey, multihop
-  int64_t needle_hops = 2;          ///< multihop
-  int64_t needle_questions = 1;
-  bool needle_text_targets = false;  ///< every token is a target, not the answers alone
-  int64_t recall_chunks = 3;         ///< recall: chunks that the passage is long
+  TaskSettings tasks;  ///< of the tasks that are trained on (lib/tasks/task_kinds.h)
 
   // Intervals, in steps; 0: never (a run always ends with a validation and a checkpoint).
   int64_t eval_interval = 200;
@@ -72,6 +64,7 @@ struct TrainConfig {
   void validate(const std::string& where) const;
 };
 
+/// All but TrainConfig::tasks, whose settings stand in the list of tasks.
 std::span<const ConfigField<TrainConfig>> train_config_fields();
 
 /// True for keys that change when something is looked at or saved, but not one bit of the training: a resumed

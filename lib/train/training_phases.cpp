@@ -7,7 +7,7 @@
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
-#include "lib/train/task_names.h"
+#include "lib/tasks/task_kinds.h"
 
 namespace gca {
 namespace {
@@ -25,22 +25,13 @@ constexpr RampKey kRamps[] = {{"learning_rate", &PhaseTask::learning_rate},
                               {"weight_rounding", &PhaseTask::weight_rounding},
                               {"sliding_window", &PhaseTask::window_size}};
 
-/// What else a phase or a task may set. All other settings are the run's.
-const std::vector<std::string> kOwn = {"batch",
-                                       "chunk_size",
-                                       "chunk_top_k",
-                                       "context",
-                                       "copy_chunks",
-                                       "copy_shifted",
-                                       "eval_sequences",
-                                       "group_dropout",
-                                       "needle_distractors",
-                                       "needle_hops",
-                                       "needle_key_tokens",
-                                       "needle_questions",
-                                       "needle_text_targets",
-                                       "needle_value_tokens",
-                                       "recall_chunks"};
+/// What else a phase or a task may set, beside the settings of tasks. All other settings are the run's.
+const std::vector<std::string> kOwn = {"batch",   "chunk_size",     "chunk_top_k",
+                                       "context", "eval_sequences", "group_dropout"};
+
+bool is_own(const std::string& key) {
+  return find_task_setting(key) != nullptr || std::find(kOwn.begin(), kOwn.end(), key) != kOwn.end();
+}
 
 Ramp read_ramp(const Json& value, const std::string& where, const char* key) {
   const auto is_number = [](const Json& one) { return one.is_number(); };
@@ -69,7 +60,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   PhaseTask task;
   task.config = base;
   task.task = read_text(settings, where, "task");
-  const std::vector<std::string>& names = task_names();
+  const std::vector<std::string> names = training_task_names();
   if (std::find(names.begin(), names.end(), task.task) == names.end())
     fail_usage(where, "no such task: " + task.task, "did you mean " + nearest_name(task.task, names) + "?");
   for (const auto& [key, value] : settings.items()) {
@@ -84,8 +75,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
                                    [&, name = key](const RampKey& one) { return name == one.key; });
     if (ramp != std::end(kRamps)) continue;
     task.config.set(where, key, value);  // an unknown key is told here
-    if (std::find(kOwn.begin(), kOwn.end(), key) == kOwn.end())
-      fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
+    if (!is_own(key)) fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
   }
   const ModelConfig& model = task.config.model;
   task.learning_rate = {task.config.train.learning_rate, task.config.train.learning_rate};
@@ -95,7 +85,9 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   task.window_size = {static_cast<double>(model.window_size), static_cast<double>(model.window_size)};
   for (const RampKey& one : kRamps)
     if (settings.contains(one.key)) task.*one.member = read_ramp(settings.at(one.key), where, one.key);
-  if (!settings.contains("chunks") && !settings.contains("context") && task.task != "self-copy")
+  const TaskKind* kind = find_task_kind(task.task);
+  const bool takes_context = kind == nullptr || kind->takes_context;
+  if (!settings.contains("chunks") && !settings.contains("context") && takes_context)
     fail_usage(where, "task " + task.task + " has no length", "give it \"context\" (tokens) or \"chunks\"");
   if (settings.contains("chunks"))
     // More than validate() lets pass, and no overflow.

@@ -14,7 +14,8 @@
 // Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
 // given) of the steps. A setting at a task wins over one at its phase, which wins over the configuration. A
 // checkpoint keeps chunk_size, chunk_top_k and what moves as the first task of its phase has it. `chunks`
-// stands for context: so many chunks of text; every task but self-copy needs one of the two.
+// stands for context: so many chunks of text; every task that does not make its own length needs one of the
+// two.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>

@@ -58,6 +58,11 @@ TEST_CASE("bench: --mode chooses, --no-peak leaves the machine alone, wrong valu
   CHECK(run_gca({"bench", "--config", "nano", "--memory", "disk"}).status == 2);
 
   CHECK(run_gca({"bench", "--mode", "sleeping"}).status == 2);
+  // What is not measured is not offered, and the refusal says what is.
+  const ProcessResult cuda = run_gca({"bench", "--config", "nano", "--device", "cuda"});
+  CHECK(cuda.status == 2);
+  CHECK(cuda.err.find("--device") != std::string::npos);
+  CHECK(cuda.err.find("{cpu}") != std::string::npos);
   CHECK(run_gca({"bench", "--config", "nano", "--repeats", "0"}).status == 2);
   CHECK(run_gca({"bench", "--config", "nano", "--context", "1"}).status == 2);
 }

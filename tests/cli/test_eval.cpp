@@ -144,9 +144,19 @@ TEST_CASE("eval: wrong usage is told in one line") {
   } cases[] = {
       {{run.book(), "--task", "passkeys"}, "--task"},
       {{run.book(), "--task", "passkey"}, "--context"},
-      {{run.book(), "--task", "passkey", "--context", "40"}, "longer context"},
+      {{run.book(), "--task", "passkey", "--context", "40"}, "longer --context"},
       {{run.book(), "--task", "passkey", "--context", "1K", "--trials", "0"}, "--trials"},
       {{run.book(), "--data", run.tokens()}, "--data"},
+      // Errors name the flag, not the setting of training that stands for the same.
+      {{run.book(), "--task", "passkey", "--context", "1K", "--value-tokens", "0"}, "--value-tokens"},
+      {{run.book(), "--task", "multikey", "--context", "1K", "--distractors", "2M"}, "--distractors"},
+      {{run.book(), "--task", "multikey", "--context", "64K", "--distractors", "900"}, "raise --key-tokens"},
+      {{run.book(), "--task", "multihop", "--context", "1K", "--key-tokens", "40"}, "lower --key-tokens"},
+      {{run.book(), "--task", "recall", "--context", "1K", "--passage-chunks", "2"}, "--passage-chunks"},
+      {{run.book(), "--task", "recall", "--context", "64"}, "longer --context"},
+      // A flag that the task does not look at.
+      {{run.book(), "--task", "recall", "--context", "1K", "--hops", "2"}, "--hops"},
+      {{run.book(), "--passage-chunks", "4"}, "--passage-chunks"},
       {{}, "--data"},
       {{"--data", run / "others"}, "others"},
       {{"--data", run / "nowhere"}, "nowhere"},
@@ -161,6 +171,7 @@ TEST_CASE("eval: wrong usage is told in one line") {
     CAPTURE(result.err);
     CHECK(result.status == 2);
     CHECK(result.err.find(one.says) != std::string::npos);
+    CHECK(result.err.find("needle_") == std::string::npos);
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   }
   const ProcessResult missing = run_gca({"eval", "--checkpoint", run / "tokens", run.book()});

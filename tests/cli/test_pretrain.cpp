@@ -3,13 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <set>
 #include <sstream>
-#include <thread>
 
+#include "lib/core/safetensors_file.h"
 #include "tests/cli/tiny_run.h"
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"
@@ -166,12 +167,87 @@ TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from 
   CHECK(damaged.err.find("no length") != std::string::npos);
 }
 
+TEST_CASE("--phases and --config may be pipes, which can be read once only") {
+  const TemporaryFolder folder;
+  gca::write_file_atomically(
+      folder / "phases.json",
+      R"({"phases": [{"name": "a", "steps": 2, "tasks": [{"task": "self-copy", "batch": 3}]}]})");
+  gca::write_file_atomically(folder / "config.json", R"({"learning_rate": 0.004})");
+  const auto train = [&](const std::string& output, const std::string& phases, const std::string& config) {
+    const ProcessResult result = run_program(
+        {"bash", "-c",
+         "exec \"$0\" pretrain --set vocab_size=32 --set sliding_window=8 --config nano --threads 1 --quiet "
+         "--output \"$1\" --phases " +
+             phases + " --config " + config,
+         GCA_BINARY, output});
+    REQUIRE_MESSAGE(result.status == 0, result.err);
+  };
+  const std::string phases = "'" + (folder / "phases.json") + "'",
+                    config = "'" + (folder / "config.json") + "'";
+  train(folder / "files", phases, config);
+  train(folder / "pipes", "<(cat " + phases + ")", "<(cat " + config + ")");
+  CHECK(checkpoint_bytes(folder / "files") == checkpoint_bytes(folder / "pipes"));
+  const json report = json::parse(gca::read_file(folder / "pipes/report.json"));
+  CHECK(report["config"]["learning_rate"] == 0.004);
+
+  const ProcessResult printed =
+      run_program({"bash", "-c", "exec \"$0\" pretrain --print-config --json --config <(cat " + config + ")",
+                   GCA_BINARY});
+  REQUIRE_MESSAGE(printed.status == 0, printed.err);
+  CHECK(printed.json()["learning_rate"] == 0.004);
+}
+
+TEST_CASE("--init takes what gca eval takes: the folder of a run, and weights in bf16") {
+  const TemporaryFolder folder;
+  REQUIRE(run_gca(tiny_run(folder / "run", {"--steps", "1", "--quiet"})).status == 0);
+  const std::string checkpoint = folder / "run/checkpoint";
+  const auto weights_from = [&](const std::string& init, const std::string& output) {
+    const ProcessResult result = run_gca({"pretrain", "--task", "self-copy", "--init", init, "--steps", "0",
+                                          "--quiet", "--output", output, "--threads", "1"});
+    REQUIRE_MESSAGE(result.status == 0, result.err);
+    return gca::read_file(output + "/checkpoint/model.safetensors");
+  };
+  CHECK(weights_from(folder / "run", folder / "of-run") ==
+        weights_from(checkpoint, folder / "of-checkpoint"));
+
+  // The same weights cut to bf16: their upper halves.
+  std::filesystem::create_directory(folder / "bf16");
+  std::filesystem::copy(checkpoint + "/config.json", folder / "bf16/config.json");
+  const gca::SafetensorsFile masters(checkpoint + "/model.safetensors");
+  std::map<std::string, std::vector<uint16_t>> halves;
+  std::vector<gca::SafetensorsTensor> tensors;
+  for (const auto& [name, entry] : masters.entries()) {
+    std::vector<uint16_t>& half = halves[name];
+    for (size_t i = 2; i < entry.size_bytes; i += 4) {
+      uint16_t upper = 0;
+      std::memcpy(&upper, entry.data + i, sizeof(upper));
+      half.push_back(upper);
+    }
+    tensors.push_back({name, "BF16", entry.shape, half.data()});
+  }
+  gca::write_safetensors(folder / "bf16/model.safetensors", tensors, {});
+  weights_from(folder / "bf16", folder / "of-bf16");
+  const gca::SafetensorsFile taken(folder / "of-bf16/checkpoint/model.safetensors");
+  for (const auto& [name, half] : halves) {
+    const gca::SafetensorsEntry& entry = taken.at(name);
+    for (size_t i = 0; i < half.size(); ++i) {
+      uint32_t bits = 0;
+      std::memcpy(&bits, entry.data + 4 * i, sizeof(bits));
+      REQUIRE(bits == uint32_t{half[i]} << 16);
+    }
+  }
+
+  const ProcessResult refused = run_gca({"pretrain", "--task", "self-copy", "--init", folder / "nowhere",
+                                         "--steps", "0", "--output", folder / "none"});
+  CHECK(refused.status == 2);
+  CHECK(refused.err.find("--init " + (folder / "nowhere")) != std::string::npos);
+}
+
 TEST_CASE("Ctrl-C saves, exits with 130, and --resume goes on to the same bits") {
   const TemporaryFolder folder;
   const std::vector<std::string> long_run = {"--steps", "100", "--quiet"};
   RunningProcess run(gca_words(tiny_run(folder / "stopped", long_run)));
-  while (!std::filesystem::exists(folder / "stopped/checkpoint"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  REQUIRE(run.wait_until([&] { return std::filesystem::exists(folder / "stopped/checkpoint"); }));
   run.send_signal(SIGINT);
   CHECK(run.wait().status == 130);
   CHECK(saved_step(folder / "stopped") < 100);
@@ -196,8 +272,7 @@ TEST_CASE("--stop-at saves and leaves the plan as it was") {
 TEST_CASE("Two runs into one folder: the second is refused") {
   const TemporaryFolder folder;
   RunningProcess run(gca_words(tiny_run(folder / "run", {"--steps", "100000", "--quiet"})));
-  while (!std::filesystem::exists(folder / "run/checkpoint"))
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  REQUIRE(run.wait_until([&] { return std::filesystem::exists(folder / "run/checkpoint"); }));
   const ProcessResult second = run_gca({"pretrain", "--resume", "--output", folder / "run"});
   CHECK(second.status == 2);
   CHECK(second.err.find("another run") != std::string::npos);

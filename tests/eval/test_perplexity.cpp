@@ -107,7 +107,7 @@ TEST_CASE("a context cuts documents into stretches of their own, each with the t
   CHECK(measured.positions[0].to == 16);
   CHECK(measured.positions[1].from == 16);
   CHECK(measured.positions[1].to == 32);
-  for (const PositionLoss& position : measured.positions) {
+  for (const PositionBucket& position : measured.positions) {
     double expected = 0;
     for (int64_t j = position.from; j < position.to; ++j) expected += by_position[static_cast<size_t>(j)];
     CHECK(position.sum.nats == doctest::Approx(expected).epsilon(1e-5));
@@ -124,7 +124,7 @@ TEST_CASE("every context scores the same targets, and their positions add up to 
     const Perplexity measured = corpus.measure(model, {.context = context});
     CHECK(measured.total.tokens == 129 + 89 + 40);
     LossSum total;
-    for (const PositionLoss& position : measured.positions) {
+    for (const PositionBucket& position : measured.positions) {
       CHECK(position.to <= context);
       total += position.sum;
     }

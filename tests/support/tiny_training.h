@@ -1,7 +1,8 @@
 #pragma once
 // Small runs on the self-copy task: a model, what it is trained with, and what it reads.
 
-#include "lib/data/self_copy_task.h"
+#include "lib/tasks/self_copy/self_copy_task.h"
+#include "lib/tasks/task_kind.h"
 #include "lib/train/trainer.h"
 #include "lib/train/trainer_state.h"
 #include "tests/support/tiny_model.h"
@@ -33,7 +34,7 @@ inline BatchSource copy_source(const ModelConfig& config, int64_t first = 0) {
 
 inline ValidationPlan copy_validation(const ModelConfig& config) {
   ValidationSource source;
-  source.source = copy_source(config, SelfCopyTask::kFirstHeldOut);
+  source.source = copy_source(config, kFirstHeldOut);
   source.sequences = 2;
   source.measures_accuracy = true;
   source.batch = 2;

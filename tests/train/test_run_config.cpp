@@ -4,6 +4,7 @@
 
 #include <fstream>
 
+#include "lib/tasks/needles/needle_task.h"
 #include "lib/train/resume_rules.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
@@ -26,12 +27,16 @@ TEST_CASE("--set reads numbers, sizes, switches and lists of either half") {
   config.set_from_flag("gumbel_noise=false");
   config.set_from_flag("alibi_slopes=[1, 0.5]");
   config.set_from_flag("long_range=none");
+  config.set_from_flag("needle_hops=1K");
+  config.set_from_flag("needle_text_targets=true");
   CHECK(config.model.chunk_size == 32);
   CHECK(config.train.learning_rate == 1e-3);
   CHECK(config.train.context == 4096);
   CHECK(!config.train.gumbel_noise);
   CHECK(config.model.alibi_slopes == std::vector<double>{1, 0.5});
   CHECK(!config.model.uses_retrieval());
+  CHECK(config.train.tasks[kNeedleHops] == 1024);
+  CHECK(config.to_json()["needle_text_targets"] == true);
   CHECK(config.explicit_keys.contains("chunk_size"));
 }
 
@@ -46,6 +51,11 @@ TEST_CASE("A wrong setting is named, with what would be right") {
   CHECK(error_of([&] { config.read("huge"); })->says("nano, mini, small"));
   config.train.batch = 0;
   CHECK(error_of([&] { config.train.validate("--set"); })->says("batch"));
+  CHECK(error_of([&] { config.set_from_flag("needle_hop=1"); })->says("'needle_hops'"));
+  CHECK(error_of([&] { config.set_from_flag("needle_text_targets=1"); })->says("needle_text_targets"));
+  RunConfig out_of_range;
+  out_of_range.set_from_flag("needle_hops=0");
+  CHECK(error_of([&] { out_of_range.train.validate("--set"); })->says("needle_hops is out of range"));
 }
 
 TEST_CASE("A file that is no JSON object is refused") {

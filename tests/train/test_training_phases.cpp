@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "lib/tasks/needles/needle_task.h"
 #include "tests/support/error_of.h"
 
 using namespace gca;
@@ -116,8 +117,8 @@ TEST_CASE("A task's own setting wins over its phase's") {
       {"task": "multikey", "needle_distractors": 9}, {"task": "multikey", "context": 100, "learning_rate": 0.2}]}
   ]})");
   const auto& tasks = plan.phases()[0].tasks;
-  CHECK(tasks[0].config.train.needle_distractors == 9);
-  CHECK(tasks[1].config.train.needle_distractors == 5);
+  CHECK(tasks[0].config.train.tasks[kNeedleDistractors] == 9);
+  CHECK(tasks[1].config.train.tasks[kNeedleDistractors] == 5);
   CHECK(tasks[0].config.train.context == 8 * base().model.chunk_text_size());
   CHECK(tasks[1].config.train.context == 100);
   CHECK(plan.at(0).learning_rate == 0.1);

@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "lib/tasks/needles/needle_task.h"
 #include "lib/train/checkpoint.h"
 #include "lib/train/run_lock.h"
 #include "tests/support/error_of.h"
@@ -181,10 +182,15 @@ TEST_CASE("The state survives its JSON") {
   state.step = 7;
   state.recent_losses = {0.1, 1.0 / 3.0};
   state.valid_results.push_back({7, 100, 1.5, 4.48, std::nan(""), 0.25, ""});
+  state.train.tasks.set(kNeedleHops, 5);
   const auto json = trainer_state_to_json(state);
+  // Settings of tasks stand among those of the training, as in every checkpoint so far.
+  CHECK(json["train_config"]["needle_hops"] == 5);
+  CHECK(json["train_config"]["copy_shifted"] == false);
   const TrainerState back = trainer_state_from_json(nlohmann::json::parse(json.dump()), "here");
   CHECK(trainer_state_to_json(back) == json);
   CHECK(back.recent_losses == state.recent_losses);
+  CHECK(back.train.tasks[kNeedleHops] == 5);
   CHECK(std::isnan(back.valid_results[0].bits_per_byte));
 }
 

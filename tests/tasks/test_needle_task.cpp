@@ -1,7 +1,7 @@
 // The needle tasks, checked by solving them: what is asked is looked for in the text as a reader would,
 // knowing the phrases alone.
 
-#include "lib/data/needle_task.h"
+#include "lib/tasks/needles/needle_task.h"
 
 #include <doctest/doctest.h>
 

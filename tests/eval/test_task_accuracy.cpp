@@ -7,9 +7,11 @@
 
 #include <set>
 
-#include "lib/data/bm25.h"
-#include "lib/eval/needle_accuracy.h"
-#include "lib/eval/recall_rate.h"
+#include "lib/eval/task_accuracy.h"
+#include "lib/tasks/needles/needle_kinds.h"
+#include "lib/tasks/recall/bm25.h"
+#include "lib/tasks/recall/recall_kind.h"
+#include "lib/tasks/recall/recall_task.h"
 #include "tests/support/tiny_model.h"
 
 using namespace gca;
@@ -90,24 +92,25 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     CAPTURE(name_of(kind));
     const Drt model = tiny_model(small_config(), at::kFloat, 5);
     const NeedleTask task = needle_task(kind);
-    const NeedleTrials how{.context = 100, .trials = 60, .haystacks = 7};
+    const TrialPlan how{.trials = 60, .haystacks = 7};
     const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
-    const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
+    const auto trials = needle_trials(task, 100, hay);
+    const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+    const nlohmann::json told = trials->to_json();
     const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24, .threads = 2});
-    const NeedleAccuracy patched = measure_needles(model, task, hay, *shortcut, how, allowed_ids(), {});
+    const auto shortcut_trials = needle_trials(task, 100, hay);
+    const TaskAccuracy patched =
+        measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
     CHECK(patched.correct == measured.correct);
-    CHECK(patched.exact == measured.exact);
-    for (size_t i = 0; i < measured.retrieval.size(); ++i)
-      CHECK(patched.retrieval[i].retrieved == measured.retrieval[i].retrieved);
+    CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
     CHECK(shortcut->shared_seconds() > 0);
 
     const int64_t chunks = task.chunks_within(100);
     int64_t correct = 0, exact = 0;
-    std::vector<int64_t> retrieved(measured.retrieval.size(), 0);
+    std::vector<int64_t> retrieved(told["retrieval"].size(), 0);
     std::vector<int64_t> depth_trials(10, 0);
     for (int64_t trial = 0; trial < how.trials; ++trial) {
-      const NeedleText text =
-          task.text(NeedleTask::kFirstHeldOut + trial, chunks, 900, trial % 7 * (900 / 7));
+      const NeedleText text = task.text(kFirstHeldOut + trial, chunks, 900, trial % 7 * (900 / 7));
       std::vector<int32_t> tokens = tokens_of(text, hay);
       const NeedleQuestion& question = text.questions.back();
       const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + question.first_answer);
@@ -123,9 +126,9 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
         correct += generated[prompt.size()] == question.answer.front();
       }
       const auto chosen = choices_at(model, prompt, chunks - 1);
-      for (size_t i = 0; i < measured.retrieval.size(); ++i) {
-        const TokenSpan value = question.values[static_cast<size_t>(measured.retrieval[i].needle)];
-        const auto& group = chosen[static_cast<size_t>(measured.retrieval[i].group)];
+      for (size_t i = 0; i < retrieved.size(); ++i) {
+        const TokenSpan value = question.values[told["retrieval"][i]["needle"].get<size_t>()];
+        const auto& group = chosen[told["retrieval"][i]["group"].get<size_t>()];
         retrieved[i] += group.contains(value.first / task.settings().chunk_text) &&
                         group.contains((value.first + value.tokens - 1) / task.settings().chunk_text);
       }
@@ -134,13 +137,13 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     }
     CHECK(measured.trials == 60);
     CHECK(measured.correct == correct);
-    CHECK(measured.exact == exact);
+    CHECK(told["exact"]["correct"] == exact);
     CHECK(correct > 0);
     CHECK(correct < 60);
-    CHECK(measured.retrieval.size() == (kind == NeedleKind::multihop ? 4U : 2U));
+    CHECK(retrieved.size() == (kind == NeedleKind::multihop ? 4U : 2U));
     int64_t any = 0, depth_correct = 0;
     for (size_t i = 0; i < retrieved.size(); ++i) {
-      CHECK(measured.retrieval[i].retrieved == retrieved[i]);
+      CHECK(told["retrieval"][i]["correct"] == retrieved[i]);
       any += retrieved[i];
     }
     CHECK(any > 0);
@@ -161,13 +164,13 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
   const Haystack hay = haystack();
   const NeedleTask task = needle_task(NeedleKind::passkey);
   const auto prefill = plain_prefill(model, hay, {.segment_positions = 16});
-  const NeedleTrials how{.context = 200, .trials = 40, .haystacks = 40};
-  const NeedleAccuracy measured = measure_needles(model, task, hay, *prefill, how, allowed_ids(), {});
-  CHECK(measured.retrieval.empty());
+  const TrialPlan how{.trials = 40, .haystacks = 40};
+  const auto trials = needle_trials(task, 200, hay);
+  const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  CHECK(trials->to_json()["retrieval"].empty());
   int64_t correct = 0;
   for (int64_t trial = 0; trial < how.trials; ++trial) {
-    const NeedleText text =
-        task.text(NeedleTask::kFirstHeldOut + trial, task.chunks_within(200), 900, trial * 22);
+    const NeedleText text = task.text(kFirstHeldOut + trial, task.chunks_within(200), 900, trial * 22);
     std::vector<int32_t> tokens = tokens_of(text, hay);
     tokens.resize(static_cast<size_t>(text.questions.back().first_answer));
     correct += most_probable(logits_after(model, tokens)) == text.questions.back().answer.front();
@@ -180,18 +183,28 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
   const Haystack hay = haystack();
   const int64_t chunk_text = small_config().chunk_text_size();
   const RecallTask task({chunk_text, 3 * chunk_text, 0});
+  TaskSite site;
+  site.settings.set(kRecallChunks, 3);
+  site.chunk_text = chunk_text;
+  site.context = 100;
+  site.retrieval_groups = 2;
+  site.chunk_top_k = 2;
   const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
-  const NeedleTrials how{.context = 100, .trials = 40, .haystacks = 3};
-  const RecallRate measured = measure_recall(model, task, hay, *prefill, how, {});
+  const TrialPlan how{.trials = 40, .haystacks = 3};
+  const auto trials = kRecallKind.make_trials(site, hay);
+  const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const nlohmann::json told = trials->to_json();
   const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24});
-  CHECK(measure_recall(model, task, hay, *shortcut, how, {}).group_hits == measured.group_hits);
+  const auto shortcut_trials = kRecallKind.make_trials(site, hay);
+  measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
+  CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
 
   const int64_t chunks = task.chunks_within(100);
   std::vector<int64_t> group_hits(2, 0);
   int64_t hits = 0, bm25_hits = 0;
   double random_hits = 0;
   for (int64_t trial = 0; trial < how.trials; ++trial) {
-    const RecallText text = task.text(RecallTask::kFirstHeldOut + trial, chunks, hay, trial % 3 * 300);
+    const RecallText text = task.text(kFirstHeldOut + trial, chunks, hay, trial % 3 * 300);
     std::vector<int32_t> tokens(static_cast<size_t>(chunks * chunk_text));
     hay.read(text.haystack_first, tokens);
     apply_edits(text.edits, 0, tokens);
@@ -225,10 +238,10 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
     random_hits += 1.0 - static_cast<double>(missing_pairs) / static_cast<double>(pairs);
   }
   CHECK(measured.trials == 40);
-  CHECK(measured.hits == hits);
-  CHECK(measured.group_hits == group_hits);
-  CHECK(measured.bm25_hits == bm25_hits);
-  CHECK(measured.random_hits == doctest::Approx(random_hits));
+  CHECK(measured.correct == hits);
+  for (size_t group = 0; group < 2; ++group) CHECK(told["groups"][group]["correct"] == group_hits[group]);
+  CHECK(told["bm25"]["correct"] == bm25_hits);
+  CHECK(told["random"]["accuracy"].get<double>() == doctest::Approx(random_hits / 40));
   CHECK(bm25_hits > hits);
   CHECK(hits > 0);
 }

@@ -1,4 +1,4 @@
-#include "lib/data/recall_task.h"
+#include "lib/tasks/recall/recall_task.h"
 
 #include <doctest/doctest.h>
 

@@ -14,8 +14,18 @@
 
 #include "lib/data/chunk_layout.h"
 #include "lib/data/sequence_loader.h"
+#include "lib/tasks/task_settings.h"
 
 namespace gca {
+
+inline constexpr TaskSetting kCopyChunks{.key = "copy_chunks",
+                                         .default_value = 2,
+                                         .least = 1,
+                                         .help = "self-copy: chunks of the repeated passage"};
+inline constexpr TaskSetting kCopyShifted{.key = "copy_shifted",
+                                          .most = 1,
+                                          .is_switch = true,
+                                          .help = "self-copy: the repeat begins anywhere in a chunk"};
 
 struct SelfCopySettings {
   int64_t passage_tokens = 0;  ///< text tokens of the passage; a sequence has twice as many, and shift_tokens
@@ -26,9 +36,6 @@ struct SelfCopySettings {
 
 class SelfCopyTask {
  public:
-  /// Sequences from this number on are never trained on.
-  static constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
-
   /// Throws Error(usage) when the settings leave nothing to copy.
   SelfCopyTask(SelfCopySettings settings, ChunkLayout layout);
 

@@ -1,4 +1,4 @@
-#include "lib/data/needle_phrases.h"
+#include "lib/tasks/needles/needle_phrases.h"
 
 namespace gca {
 

@@ -1,4 +1,4 @@
-#include "lib/eval/wilson_interval.h"
+#include "lib/tasks/wilson_interval.h"
 
 #include <doctest/doctest.h>
 

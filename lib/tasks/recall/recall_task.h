@@ -11,13 +11,21 @@
 #include "lib/data/haystack.h"
 #include "lib/data/sequence_loader.h"
 #include "lib/data/text_edit.h"
+#include "lib/tasks/task_settings.h"
 
 namespace gca {
 
+inline constexpr TaskSetting kRecallChunks{.key = "recall_chunks",
+                                           .flag = "--passage-chunks",
+                                           .default_value = 3,
+                                           .least = 3,
+                                           .help = "recall: chunks that the repeated passage is long"};
+
 struct RecallSettings {
-  int64_t chunk_text = 63;       ///< S-1
-  int64_t passage_tokens = 189;  ///< of the passage, more than twice chunk_text
+  int64_t chunk_text = 63;                                    ///< S-1
+  int64_t passage_tokens = 63 * kRecallChunks.default_value;  ///< of the passage, more than twice chunk_text
   uint64_t seed = 0;
+  SettingNames names = SettingNames::keys;  ///< how errors name settings
 };
 
 struct RecallText {
@@ -31,7 +39,6 @@ struct RecallText {
 
 class RecallTask {
  public:
-  static constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
   /// Tokens of the repeat that are no targets: too few to tell what is repeated.
   static constexpr int64_t kUncertain = 8;
 

@@ -1,4 +1,4 @@
-#include "lib/data/bm25.h"
+#include "lib/tasks/recall/bm25.h"
 
 #include <doctest/doctest.h>
 

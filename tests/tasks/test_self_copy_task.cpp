@@ -1,4 +1,4 @@
-#include "lib/data/self_copy_task.h"
+#include "lib/tasks/self_copy/self_copy_task.h"
 
 #include <doctest/doctest.h>
 

@@ -18,22 +18,56 @@
 #include <vector>
 
 #include "lib/data/haystack.h"
-#include "lib/data/needle_phrases.h"
 #include "lib/data/sequence_loader.h"
 #include "lib/data/text_edit.h"
+#include "lib/tasks/needles/needle_phrases.h"
+#include "lib/tasks/task_settings.h"
 
 namespace gca {
 
+inline constexpr TaskSetting kNeedleValueTokens{.key = "needle_value_tokens",
+                                                .flag = "--value-tokens",
+                                                .default_value = 5,
+                                                .least = 1,
+                                                .help = "passkey, multikey: random tokens of a value"};
+inline constexpr TaskSetting kNeedleKeyTokens{.key = "needle_key_tokens",
+                                              .flag = "--key-tokens",
+                                              .default_value = 1,
+                                              .least = 1,
+                                              .help = "multikey, multihop: random tokens of a key"};
+inline constexpr TaskSetting kNeedleDistractors{
+    .key = "needle_distractors",
+    .flag = "--distractors",
+    .default_value = 3,
+    .help = "multikey, multihop: needles or chains that nobody asks for"};
+inline constexpr TaskSetting kNeedleHops{.key = "needle_hops",
+                                         .flag = "--hops",
+                                         .default_value = 2,
+                                         .least = 1,
+                                         .help = "multihop: needles of a chain"};
+inline constexpr TaskSetting kNeedleQuestions{.key = "needle_questions",
+                                              .default_value = 1,
+                                              .least = 1,
+                                              .help = "needle tasks: questions in a sequence"};
+inline constexpr TaskSetting kNeedleTextTargets{
+    .key = "needle_text_targets",
+    .most = 1,
+    .is_switch = true,
+    .help = "needle tasks: every token is a target, not the answers alone"};
+
 struct NeedleSettings {
   NeedleKind kind = NeedleKind::passkey;
-  int64_t chunk_text = 63;    ///< S-1: text tokens of a chunk
-  int64_t value_tokens = 5;   ///< of a passkey
-  int64_t key_tokens = 1;     ///< of a key (multikey) or a variable (multihop)
-  int64_t distractors = 3;    ///< needles (multikey) or chains (multihop) that nobody asks for
-  int64_t hops = 2;           ///< multihop: needles of a chain
-  int64_t questions = 1;      ///< one after the other at the end; passkey: the same again
-  bool text_targets = false;  ///< training: every token is a target, not the answers alone
+  int64_t chunk_text = 63;                                  ///< S-1: text tokens of a chunk
+  int64_t value_tokens = kNeedleValueTokens.default_value;  ///< of a passkey
+  int64_t key_tokens = kNeedleKeyTokens.default_value;      ///< of a key (multikey) or a variable (multihop)
+  /// Needles (multikey) or chains (multihop) that nobody asks for.
+  int64_t distractors = kNeedleDistractors.default_value;
+  int64_t hops = kNeedleHops.default_value;  ///< multihop: needles of a chain
+  int64_t questions =
+      kNeedleQuestions.default_value;  ///< one after the other at the end; passkey: the same again
+  bool text_targets = kNeedleTextTargets.default_value != 0;  ///< training: every token is a target
   uint64_t seed = 0;
+  SettingNames names = SettingNames::keys;  ///< how errors name settings
 };
 
 struct TokenSpan {
@@ -58,9 +92,6 @@ struct NeedleText {
 
 class NeedleTask {
  public:
-  /// Sequences from this number on are never trained on.
-  static constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
-
   /// Throws Error(usage) when a setting is out of range.
   NeedleTask(NeedleSettings settings, NeedlePhrases phrases);
 

@@ -1,13 +1,15 @@
-#include "lib/data/needle_task.h"
+#include "lib/tasks/needles/needle_task.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
-#include "lib/data/task_random.h"
+#include "lib/core/size_suffix.h"
+#include "lib/tasks/task_random.h"
 
 namespace gca {
 namespace {
@@ -173,38 +175,38 @@ struct QuestionLayout {
   }
 };
 
-constexpr int64_t kMostOfAnything = int64_t{1} << 20;
-
 void check(const NeedleSettings& settings, const NeedlePhrases& phrases) {
-  const std::string where = std::string(name_of(settings.kind)) + " task";
+  const std::string where = task_place(name_of(settings.kind), settings.names);
   const auto require = [&](bool holds, const std::string& what, const std::string& remedy) {
     if (!holds) fail_usage(where, what, remedy);
   };
+  const auto name = [&](const TaskSetting& setting) { return name_of(setting, settings.names); };
   require(settings.chunk_text > 0, "the chunks have no text", "raise chunk_size");
-  require(settings.value_tokens > 0, "a value has no token", "raise needle_value_tokens");
-  require(settings.key_tokens > 0, "a key has no token", "raise needle_key_tokens");
-  require(settings.distractors >= 0, "needle_distractors is negative", "give 0 or more");
-  require(settings.hops > 0, "a chain has no needle", "raise needle_hops");
-  require(settings.questions > 0, "nothing is asked", "raise needle_questions");
-  for (const int64_t size :
-       {settings.value_tokens, settings.key_tokens, settings.distractors, settings.hops, settings.questions})
-    require(size <= kMostOfAnything, fmt::format("{} is out of range", size), "give at most 1M");
+  const std::pair<const TaskSetting&, int64_t> counts[] = {{kNeedleValueTokens, settings.value_tokens},
+                                                           {kNeedleKeyTokens, settings.key_tokens},
+                                                           {kNeedleDistractors, settings.distractors},
+                                                           {kNeedleHops, settings.hops},
+                                                           {kNeedleQuestions, settings.questions}};
+  for (const auto& [setting, count] : counts)
+    require(count >= setting.least && count <= setting.most, fmt::format("{} is {}", name(setting), count),
+            fmt::format("give {} to {}", setting.least, size_text(setting.most)));
   require(settings.kind == NeedleKind::passkey || settings.questions <= settings.distractors + 1,
-          "there are more questions than needles to ask for", "raise needle_distractors");
+          "there are more questions than needles to ask for", "raise " + name(kNeedleDistractors));
   // Keys are drawn until they differ: leave enough to draw from.
   const int64_t keys = settings.kind == NeedleKind::multihop
                            ? (settings.distractors + 1) * (settings.hops + 1)
                        : settings.kind == NeedleKind::multikey ? settings.distractors + 1
                                                                : 1;
-  require(keys <= kMostOfAnything, fmt::format("{} keys are out of range", keys), "give at most 1M");
+  require(keys <= kMostOfATaskSetting, fmt::format("{} keys are out of range", keys),
+          fmt::format("lower {} or {}", name(kNeedleDistractors), name(kNeedleHops)));
   require(settings.key_tokens > 1 || 2 * keys <= size_of(phrases.value_ids),
           fmt::format("{} keys of one token are too many for {} ids", keys, phrases.value_ids.size()),
-          "raise needle_key_tokens");
+          "raise " + name(kNeedleKeyTokens));
   const QuestionLayout layout = QuestionLayout::of(settings, phrases);
   require(
       layout.lead == 0 || layout.prompt <= settings.chunk_text + 1,
       fmt::format("a question of {} tokens does not fit a chunk of {}", layout.prompt, settings.chunk_text),
-      "raise chunk_size");
+      "lower " + name(kNeedleKeyTokens) + ", or use a model of larger chunk_size");
 }
 
 }  // namespace
@@ -238,10 +240,10 @@ NeedleText NeedleTask::text(int64_t number, int64_t chunks, int64_t haystack_tok
   int64_t needed = 0;
   for (const Needle& needle : plan.needles) needed += size_of(needle.tokens);
   if (text.needle_room < needed)
-    fail_usage(std::string(name_of(settings_.kind)) + " task",
+    fail_usage(task_place(name_of(settings_.kind), settings_.names),
                fmt::format("{} chunks of {} text tokens leave no room for {} tokens of needles",
                            std::max<int64_t>(chunks + 1, 0), settings_.chunk_text, needed),
-               "give a longer context");
+               std::string("give a longer ") + context_name(settings_.names));
 
   const std::vector<int64_t> places = draw_places(plan.needles, text.needle_room, random);
   for (size_t i = 0; i < places.size(); ++i) text.edits.push_back({places[i], plan.needles[i].tokens});

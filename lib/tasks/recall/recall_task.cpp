@@ -1,21 +1,22 @@
-#include "lib/data/recall_task.h"
+#include "lib/tasks/recall/recall_task.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 
 #include "lib/core/error.h"
-#include "lib/data/task_random.h"
+#include "lib/tasks/task_random.h"
 
 namespace gca {
 
 RecallTask::RecallTask(RecallSettings settings) : settings_(settings) {
-  if (settings_.chunk_text < 1) fail_usage("recall task", "the chunks have no text", "raise chunk_size");
+  const std::string where = task_place("recall", settings_.names);
+  if (settings_.chunk_text < 1) fail_usage(where, "the chunks have no text", "raise chunk_size");
   if (settings_.passage_tokens <= 2 * settings_.chunk_text)
-    fail_usage("recall task",
+    fail_usage(where,
                fmt::format("a passage of {} tokens is no longer than two chunks of {}",
                            settings_.passage_tokens, settings_.chunk_text),
-               "raise recall_chunks");
+               "raise " + name_of(kRecallChunks, settings_.names));
 }
 
 RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& haystack,
@@ -26,10 +27,10 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
   const int64_t most_known = std::max(chunk_text, settings_.passage_tokens - 2 * chunk_text);
   text.passage_room = (chunks - 1) * chunk_text - most_known;
   if (text.passage_room < settings_.passage_tokens)
-    fail_usage("recall task",
+    fail_usage(task_place("recall", settings_.names),
                fmt::format("{} chunks of {} text tokens leave no room for a passage of {}",
                            std::max<int64_t>(chunks, 0), chunk_text, settings_.passage_tokens),
-               "give a longer context");
+               std::string("give a longer ") + context_name(settings_.names));
   TaskRandom random(settings_.seed, number);
   text.haystack_first = haystack_first ? *haystack_first : random.below(haystack.token_count());
   TextEdit passage;

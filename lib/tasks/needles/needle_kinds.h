@@ -1,0 +1,18 @@
+#pragma once
+// passkey, multikey and multihop in the list of tasks (lib/tasks/task_kinds.h).
+
+#include <memory>
+
+#include "lib/tasks/needles/needle_task.h"
+#include "lib/tasks/task_kind.h"
+
+namespace gca {
+
+extern const TaskKind kPasskeyKind;
+extern const TaskKind kMultikeyKind;
+extern const TaskKind kMultihopKind;
+
+/// The trials of `task` whose texts have at most `context` tokens. `haystack` is only asked for its size.
+std::unique_ptr<TaskTrials> needle_trials(NeedleTask task, int64_t context, const Haystack& haystack);
+
+}  // namespace gca

@@ -1,0 +1,10 @@
+#pragma once
+// self-copy in the list of tasks (lib/tasks/task_kinds.h).
+
+#include "lib/tasks/task_kind.h"
+
+namespace gca {
+
+extern const TaskKind kSelfCopyKind;
+
+}  // namespace gca
