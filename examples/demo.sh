@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
-# From a folder of books to a model that retrieves from its own past: every subcommand of gca once, in minutes on two
-# cores; at the end a model that has learned to retrieve looks for passkeys in a million tokens. Run by ./dev demo, after the
-# build. MINUTES=N trains for longer.
+# From a folder of books to a model that retrieves from its own past, in minutes on two cores; at the end, a model that has learned
+# to retrieve looks for passkeys in a million tokens. Run by ./dev demo after the build. MINUTES=N trains for longer.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -19,7 +18,7 @@ step() {
 rm -rf "$out"
 mkdir -p "$out"
 
-step 'Words into tokens: a vocabulary of 4096, trained on six books' \
+step 'Text into tokens: a vocabulary of 4096, trained on six books' \
   tokenize $books/train --train-vocab 4096 --output $out/train-tokens
 step 'The same vocabulary for two books that the model will not see' \
   tokenize $books/valid --tokenizer $out/train-tokens/tokenizer.model --output $out/valid-tokens

@@ -44,8 +44,8 @@ def main():
             print(f"  {read['chunk']:3}  score {read['score']:7.3f}  weight {read['weight']:.3f}  "
                   f"{one_line(read['text'], 70)}")
     gain = after[2048, "random"]["loss"] - after[2048, "learned"]["loss"]
-    print(f"\nChoosing its chunks gains the model {gain:+.4f} nats a token over random ones. Near 0, it has not learned yet what "
-          "to\nretrieve, for which minutes of text are too few: README.md tells what makes a model choose.")
+    print(f"\nCompared with random chunks, the chosen ones gain the model {gain:+.4f} nats per token. Near 0, it has not yet learned "
+          "what\nto retrieve: minutes of text are too few. docs/results.md describes what makes a model learn it.")
 
     report = json.loads((out / "passkey.json").read_text())
     search = report["result"]["contexts"][0]

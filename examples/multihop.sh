@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Two hops: `a -> b` stands in one place of a long text, `b -> c` in another, among other chains. The first group of upper layers
-# has to retrieve the first needle, the second group the second: where that stands only the first one tells. One group alone is
-# trained and asked beside it. examples/multihop/phases.json is the recipe, the README.md beside it tells why it is as it is.
+# has to retrieve the first needle, and the second group the second, which can only be found with what the first one says. A model
+# with one group is trained and measured beside it. examples/multihop/phases.json is the recipe; the README.md beside it gives the
+# reasons for it.
 #
 #   examples/multihop.sh                                trains both from scratch, then measures
 #   CHECKPOINT=examples/multihop examples/multihop.sh   measures the checkpoint that is kept here
 #
-# examples/recipe.sh tells the variables that set books, lengths, trials, threads and folders.
+# The variables that set books, lengths, trials, threads and folders are described in examples/recipe.sh.
 readonly example=multihop
 # shellcheck source=examples/recipe.sh
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"

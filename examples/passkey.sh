@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Trained at no more than 4K tokens, asked at a million: a small model learns to find a passkey, then looks for it in texts
-# far longer than any it was trained on. examples/passkey/phases.json is the whole recipe, the README.md beside it tells why
-# it is as it is.
+# far longer than any it was trained on. examples/passkey/phases.json is the whole recipe; the README.md beside it gives the
+# reasons for it.
 #
 #   examples/passkey.sh                               trains from scratch, then measures
 #   CHECKPOINT=examples/passkey examples/passkey.sh   measures the checkpoint that is kept here
 #
-# examples/recipe.sh tells the variables that set books, lengths, trials, threads and folders.
+# The variables that set books, lengths, trials, threads and folders are described in examples/recipe.sh.
 readonly example=passkey
 # shellcheck source=examples/recipe.sh
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# A paragraph of a book comes again far later: does retrieval find where it stood the first time? Nothing marks the paragraph, so
-# the landmarks have to tell any text from any other. BM25 over the same chunks, and a random choice, are measured beside it.
-# examples/recall/phases.json is the recipe, the README.md beside it tells why it is as it is.
+# A paragraph of a book occurs again far later: does retrieval find its first occurrence? Nothing marks the paragraph, so the
+# landmarks have to distinguish any text from any other. BM25 over the same chunks, and a random choice, are measured beside it.
+# examples/recall/phases.json is the recipe; the README.md beside it gives the reasons for it.
 #
 #   examples/recall.sh                              trains from scratch, then measures
 #   CHECKPOINT=examples/recall examples/recall.sh   measures the checkpoint that is kept here
 #
-# examples/recipe.sh tells the variables that set books, lengths, trials, threads and folders.
+# The variables that set books, lengths, trials, threads and folders are described in examples/recipe.sh.
 readonly example=recall
 # shellcheck source=examples/recipe.sh
 source "$(dirname "${BASH_SOURCE[0]}")/recipe.sh"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What passkey.sh, multihop.sh and recall.sh have in common; each sets `example`, the name of its folder here, and sources this.
+# What passkey.sh, multihop.sh and recall.sh have in common; each sets `example`, the name of its folder, and sources this file.
 #
 # BOOKS=DIR    a folder with train/ and valid/ (examples/books)    SEED=N     of the training (1)
 # CONTEXTS=..  lengths of the texts (4K,64K,1M)                    TRIALS=N   at each of them (200)
