@@ -29,7 +29,29 @@ list(APPEND GCA_TORCH_RPATH ${GCA_CUDA_RUNTIME_DIRS})
 target_link_options(libtorch_cpu INTERFACE "-Wl,--allow-shlib-undefined")
 # Then the project's own device library (lib/device).
 set(CMAKE_BUILD_RPATH ${GCA_TORCH_RPATH} ${PROJECT_BINARY_DIR}/kernels)
-set(CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH} $ORIGIN)
+
+# An installed program looks beside itself. With GCA_INSTALL_LIBTORCH the installation has LibTorch there and depends on no
+# other folder; without, it goes on using the LibTorch that it was built with, where that lies.
+option(GCA_INSTALL_LIBTORCH "Install the libraries of LibTorch that gca needs (the component libtorch)" ON)
+set(CMAKE_INSTALL_RPATH $ORIGIN)
+if(NOT GCA_INSTALL_LIBTORCH)
+  list(APPEND CMAKE_INSTALL_RPATH ${GCA_TORCH_RPATH})
+endif()
+
+# gca_install_libtorch(SET): installs the libraries of a runtime dependency set that are not the system's, with their licences.
+function(gca_install_libtorch dependencies)
+  if(NOT GCA_INSTALL_LIBTORCH)
+    return()
+  endif()
+  include(GNUInstallDirs)
+  install(RUNTIME_DEPENDENCY_SET ${dependencies} DIRECTORIES ${GCA_TORCH_RPATH} POST_EXCLUDE_REGEXES "^/lib" "^/usr/lib"
+    LIBRARY DESTINATION ${CMAKE_INSTALL_LIBEXECDIR}/gca COMPONENT libtorch)
+  file(GLOB licences RELATIVE ${GCA_TORCH_ROOT}/.. ${GCA_TORCH_ROOT}/../*.dist-info/licenses)
+  foreach(folder ${licences})
+    string(REGEX REPLACE "-.*" "" name ${folder})
+    install(DIRECTORY ${GCA_TORCH_ROOT}/../${folder}/ DESTINATION ${CMAKE_INSTALL_DOCDIR}/licenses/${name} COMPONENT libtorch)
+  endforeach()
+endfunction()
 
 # <ATen/Functions.h> declares two thousand operators; sources include <ATen/ops/NAME.h> for those they call.
 target_compile_definitions(libtorch_cpu INTERFACE AT_PER_OPERATOR_HEADERS)

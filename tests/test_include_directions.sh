@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Includes go one way: apps -> lib -> kernels; within lib train, eval, generate, inspect -> model -> core, and core, text,
-# data, tasks and report do without LibTorch.
+# Includes go one way: apps -> lib -> kernels. Within lib, the stages (train, eval, generate, inspect) include model but not each
+# other, and core, text, data, tasks and report do without LibTorch.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 status=0
 
 # forbid FOLDERS PATTERN: no file of FOLDERS includes what PATTERN names.
@@ -22,7 +22,7 @@ forbid 'lib/core lib/text lib/data lib/tasks lib/report' 'ATen/|torch/|c10/|kern
 forbid 'lib/core' 'lib/(text|data|tasks)/'
 forbid 'lib/text' 'lib/(data|tasks)/'
 forbid 'lib/data' 'lib/tasks/'
-forbid 'lib/model' 'lib/(train|eval|generate|inspect)/'
+forbid 'lib/model' 'lib/(train|eval|generate|inspect|bench)/'
 # The stages do not include each other; lib/bench, which times them, includes those that it times.
 forbid 'lib/train' 'lib/(eval|generate|inspect|bench)/'
 forbid 'lib/eval' 'lib/(train|generate|inspect|bench)/'

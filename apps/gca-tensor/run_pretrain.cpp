@@ -1,5 +1,6 @@
 // gca pretrain: sequences to a checkpoint.
 
+#include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -60,17 +61,20 @@ int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, c
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
-  const JsonReport clock("", {});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto measuring_seconds = [begin] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
   ValidationSource probe = data.validation;
   probe.sequences = std::min(probe.sequences, config.train.batch);
   double validation_seconds = 0.0;
   if (probe.sequences > 0) {
     validate(trainer.model(), probe, config.train.batch);
-    validation_seconds = clock.elapsed_seconds() * static_cast<double>(data.validation.sequences) /
+    validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
   const double step_seconds = trainer.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
-  return steps_within(60.0 * options.minutes - elapsed_seconds - clock.elapsed_seconds(), step_seconds,
+  return steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(), step_seconds,
                       validation_seconds, config.train.eval_interval);
 }
 

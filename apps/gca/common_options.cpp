@@ -9,6 +9,7 @@
 
 #include "apps/gca/command_words.h"
 #include "apps/gca/standard_output.h"
+#include "apps/gca/version.h"
 #include "kernels/common/cpu_features.h"
 #include "lib/core/error.h"
 #include "lib/core/size_suffix.h"
@@ -21,30 +22,34 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->type_name("FILE")
       ->group(group);
   command.add_flag("--json", options.json, "Print the JSON report instead of the table")->group(group);
-  command.add_flag("--quiet", options.quiet, "Print neither table nor progress")->group(group);
-  command.add_option("--threads", options.threads, "Threads (default: all processors)")
+  command.add_flag("--quiet", options.quiet, "Print neither the table nor progress")->group(group);
+  command.add_option("--threads", options.threads, "Number of threads (default: all processors)")
       ->check(CLI::Range(1, 4096))
       ->type_name("N")
       ->group(group);
   command
       .add_option("--seed", options.seed,
-                  with_default("Seed of all random choices", std::to_string(options.seed)))
+                  with_default("Seed of all random numbers", std::to_string(options.seed)))
       ->check([](const std::string& text) {  // CLI11 would take -1, and 2^64 and more as 2^64 - 1
         uint64_t seed = 0;
         const char* end = text.data() + text.size();
         const auto [rest, error] = std::from_chars(text.data(), end, seed);
         const bool is_seed = error == std::errc() && rest == end;
-        return is_seed ? "" : "'" + text + "' is no seed; give a whole number from 0 to 2^64 - 1";
+        return is_seed ? "" : "'" + text + "' is not a seed; give a whole number from 0 to 2^64 - 1";
       })
       ->type_name("N")
       ->group(group);
 }
 
 void add_tensor_options(CLI::App& command, TensorOptions& options, const std::vector<std::string>& devices) {
-  command.add_option("--device", options.device, with_default(joined(devices, " or "), options.device))
+  command
+      .add_option("--device", options.device,
+                  with_default("Device to compute on, " + joined(devices, " or "), options.device))
       ->check(CLI::IsMember(devices))
       ->type_name("NAME");
-  command.add_option("--dtype", options.dtype, "bf16 or fp32 (default: bf16 where the processor has it)")
+  command
+      .add_option("--dtype", options.dtype,
+                  "Compute type, bf16 or fp32 (default: bf16 if the processor multiplies bf16)")
       ->check(CLI::IsMember({"auto", "bf16", "fp32"}))
       ->type_name("NAME");
 }
@@ -53,14 +58,14 @@ void add_memory_options(CLI::App& command, std::string& memory, std::string& dty
   command
       .add_option(
           "--memory", memory,
-          with_default(
-              "Where chunk memory is kept: ram, or file:PATH, a scratch file that goes away with the process",
-              memory))
+          with_default("Where to keep chunk memory: ram, or file:PATH, a scratch file that is removed when the process "
+                       "ends",
+                       memory))
       ->type_name("WHERE");
   command
       .add_option(
           "--memory-dtype", dtype,
-          "Type of the keys and values in chunk memory: bf16, fp32 or int8 (default: that of --dtype)")
+          "Type of the keys and values in chunk memory, bf16, fp32 or int8 (default: the type of --dtype)")
       ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
       ->type_name("NAME");
 }
@@ -118,7 +123,7 @@ std::vector<std::string>& command_line() {
 
 JsonReport begin_report(const std::string& stage, const CommonOptions& options,
                         const TensorOptions& tensors) {
-  JsonReport report("gca." + stage + "/1", command_line());
+  JsonReport report("gca." + stage + "/1", program_version(), command_line());
   report.seed = options.seed;
   report.threads = thread_count(options);
   report.device = tensors.device;

@@ -117,11 +117,11 @@ _gca_settings() {
 }
 
 _gca() {
-    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command= word
+    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} command='' word
     # bash takes --flag=value for three words.
     if [[ $current == = ]]; then
         current=
-    elif [[ $previous == = && COMP_CWORD -ge 2 ]]; then
+    elif [[ $previous == = ]] && ((COMP_CWORD >= 2)); then
         previous=${COMP_WORDS[COMP_CWORD-2]}
     fi
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do

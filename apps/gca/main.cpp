@@ -15,9 +15,9 @@
 #include "apps/gca/help_formatter.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/standard_output.h"
+#include "apps/gca/version.h"
 #include "lib/core/config_fields.h"
 #include "lib/core/error.h"
-#include "lib/core/json_report.h"
 
 namespace {
 
@@ -39,9 +39,9 @@ std::vector<std::string> long_flags(const CLI::App& command) {
   return flags;
 }
 
-/// "gca eval --help tells what fits"
+/// "see gca eval --help"
 std::string ask_help(const CLI::App& app) {
-  return program_name(app) + " --help tells what fits";
+  return "see " + program_name(app) + " --help";
 }
 
 /// What is wrong with the words that nobody took: the first flag among them, else the first of them.
@@ -120,7 +120,7 @@ int main(int argc, char** argv) {
   gca::command_line().assign(argv, argv + argc);
 
   CLI::App app("Grouped cross-attention: a language model that retrieves from its own past.", "gca");
-  app.set_version_flag("--version", [] { return std::string("gca ") + gca::version(); });
+  app.set_version_flag("--version", [] { return std::string("gca ") + gca::program_version(); });
   app.formatter(std::make_shared<gca::HelpFormatter>());
   app.require_subcommand(1);
   gca::add_tokenize_command(app);

@@ -28,10 +28,6 @@ std::string rfc3339(std::chrono::system_clock::time_point instant) {
 
 }  // namespace
 
-const char* version() {
-  return GCA_VERSION;
-}
-
 std::string json_text(const ordered_json& json) {
   return json.dump(2, ' ', false,
                    ordered_json::error_handler_t::replace);  // dump() writes non-finite as null
@@ -45,8 +41,9 @@ std::string json_in_script(const nlohmann::json& data) {
   return text;
 }
 
-JsonReport::JsonReport(std::string schema, std::vector<std::string> command)
+JsonReport::JsonReport(std::string schema, std::string version, std::vector<std::string> command)
     : schema_(std::move(schema)),
+      version_(std::move(version)),
       command_(std::move(command)),
       started_(std::chrono::system_clock::now()),
       clock_start_(std::chrono::steady_clock::now()) {}
@@ -65,7 +62,7 @@ ordered_json JsonReport::document() const {
   ordered_json document;
   document["schema"] = schema_;
   document["command"] = command_;
-  document["version"] = version();
+  document["version"] = version_;
   document["started"] = rfc3339(started_);
   document["seconds"] = elapsed_seconds();
   document["machine"] = std::move(machine);

@@ -1,6 +1,6 @@
 #pragma once
-// The envelope of every report (README.md, "Reports"): one JSON object with schema, command, version,
-// started, seconds, machine, seed, config, result. Non-finite numbers become null.
+// The envelope of every report (docs/reports.md): one JSON object with schema, command, version, started, seconds, machine,
+// seed, config, result. Non-finite numbers become null.
 
 #include <chrono>
 #include <cstdint>
@@ -9,9 +9,6 @@
 #include <vector>
 
 namespace gca {
-
-/// The version of gca, such as "0.1.0".
-const char* version();
 
 /// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
@@ -22,8 +19,8 @@ std::string json_in_script(const nlohmann::json& data);
 
 class JsonReport {
  public:
-  /// Starts the clock. `schema` such as "gca.pretrain/1", `command` the words of the command line.
-  JsonReport(std::string schema, std::vector<std::string> command);
+  /// Starts the clock. `schema` such as "gca.pretrain/1", `version` of the program, `command` the words of the command line.
+  JsonReport(std::string schema, std::string version, std::vector<std::string> command);
 
   nlohmann::ordered_json config = nlohmann::ordered_json::object();
   nlohmann::ordered_json result = nlohmann::ordered_json::object();
@@ -41,6 +38,7 @@ class JsonReport {
 
  private:
   std::string schema_;
+  std::string version_;
   std::vector<std::string> command_;
   std::chrono::system_clock::time_point started_;
   std::chrono::steady_clock::time_point clock_start_;
