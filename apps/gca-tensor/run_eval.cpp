@@ -31,7 +31,7 @@ void check_options(const EvalOptions& options) {
                "give --data DIR (written by gca chunk or gca tokenize), or text files");
   }
   for (const int64_t context : options.contexts)
-    if (context < 1) fail_usage("--context", "0 tokens are no context", "give 1 or more");
+    if (context < 1) fail_usage("--context", "is below 1", "give 1 or more");
 }
 
 /// The documents to measure on; `context` becomes what the data was cut for, where it says so.
@@ -53,7 +53,7 @@ std::vector<int64_t> contexts_of(const EvalOptions& options, const TextModel& mo
   if (!options.contexts.empty()) return options.contexts;
   if (model.trained_context > 0) return {model.trained_context};
   if (data_context > 0) return {data_context};
-  fail_usage("--context", "is missing, and the checkpoint does not tell what it was trained with",
+  fail_usage("--context", "is missing, and the checkpoint does not say what it was trained with",
              "give one or more, such as --context 2K,8K");
 }
 
@@ -115,7 +115,7 @@ nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionBucket
           {"to", position.to},      {"tokens", position.sum.tokens}, {"loss", position.sum.loss()}};
 }
 
-/// Loss by position: a line a bucket, a column a row of the first table.
+/// Loss by position: one line per bucket, one column per row of the first table.
 std::string position_table(std::span<const EvalRow> rows) {
   std::vector<std::string> labels;
   for (const EvalRow& row : rows) labels.push_back(fmt::format("{} {}", row.context, row.retriever));

@@ -13,42 +13,47 @@ namespace gca {
 
 void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
-  CLI::App* command = app.add_subcommand("bench", "Measure training, prefill and decoding on this machine");
+  CLI::App* command =
+      app.add_subcommand("bench", "Measure the speed of training, prefill and decoding on this machine");
   command
-      ->add_option(
-          "--config", options->config,
-          with_default("Preset (" + joined(preset_names(), ", ") + ") or JSON file", options->config))
+      ->add_option("--config", options->config,
+                   with_default("Preset (" + joined(preset_names(), ", ") + ") or JSON file of the model",
+                                options->config))
       ->type_name("PRESET|FILE");
-  command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
+  command->add_option("--set", options->settings, "Change one setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
   add_size_list_option(
       *command, "--context", options->contexts,
-      with_default("Text tokens of a sequence, or of the past when decoding", options->contexts.front()));
+      with_default("Text tokens per sequence; for decoding, text tokens that precede it", options->contexts.front()));
   command
-      ->add_option("--mode", options->modes,
-                   "training, prefill, scoring (prefill with all logits), decoding; separated by commas "
-                   "(default: all)")
+      ->add_option(
+          "--mode", options->modes,
+          "What to measure: training, prefill, scoring (prefill that computes all logits) and decoding, "
+          "separated by commas (default: all)")
       ->delimiter(',')
       ->check(CLI::IsMember(mode_names()))
       ->type_name("NAME,...");
-  add_size_option(*command, "--batch", options->batch, "Sequences of a micro-batch, as --set batch=N");
+  add_size_option(*command, "--batch", options->batch,
+                  "Sequences per micro-batch; the same as --set batch=N");
   add_size_option(*command, "--repeats", options->repeats,
-                  with_default("Measured runs of each row", options->repeats));
+                  with_default("Number of measured runs per row; the median is reported", options->repeats));
   add_size_option(*command, "--decode-tokens", options->decoded_tokens,
-                  with_default("Tokens of one run of decoding", options->decoded_tokens));
-  command->add_flag("--peak,!--no-peak", options->peak,
-                    "Measure this machine's matrix products and memory, for the utilization (default)");
-  command->add_flag("--profile", options->profile, "Tell where the time of each row goes, by operator");
+                  with_default("Tokens decoded per run", options->decoded_tokens));
+  command->add_flag(
+      "--peak,!--no-peak", options->peak,
+      "Measure this machine's rates of matrix products and memory reads, and report utilization "
+      "(default)");
+  command->add_flag("--profile", options->profile, "Show how the time of each row is spent, by operator");
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor, {"cpu"});  // nothing here waits for a GPU to finish
   command->callback([options] {
-    if (options->repeats < 1) fail_usage("--repeats", "is below 1", "1 is the least");
-    if (options->decoded_tokens < 1) fail_usage("--decode-tokens", "is below 1", "1 is the least");
+    if (options->repeats < 1) fail_usage("--repeats", "is below 1", "give 1 or more");
+    if (options->decoded_tokens < 1) fail_usage("--decode-tokens", "is below 1", "give 1 or more");
     for (const int64_t context : options->contexts)
-      if (context < 2) fail_usage("--context", "is below 2", "a text has at least two tokens");
+      if (context < 2) fail_usage("--context", "is below 2", "give 2 or more");
     run_bench(*options);
   });
 }

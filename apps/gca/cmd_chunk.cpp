@@ -69,17 +69,17 @@ void add_chunk_command(CLI::App& app) {
       ->type_name("DIR");
   command->add_option("--output", options->output, "Folder to write")->required()->type_name("DIR");
   add_size_option(*command, "--chunk-size", options->settings.chunk_size,
-                  with_default("Positions of a chunk, its landmark included; 0: no landmarks",
+                  with_default("Positions per chunk, including its landmark; 0: no landmarks",
                                options->settings.chunk_size));
   add_size_option(*command, "--context", options->settings.context,
-                  with_default("Text tokens of a sequence", options->settings.context));
+                  with_default("Text tokens per sequence", options->settings.context));
   command
-      ->add_option(
-          "--valid-fraction", options->settings.valid_fraction,
-          with_default("Part of the tokens held out, by whole documents", options->settings.valid_fraction))
+      ->add_option("--valid-fraction", options->settings.valid_fraction,
+                   with_default("Fraction of the tokens to hold out for validation, as whole documents",
+                                options->settings.valid_fraction))
       ->type_name("F");
   command->add_flag("--join-documents", options->settings.join_documents,
-                    "Let sequences run on from one document into the next");
+                    "Let a sequence continue from one document into the next");
   add_common_options(*command, options->common);
   command->callback([options] { run_chunk(*options); });
 }

@@ -16,35 +16,38 @@ void add_generate_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--max-new-tokens", generation.max_new_tokens,
-                  with_default("Tokens to add at most", generation.max_new_tokens));
+                  with_default("Maximum number of tokens to generate", generation.max_new_tokens));
   command
       ->add_option("--temperature", generation.sampling.temperature,
-                   with_default("Divides the logits; 0: always the most probable token",
+                   with_default("Divide the logits by this; 0: always take the most probable token",
                                 generation.sampling.temperature))
       ->type_name("F");
-  add_size_option(
-      *command, "--top-k", generation.sampling.top_k,
-      with_default("Draw among the K most probable tokens only; 0: among all", generation.sampling.top_k));
+  add_size_option(*command, "--top-k", generation.sampling.top_k,
+                  with_default("Sample from the K most probable tokens only; 0: from all", generation.sampling.top_k));
   command
       ->add_option("--top-p", generation.sampling.top_p,
-                   with_default("Draw among the fewest tokens that reach this probability together",
+                   with_default("Sample from the smallest set of tokens whose total probability reaches this",
                                 generation.sampling.top_p))
       ->type_name("F");
-  command->add_option("--stop", generation.stop_text, "End where this text comes; it is not printed")
+  command->add_option("--stop", generation.stop_text, "Stop when this text is generated; it is not printed")
       ->type_name("TEXT");
-  add_size_option(*command, "--segment", generation.segment_positions,
-                  "Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)");
+  add_size_option(
+      *command, "--segment", generation.segment_positions,
+      "Positions per prefill segment, rounded up to whole chunks (default: chosen from the available "
+      "memory)");
   add_memory_options(*command, options->memory, options->memory_dtype);
   command
       ->add_option("--save-memory", options->save_memory,
-                   "Keep all that was read and written in this folder, to go on from with --load-memory")
+                   "Save the state after all text that was read and generated to this folder; --load-memory "
+                   "continues from it")
       ->type_name("DIR");
   command
-      ->add_option("--load-memory", options->load_memory,
-                   "Go on after the text that --save-memory kept, or retrieve from a library that gca memory "
-                   "built; a prompt may follow the one and must follow the other")
+      ->add_option(
+          "--load-memory", options->load_memory,
+          "Continue from a state written by --save-memory (a prompt is optional), or retrieve from a "
+          "library built by gca memory (a prompt is required)")
       ->type_name("DIR");
-  command->add_flag("--profile", options->profile, "Tell where the time goes, by operator, in the report");
+  command->add_flag("--profile", options->profile, "Report how the time is spent, by operator");
   add_common_options(*command, options->common);
   command->callback([options] { run_generate(*options); });
 }

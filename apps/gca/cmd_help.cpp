@@ -1,4 +1,4 @@
-// gca help: what the flags are, for people, for shells and for man pages.
+// gca help: describes the flags for people, for shells and for man pages.
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -37,7 +37,7 @@ void run_help(const CLI::App& app, const HelpOptions& options) {
   }
   if (options.format == "man") return write_output(man_options(command_words(command)));
   if (!options.subcommand.empty())
-    fail_usage("--format " + options.format, "serves all subcommands at once", "leave SUBCOMMAND out");
+    fail_usage("--format " + options.format, "describes all subcommands at once", "leave SUBCOMMAND out");
   const std::vector<CommandWords> commands = all_command_words(app);
   if (options.format == "bash") write_output(bash_completion(commands));
   if (options.format == "zsh") write_output(zsh_completion(commands));
@@ -54,12 +54,12 @@ std::vector<std::string> subcommand_names(const CLI::App& app) {
 
 void add_help_command(CLI::App& app) {
   auto options = std::make_shared<HelpOptions>();
-  CLI::App* command = app.add_subcommand("help", "Tell about a subcommand");
-  command->add_option("SUBCOMMAND", options->subcommand, "Its name");
+  CLI::App* command = app.add_subcommand("help", "Show the help of a subcommand");
+  command->add_option("SUBCOMMAND", options->subcommand, "Name of the subcommand");
   command
       ->add_option("--format", options->format,
-                   "text; man: the options as part of a man page; bash, zsh, fish: a completion script "
-                   "(default: text)")
+                   "text: for a terminal; man: the options in the format of a man page; bash, zsh, fish: a "
+                   "completion script (default: text)")
       ->check(CLI::IsMember({"text", "man", "bash", "zsh", "fish"}))
       ->type_name("NAME");
   command->callback([&app, options] { run_help(app, *options); });

@@ -14,16 +14,20 @@ void add_inspect_retrieval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("inspect-retrieval", "Show what each chunk of a text retrieved");
   add_checkpoint_options(*command, options->checkpoint);
   add_prompt_options(*command, options->prompt);
-  add_size_option(*command, "--chunk", options->chunk, "Show this chunk only (the first is 0)");
+  add_size_option(*command, "--chunk", options->chunk, "Show only this chunk; the first is 0");
   command
-      ->add_option("--load-memory", options->load_memory,
-                   "Retrieve from this library of gca memory, too, and name the document of each chunk read")
+      ->add_option(
+          "--load-memory", options->load_memory,
+          "Retrieve from this library built by gca memory as well, and name the document of each chunk")
       ->type_name("DIR");
   command
-      ->add_option("--html", options->html_path,
-                   "Write one page for a browser: who read whom, the passages, what reading gained")
+      ->add_option(
+          "--html", options->html_path,
+          "Write a self-contained page for a browser: which chunk read which, the passages, and what "
+          "reading gained")
       ->type_name("FILE");
-  command->add_flag("--ascii", options->ascii, "Draw who read whom in the terminal, in place of the table");
+  command->add_flag("--ascii", options->ascii,
+                    "Draw which chunk read which in the terminal, instead of the table");
   add_common_options(*command, options->common);
   command->callback([options] { run_inspect(*options); });
 }

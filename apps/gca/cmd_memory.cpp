@@ -32,7 +32,7 @@ void run_join(const MemoryOptions& options) {
 void run_info(const MemoryOptions& options) {
   require_output(options, false);
   if (options.inputs.size() > 1)
-    fail_usage(options.inputs[1], "is one library too many", "info tells about one at a time");
+    fail_usage(options.inputs[1], "is one library too many", "info describes one at a time");
   JsonReport report = begin_report("memory", options.common);
   const MemoryIndex index = read_memory_index(options.inputs.front());
   report.config["action"] = options.action;
@@ -84,29 +84,35 @@ void add_memory_command(CLI::App& app) {
   CLI::App* command =
       app.add_subcommand("memory", "Read texts once into a library that any prompt retrieves from");
   command
-      ->add_option("ACTION", options->action,
-                   "build: read texts; join: make one library of several; info: tell what is in one")
+      ->add_option(
+          "ACTION", options->action,
+          "build: read texts into a library; join: combine libraries into one; info: list what a library "
+          "holds")
       ->required()
       ->check(CLI::IsMember({"build", "join", "info"}))
       ->type_name("NAME");
   command
       ->add_option(
           "INPUT", options->inputs,
-          "build: text files, folders of them, or folders written by gca tokenize; otherwise libraries")
+          "build: text files, folders of text files, or folders written by gca tokenize; join, info: "
+          "libraries")
       ->required();
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
   command
       ->add_option("--checkpoint,--model", options->checkpoint.folder,
-                   "build: the model that reads, a folder written by gca pretrain")
+                   "build: folder written by gca pretrain, the model that reads the texts")
       ->type_name("DIR");
   command
-      ->add_option("--memory-dtype", options->memory_dtype,
-                   "build: type of the keys and values, bf16, fp32 or int8 (default: that of --dtype)")
+      ->add_option(
+          "--memory-dtype", options->memory_dtype,
+          "build: type in which keys and values are stored, bf16, fp32 or int8 (default: the type of "
+          "--dtype)")
       ->check(CLI::IsMember({"bf16", "fp32", "int8"}))
       ->type_name("NAME");
-  add_size_option(*command, "--segment", options->segment_positions,
-                  "build: positions that are run at a time, rounded up to whole chunks (default: chosen by "
-                  "memory)");
+  add_size_option(
+      *command, "--segment", options->segment_positions,
+      "build: positions per segment, rounded up to whole chunks (default: chosen from the available "
+      "memory)");
   add_tensor_options(*command, options->checkpoint.tensor);
   add_common_options(*command, options->common);
   command->callback([options] {

@@ -36,65 +36,71 @@ void add_pretrain_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("pretrain", "Train a model on sequences");
   command->add_option("--data", options->data, "Folder written by gca chunk (or gca tokenize)")
       ->type_name("DIR");
-  command->add_option("--valid", options->valid, "Folder to validate on (default: the valid split of --data)")
+  command
+      ->add_option("--valid", options->valid,
+                   "Folder with validation data (default: the valid split of --data)")
       ->type_name("DIR");
   command
       ->add_option(
           "--config", options->configs,
           "Preset (" + joined(preset_names(), ", ") +
-              ") or JSON file; the report.json of a run repeats it; may be repeated, files overrule presets")
+              ") or JSON file; the report.json of a run repeats that run; may be given several times, and files "
+              "override presets")
       ->type_name("PRESET|FILE")
       ->expected(1)
       ->take_all();
-  command->add_option("--set", options->settings, "One setting, KEY=VALUE; may be repeated")
+  command->add_option("--set", options->settings, "Change one setting, KEY=VALUE; may be repeated")
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
   command
       ->add_option("--output", options->output,
-                   "Folder of the run: checkpoint/, metrics.jsonl, report.json; required to train")
+                   "Folder of the run, for checkpoint/, metrics.jsonl and report.json; required to train")
       ->type_name("DIR");
-  CLI::Option* steps =
-      add_size_option(*command, "--steps", options->steps, "Optimizer steps; 0 saves the untrained model");
-  CLI::Option* tokens = add_size_option(*command, "--tokens", options->tokens, "Text tokens to train on");
+  CLI::Option* steps = add_size_option(*command, "--steps", options->steps,
+                                       "Number of optimizer steps; 0 saves the untrained model");
+  CLI::Option* tokens =
+      add_size_option(*command, "--tokens", options->tokens, "Number of text tokens to train on");
   CLI::Option* minutes = command->add_option(
-      "--minutes", options->minutes, "Time to train; turned into steps at the start, by measuring a few");
+      "--minutes", options->minutes,
+      "Training time in minutes; converted into a number of steps by timing a few at the start");
   minutes->check([](const std::string& text) {
     double number = 0;
     const bool is_time = CLI::detail::lexical_cast(text, number) && std::isfinite(number) && number > 0;
-    return is_time ? "" : "'" + text + "' is no time; give a number of minutes above 0";
+    return is_time ? "" : "'" + text + "' is not a duration; give a number of minutes above 0";
   });
   minutes->type_name("M");
   steps->excludes(tokens)->excludes(minutes);
   tokens->excludes(minutes);
-  add_size_option(*command, "--stop-at", options->stop_at, "Save and stop at this step; --resume goes on");
-  add_size_option(*command, "--batch", options->batch, "Sequences of a micro-batch, as --set batch=N");
+  add_size_option(*command, "--stop-at", options->stop_at, "Save and stop at this step; --resume continues");
+  add_size_option(*command, "--batch", options->batch,
+                  "Sequences per micro-batch; the same as --set batch=N");
   CLI::Option* resume =
-      command->add_flag("--resume", options->resume, "Go on from the checkpoint in --output");
+      command->add_flag("--resume", options->resume, "Continue from the checkpoint in --output");
   command->add_option("--init", options->init, "Start from the weights of this checkpoint")
       ->type_name("CHECKPOINT")
       ->excludes(resume);
-  command->add_flag("--overwrite", options->overwrite, "Replace the run that --output holds")
-      ->excludes(resume);
+  command->add_flag("--overwrite", options->overwrite, "Replace the run in --output")->excludes(resume);
   CLI::Option* task = command->add_option("--task", options->task, task_help(options->task));
   task->check(CLI::IsMember(training_task_names()))->type_name("NAME");
   command
-      ->add_option("--phases", options->phases,
-                   "JSON file of training phases: tasks in turn, and how the settings move meanwhile")
+      ->add_option(
+          "--phases", options->phases,
+          "JSON file of training phases: the tasks of each phase, and the settings that change during it")
       ->type_name("FILE")
       ->excludes(task)
       ->excludes(steps)
       ->excludes(tokens)
       ->excludes(minutes);
   command->add_flag("--peak", options->peak,
-                    "Measure this machine's matrix products and report the utilization");
+                    "Measure this machine's rate of matrix products and report utilization");
   command->add_flag("--profile", options->profile,
-                    "Tell where the time of the steps goes, by operator (the first step left out)");
+                    "Show how the time of the steps is spent, by operator, without the first step");
   command->add_flag(
       "--print-config", options->print_config,
-      "Print every setting and where it comes from (with --json: as a file for --config); train nothing");
+      "Print every setting and its source, and do not train; with --json, as a file for --config");
   command->add_flag("--dry-run", options->dry_run,
-                    "Tell the parameters, FLOPs, memory and time that the run would need; start nothing");
+                    "Estimate the parameters, FLOPs, memory and time of the run, and do not start it");
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor);
   command->callback([options, command] {

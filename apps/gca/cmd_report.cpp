@@ -63,15 +63,16 @@ void add_report_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("report", "Compare runs on one page");
   command
       ->add_option("RUN", options->runs,
-                   "Output folders of gca pretrain, with any reports of gca eval in them; or such reports")
+                   "Output folders of gca pretrain, with any reports of gca eval in them, or single reports")
       ->required();
   command
-      ->add_option("--html", options->html_path,
-                   "Write one page for a browser: losses, perplexity by context and position, accuracy over "
-                   "length and "
-                   "depth")
+      ->add_option(
+          "--html", options->html_path,
+          "Write a self-contained page for a browser: losses, perplexity by context and position, and "
+          "accuracy by length and depth")
       ->type_name("FILE");
-  command->add_option("--csv", options->csv_path, "Write every number, a row each")->type_name("FILE");
+  command->add_option("--csv", options->csv_path, "Write every number as one row of a CSV file")
+      ->type_name("FILE");
   add_common_options(*command, options->common);
   command->callback([options] { run_report(*options); });
 }

@@ -30,7 +30,7 @@ struct TokenizeOptions {
   std::string decode_folder;
 };
 
-/// What the report tells about a run.
+/// The part of the report that describes a run.
 struct TokenizeTotals {
   int64_t documents = 0;
   int64_t tokens = 0;
@@ -135,7 +135,7 @@ void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokeniz
 
 std::string table_of(const nlohmann::ordered_json& result) {
   std::string table =
-      fmt::format("{} documents, {} tokens, {} bytes ({:.2f} bytes a token), vocabulary {}, {:.1f} MB/s\n",
+      fmt::format("{} documents, {} tokens, {} bytes ({:.2f} bytes per token), vocabulary {}, {:.1f} MB/s\n",
                   result["documents"].get<int64_t>(), result["tokens"].get<int64_t>(),
                   result["bytes"].get<int64_t>(), result["bytes_per_token"].get<double>(),
                   result["vocab_size"].get<int64_t>(), result["megabytes_per_second"].get<double>());
@@ -198,12 +198,13 @@ void add_tokenize_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token shards");
   command->add_option("INPUT", options->inputs, "Files, folders, or - for standard input");
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
-  command->add_option("--tokenizer", options->tokenizer_path, "SentencePiece model to use")
+  command->add_option("--tokenizer", options->tokenizer_path, "SentencePiece model to encode with")
       ->type_name("FILE.model");
   add_size_option(*command, "--train-vocab", options->train_vocab,
                   "Train a vocabulary of this size on the inputs");
-  command->add_flag("--print-ids", options->print_ids, "Print the ids, one line a document; write nothing");
-  command->add_option("--decode", options->decode_folder, "Print the text of a shard folder")
+  command->add_flag("--print-ids", options->print_ids,
+                    "Print the token ids, one line per document, and write no files");
+  command->add_option("--decode", options->decode_folder, "Print the text of a folder of token shards")
       ->type_name("DIR");
   add_common_options(*command, options->common);
   command->callback([options] { run_tokenize(*options); });

@@ -18,7 +18,7 @@ void add_inspect_retrieval_command(CLI::App& app);
 void add_memory_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_report_command(CLI::App& app);
-/// The last: it tells about those before it.
+/// Must come last: it describes the subcommands added before it.
 void add_help_command(CLI::App& app);
 
 std::vector<std::string> subcommand_names(const CLI::App& app);

@@ -10,8 +10,8 @@ void add_checkpoint_options(CLI::App& command, CheckpointOptions& options) {
 }
 
 void add_prompt_options(CLI::App& command, PromptOptions& options) {
-  CLI::Option* text = command.add_option("--prompt", options.text, "The text")->type_name("TEXT");
-  command.add_option("--prompt-file", options.file, "A file with the text; - for standard input")
+  CLI::Option* text = command.add_option("--prompt", options.text, "Text of the prompt")->type_name("TEXT");
+  command.add_option("--prompt-file", options.file, "File with the prompt; - for standard input")
       ->type_name("FILE")
       ->excludes(text);
 }

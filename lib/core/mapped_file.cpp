@@ -19,7 +19,7 @@ MappedFile::MappedFile(const std::string& path) {
   struct stat status;
   if (::fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode)) {
     ::close(descriptor);
-    fail_usage(path, "is no regular file", "it must be a file on a disk");
+    fail_usage(path, "is not a regular file", "give a file on a disk");
   }
   size_bytes_ = static_cast<size_t>(status.st_size);
   if (size_bytes_ > 0) {

@@ -1,5 +1,5 @@
 #pragma once
-// Fields of the files under /proc that tell about processor, memory and process.
+// Fields of the files under /proc that describe processor, memory and process.
 
 #include <string>
 

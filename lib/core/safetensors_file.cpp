@@ -44,7 +44,7 @@ json parse_header(const std::string& path, const char* begin, const char* end) {
     return true;
   };
   json header = json::parse(begin, end, watch_keys, /*allow_exceptions=*/false);
-  if (!header.is_object()) fail_format(path, "the header is no JSON object");
+  if (!header.is_object()) fail_format(path, "the header is not a JSON object");
   if (!repeated.empty()) fail_format(path, "the header has \"" + repeated + "\" twice");
   return header;
 }
@@ -186,9 +186,9 @@ SafetensorsFile::SafetensorsFile(const std::string& path)
   std::vector<Placement> places;
   for (const auto& [name, fields] : header.items()) {
     if (name == kMetadataKey) {
-      if (!fields.is_object()) fail_format(path, "__metadata__ is no object");
+      if (!fields.is_object()) fail_format(path, "__metadata__ is not an object");
       for (const auto& [key, value] : fields.items()) {
-        if (!value.is_string()) fail_format(path, "__metadata__ \"" + key + "\" is no string");
+        if (!value.is_string()) fail_format(path, "__metadata__ \"" + key + "\" is not a string");
         metadata_[key] = value.get<std::string>();
       }
       continue;

@@ -45,7 +45,7 @@ std::optional<int64_t> try_parse_size(std::string_view text) {
 
 int64_t parse_size(const std::string& where, std::string_view text) {
   if (const auto size = try_parse_size(text)) return *size;
-  fail_usage(where, "'" + std::string(text) + "' is no size",
+  fail_usage(where, "'" + std::string(text) + "' is not a size",
              "write a whole number such as 4096, 16K or 1M (K = 1024)");
 }
 

@@ -14,7 +14,7 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-/// What tells one number from another of the same run.
+/// What distinguishes one number from another of the same run.
 struct Place {
   std::string task = "", retriever = "", context = "", from = "", to = "", depth = "", step = "", tokens = "",
               trials = "";

@@ -95,7 +95,7 @@ void read_eval_report(const json& report, RunResults& run) {
 template <class Read>
 void read_json_file(const std::string& path, const Read& read) {
   const json content = json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!content.is_object()) fail_usage(path, "is no JSON object", kRemedy);
+  if (!content.is_object()) fail_usage(path, "is not a JSON object", kRemedy);
   try {
     read(content);
   } catch (const json::exception& error) {
@@ -108,7 +108,7 @@ std::string schema_of(const json& content) {
   return found != content.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
-/// Reads one report into `run`; false when it is none that this page tells of.
+/// Reads one report into `run`; false when it is not one that this page shows.
 bool read_report(const json& content, RunResults& run) {
   const std::string schema = schema_of(content);
   if (schema == "gca.pretrain/1") {
@@ -141,7 +141,7 @@ RunResults read_folder(const std::string& folder) {
   for (const auto& entry : fs::directory_iterator(folder))
     if (entry.is_regular_file() && entry.path().extension() == ".json")
       reports.push_back(entry.path().string());
-  // The run's own report tells the settings, before those of eval.
+  // The run's own report gives the settings; reports of eval come after it.
   std::sort(reports.begin(), reports.end(), [&](const std::string& a, const std::string& b) {
     const std::string own = folder + "/report.json";
     return std::pair(a != own, a) < std::pair(b != own, b);
@@ -184,7 +184,8 @@ std::vector<RunResults> read_runs(const std::vector<std::string>& paths) {
       }
       RunResults run;
       run.name = path;
-      if (!read_report(content, run)) fail_usage(path, "is no report of gca pretrain or gca eval", kRemedy);
+      if (!read_report(content, run))
+        fail_usage(path, "is not a report of gca pretrain or gca eval", kRemedy);
       runs.push_back(std::move(run));
     });
   }
