@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <optional>
+#include <stdexcept>
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/bench_options.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/tensor_stages.h"
+#include "kernels/common/instruction_set.h"
 #include "lib/bench/speed.h"
 #include "lib/core/error.h"
 #include "lib/core/json_report.h"
@@ -33,6 +36,15 @@ RunConfig bench_config(const BenchOptions& options) {
   return config;
 }
 
+void choose_instruction_set(const BenchOptions& options) {
+  if (options.instruction_set.empty()) return;
+  try {
+    kernels::use_instruction_set(options.instruction_set);
+  } catch (const std::invalid_argument& error) {
+    fail_usage("--isa", error.what(), "choose one of these, or leave the flag out");
+  }
+}
+
 SpeedResult measure(const std::string& mode, Drt& model, const TrainConfig& train,
                     const SpeedSettings& settings) {
   if (mode == "training") return measure_training(model, train, settings);
@@ -40,14 +52,7 @@ SpeedResult measure(const std::string& mode, Drt& model, const TrainConfig& trai
   return measure_prefill(model, mode == "scoring", settings);
 }
 
-/// What a row's utilization is measured against; 0: nothing was measured.
-struct Limits {
-  double flops = 0;
-  double bytes = 0;
-};
-
-nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const SpeedResult& speed,
-                              const Limits& limits) {
+nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const SpeedResult& speed) {
   const auto tokens = static_cast<double>(speed.tokens);
   nlohmann::ordered_json row;
   row["mode"] = mode;
@@ -59,11 +64,16 @@ nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const Sp
   row["positions_per_second"] = static_cast<double>(speed.positions) / speed.median_seconds;
   row["flops_per_token"] = speed.flops / tokens;
   if (speed.bytes > 0) row["bytes_per_token"] = speed.bytes / tokens;
-  const bool reads = speed.bytes > 0;
-  const double limit = reads ? limits.bytes : limits.flops;
   row["utilization"] = nullptr;
-  if (limit > 0) row["utilization"] = (reads ? speed.bytes : speed.flops) / speed.median_seconds / limit;
   return row;
+}
+
+/// Of the rate of reads where a row says how many bytes it must read, else of the rate of products.
+void set_utilization(nlohmann::ordered_json& row, const MachineRates& machine) {
+  const bool reads = row.contains("bytes_per_token");
+  const double work_per_token = row[reads ? "bytes_per_token" : "flops_per_token"];
+  const double limit = reads ? machine.bytes_per_second() : machine.flops_per_second();
+  row["utilization"] = work_per_token * row["tokens_per_second"].get<double>() / limit;
 }
 
 std::string line_of(const nlohmann::ordered_json& row) {
@@ -82,7 +92,8 @@ std::string line_of(const nlohmann::ordered_json& row) {
 void run_bench(const BenchOptions& options) {
   keep_freed_memory();
   use_threads(thread_count(options.common));
-  JsonReport report = begin_report("bench", options.common, options.tensor);
+  choose_instruction_set(options);
+  JsonReport report = begin_tensor_report("bench", options.common, options.tensor);
   const RunConfig config = bench_config(options);
   std::optional<MemoryPlace> memory;
   if (options.chooses_memory()) memory = MemoryPlace::of(options.memory, options.memory_dtype);
@@ -92,10 +103,14 @@ void run_bench(const BenchOptions& options) {
   model.initialise(options.common.seed);
   model.refresh_compute_weights();
 
-  Limits limits;
-  if (options.peak) limits = {.flops = measure_peak_flops(scalar_type), .bytes = measure_read_rate()};
+  MachineRates machine(scalar_type);
+  const auto measure_machine = [&] {
+    if (!options.peak) return;
+    machine.measure_products();
+    machine.measure_reads();
+  };
+  measure_machine();
 
-  std::string table;
   std::string profiles;
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const int64_t context : options.contexts) {
@@ -109,13 +124,19 @@ void run_bench(const BenchOptions& options) {
       if (options.profile) settings.profile = &profile;
       settings.memory = memory;
       const SpeedResult speed = measure(mode, model, config.train, settings);
-      rows.push_back(row_of(mode, context, speed, limits));
-      table += line_of(rows.back());
+      measure_machine();
+      rows.push_back(row_of(mode, context, speed));
       if (options.profile) {
         rows.back()["profile"] = profile.to_json();
         profiles += fmt::format("\n{} at {}\n{}", mode, context, profile.table());
       }
     }
+  }
+
+  std::string table;
+  for (auto& row : rows) {
+    if (options.peak) set_utilization(row, machine);
+    table += line_of(row);
   }
 
   report.config = config.to_json();
@@ -127,13 +148,14 @@ void run_bench(const BenchOptions& options) {
   report.result["rows"] = std::move(rows);
   report.result["peak_gflops"] = nullptr;
   report.result["memory_gigabytes_per_second"] = nullptr;
-  std::string header = fmt::format("{} parameters, {}, {} threads, median of {}", model.parameter_count(),
-                                   dtype, thread_count(options.common), options.repeats);
+  std::string header =
+      fmt::format("{} parameters, {}, {}, {} threads, median of {}", model.parameter_count(), dtype,
+                  report.instruction_set, thread_count(options.common), options.repeats);
   if (options.peak) {
-    report.result["peak_gflops"] = limits.flops / 1e9;
-    report.result["memory_gigabytes_per_second"] = limits.bytes / 1e9;
-    header += fmt::format("; this machine: {:.0f} GFLOP/s in products, {:.1f} GB/s read", limits.flops / 1e9,
-                          limits.bytes / 1e9);
+    report.result["peak_gflops"] = machine.flops_per_second() / 1e9;
+    report.result["memory_gigabytes_per_second"] = machine.bytes_per_second() / 1e9;
+    header += fmt::format("; this machine: {:.0f} GFLOP/s in products, {:.1f} GB/s read",
+                          machine.flops_per_second() / 1e9, machine.bytes_per_second() / 1e9);
   }
   report.result["peak_memory_bytes"] = peak_memory_bytes();
   header += fmt::format("\n\n{:<10}{:>10}{:>12}{:>14}{:>12}  {}\n", "mode", "context", "tokens/s",

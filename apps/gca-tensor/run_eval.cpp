@@ -8,6 +8,7 @@
 #include "apps/gca-tensor/eval_planted.h"
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/eval_options.h"
 #include "apps/gca/interrupt.h"
@@ -191,7 +192,7 @@ void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonRep
 void run_eval(const EvalOptions& options) {
   check_options(options);
   install_interrupt_handler();
-  JsonReport report = begin_report("eval", options.common, options.checkpoint.tensor);
+  JsonReport report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["data"] = options.data;

@@ -7,6 +7,7 @@
 
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/read_prompt.h"
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/generate_options.h"
@@ -75,7 +76,7 @@ nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_to
 void run_generate(const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_options(options);
-  JsonReport report = begin_report("generate", options.common, options.checkpoint.tensor);
+  JsonReport report = begin_tensor_report("generate", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   if (!options.save_memory.empty()) check_session_folder(options.save_memory, "--save-memory");
   TextSession session = open_session(options, model);

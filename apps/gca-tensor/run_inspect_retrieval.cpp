@@ -9,6 +9,7 @@
 
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/read_prompt.h"
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/inspect_retrieval_options.h"
 #include "apps/gca/tensor_stages.h"
@@ -130,7 +131,7 @@ std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, 
 }  // namespace
 
 void run_inspect(const InspectOptions& options) {
-  JsonReport report = begin_report("inspect-retrieval", options.common, options.checkpoint.tensor);
+  JsonReport report = begin_tensor_report("inspect-retrieval", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   if (!model.model.config().uses_retrieval()) {
     fail_usage("--checkpoint " + options.checkpoint.folder,

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/memory_options.h"
@@ -72,7 +73,7 @@ std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel&
 }  // namespace
 
 void run_memory_build(const MemoryOptions& options) {
-  JsonReport report = begin_report("memory", options.common, options.checkpoint.tensor);
+  JsonReport report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   claim_library_folder(options.output);
   install_interrupt_handler();

@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/dry_run.h"
+#include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
@@ -126,9 +127,11 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const Drt& mode
   result["utilization"] = nullptr;
   result["peak_gflops"] = nullptr;
   if (options.peak) {
-    const double peak = measure_peak_flops(model.compute_dtype());
-    result["utilization"] = tokens_per_second * flops_per_token / peak;
-    result["peak_gflops"] = peak / 1e9;
+    constexpr int kRounds = 5;
+    MachineRates machine(model.compute_dtype());
+    for (int round = 0; round < kRounds; ++round) machine.measure_products();
+    result["utilization"] = tokens_per_second * flops_per_token / machine.flops_per_second();
+    result["peak_gflops"] = machine.flops_per_second() / 1e9;
   }
   result["peak_memory_bytes"] = peak_memory_bytes();
   result["train_loss"] = number_or_null(state.train_loss());
@@ -298,10 +301,10 @@ void run_pretrain(const PretrainOptions& given) {
   read_input_files(options);
   keep_freed_memory();
   use_threads(thread_count(options.common));
-  JsonReport report = begin_report("pretrain", options.common, options.tensor);
+  JsonReport report = begin_tensor_report("pretrain", options.common, options.tensor);
   check_options(options);
   if (options.dry_run) {
-    JsonReport plan = begin_report("pretrain-dry-run", options.common, options.tensor);
+    JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
     return dry_run(options, plan);
   }
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace

@@ -20,6 +20,7 @@ struct BenchOptions {
   int64_t repeats = 5;
   int64_t decoded_tokens = 126;
   bool peak = true;
+  std::string instruction_set;  ///< empty: the best
   bool profile = false;
   std::string memory = "ram";
   std::string memory_dtype;

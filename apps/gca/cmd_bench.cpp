@@ -24,9 +24,9 @@ void add_bench_command(CLI::App& app) {
       ->type_name("KEY=VALUE")
       ->expected(1)
       ->take_all();
-  add_size_list_option(
-      *command, "--context", options->contexts,
-      with_default("Text tokens per sequence; for decoding, text tokens that precede it", options->contexts.front()));
+  add_size_list_option(*command, "--context", options->contexts,
+                       with_default("Text tokens per sequence; for decoding, text tokens that precede it",
+                                    options->contexts.front()));
   command
       ->add_option(
           "--mode", options->modes,
@@ -45,6 +45,12 @@ void add_bench_command(CLI::App& app) {
       "--peak,!--no-peak", options->peak,
       "Measure this machine's rates of matrix products and memory reads, and report utilization "
       "(default)");
+  command
+      ->add_option(
+          "--isa", options->instruction_set,
+          "Instruction set of the CPU kernels, for comparison, such as avx2, avx512bf16 or amx (default: the "
+          "best that the processor runs)")
+      ->type_name("NAME");
   command->add_flag("--profile", options->profile, "Show how the time of each row is spent, by operator");
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);

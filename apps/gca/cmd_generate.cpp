@@ -22,8 +22,9 @@ void add_generate_command(CLI::App& app) {
                    with_default("Divide the logits by this; 0: always take the most probable token",
                                 generation.sampling.temperature))
       ->type_name("F");
-  add_size_option(*command, "--top-k", generation.sampling.top_k,
-                  with_default("Sample from the K most probable tokens only; 0: from all", generation.sampling.top_k));
+  add_size_option(
+      *command, "--top-k", generation.sampling.top_k,
+      with_default("Sample from the K most probable tokens only; 0: from all", generation.sampling.top_k));
   command
       ->add_option("--top-p", generation.sampling.top_p,
                    with_default("Sample from the smallest set of tokens whose total probability reaches this",

@@ -41,11 +41,11 @@ void add_pretrain_command(CLI::App& app) {
                    "Folder with validation data (default: the valid split of --data)")
       ->type_name("DIR");
   command
-      ->add_option(
-          "--config", options->configs,
-          "Preset (" + joined(preset_names(), ", ") +
-              ") or JSON file; the report.json of a run repeats that run; may be given several times, and files "
-              "override presets")
+      ->add_option("--config", options->configs,
+                   "Preset (" + joined(preset_names(), ", ") +
+                       ") or JSON file; the report.json of a run repeats that run; may be given several "
+                       "times, and files "
+                       "override presets")
       ->type_name("PRESET|FILE")
       ->expected(1)
       ->take_all();

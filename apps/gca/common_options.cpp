@@ -56,11 +56,11 @@ void add_tensor_options(CLI::App& command, TensorOptions& options, const std::ve
 
 void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype) {
   command
-      .add_option(
-          "--memory", memory,
-          with_default("Where to keep chunk memory: ram, or file:PATH, a scratch file that is removed when the process "
-                       "ends",
-                       memory))
+      .add_option("--memory", memory,
+                  with_default("Where to keep chunk memory: ram, or file:PATH, a scratch file that is "
+                               "removed when the process "
+                               "ends",
+                               memory))
       ->type_name("WHERE");
   command
       .add_option(

@@ -58,6 +58,7 @@ ordered_json JsonReport::document() const {
   machine["threads"] = threads;
   machine["memory"] = memory_size_bytes();
   machine["device"] = device;
+  if (!instruction_set.empty()) machine["instruction_set"] = instruction_set;
 
   ordered_json document;
   document["schema"] = schema_;

@@ -26,7 +26,8 @@ class JsonReport {
   nlohmann::ordered_json result = nlohmann::ordered_json::object();
   uint64_t seed = 0;
   int threads = 0;
-  std::string device = "cpu";  ///< that computes: "cpu" or "cuda"
+  std::string device = "cpu";   ///< that computes: "cpu" or "cuda"
+  std::string instruction_set;  ///< of the CPU kernels; empty where none ran
 
   double elapsed_seconds() const;
   /// The whole document, seconds up to now.

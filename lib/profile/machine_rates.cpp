@@ -15,6 +15,8 @@
 namespace gca {
 namespace {
 
+constexpr int64_t kSize = 1024;
+
 template <class Work>
 double best_seconds(int runs, const Work& work) {
   double best = 0.0;
@@ -29,29 +31,30 @@ double best_seconds(int runs, const Work& work) {
 
 }  // namespace
 
-double measure_peak_flops(at::ScalarType dtype) {
+MachineRates::MachineRates(at::ScalarType compute_type)
+    : factor_(at::randn({kSize, kSize}).to(compute_type)) {}  // numbers that differ, as a model's do
+
+void MachineRates::measure_products() {
   const at::NoGradGuard no_grad;
-  constexpr int64_t kSize = 1024;
-  constexpr int kRuns = 8;
+  constexpr int kRuns = 6;
   constexpr double kFlops = 2.0 * kSize * kSize * kSize;
-  const at::Tensor a = at::randn({kSize, kSize}).to(dtype);  // numbers that differ, as a model's do
-  const double own_seconds = best_seconds(kRuns, [&] { kernels::matrix_product(a, a, dtype); });
-  const bool library_is_fast = dtype != at::kBFloat16 || kernels::cpu_multiplies_bf16();
-  const double library_seconds = library_is_fast ? best_seconds(kRuns, [&] { at::mm(a, a); }) : own_seconds;
-  return kFlops / std::min(own_seconds, library_seconds);
+  const at::ScalarType type = factor_.scalar_type();
+  double seconds = best_seconds(kRuns, [&] { kernels::matrix_product(factor_, factor_, type); });
+  const bool library_is_fast = type != at::kBFloat16 || kernels::cpu_multiplies_bf16();
+  if (library_is_fast) seconds = std::min(seconds, best_seconds(kRuns, [&] { at::mm(factor_, factor_); }));
+  flops_per_second_ = std::max(flops_per_second_, kFlops / seconds);
 }
 
-double measure_read_rate() {
-  constexpr int64_t kBytes = int64_t{512} << 20;
-  constexpr int64_t kWidth = 1024;
-  constexpr int64_t kRows = kBytes / kWidth / static_cast<int64_t>(sizeof(float));
-  constexpr int kRuns = 6;
-  // A matrix times a vector reads each row once, one after another: the fastest stream of loads found.
-  const at::Tensor matrix = at::ones({kRows, kWidth}, at::kFloat);
-  const at::Tensor vector = at::ones({1, kWidth}, at::kFloat);
+void MachineRates::measure_reads() {
   const at::NoGradGuard no_grad;
-  const double seconds = best_seconds(kRuns, [&] { kernels::linear_few_rows(vector, matrix, at::kFloat); });
-  return static_cast<double>(kBytes) / seconds;
+  constexpr int64_t kBytes = int64_t{512} << 20;
+  constexpr int64_t kRows = kBytes / kSize / static_cast<int64_t>(sizeof(float));
+  constexpr int kRuns = 3;
+  // A matrix times a vector reads each row once, one after another: the fastest stream of loads found.
+  if (!matrix_.defined()) matrix_ = at::ones({kRows, kSize}, at::kFloat);
+  const at::Tensor vector = at::ones({1, kSize}, at::kFloat);
+  const double seconds = best_seconds(kRuns, [&] { kernels::linear_few_rows(vector, matrix_, at::kFloat); });
+  bytes_per_second_ = std::max(bytes_per_second_, static_cast<double>(kBytes) / seconds);
 }
 
 }  // namespace gca

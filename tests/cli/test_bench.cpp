@@ -58,6 +58,15 @@ TEST_CASE("bench: --mode chooses, --no-peak leaves the machine alone, wrong valu
   CHECK(run_gca({"bench", "--config", "nano", "--memory", "disk"}).status == 2);
 
   CHECK(run_gca({"bench", "--mode", "sleeping"}).status == 2);
+  const ProcessResult forced =
+      run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "64", "--mode", "prefill",
+               "--repeats", "1", "--no-peak", "--isa", "baseline", "--json"});
+  REQUIRE(forced.status == 0);
+  CHECK(forced.json()["machine"]["instruction_set"] == "baseline");
+  const ProcessResult unknown = run_gca({"bench", "--config", "nano", "--isa", "mmx"});
+  CHECK(unknown.status == 2);
+  CHECK(unknown.err.find("--isa") != std::string::npos);
+  CHECK(unknown.err.find("baseline") != std::string::npos);
   // What is not measured is not offered, and the refusal says what is.
   const ProcessResult cuda = run_gca({"bench", "--config", "nano", "--device", "cuda"});
   CHECK(cuda.status == 2);

@@ -1,0 +1,15 @@
+#pragma once
+// Reports of the stages that compute with tensors.
+
+#include <string>
+
+#include "apps/gca/common_options.h"
+#include "lib/core/json_report.h"
+
+namespace gca {
+
+/// begin_report(), with the instruction set that CPU kernels use.
+JsonReport begin_tensor_report(const std::string& stage, const CommonOptions& options,
+                               const TensorOptions& tensors);
+
+}  // namespace gca
