@@ -41,7 +41,7 @@ TEST_CASE("Several runs of a group give a line each and one for their mean") {
   CHECK(series[2]["points"] == json{{10.0, 5.0}, {20.0, 2.5}});
 }
 
-TEST_CASE("A long curve is thinned by means over all of it; unknown losses are left out") {
+TEST_CASE("A long curve is thinned by means over all of it, unknown losses are left out") {
   RunResults run;
   for (int64_t step = 0; step < 3000; ++step)
     run.train.push_back({step, 10 * step, step % 2 == 0 ? static_cast<double>(step) : kUnknownNumber});
@@ -53,7 +53,7 @@ TEST_CASE("A long curve is thinned by means over all of it; unknown losses are l
   CHECK(points[299] == json{29940.0, 2994.0});
 }
 
-TEST_CASE("Values of the same size are means over runs; retrievers after the first are dashed") {
+TEST_CASE("Values of the same size are means over runs, retrievers after the first are dashed") {
   RunResults first, second;
   first.contexts = {{1024, "learned", 1, 10.0, 1}, {1024, "none", 1, 30.0, 1}, {4096, "learned", 1, 8.0, 1}};
   second.contexts = {{1024, "learned", 1, 14.0, 1}};
@@ -77,7 +77,7 @@ TEST_CASE("Losses by position are those of the longest context") {
   CHECK(chart["series"][0]["points"] == json{{16.0, 4.0}, {32.0, 3.0}});
 }
 
-TEST_CASE("Hits at a depth are added up over runs; a place without trials has no cell") {
+TEST_CASE("Hits at a depth are added up over runs, a place without trials has no cell") {
   RunResults first, second;
   first.recalls = {{"passkey", "learned", 1024, 0.0, 10, 9},
                    {"passkey", "learned", 4096, 0.5, 10, 2},
