@@ -15,13 +15,11 @@ using nlohmann::json;
 namespace {
 
 json training_report(int seed) {
+  const json last = {{"step", 7}, {"tokens", 70}, {"loss", 2.5}};
   return {{"schema", "gca.pretrain/1"},
           {"seed", seed},
           {"config", {{"batch", 4}}},
-          {"result",
-           {{"parameters", 1234},
-            {"tokens_per_second", nullptr},
-            {"valid", {{{"step", 7}, {"tokens", 70}, {"loss", 2.5}}}}}}};
+          {"result", {{"parameters", 1234}, {"tokens_per_second", nullptr}, {"valid", json::array({last})}}}};
 }
 
 json eval_report(const std::string& checkpoint, const json& result) {
@@ -31,10 +29,10 @@ json eval_report(const std::string& checkpoint, const json& result) {
           {"result", result}};
 }
 
+const json kContext = {{"context", 1024}, {"retriever", "none"}, {"trials", 9}, {"correct", 4}};
+const json kDepth = {{"context", 1024}, {"retriever", "none"}, {"depth", 0.3}, {"trials", 2}, {"correct", 1}};
 const json kPasskey = {
-    {"task", "passkey"},
-    {"contexts", {{{"context", 1024}, {"retriever", "none"}, {"trials", 9}, {"correct", 4}}}},
-    {"depths", {{{"context", 1024}, {"retriever", "none"}, {"depth", 0.3}, {"trials", 2}, {"correct", 1}}}}};
+    {"task", "passkey"}, {"contexts", json::array({kContext})}, {"depths", json::array({kDepth})}};
 
 void put(const std::string& path, const json& content) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
