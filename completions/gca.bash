@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads num_key_value_heads intermediate_size num_lower_layers num_upper_layers retrieval_groups upper_group_layers num_encoder_layers sliding_window chunk_size chunk_top_k long_range softmax_off_by_one residual_blend gumbel_scale rms_norm_eps encoder_rms_norm_eps rope_theta alibi_slopes initializer_range output_initializer_scale learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise weight_rounding group_dropout residual_blend_start residual_blend_begin residual_blend_end copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads num_key_value_heads intermediate_size num_lower_layers num_upper_layers retrieval_groups upper_group_layers num_encoder_layers sliding_window chunk_size chunk_top_k long_range softmax_off_by_one residual_blend gumbel_scale rms_norm_eps encoder_rms_norm_eps rope_theta alibi_slopes initializer_range output_initializer_scale learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise weight_rounding group_dropout residual_blend_start residual_blend_begin residual_blend_end eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
     case $command in
         tokenize)
             case $previous in
@@ -176,15 +176,16 @@ _gca() {
                 --batch) :; return ;;
                 --repeats) :; return ;;
                 --decode-tokens) :; return ;;
+                --isa) :; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
-                --device) _gca_words 'cpu cuda'; return ;;
+                --device) _gca_words 'cpu'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype'
             ;;
         report)
             case $previous in
