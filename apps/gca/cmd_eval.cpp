@@ -15,7 +15,7 @@
 namespace gca {
 namespace {
 
-constexpr const char* kPlantedGroup = "Tasks that plant something";
+constexpr const char* kPlantedGroup = "Task";
 
 /// The kinds that have this setting: "passkey, multikey, multihop".
 std::string kinds_with(const TaskSetting& setting) {
