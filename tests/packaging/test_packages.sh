@@ -21,7 +21,9 @@ for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do
     [[ ! -e $folder/deb/usr/libexec/gca/$name ]] || continue
     library=$(ldconfig -p | sed -n "s/^\t$name (.*x86-64.*) => //p" | head -n 1)
     [[ -n $library ]] || fail "${file##*/} needs $name, which is nowhere"
-    package=$(dpkg -S "$(realpath "$library")" "$library" 2>/dev/null | head -n 1)
+    path=$(realpath "$library")
+    # Packages may name their files without the /usr that /lib has become a link to.
+    package=$({ dpkg -S "$path" || dpkg -S "${path#/usr}"; } 2>/dev/null) || fail "$path belongs to no package"
     package=${package%%:*}
     [[ ", $depends" == *", $package"[\ ,]* || $depends == *", $package" ]] ||
       fail "${file##*/} needs $name of $package, which the .deb does not depend on: $depends"
