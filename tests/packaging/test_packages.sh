@@ -16,18 +16,17 @@ depends=$(dpkg-deb -f "${deb[0]}" Depends)
 for name in libc6 libstdc++6 libfmt9 libsentencepiece0; do
   [[ ", $depends" == *", $name"* ]] || fail "the .deb does not depend on $name, but on $depends"
 done
-for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do
-  for name in $(needs "$file"); do
-    [[ ! -e $folder/deb/usr/libexec/gca/$name ]] || continue
-    library=$(ldconfig -p | sed -n "s/^\t$name (.*x86-64.*) => //p" | head -n 1)
-    [[ -n $library ]] || fail "${file##*/} needs $name, which is nowhere"
-    path=$(realpath "$library")
-    # Packages may name their files without the /usr that /lib has become a link to.
-    package=$({ dpkg -S "$path" || dpkg -S "${path#/usr}"; } 2>/dev/null) || fail "$path belongs to no package"
-    package=${package%%:*}
-    [[ ", $depends" == *", $package"[\ ,]* || $depends == *", $package" ]] ||
-      fail "${file##*/} needs $name of $package, which the .deb does not depend on: $depends"
-  done
+names=$(for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do needs "$file"; done | sort -u)
+for name in $names; do
+  [[ ! -e $folder/deb/usr/libexec/gca/$name ]] || continue
+  library=$(ldconfig -p | sed -n "s/^\t$name (.*x86-64.*) => //p" | head -n 1)
+  [[ -n $library ]] || fail "the .deb needs $name, which is nowhere"
+  path=$(realpath "$library")
+  # Packages may name their files without the /usr that /lib has become a link to.
+  package=$({ dpkg -S "$path" || dpkg -S "${path#/usr}"; } 2>/dev/null) || fail "$path belongs to no package"
+  package=${package%%:*}
+  [[ ", $depends" == *", $package"[\ ,]* || $depends == *", $package" ]] ||
+    fail "the .deb needs $name of $package, which it does not depend on: $depends"
 done
 check_installation "$folder/deb/usr"
 rm -rf "$folder/deb"
