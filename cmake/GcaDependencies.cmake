@@ -1,7 +1,8 @@
-# Packages of the system (Debian): CLI11, fmt, nlohmann/json, SentencePiece, xxHash, doctest.
+# Packages of the system (Debian): CLI11, fmt, nlohmann/json, SentencePiece, xxHash, zlib, libzstd, doctest.
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
 
 # LibTorch's include folder holds another fmt, which would be found first: a folder that comes before it has the system's.
 find_package(fmt 9 REQUIRED)
@@ -19,3 +20,8 @@ target_link_libraries(sentencepiece INTERFACE ${SENTENCEPIECE_LIBRARY} ${SENTENC
 
 find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
 find_library(XXHASH_LIBRARY xxhash REQUIRED)
+find_path(ZSTD_INCLUDE_DIR zstd.h REQUIRED)
+find_library(ZSTD_LIBRARY zstd REQUIRED)
+add_library(zstd INTERFACE)
+target_include_directories(zstd SYSTEM INTERFACE ${ZSTD_INCLUDE_DIR})
+target_link_libraries(zstd INTERFACE ${ZSTD_LIBRARY})

@@ -45,11 +45,14 @@ _gca() {
                 --tokenizer) _gca_files -f; return ;;
                 --train-vocab) :; return ;;
                 --decode) _gca_files -d; return ;;
+                --input-format) _gca_words 'auto jsonl text'; return ;;
+                --text-key) :; return ;;
+                --invalid-utf8) _gca_words 'error replace keep'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --print-ids --decode --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         chunk)
             case $previous in
@@ -108,11 +111,14 @@ _gca() {
                 --passage-chunks) :; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
+                --input-format) _gca_words 'auto jsonl text'; return ;;
+                --text-key) :; return ;;
+                --invalid-utf8) _gca_words 'error replace keep'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -161,11 +167,14 @@ _gca() {
                 --segment) :; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --input-format) _gca_words 'auto jsonl text'; return ;;
+                --text-key) :; return ;;
+                --invalid-utf8) _gca_words 'error replace keep'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --checkpoint --model --memory-dtype --segment --device --dtype --report --json --quiet --threads --seed'; else _gca_words 'build join info'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --checkpoint --model --memory-dtype --segment --device --dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_words 'build join info'; fi
             ;;
         bench)
             case $previous in

@@ -2,28 +2,29 @@
 
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "apps/gca/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/data/encode_documents.h"
-#include "lib/data/input_files.h"
 #include "lib/data/sealed_json.h"
 
 namespace gca {
 
 std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer) {
-  const TextInputs inputs = list_text_inputs(options.inputs);
+  SourceOptions source_options = options.source;
+  source_options.poll = throw_if_interrupted;
+  DocumentSource source(list_texts(options.inputs), source_options);
   std::vector<EvalDocument> documents;
   std::vector<int32_t> tokens;
   EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  encode_documents(inputs.texts, tokenizer, encoding, [&](const EncodedBlock& block) {
-    throw_if_interrupted();
+  encode_documents(source, tokenizer, encoding, [&](const EncodedBlock& block) {
     tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
     if (!block.is_last) return;
-    documents.push_back(
-        eval_document(inputs.texts[static_cast<size_t>(block.document)].name, std::move(tokens)));
-    tokens.clear();
+    documents.push_back(eval_document(std::string(block.name), std::exchange(tokens, {})));
   });
+  fmt::print(stderr, "{}", source_remarks(source.counts()));
   return documents;
 }
 

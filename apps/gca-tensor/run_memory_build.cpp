@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <memory>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -14,7 +15,6 @@
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
 #include "lib/data/encode_documents.h"
-#include "lib/data/input_files.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
 #include "lib/model/memory_library.h"
@@ -40,19 +40,20 @@ void add_shards(const std::string& folder, const TextModel& model, std::vector<L
   }
 }
 
-void add_plain_texts(const std::string& input, const TextModel& model, int threads,
+void add_plain_texts(const std::string& input, const MemoryOptions& options, const TextModel& model,
                      std::vector<LibraryText>& texts) {
-  const TextInputs inputs = list_text_inputs({&input, 1});
+  SourceOptions source_options = options.source;
+  source_options.poll = throw_if_interrupted;
+  DocumentSource source(list_input_files({&input, 1}), source_options);
   std::vector<int32_t> tokens;
   EncodeOptions encoding;
-  encoding.threads = threads;
-  encoding.poll = throw_if_interrupted;
-  encode_documents(inputs.texts, model.tokenizer, encoding, [&](const EncodedBlock& block) {
+  encoding.threads = thread_count(options.common);
+  encode_documents(source, model.tokenizer, encoding, [&](const EncodedBlock& block) {
     tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
     if (!block.is_last) return;
-    texts.push_back(text_of(inputs.texts[static_cast<size_t>(block.document)].name, std::move(tokens)));
-    tokens.clear();
+    texts.push_back(text_of(std::string(block.name), std::exchange(tokens, {})));
   });
+  fmt::print(stderr, "{}", source_remarks(source.counts()));
 }
 
 std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel& model) {
@@ -62,7 +63,7 @@ std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel&
     if (format == kTokenFormat)
       add_shards(input, model, texts);
     else if (format.empty())
-      add_plain_texts(input, model, thread_count(options.common), texts);
+      add_plain_texts(input, options, model, texts);
     else
       fail_usage(input, "holds " + format + " and no text",
                  "give texts, or a folder written by gca tokenize");

@@ -118,9 +118,11 @@ void add_eval_command(CLI::App& app) {
           "Read every trial's text from its first token, all layers: the plain way, which gives the same")
       ->group(kPlantedGroup);
   add_memory_options(*command, options->memory, options->memory_dtype);
+  add_source_options(*command, options->source);
   add_common_options(*command, options->common);
   command->callback([command, options] {
     refuse_unused_flags(*command, options->task);
+    if (options->inputs.empty()) refuse_source_options(*command, "without INPUT");
     run_eval(*options);
   });
 }

@@ -92,10 +92,9 @@ void add_memory_command(CLI::App& app) {
       ->check(CLI::IsMember({"build", "join", "info"}))
       ->type_name("NAME");
   command
-      ->add_option(
-          "INPUT", options->inputs,
-          "build: text files, folders of text files, or folders written by gca tokenize; join, info: "
-          "libraries")
+      ->add_option("INPUT", options->inputs,
+                   "build: text files, folders of text files, - for standard input, or folders written by gca "
+                   "tokenize; join, info: libraries")
       ->required();
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
   command
@@ -114,8 +113,10 @@ void add_memory_command(CLI::App& app) {
       "build: positions per segment, rounded up to whole chunks (default: chosen from the available "
       "memory)");
   add_tensor_options(*command, options->checkpoint.tensor);
+  add_source_options(*command, options->source);
   add_common_options(*command, options->common);
-  command->callback([options] {
+  command->callback([command, options] {
+    if (options->action != "build") refuse_source_options(*command, "for " + options->action);
     if (options->action == "join") return run_join(*options);
     if (options->action == "info") return run_info(*options);
     require_output(*options, true);

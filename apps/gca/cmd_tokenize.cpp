@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -11,9 +12,9 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/standard_output.h"
+#include "apps/gca/text_arguments.h"
 #include "lib/core/error.h"
 #include "lib/data/encode_documents.h"
-#include "lib/data/input_files.h"
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
 
@@ -23,6 +24,7 @@ namespace {
 struct TokenizeOptions {
   CommonOptions common;
   std::vector<std::string> inputs;
+  SourceOptions source;
   std::string output;
   std::string tokenizer_path;
   int64_t train_vocab = 0;
@@ -56,16 +58,17 @@ void check_options(const TokenizeOptions& options) {
     fail_usage("--train-vocab", "is not used with --print-ids", "give --tokenizer FILE.model");
 }
 
-Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const TextInput> inputs) {
+Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const InputFile> files) {
   if (!options.tokenizer_path.empty()) return Tokenizer::load(options.tokenizer_path);
   std::vector<std::string> paths;
-  for (const TextInput& input : inputs) {
-    if (input.is_stream)
-      fail_usage(input.name, "can be read only once, so no vocabulary can be trained on it",
+  for (const InputFile& file : files) {
+    if (file.is_stream)
+      fail_usage(file.path, "can be read only once, so no vocabulary can be trained on it",
                  "save it to a file, or give --tokenizer FILE.model");
-    paths.push_back(input.name);
+    paths.push_back(file.path);
   }
   TokenizerTraining training;
+  training.source = options.source;
   training.vocab_size = options.train_vocab;
   training.seed = options.common.seed;
   return Tokenizer::from_serialized(train_tokenizer(paths, training), "the trained vocabulary");
@@ -81,31 +84,31 @@ void print_ids(const EncodedBlock& block) {
   write_output(line);
 }
 
-void write_block(TokenWriter& writer, const EncodedBlock& block, const std::string& name) {
-  if (block.is_first) writer.begin_document(name);
+void write_block(TokenWriter& writer, const EncodedBlock& block) {
+  if (block.is_first) writer.begin_document(std::string(block.name));
   writer.append(block.ids, block.text);
   if (block.is_last) writer.end_document();
 }
 
 TokenizeTotals encode_inputs(const TokenizeOptions& options, const Tokenizer& tokenizer,
-                             std::span<const TextInput> inputs, TokenWriter* writer) {
+                             DocumentSource& source, TokenWriter* writer) {
   TokenizeTotals totals;
   const bool progress = shows_progress(options.common);
+  int64_t shown_megabytes = -1;
   EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  encoding.poll = throw_if_interrupted;
-  encode_documents(inputs, tokenizer, encoding, [&](const EncodedBlock& block) {
+  encode_documents(source, tokenizer, encoding, [&](const EncodedBlock& block) {
     if (writer != nullptr)
-      write_block(*writer, block, inputs[static_cast<size_t>(block.document)].name);
+      write_block(*writer, block);
     else
       print_ids(block);
     totals.documents += block.is_last ? 1 : 0;
     totals.tokens += static_cast<int64_t>(block.ids.size());
     totals.bytes += static_cast<int64_t>(block.text.size());
     totals.faults += block.faults;
-    if (progress)
-      fmt::print(stderr, "\r{} of {} documents, {} MB, {} tokens", totals.documents, inputs.size(),
-                 totals.bytes / 1000000, totals.tokens);
+    if (progress && totals.bytes / 1000000 > std::exchange(shown_megabytes, totals.bytes / 1000000))
+      fmt::print(stderr, "\rfile {} of {}, {} documents, {} MB, {} tokens", source.files_opened(),
+                 source.file_count(), totals.documents, shown_megabytes, totals.tokens);
   });
   if (progress) fmt::print(stderr, "\n");
   return totals;
@@ -116,8 +119,22 @@ double ratio(double numerator, double denominator) {
   return denominator > 0 ? numerator / denominator : 0;
 }
 
+nlohmann::ordered_json counts_to_json(std::span<const SourceCounts> counts) {
+  nlohmann::ordered_json sources = nlohmann::ordered_json::array();
+  for (const SourceCounts& source : counts) {
+    sources.push_back({{"input", source.input},
+                       {"files", source.files},
+                       {"documents", source.documents},
+                       {"bytes", source.bytes},
+                       {"skipped_lines", source.skipped_lines},
+                       {"replaced_sequences", source.replaced_sequences}});
+    if (source.skipped_lines > 0) sources.back()["first_skipped_line"] = source.first_skipped_line;
+  }
+  return sources;
+}
+
 void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokenizer& tokenizer,
-                 int64_t skipped_files, double encode_seconds) {
+                 const DocumentSource& source, int64_t skipped_files, double encode_seconds) {
   report.result = {
       {"documents", totals.documents},
       {"tokens", totals.tokens},
@@ -130,11 +147,24 @@ void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokeniz
       {"nul_bytes", totals.faults.nul_bytes},
       {"invalid_utf8_bytes", totals.faults.invalid_utf8_bytes},
       {"unknown_tokens", totals.faults.unknown_tokens},
-      {"skipped_files", skipped_files}};
+      {"skipped_files", skipped_files},
+      {"sources", counts_to_json(source.counts())}};
 }
 
-std::string table_of(const nlohmann::ordered_json& result) {
-  std::string table =
+/// A line for each input where there are a few.
+std::string source_table(std::span<const SourceCounts> counts) {
+  constexpr size_t kMostRows = 20;
+  if (counts.size() < 2 || counts.size() > kMostRows) return "";
+  std::string table = fmt::format("{:>10} {:>15} {:>10}  input\n", "documents", "bytes", "skipped");
+  for (const SourceCounts& source : counts)
+    table += fmt::format("{:>10} {:>15} {:>10}  {}\n", source.documents, source.bytes, source.skipped_lines,
+                         source.input);
+  return table + "\n";
+}
+
+std::string table_of(const nlohmann::ordered_json& result, const DocumentSource& source) {
+  std::string table = source_table(source.counts());
+  table +=
       fmt::format("{} documents, {} tokens, {} bytes ({:.2f} bytes per token), vocabulary {}, {:.1f} MB/s\n",
                   result["documents"].get<int64_t>(), result["tokens"].get<int64_t>(),
                   result["bytes"].get<int64_t>(), result["bytes_per_token"].get<double>(),
@@ -143,11 +173,11 @@ std::string table_of(const nlohmann::ordered_json& result) {
       {"nul_bytes", "NUL bytes, kept as byte tokens"},
       {"invalid_utf8_bytes", "bytes of invalid UTF-8, kept as byte tokens"},
       {"unknown_tokens", "unknown tokens: text that this tokenizer cannot give back"},
-      {"skipped_files", "files skipped: hidden, or not *.txt, *.tex, *.md"}};
+      {"skipped_files", "files in folders skipped: hidden, broken links, or of no known extension"}};
   for (const auto& [key, meaning] : remarks)
     if (const auto count = result[key].get<int64_t>(); count > 0)
       table += fmt::format("{} {}\n", count, meaning);
-  return table;
+  return table + source_remarks(source.counts());
 }
 
 void decode_shards(const TokenizeOptions& options) {
@@ -173,22 +203,28 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"output", options.output},
                    {"tokenizer", options.tokenizer_path},
                    {"train_vocab", options.train_vocab}};
-  const TextInputs inputs = list_text_inputs(options.inputs);
+  report.config.update(source_config(options.source));
+  const InputFiles inputs = list_texts(options.inputs);
   if (!options.output.empty()) TokenWriter::check_folder(options.output);  // before a vocabulary is trained
-  const Tokenizer tokenizer = make_tokenizer(options, inputs.texts);
+  const Tokenizer tokenizer = make_tokenizer(options, inputs.files);
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();
+  SourceOptions source_options = options.source;
+  source_options.poll = throw_if_interrupted;
+  DocumentSource source(inputs, source_options);
   if (options.print_ids) {
-    encode_inputs(options, tokenizer, inputs.texts, nullptr);
+    encode_inputs(options, tokenizer, source, nullptr);
+    fmt::print(stderr, "{}", source_remarks(source.counts()));
     return;
   }
   const double start_seconds = report.elapsed_seconds();
   TokenWriter writer(options.output, tokenizer.serialized(), tokenizer.fingerprint(),
                      tokenizer.piece_count());
-  const TokenizeTotals totals = encode_inputs(options, tokenizer, inputs.texts, &writer);
+  const TokenizeTotals totals = encode_inputs(options, tokenizer, source, &writer);
   writer.finish();
-  fill_result(report, totals, tokenizer, inputs.skipped_files, report.elapsed_seconds() - start_seconds);
-  finish_report(report, options.common, options.output, table_of(report.result));
+  fill_result(report, totals, tokenizer, source, inputs.skipped_files,
+              report.elapsed_seconds() - start_seconds);
+  finish_report(report, options.common, options.output, table_of(report.result, source));
 }
 
 }  // namespace
@@ -206,8 +242,12 @@ void add_tokenize_command(CLI::App& app) {
                     "Print the token ids, one line per document, and write no files");
   command->add_option("--decode", options->decode_folder, "Print the text of a folder of token shards")
       ->type_name("DIR");
+  add_source_options(*command, options->source);
   add_common_options(*command, options->common);
-  command->callback([options] { run_tokenize(*options); });
+  command->callback([command, options] {
+    if (!options->decode_folder.empty()) refuse_source_options(*command, "with --decode");
+    run_tokenize(*options);
+  });
 }
 
 }  // namespace gca

@@ -16,6 +16,7 @@ struct EvalOptions {
   CheckpointOptions checkpoint;
   std::string data;
   std::vector<std::string> inputs;
+  SourceOptions source;
   std::string task = kPerplexityTask;
   std::string split = "auto";
   std::vector<int64_t> contexts;

@@ -16,6 +16,7 @@ struct MemoryOptions {
   CheckpointOptions checkpoint;
   std::string action;  // "build", "join", "info"
   std::vector<std::string> inputs;
+  SourceOptions source;
   std::string output;
   std::string memory_dtype;
   int64_t segment_positions = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 namespace gca {
 namespace {
@@ -32,10 +33,29 @@ Utf8Sequence first_utf8_sequence(std::string_view text) {
   const auto first = static_cast<uint8_t>(text[0]);
   const size_t length = announced_length(first);
   for (size_t i = 1; i < length; ++i) {
-    if (i == text.size()) return {.length = 0, .is_cut = true};
-    if (!may_follow(first, static_cast<uint8_t>(text[i]), i == 1)) return {};
+    if (i == text.size()) return {.length = 0, .is_cut = true, .damaged = i};
+    if (!may_follow(first, static_cast<uint8_t>(text[i]), i == 1))
+      return {.length = 0, .is_cut = false, .damaged = i};
   }
-  return {.length = length, .is_cut = false};
+  return {.length = length, .is_cut = false, .damaged = length == 0 ? size_t{1} : 0};
+}
+
+size_t valid_utf8_prefix(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    // Most text is ASCII: eight bytes at a time.
+    uint64_t word = 0;
+    while (at + sizeof(word) <= text.size()) {
+      std::memcpy(&word, text.data() + at, sizeof(word));
+      if ((word & 0x8080808080808080) != 0) break;
+      at += sizeof(word);
+    }
+    if (at == text.size()) break;
+    const size_t length = first_utf8_sequence(text.substr(at)).length;
+    if (length == 0) break;
+    at += length;
+  }
+  return at;
 }
 
 size_t complete_utf8_prefix(std::string_view text) {

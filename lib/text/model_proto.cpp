@@ -68,10 +68,11 @@ class ProtoReader {
 
 // Field numbers of sentencepiece_model.proto.
 void read_trainer_spec(std::string_view message, ModelTraits& traits) {
-  constexpr uint64_t kModelType = 3, kByteFallback = 35, kBpe = 2;
+  constexpr uint64_t kModelType = 3, kSpacesAsSuffix = 24, kByteFallback = 35, kBpe = 2;
   ProtoReader reader(message);
   while (const auto field = reader.next()) {
     if (field->number == kModelType) traits.is_bpe = field->value == kBpe;
+    if (field->number == kSpacesAsSuffix) traits.has_spaces_as_suffix = field->value != 0;
     if (field->number == kByteFallback) traits.has_byte_fallback = field->value != 0;
   }
 }
@@ -112,6 +113,12 @@ ModelTraits read_model_traits(std::string_view serialized) {
     if (field->number == kNormalizerSpec) read_normalizer_spec(field->bytes, traits);
   }
   return traits;
+}
+
+std::string without_dummy_prefix(std::string_view serialized) {
+  // A message that comes again is merged with the first: normalizer_spec {add_dummy_prefix: false}.
+  constexpr char kOverride[] = {(3 << 3) | 2, 2, 3 << 3, 0};
+  return std::string(serialized) + std::string(kOverride, sizeof(kOverride));
 }
 
 }  // namespace gca

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <charconv>
 #include <future>
+#include <optional>
 #include <utility>
 
 #include "lib/core/atomic_file.h"
@@ -48,6 +49,8 @@ TextFaults& TextFaults::operator+=(const TextFaults& other) {
 
 struct Tokenizer::Impl {
   sentencepiece::SentencePieceProcessor processor;
+  /// Without the dummy prefix: what follows a safe cut. Only for a model that has one and can be cut.
+  std::optional<sentencepiece::SentencePieceProcessor> processor_of_rest;
   std::string serialized;
   std::string fingerprint;
   ModelTraits traits;
@@ -61,15 +64,16 @@ struct Tokenizer::Impl {
   void load_pieces();
   bool keeps_every_text() const;
   void find_safe_cuts();
+  void load_processor_of_rest();
   bool is_safe_cut(char before, char after) const;
   size_t safe_cut(std::string_view text, size_t limit) const;
   std::vector<std::string_view> cut_into_blocks(std::string_view text) const;
   std::string_view next_word(std::string_view text) const;
   WordCache& cache_of_thread() const;
-  void encode_piecewise(std::string_view text, std::vector<int32_t>& ids) const;
-  void encode_plain(std::string_view text, std::vector<int32_t>& ids, TextFaults& faults) const;
+  void encode_piecewise(std::string_view text, bool goes_on, std::vector<int32_t>& ids) const;
+  void encode_plain(std::string_view text, bool goes_on, std::vector<int32_t>& ids, TextFaults& faults) const;
   void encode_special(std::string_view special, std::vector<int32_t>& ids, TextFaults& faults) const;
-  void encode(std::string_view text, std::vector<int32_t>& ids, TextFaults& faults) const;
+  void encode(std::string_view text, bool goes_on, std::vector<int32_t>& ids, TextFaults& faults) const;
 };
 
 void Tokenizer::Impl::load_pieces() {
@@ -127,13 +131,22 @@ void Tokenizer::Impl::find_safe_cuts() {
       space_follows |= bytes[i] == ' ' && bytes[i - 1] != ' ';
     }
   }
-  if (!traits.is_bpe || !traits.is_identity() || has_unused_pieces) return;
+  if (!traits.is_bpe || !traits.is_identity_after_prefix() || has_unused_pieces) return;
   // Without byte fallback neighbouring unknown characters become one token: one side of the cut must be known.
   const auto is_known = [&](std::string_view piece) {
     return !processor.IsUnknown(processor.PieceToId(piece));
   };
   can_cut_after_newline = !newline_leads && (traits.has_byte_fallback || is_known("\n"));
   can_cut_before_space = !space_follows && (traits.has_byte_fallback || is_known(kSpaceSymbol));
+}
+
+void Tokenizer::Impl::load_processor_of_rest() {
+  if (!traits.adds_dummy_prefix || (!can_cut_after_newline && !can_cut_before_space)) return;
+  const auto status = processor_of_rest.emplace().LoadFromSerializedProto(without_dummy_prefix(serialized));
+  if (status.ok()) return;
+  // A model may hold examples of its own ids that it is tested with as it is loaded.
+  processor_of_rest.reset();
+  can_cut_after_newline = can_cut_before_space = false;
 }
 
 bool Tokenizer::Impl::is_safe_cut(char before, char after) const {
@@ -183,29 +196,33 @@ WordCache& Tokenizer::Impl::cache_of_thread() const {
 
 /// Word by word where cuts are safe: each is looked up, and merged by SentencePiece when it is new. (Merging
 /// takes longer a byte the longer the text, so long texts gain even where words do not repeat.)
-void Tokenizer::Impl::encode_piecewise(std::string_view text, std::vector<int32_t>& ids) const {
+void Tokenizer::Impl::encode_piecewise(std::string_view text, bool goes_on, std::vector<int32_t>& ids) const {
   WordCache& cache = cache_of_thread();
   std::vector<int> new_ids;
   const bool cuts = can_cut_after_newline || can_cut_before_space;
+  bool is_start = !goes_on;
   while (!text.empty()) {
     const std::string_view word = cuts ? next_word(text) : text;
     text.remove_prefix(word.size());
-    const std::span<const int32_t> known = cache.find(word);
+    const bool has_prefix = std::exchange(is_start, false) && traits.adds_dummy_prefix;
+    const bool is_cached = cuts && !has_prefix && word.size() <= kMostWordBytes;
+    const std::span<const int32_t> known = is_cached ? cache.find(word) : std::span<const int32_t>();
     if (!known.empty()) {
       ids.insert(ids.end(), known.begin(), known.end());
       continue;
     }
-    const auto status = processor.Encode(word, &new_ids);
+    const bool is_rest = processor_of_rest && !has_prefix;
+    const auto status = (is_rest ? *processor_of_rest : processor).Encode(word, &new_ids);
     if (!status.ok()) fail_run("tokenizer", "cannot encode a text: " + std::string(status.message()));
     ids.insert(ids.end(), new_ids.begin(), new_ids.end());
-    if (cuts && word.size() <= kMostWordBytes && !new_ids.empty()) cache.keep(word, new_ids);
+    if (is_cached && !new_ids.empty()) cache.keep(word, new_ids);
   }
 }
 
-void Tokenizer::Impl::encode_plain(std::string_view text, std::vector<int32_t>& ids,
+void Tokenizer::Impl::encode_plain(std::string_view text, bool goes_on, std::vector<int32_t>& ids,
                                    TextFaults& faults) const {
   const size_t before = ids.size();
-  encode_piecewise(text, ids);
+  encode_piecewise(text, goes_on, ids);
   if (!traits.has_byte_fallback)
     faults.unknown_tokens +=
         std::count(ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end(), processor.unk_id());
@@ -225,10 +242,11 @@ void Tokenizer::Impl::encode_special(std::string_view special, std::vector<int32
   for (const char byte : special) ids.push_back(byte_ids[static_cast<unsigned char>(byte)]);
 }
 
-void Tokenizer::Impl::encode(std::string_view text, std::vector<int32_t>& ids, TextFaults& faults) const {
-  while (!text.empty()) {
+void Tokenizer::Impl::encode(std::string_view text, bool goes_on, std::vector<int32_t>& ids,
+                             TextFaults& faults) const {
+  for (; !text.empty(); goes_on = true) {
     const size_t plain = plain_prefix(text);
-    encode_plain(text.substr(0, plain), ids, faults);
+    encode_plain(text.substr(0, plain), goes_on, ids, faults);
     text.remove_prefix(plain);
     if (text.empty()) break;
     const std::string_view special = special_prefix(text);
@@ -258,6 +276,7 @@ Tokenizer Tokenizer::from_serialized(std::string model, const std::string& where
   impl->load_pieces();
   impl->is_lossless = impl->keeps_every_text();
   impl->find_safe_cuts();
+  impl->load_processor_of_rest();
   static std::atomic<uint64_t> tokenizers{0};
   impl->number = ++tokenizers;
   return Tokenizer(std::move(impl));
@@ -279,10 +298,10 @@ bool Tokenizer::is_lossless() const {
   return impl_->is_lossless;
 }
 
-std::vector<int32_t> Tokenizer::encode(std::string_view text, TextFaults* faults) const {
+std::vector<int32_t> Tokenizer::encode(std::string_view text, TextFaults* faults, bool goes_on) const {
   std::vector<int32_t> ids;
   TextFaults found;
-  impl_->encode(text, ids, found);
+  impl_->encode(text, goes_on, ids, found);
   if (faults != nullptr) *faults += found;
   return ids;
 }
@@ -295,7 +314,7 @@ std::vector<int32_t> Tokenizer::encode_parallel(std::string_view text, int threa
   std::atomic<size_t> next_block = 0;
   const auto encode_blocks = [&] {
     for (size_t i = next_block++; i < blocks.size(); i = next_block++)
-      impl_->encode(blocks[i], block_ids[i], block_faults[i]);
+      impl_->encode(blocks[i], /*goes_on=*/i > 0, block_ids[i], block_faults[i]);
   };
 
   std::vector<std::future<void>> helpers;

@@ -12,6 +12,8 @@
 #include <string_view>
 #include <vector>
 
+#include "lib/text/sources/source_options.h"
+
 namespace gca {
 
 /// What had to be worked around in a text; reported, never fatal.
@@ -43,7 +45,10 @@ class Tokenizer {
   /// Byte fallback without a gap and no normalisation: decode() gives every text back.
   bool is_lossless() const;
 
-  std::vector<int32_t> encode(std::string_view text, TextFaults* faults = nullptr) const;
+  /// `goes_on`: the text goes on where a safe cut ended the one before, so that a model with a dummy prefix
+  /// puts no space before it.
+  std::vector<int32_t> encode(std::string_view text, TextFaults* faults = nullptr,
+                              bool goes_on = false) const;
   /// Same ids as encode(text), with `threads` threads: the text is cut only where no piece can span the cut.
   std::vector<int32_t> encode_parallel(std::string_view text, int threads,
                                        TextFaults* faults = nullptr) const;
@@ -55,7 +60,8 @@ class Tokenizer {
   /// Bytes of each id, (V) with the landmark: for bits per byte.
   std::vector<int32_t> piece_bytes_table() const;
 
-  /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token; text.size()
+  /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token (where the rest
+  /// is encoded as going on); text.size()
   /// when there is no such place (then look further, or encode the text as a whole) or `limit` does not fall
   /// within the text.
   size_t safe_cut(std::string_view text, size_t limit) const;
@@ -70,10 +76,12 @@ struct TokenizerTraining {
   int64_t vocab_size = 0;           ///< pieces, the landmark not counted
   int64_t sample_bytes = 16 << 20;  ///< at most this much text is looked at, spread evenly over the inputs
   uint64_t seed = 0;                ///< where the sample lies
+  SourceOptions source = {};        ///< how documents are read
 };
 
-/// Trains byte-pair encoding with byte fallback on files; returns the serialized model. Deterministic.
-/// Error(usage) when the text gives fewer pieces than asked for: the message says how many it gives.
+/// Trains byte-pair encoding with byte fallback on the documents of files, which are read twice; returns the
+/// serialized model. Deterministic. Error(usage) when the text gives fewer pieces than asked for: the message
+/// says how many it gives.
 std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training);
 
 }  // namespace gca

@@ -1,4 +1,4 @@
-// train_tokenizer(): a sample of the files, made into sentences, given to SentencePiece's trainer.
+// train_tokenizer(): a sample of the documents, made into sentences, given to SentencePiece's trainer.
 
 #include <fmt/format.h>
 #include <sentencepiece_trainer.h>
@@ -9,64 +9,21 @@
 #include <utility>
 
 #include "lib/core/error.h"
-#include "lib/core/mapped_file.h"
 #include "lib/core/utf8.h"
 #include "lib/text/plain_text.h"
 #include "lib/text/tokenizer.h"
+#include "lib/text/training_sample.h"
 
 namespace gca {
 namespace {
 
 constexpr const char* kVocabFlag = "--train-vocab";
-constexpr int64_t kSampleBlockBytes = int64_t{1} << 16;
 /// SentencePiece skips longer sentences; ours are cut.
 constexpr size_t kMaxSentenceBytes = 4000;
 /// <unk>, <s>, </s>, the newline and the 256 byte pieces.
 constexpr int64_t kFixedPieces = 3 + 1 + 256;
 /// SentencePiece's advice for rich scripts.
 constexpr double kCharacterCoverage = 0.9995;
-
-/// A stretch of whole words of [begin, begin + size_bytes): what the borders cut in two is left out.
-std::string_view whole_words(std::string_view file, size_t begin, size_t size_bytes) {
-  constexpr const char* kBlank = " \t\r\n";
-  std::string_view block = file.substr(begin, size_bytes);
-  if (begin + block.size() < file.size()) block = block.substr(0, block.find_last_of(kBlank) + 1);
-  if (begin > 0) block.remove_prefix(std::min(block.find_first_of(kBlank), block.size()));
-  return block;
-}
-
-/// All of the files where they are small enough, else blocks at even distances over all of them, each at a
-/// place within its stride that `seed` turns.
-std::string sample_text(std::span<const std::string> paths, const TokenizerTraining& training) {
-  int64_t total_bytes = 0;
-  for (const std::string& path : paths) total_bytes += static_cast<int64_t>(MappedFile(path).size_bytes());
-  const bool takes_all = total_bytes <= training.sample_bytes;
-  const int64_t block_count = takes_all ? 1 : std::max<int64_t>(1, training.sample_bytes / kSampleBlockBytes);
-  const int64_t block_bytes = takes_all ? total_bytes : std::min(kSampleBlockBytes, training.sample_bytes);
-  const int64_t stride = std::max<int64_t>(1, total_bytes / block_count);
-  const int64_t shift = takes_all ? 0 : static_cast<int64_t>(training.seed % static_cast<uint64_t>(stride));
-
-  std::string sample;
-  int64_t file_begin = 0;  // of the file within all of them
-  for (const std::string& path : paths) {
-    const MappedFile file(path);
-    const std::string_view content(reinterpret_cast<const char*>(file.data()), file.size_bytes());
-    const int64_t file_end = file_begin + static_cast<int64_t>(content.size());
-    // The first block that may reach into this file; blocks are no longer than a stride, shifts shorter.
-    for (int64_t i = std::max<int64_t>(0, file_begin / stride - 1); i < block_count && i * stride < file_end;
-         ++i) {
-      // A block that does not end within its file is cut there; its rest is the next file's.
-      const int64_t begin = std::max(i * stride + shift, file_begin);
-      const int64_t end = std::min(i * stride + shift + block_bytes, file_end);
-      if (begin >= end) continue;
-      sample +=
-          whole_words(content, static_cast<size_t>(begin - file_begin), static_cast<size_t>(end - begin));
-      sample += '\n';
-    }
-    file_begin = file_end;
-  }
-  return sample;
-}
 
 /// Cuts before the limit at a space where there is one, never within a character.
 size_t sentence_cut(std::string_view sentence) {

@@ -72,9 +72,10 @@ TEST_CASE("NUL, invalid UTF-8, empty documents: counted, kept, given back") {
   const TokenizedBooks books;
   const std::string odd = std::string("a\0b\xFF\xFE", 5) + "\xE2\x82\xAC \r\n\t  end";
   gca::write_file_atomically(books / "empty.txt", "");
-  const ProcessResult result = run_gca({"tokenize", "-", books / "empty.txt", books.names()[0], "--output",
-                                        books / "odd", "--tokenizer", books.model(), "--json"},
-                                       odd);
+  const ProcessResult result =
+      run_gca({"tokenize", "-", books / "empty.txt", books.names()[0], "--output", books / "odd",
+               "--tokenizer", books.model(), "--json", "--invalid-utf8", "keep"},
+              odd);
   REQUIRE(result.status == 0);
   const nlohmann::json report = result.json();
   CHECK(problems_of("tokenize", report) == "");

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "lib/core/atomic_file.h"
@@ -40,6 +41,7 @@ std::string difficult_text() {
 }
 
 struct Collected {
+  std::vector<std::string> names;         ///< of the documents
   std::vector<std::vector<int32_t>> ids;  ///< by document
   std::vector<std::string> texts;
   std::vector<int> ends;
@@ -47,18 +49,23 @@ struct Collected {
   int64_t blocks = 0;
 };
 
-Collected collect(const std::vector<TextInput>& inputs, const EncodeOptions& options) {
+Collected collect(const std::vector<std::string>& paths, const EncodeOptions& options) {
   Collected all;
-  all.ids.resize(inputs.size());
-  all.texts.resize(inputs.size());
-  all.ends.resize(inputs.size());
-  encode_documents(inputs, tokenizer(), options, [&](const EncodedBlock& block) {
-    const auto d = static_cast<size_t>(block.document);
-    for (size_t earlier = 0; earlier < d; ++earlier) CHECK(all.ends[earlier] == 1);
-    CHECK(block.is_first == (all.ends[d] == 0 && all.texts[d].empty()));
-    all.ids[d].insert(all.ids[d].end(), block.ids.begin(), block.ids.end());
-    all.texts[d] += block.text;
-    all.ends[d] += block.is_last;
+  const InputFiles files = list_input_files(paths);
+  DocumentSource source(files, {.invalid_utf8 = InvalidUtf8::keep});
+  encode_documents(source, tokenizer(), options, [&](const EncodedBlock& block) {
+    if (block.is_first) {
+      for (const int ends : all.ends) CHECK(ends == 1);
+      all.names.emplace_back(block.name);
+      all.ids.emplace_back();
+      all.texts.emplace_back();
+      all.ends.push_back(0);
+    }
+    REQUIRE_FALSE(all.ids.empty());
+    CHECK(block.name == all.names.back());
+    all.ids.back().insert(all.ids.back().end(), block.ids.begin(), block.ids.end());
+    all.texts.back() += block.text;
+    all.ends.back() += block.is_last;
     all.faults += block.faults;
     ++all.blocks;
   });
@@ -72,12 +79,12 @@ TEST_CASE("blocks of any size on any number of threads give the ids of the whole
   const TemporaryFolder folder;
   const std::vector<std::string> texts = {difficult_text(), "", "short", std::string(1, '\0'),
                                           difficult_text() + "!"};
-  std::vector<TextInput> inputs;
+  std::vector<std::string> inputs;
   std::vector<std::vector<int32_t>> expected;
   TextFaults expected_faults;
   for (size_t i = 0; i < texts.size(); ++i) {
-    inputs.push_back({folder / std::to_string(i), false});
-    write_file_atomically(inputs.back().name, texts[i]);
+    inputs.push_back(folder / (std::to_string(i) + ".txt"));
+    write_file_atomically(inputs.back(), texts[i]);
     expected.push_back(tokenizer().encode(texts[i], &expected_faults));
   }
   for (const int threads : {1, 3})
@@ -85,6 +92,7 @@ TEST_CASE("blocks of any size on any number of threads give the ids of the whole
       CAPTURE(threads);
       CAPTURE(block_bytes);
       const Collected all = collect(inputs, {threads, block_bytes});
+      CHECK(all.names == inputs);
       CHECK(all.texts == texts);
       CHECK(all.ids == expected);
       CHECK(all.faults.nul_bytes == expected_faults.nul_bytes);
@@ -105,29 +113,50 @@ TEST_CASE("a pipe gives the same ids as a file, though it comes in small pieces"
       std::ofstream pipe(path, std::ios::binary);
       for (size_t i = 0; i < text.size(); i += 777) pipe << text.substr(i, 777) << std::flush;
     });
-    const Collected all = collect({{path, true}}, {2, block_bytes});
+    const Collected all = collect({path}, {2, block_bytes});
     feeder.join();
     CHECK(all.texts.at(0) == text);
     CHECK(all.ids.at(0) == tokenizer().encode(text));
   }
 }
 
+TEST_CASE("short documents are encoded many at a time, each with its own ids") {
+  const TemporaryFolder folder;
+  std::vector<std::string> texts;
+  std::vector<std::vector<int32_t>> ids;
+  std::string lines;
+  for (int i = 0; i < 5000; ++i) {
+    texts.push_back(i % 7 == 0 ? "" : "Alice was number " + std::to_string(i));
+    ids.push_back(tokenizer().encode(texts.back()));
+    lines += nlohmann::json({{"text", texts.back()}}).dump() + "\n";
+  }
+  write_file_atomically(folder / "all.jsonl", lines);
+  for (const size_t block_bytes : {size_t{1}, size_t{1000}, size_t{1} << 20}) {
+    const Collected all = collect({folder / "all.jsonl"}, {3, block_bytes});
+    CHECK((all.texts == texts));
+    CHECK((all.ids == ids));
+    CHECK(all.names.at(4999) == folder / "all.jsonl:5000");
+  }
+}
+
 TEST_CASE("what the sink throws reaches the caller, with blocks still under way") {
-  const std::vector<TextInput> inputs = {{kBook, false}};
+  DocumentSource source(list_input_files(std::vector{kBook}), {});
   const auto error = error_of([&] {
-    encode_documents(inputs, tokenizer(), {2, 1000},
+    encode_documents(source, tokenizer(), {2, 1000},
                      [](const EncodedBlock&) { fail_run("sink", "is full"); });
   });
   REQUIRE(error);
   CHECK(error->says("is full"));
 }
 
-TEST_CASE("a file that went away is refused by name") {
+TEST_CASE("what the source throws reaches the caller, with blocks still under way") {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a.txt", difficult_text());
+  DocumentSource source(list_input_files(std::vector{kBook, folder / "a.txt"}), {});
   const auto error = error_of([&] {
-    encode_documents(std::vector<TextInput>{{"/no/such/file", false}}, tokenizer(), {},
-                     [](const EncodedBlock&) {});
+    encode_documents(source, tokenizer(), {2, 1000}, [](const EncodedBlock&) {});
   });
   REQUIRE(error);
   CHECK(error->is_usage());
-  CHECK(error->says("/no/such/file"));
+  CHECK(error->says("a.txt:"));
 }

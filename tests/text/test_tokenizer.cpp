@@ -163,6 +163,23 @@ TEST_CASE("models of other settings give SentencePiece's ids and are cut only wh
        false,
        false,
        false},
+      {"dummy prefix, spaces as they are",
+       {{"vocab_size", "320"},
+        {"byte_fallback", "true"},
+        {"normalization_rule_name", "identity"},
+        {"remove_extra_whitespaces", "false"}},
+       false,
+       true,
+       true},
+      {"dummy suffix",
+       {{"vocab_size", "320"},
+        {"byte_fallback", "true"},
+        {"normalization_rule_name", "identity"},
+        {"remove_extra_whitespaces", "false"},
+        {"treat_whitespace_as_suffix", "true"}},
+       false,
+       false,
+       false},
       {"no byte fallback", with({{"vocab_size", "60"}}), false, true, false},
       {"unigram", with({{"vocab_size", "300"}, {"model_type", "unigram"}, {"byte_fallback", "true"}}), true,
        false, false},
@@ -187,6 +204,30 @@ TEST_CASE("models of other settings give SentencePiece's ids and are cut only wh
     CHECK(tokenizer.encode(text) == expected);
     CHECK(tokenizer.encode_parallel(text, 2) == expected);
     if (test.is_lossless) CHECK(tokenizer.decode(expected) == text);
+  }
+}
+
+TEST_CASE("a model that puts a space before a text puts none where the text goes on after a safe cut") {
+  const std::string model = foreign_model({{"vocab_size", "320"},
+                                           {"byte_fallback", "true"},
+                                           {"normalization_rule_name", "identity"},
+                                           {"remove_extra_whitespaces", "false"}});
+  const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
+  for (const std::string text :
+       {"the cat sat\non  the\n\n mat and the  dog ", " the cat", "\nthe cat", "  \n \n", "cat"}) {
+    const auto whole = reference_ids(model, text);
+    REQUIRE(whole != reference_ids(model, "x" + text));
+    size_t cuts = 0;
+    for (size_t limit = 1; limit < text.size(); ++limit) {
+      const size_t cut = tokenizer.safe_cut(text, limit);
+      if (cut == text.size()) continue;
+      ++cuts;
+      auto ids = tokenizer.encode(text.substr(0, cut));
+      const auto rest = tokenizer.encode(text.substr(cut), nullptr, /*goes_on=*/true);
+      ids.insert(ids.end(), rest.begin(), rest.end());
+      CHECK(ids == whole);
+    }
+    CHECK((cuts > 0) == (text.find_first_of(" \n", 1) != std::string::npos));
   }
 }
 

@@ -64,7 +64,7 @@ TEST_CASE("texts that a trainer stumbles over") {
   const std::string path = folder / "text";
   const auto model_of = [&](const std::string& text, int64_t vocab_size) {
     std::ofstream(path, std::ios::binary) << text;
-    return train({path}, {.vocab_size = vocab_size});
+    return train({path}, {.vocab_size = vocab_size, .source = {.invalid_utf8 = InvalidUtf8::keep}});
   };
   std::string tabs, one_line, damaged, rare;
   for (int i = 0; i < 500; ++i) {

@@ -1,0 +1,111 @@
+#include <doctest/doctest.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "lib/core/atomic_file.h"
+#include "lib/text/sources/input_files.h"
+#include "tests/support/error_of.h"
+#include "tests/support/temporary_folder.h"
+
+using namespace gca;
+namespace fs = std::filesystem;
+
+namespace {
+
+void touch(const std::string& path) {
+  fs::create_directories(fs::path(path).parent_path());
+  write_file_atomically(path, "x");
+}
+
+/// Names below `folder`.
+std::vector<std::string> listed(const TemporaryFolder& folder, const std::vector<std::string>& inputs) {
+  std::vector<std::string> names;
+  for (const InputFile& file : list_input_files(inputs).files)
+    names.push_back(file.path.starts_with(folder.path()) ? file.path.substr(folder.path().size() + 1)
+                                                         : file.path);
+  return names;
+}
+
+}  // namespace
+
+TEST_CASE("a folder gives its text files, sorted, at any depth, the others are counted") {
+  const TemporaryFolder folder;
+  for (const char* name : {"b.txt", "a/z.tex", "a/m.md", "c.pdf", ".hidden.txt", ".git/x.txt", "a/d.jsonl",
+                           "a/e.ndjson.zst", "f.txt.gz", "g.gz", "h.json"})
+    touch(folder / name);
+  CHECK(listed(folder, {folder.path()}) ==
+        std::vector<std::string>{"a/d.jsonl", "a/e.ndjson.zst", "a/m.md", "a/z.tex", "b.txt", "f.txt.gz"});
+  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 4);
+}
+
+TEST_CASE("a folder without text files gives every regular file") {
+  const TemporaryFolder folder;
+  for (const char* name : {"one.rst", "two"}) touch(folder / name);
+  CHECK(listed(folder, {folder.path()}) == std::vector<std::string>{"one.rst", "two"});
+}
+
+TEST_CASE("links to files and folders are followed, those that lead nowhere or back are counted") {
+  const TemporaryFolder folder, elsewhere;
+  touch(folder / "a.txt");
+  touch(folder / "sub/b.txt");
+  touch(elsewhere / "c.txt");
+  fs::create_symlink(elsewhere.path(), folder / "linked");
+  fs::create_symlink(elsewhere / "c.txt", folder / "sub/d.txt");
+  CHECK(listed(folder, {folder.path()}) ==
+        std::vector<std::string>{"a.txt", "linked/c.txt", "sub/b.txt", "sub/d.txt"});
+  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 0);
+  fs::create_symlink("nowhere", folder / "dead.txt");
+  fs::create_symlink("..", folder / "sub/back");
+  fs::create_symlink(".", elsewhere / "self");
+  REQUIRE(mkfifo((folder / "pipe.txt").c_str(), 0600) == 0);
+  CHECK(listed(folder, {folder.path()}).size() == 4);
+  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 4);
+}
+
+TEST_CASE("a folder that cannot be read is refused by name") {
+  const TemporaryFolder folder;
+  touch(folder / "a.txt");
+  fs::create_directory(folder / "lost+found");
+  fs::permissions(folder / "lost+found", fs::perms::none);
+  if (access((folder / "lost+found").c_str(), R_OK) == 0) {
+    MESSAGE(
+        "this user may read every folder: not tried here (tests/cli/test_sources.cpp tries it as another "
+        "user)");
+    return;
+  }
+  const auto error = error_of([&] { list_input_files(std::vector{folder.path()}); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("lost+found: cannot be read (Permission denied)"));
+}
+
+TEST_CASE("files are taken in the order given, whatever their names, - is standard input") {
+  const TemporaryFolder folder;
+  touch(folder / "b.pdf");
+  touch(folder / "a.txt");
+  CHECK(listed(folder, {folder / "b.pdf", "-", folder / "a.txt", folder / "b.pdf"}) ==
+        std::vector<std::string>{"b.pdf", "-", "a.txt", "b.pdf"});
+  const InputFiles inputs = list_input_files(std::vector<std::string>{"-", folder / "a.txt"});
+  CHECK(inputs.files[0].is_stream);
+  CHECK_FALSE(inputs.files[1].is_stream);
+}
+
+TEST_CASE("a pipe is a stream") {
+  const TemporaryFolder folder;
+  REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
+  CHECK(list_input_files(std::vector{folder / "pipe"}).files.at(0).is_stream);
+}
+
+TEST_CASE("a missing input and an empty folder are refused by name") {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "empty");
+  for (const std::string name : {"missing", "empty"}) {
+    const auto error = error_of([&] { list_input_files(std::vector{folder / name}); });
+    REQUIRE(error);
+    CHECK(error->is_usage());
+    CHECK(error->says(name));
+  }
+}
