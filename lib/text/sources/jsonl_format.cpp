@@ -148,38 +148,29 @@ class JsonlReader final : public DocumentReader {
     std::string remedy = "";
   };
 
-  /// False at the end of the file. A line that is too long is read to its end and not kept.
+  /// False at the end of the file. Of a line that is too long nothing is kept; with --skip-bad it is read to
+  /// its end.
   bool read_line() {
     line_.clear();
     is_too_long_ = false;
-    bool is_any = false;
-    for (;;) {
-      if (unread_.empty()) {
-        const size_t count = stream_->read(buffer_);
-        if (count == 0) {
-          if (is_any) ++line_number_;
-          return is_any;
-        }
-        unread_ = std::string_view(buffer_.data(), count);
-      }
-      is_any = true;
-      const size_t newline = unread_.find('\n');
-      const std::string_view part = unread_.substr(0, newline);
-      is_too_long_ = is_too_long_ || line_.size() + part.size() > kMostLineBytes;
-      if (is_too_long_)
-        line_.clear();
-      else
-        line_ += part;
-      if (is_too_long_ && !options_.skip_bad) {
-        ++line_number_;
-        return true;
-      }
-      unread_.remove_prefix(part.size());
-      if (newline == std::string_view::npos) continue;
-      unread_.remove_prefix(1);
-      ++line_number_;
-      return true;
+    for (bool is_begun = false;; is_begun = true) {
+      if (unread_.empty()) unread_ = std::string_view(buffer_.data(), stream_->read(buffer_));
+      if (unread_.empty() && !is_begun) return false;
+      if (!is_begun) ++line_number_;
+      const size_t newline = std::min(unread_.find('\n'), unread_.size());
+      const bool is_whole = newline < unread_.size() || unread_.empty();
+      append(unread_.substr(0, newline));
+      unread_.remove_prefix(std::min(newline + 1, unread_.size()));
+      if (is_whole || (is_too_long_ && !options_.skip_bad)) return true;
     }
+  }
+
+  void append(std::string_view part) {
+    is_too_long_ = is_too_long_ || line_.size() + part.size() > kMostLineBytes;
+    if (is_too_long_)
+      line_.clear();
+    else
+      line_ += part;
   }
 
   Problem parse_line() {
@@ -199,8 +190,7 @@ class JsonlReader final : public DocumentReader {
               "write one object a line, for example with jq -c"};
     return {is_json ? finder.problem() : fmt::format("is not valid JSON, at byte {}", finder.error_byte()),
             "name the key of the text with --text-key, leave broken lines out with --skip-bad, or read the "
-            "file as plain "
-            "text with --input-format text"};
+            "file as plain text with --input-format text"};
   }
 
   std::string path_;
@@ -219,8 +209,8 @@ class JsonlReader final : public DocumentReader {
 }  // namespace
 
 extern const DocumentFormat kJsonlFormat = {"jsonl", kExtensions, begins_like_json,
-                                     [](DocumentFile file) -> std::unique_ptr<DocumentReader> {
-                                       return std::make_unique<JsonlReader>(std::move(file));
-                                     }};
+                                            [](DocumentFile file) -> std::unique_ptr<DocumentReader> {
+                                              return std::make_unique<JsonlReader>(std::move(file));
+                                            }};
 
 }  // namespace gca

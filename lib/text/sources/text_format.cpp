@@ -37,8 +37,8 @@ class TextReader final : public DocumentReader {
 }  // namespace
 
 extern const DocumentFormat kTextFormat = {"text", kExtensions, [](std::string_view) { return true; },
-                                    [](DocumentFile file) -> std::unique_ptr<DocumentReader> {
-                                      return std::make_unique<TextReader>(std::move(file));
-                                    }};
+                                           [](DocumentFile file) -> std::unique_ptr<DocumentReader> {
+                                             return std::make_unique<TextReader>(std::move(file));
+                                           }};
 
 }  // namespace gca
