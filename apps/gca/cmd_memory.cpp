@@ -92,9 +92,10 @@ void add_memory_command(CLI::App& app) {
       ->check(CLI::IsMember({"build", "join", "info"}))
       ->type_name("NAME");
   command
-      ->add_option("INPUT", options->inputs,
-                   "build: text files, folders of text files, - for standard input, or folders written by gca "
-                   "tokenize; join, info: libraries")
+      ->add_option(
+          "INPUT", options->inputs,
+          "build: text files, folders of text files, - for standard input, or folders written by gca "
+          "tokenize; join, info: libraries")
       ->required();
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
   command
