@@ -76,7 +76,7 @@ TEST_CASE("wrong usage is status 2 and one line that says what would be right") 
   check_refused({"tokenize", "--outptu", "x"}, "gca tokenize",
                 "--outptu: no such flag; did you mean --output?");
   check_refused({"pretrain", "--bach=3"}, "gca pretrain", "--bach: no such flag; did you mean --batch?");
-  check_refused({"pretrain", "-z"}, "gca pretrain", "-z: no such flag; gca pretrain --help");
+  check_refused({"pretrain", "-z"}, "gca pretrain", "-z: no such flag; see gca pretrain --help");
   check_refused({"pretrain", "--resume", "run"}, "gca pretrain", "'run': not expected here");
   check_refused({"chunk", "--tokens", "x"}, "gca chunk", "--output is required");
   check_refused({"chunk", "--tokens", "x", "--output", "y", "--context", "12Q"}, "gca chunk",
