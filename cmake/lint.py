@@ -18,7 +18,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.M)
 LIBTORCH = ("ATen/", "torch/", "c10/")
-ALWAYS = ("lib/model/drt.cpp", "kernels/grouped_cross_attention/grouped_cross_attention_op.cpp")
+ALWAYS = ("lib/model/language_model.cpp", "kernels/grouped_cross_attention/grouped_cross_attention_op.cpp")
 
 
 def closure(path, seen):

@@ -45,7 +45,7 @@ std::string table_of(const nlohmann::ordered_json& result) {
 
 }  // namespace
 
-void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Drt& model,
+void finish_dry_run(JsonReport& report, const PretrainOptions& options, const LanguageModel& model,
                     const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,
                     RunLength length, int64_t validation_sequences) {
   const double step_seconds = estimate_step_seconds(model, config, probe);

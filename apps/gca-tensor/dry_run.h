@@ -17,7 +17,7 @@ struct RunLength {
 
 /// Fills `report` and prints it, or a table. `config`: of the largest step. `validation_sequences`: of one
 /// validation, 0 for none; `probe` was timed.
-void finish_dry_run(JsonReport& report, const PretrainOptions& options, const Drt& model,
+void finish_dry_run(JsonReport& report, const PretrainOptions& options, const LanguageModel& model,
                     const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,
                     RunLength length, int64_t validation_sequences);
 

@@ -45,7 +45,7 @@ void choose_instruction_set(const BenchOptions& options) {
   }
 }
 
-SpeedResult measure(const std::string& mode, Drt& model, const TrainConfig& train,
+SpeedResult measure(const std::string& mode, LanguageModel& model, const TrainConfig& train,
                     const SpeedSettings& settings) {
   if (mode == "training") return measure_training(model, train, settings);
   if (mode == "decoding") return measure_decoding(model, settings);
@@ -99,7 +99,7 @@ void run_bench(const BenchOptions& options) {
   if (options.chooses_memory()) memory = MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string dtype = resolved_dtype(options.tensor);
   const at::ScalarType scalar_type = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  Drt model(config.model, scalar_type);
+  LanguageModel model(config.model, scalar_type);
   model.initialise(options.common.seed);
   model.refresh_compute_weights();
 

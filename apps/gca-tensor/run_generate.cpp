@@ -19,8 +19,8 @@
 #include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
-#include "lib/model/memory_library.h"
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/memory/memory_library.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
 

@@ -20,7 +20,7 @@
 #include "lib/inspect/retrieval_table.h"
 #include "lib/inspect/retrieval_trace.h"
 #include "lib/inspect/token_losses.h"
-#include "lib/model/memory_library.h"
+#include "lib/model/memory/memory_library.h"
 
 namespace gca {
 namespace {

@@ -17,7 +17,7 @@
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
-#include "lib/model/memory_library.h"
+#include "lib/model/memory/memory_library.h"
 
 namespace gca {
 namespace {

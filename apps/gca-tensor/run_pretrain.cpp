@@ -112,8 +112,8 @@ nlohmann::ordered_json number_or_null(double x) {
   return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
 }
 
-nlohmann::ordered_json result_of(const PretrainOptions& options, const Drt& model, const TrainerState& state,
-                                 const TaskData& data) {
+nlohmann::ordered_json result_of(const PretrainOptions& options, const LanguageModel& model,
+                                 const TrainerState& state, const TaskData& data) {
   const double tokens_per_second =
       state.train_seconds > 0 ? static_cast<double>(state.tokens) / state.train_seconds : 0.0;
   const double flops_per_token = 3.0 * model.forward_flops_per_token(state.train.context);
@@ -275,7 +275,7 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun run = plan_run(options);
-  Drt model(run.config.model, scalar_type(run.state.dtype));
+  LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
   const TrainConfig train = largest_step(run);
@@ -318,7 +318,8 @@ void run_pretrain(const PretrainOptions& given) {
   PlannedRun planned = plan_run(options);
   auto& [state, config, data] = planned;
 
-  Drt model(config.model, scalar_type(state.dtype), open_device(options.tensor.device, state.dtype));
+  LanguageModel model(config.model, scalar_type(state.dtype),
+                      open_device(options.tensor.device, state.dtype));
   if (options.resume) {
     require_same_data(state, state.data, data.train.fingerprint);
     load_weights(checkpoint_folder(options.output), model);

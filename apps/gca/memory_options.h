@@ -7,7 +7,7 @@
 
 #include "apps/gca/common_options.h"
 #include "apps/gca/text_arguments.h"
-#include "lib/model/memory_index.h"
+#include "lib/model/memory/memory_index.h"
 
 namespace gca {
 

@@ -34,7 +34,7 @@ double median_seconds(const SpeedSettings& settings, const std::function<void()>
 }
 
 /// The projection to the vocabulary, a block of rows at a time: all logits of a long text do not fit.
-void score_rows(const Drt& model, const at::Tensor& hidden) {
+void score_rows(const LanguageModel& model, const at::Tensor& hidden) {
   constexpr int64_t kRows = 256;
   const at::NoGradGuard no_grad;
   for (int64_t row = 0; row < hidden.size(1); row += kRows)
@@ -42,7 +42,7 @@ void score_rows(const Drt& model, const at::Tensor& hidden) {
 }
 
 /// A feeder with its chunk memory where the settings say.
-TextFeeder feeder_of(const Drt& model, const SpeedSettings& settings) {
+TextFeeder feeder_of(const LanguageModel& model, const SpeedSettings& settings) {
   TextFeeder feeder(model, {});
   if (settings.memory) feeder.keep_memory_at(*settings.memory);
   return feeder;
@@ -54,7 +54,7 @@ double projection_flops(const ModelConfig& config) {
 
 }  // namespace
 
-SpeedResult measure_training(Drt& model, TrainConfig config, const SpeedSettings& settings) {
+SpeedResult measure_training(LanguageModel& model, TrainConfig config, const SpeedSettings& settings) {
   config.context = settings.context;
   const ChunkLayout layout = chunk_layout_of(model.config());
   BatchSource source;
@@ -77,7 +77,7 @@ SpeedResult measure_training(Drt& model, TrainConfig config, const SpeedSettings
   return result;
 }
 
-SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSettings& settings) {
+SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const SpeedSettings& settings) {
   const ChunkLayout layout = chunk_layout_of(model.config());
   const std::vector<int32_t> text =
       random_text(settings.seed, 0, settings.context, model.config().vocab_size, layout);
@@ -96,7 +96,7 @@ SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSetti
   return result;
 }
 
-SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings) {
+SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& settings) {
   const ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t vocab_size = model.config().vocab_size;
   std::vector<uint8_t> allowed(static_cast<size_t>(vocab_size), 1);

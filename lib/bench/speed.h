@@ -5,8 +5,8 @@
 #include <optional>
 #include <string>
 
-#include "lib/model/chunk_store.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
+#include "lib/model/memory/chunk_store.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/train/train_config.h"
 
@@ -31,10 +31,10 @@ struct SpeedResult {
 };
 
 /// One optimizer step of config.batch * config.gradient_accumulation sequences.
-SpeedResult measure_training(Drt& model, TrainConfig config, const SpeedSettings& settings);
+SpeedResult measure_training(LanguageModel& model, TrainConfig config, const SpeedSettings& settings);
 /// A text of T tokens read in segments; `with_logits` also scores every token, as eval does.
-SpeedResult measure_prefill(const Drt& model, bool with_logits, const SpeedSettings& settings);
+SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const SpeedSettings& settings);
 /// Greedy tokens, one at a time, after a past of T tokens.
-SpeedResult measure_decoding(const Drt& model, const SpeedSettings& settings);
+SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& settings);
 
 }  // namespace gca

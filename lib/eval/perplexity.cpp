@@ -25,8 +25,8 @@ size_t bucket_of(int64_t j) {
 /// Runs the stretches of one measurement and adds their losses up.
 class StretchScorer {
  public:
-  StretchScorer(const Drt& model, std::span<const int32_t> piece_bytes, const PerplexityOptions& options,
-                const std::function<void(const LossSum&)>& progress)
+  StretchScorer(const LanguageModel& model, std::span<const int32_t> piece_bytes,
+                const PerplexityOptions& options, const std::function<void(const LossSum&)>& progress)
       : model_(model),
         piece_bytes_(piece_bytes),
         options_(options),
@@ -88,7 +88,7 @@ class StretchScorer {
     if (progress_) progress_(result_.total);
   }
 
-  const Drt& model_;
+  const LanguageModel& model_;
   std::span<const int32_t> piece_bytes_;
   const PerplexityOptions& options_;
   const std::function<void(const LossSum&)>& progress_;
@@ -113,7 +113,7 @@ LossSum& LossSum::operator+=(const LossSum& other) {
   return *this;
 }
 
-Perplexity measure_perplexity(const Drt& model, std::span<const EvalDocument> documents,
+Perplexity measure_perplexity(const LanguageModel& model, std::span<const EvalDocument> documents,
                               std::span<const EvalSpan> spans, std::span<const int32_t> piece_bytes,
                               const PerplexityOptions& options,
                               const std::function<void(const LossSum&)>& progress) {

@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "lib/eval/eval_document.h"
-#include "lib/model/chunk_store.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
+#include "lib/model/memory/chunk_store.h"
 
 namespace gca {
 
@@ -59,7 +59,7 @@ struct Perplexity {
 
 /// `piece_bytes` (V): bytes of each id. `progress` is called after each segment with the sum so far; it may
 /// throw to stop. Throws Error(failed) naming document and token when a loss is not finite.
-Perplexity measure_perplexity(const Drt& model, std::span<const EvalDocument> documents,
+Perplexity measure_perplexity(const LanguageModel& model, std::span<const EvalDocument> documents,
                               std::span<const EvalSpan> spans, std::span<const int32_t> piece_bytes,
                               const PerplexityOptions& options,
                               const std::function<void(const LossSum&)>& progress);

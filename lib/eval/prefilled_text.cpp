@@ -4,18 +4,18 @@
 #include <chrono>
 #include <utility>
 
-#include "lib/model/memory_reader.h"
+#include "lib/model/memory/memory_reader.h"
 
 namespace gca {
 namespace {
 
-std::unique_ptr<StoredChunkMemory> memory_at(const Drt& model, const MemoryPlace& place) {
+std::unique_ptr<StoredChunkMemory> memory_at(const LanguageModel& model, const MemoryPlace& place) {
   return std::make_unique<StoredChunkMemory>(model.config(), model.compute_dtype(), place);
 }
 
 class PlainPrefill final : public PrefilledText {
  public:
-  PlainPrefill(const Drt& model, const Haystack& haystack, PrefillOptions options)
+  PlainPrefill(const LanguageModel& model, const Haystack& haystack, PrefillOptions options)
       : model_(model), haystack_(haystack), options_(std::move(options)) {}
 
   TextFeeder prefill(const EditedText& text, int64_t tokens) override {
@@ -36,14 +36,14 @@ class PlainPrefill final : public PrefilledText {
   }
 
  private:
-  const Drt& model_;
+  const LanguageModel& model_;
   const Haystack& haystack_;
   PrefillOptions options_;
 };
 
 class PatchedPrefill final : public PrefilledText {
  public:
-  PatchedPrefill(const Drt& model, const Haystack& haystack, PrefillOptions options)
+  PatchedPrefill(const LanguageModel& model, const Haystack& haystack, PrefillOptions options)
       : model_(model), haystack_(haystack), options_(std::move(options)) {}
 
   TextFeeder prefill(const EditedText& text, int64_t tokens) override {
@@ -98,7 +98,7 @@ class PatchedPrefill final : public PrefilledText {
     shared_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   }
 
-  const Drt& model_;
+  const LanguageModel& model_;
   const Haystack& haystack_;
   PrefillOptions options_;
   std::unique_ptr<StoredChunkMemory> haystack_memory_;
@@ -115,12 +115,12 @@ std::vector<int32_t> EditedText::read(const Haystack& haystack, int64_t first, i
   return tokens;
 }
 
-std::unique_ptr<PrefilledText> plain_prefill(const Drt& model, const Haystack& haystack,
+std::unique_ptr<PrefilledText> plain_prefill(const LanguageModel& model, const Haystack& haystack,
                                              const PrefillOptions& options) {
   return std::make_unique<PlainPrefill>(model, haystack, options);
 }
 
-std::unique_ptr<PrefilledText> patched_prefill(const Drt& model, const Haystack& haystack,
+std::unique_ptr<PrefilledText> patched_prefill(const LanguageModel& model, const Haystack& haystack,
                                                const PrefillOptions& options) {
   return std::make_unique<PatchedPrefill>(model, haystack, options);
 }

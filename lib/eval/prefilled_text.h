@@ -9,8 +9,8 @@
 
 #include "lib/data/haystack.h"
 #include "lib/data/text_edit.h"
-#include "lib/model/drt.h"
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/language_model.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {
@@ -43,13 +43,14 @@ class PrefilledText {
 
 /// The plain way: every text from its first token on, all layers. Only a model without retrieval, whose
 /// windows reach no further, begins where they do.
-std::unique_ptr<PrefilledText> plain_prefill(const Drt& model, const Haystack& haystack,
+std::unique_ptr<PrefilledText> plain_prefill(const LanguageModel& model, const Haystack& haystack,
                                              const PrefillOptions& options);
 
 /// Chunk memory of a haystack is read once; for each text only the chunks that its edits reach are made
-/// again, and the upper layers run where something is asked. The same results (lib/model/memory_reader.h).
-/// One haystack is kept: texts that begin at the same place of it should come one after the other.
-std::unique_ptr<PrefilledText> patched_prefill(const Drt& model, const Haystack& haystack,
+/// again, and the upper layers run where something is asked. The same results
+/// (lib/model/memory/memory_reader.h). One haystack is kept: texts that begin at the same place of it should
+/// come one after the other.
+std::unique_ptr<PrefilledText> patched_prefill(const LanguageModel& model, const Haystack& haystack,
                                                const PrefillOptions& options);
 
 }  // namespace gca

@@ -32,7 +32,7 @@ at::Tensor penalty_of(std::span<const uint8_t> allowed) {
 }
 
 /// The most probable id for each token of the answer: one pass over what stands before them.
-std::vector<int32_t> predict_answer(const Drt& model, TextFeeder& feeder, const Trial& trial,
+std::vector<int32_t> predict_answer(const LanguageModel& model, TextFeeder& feeder, const Trial& trial,
                                     const Haystack& haystack, const at::Tensor& penalty) {
   const EditedText text{trial.haystack_first, trial.edits};
   const auto answer_tokens = static_cast<int64_t>(trial.answer.size());
@@ -57,7 +57,7 @@ std::vector<int64_t> trials_by_haystack(const TrialPlan& plan) {
   return trials;
 }
 
-TaskAccuracy measure_task(const Drt& model, TaskTrials& task, const Haystack& haystack,
+TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Haystack& haystack,
                           PrefilledText& prefill, const TrialPlan& plan, std::span<const uint8_t> allowed,
                           const std::function<void(const TaskAccuracy&)>& progress) {
   const at::NoGradGuard no_grad;

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "lib/eval/prefilled_text.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/tasks/task_kind.h"
 
 namespace gca {
@@ -37,7 +37,7 @@ struct TrialPlan {
 std::vector<int64_t> trials_by_haystack(const TrialPlan& plan);
 
 /// `allowed` (V): ids that may be generated. `progress` is called after each trial; it may throw to stop.
-TaskAccuracy measure_task(const Drt& model, TaskTrials& task, const Haystack& haystack,
+TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Haystack& haystack,
                           PrefilledText& prefill, const TrialPlan& plan, std::span<const uint8_t> allowed,
                           const std::function<void(const TaskAccuracy&)>& progress);
 

@@ -21,7 +21,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Logits (V) after the last position of hidden (1, m, d), on the CPU.
-at::Tensor last_logits(const Drt& model, const at::Tensor& hidden) {
+at::Tensor last_logits(const LanguageModel& model, const at::Tensor& hidden) {
   const at::NoGradGuard no_grad;
   return model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
 }

@@ -17,8 +17,8 @@
 #include "lib/core/sha256.h"
 #include "lib/data/output_folder.h"
 #include "lib/generate/session_index.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 #include "lib/model/model_fingerprint.h"
-#include "lib/model/stored_chunk_memory.h"
 
 namespace gca {
 namespace {

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <string>
 
-#include "lib/model/chunk_store.h"
 #include "lib/model/drt_state.h"
+#include "lib/model/memory/chunk_store.h"
 #include "lib/model/text_model.h"
 
 namespace gca {

@@ -40,7 +40,7 @@ std::vector<RetrievedChunk> row_of_choice(const Observed& observed, const std::s
 
 }  // namespace
 
-std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int32_t> text,
+std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<const int32_t> text,
                                           int64_t segment_positions, DrtState past) {
   const ModelConfig& config = model.config();
   if (!config.uses_retrieval())

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca {
 
@@ -35,7 +35,7 @@ struct ChunkReading {
 /// Runs `text` after `past`, which ends with a chunk, and returns all its chunks; what a last landmark of the
 /// past chose for the first of them is not told. `segment_positions` as in
 /// TextFeeder. Throws Error(usage) for a model without retrieval.
-std::vector<ChunkReading> trace_retrieval(const Drt& model, std::span<const int32_t> text,
+std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<const int32_t> text,
                                           int64_t segment_positions = 0, DrtState past = {});
 
 }  // namespace gca

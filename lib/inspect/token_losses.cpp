@@ -10,8 +10,8 @@
 
 namespace gca {
 
-std::vector<float> token_losses(const Drt& model, std::span<const int32_t> text, Retriever retriever,
-                                int64_t segment_positions, DrtState past) {
+std::vector<float> token_losses(const LanguageModel& model, std::span<const int32_t> text,
+                                Retriever retriever, int64_t segment_positions, DrtState past) {
   ForwardOptions options;
   options.retriever = retriever;
   TextFeeder feeder(model, options, segment_positions);

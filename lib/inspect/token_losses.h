@@ -5,13 +5,13 @@
 #include <span>
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca {
 
 /// Loss in nats of each token given `past`, which ends with a chunk, and all before it, in one pass; 0 for
 /// the first. `segment_positions` as in TextFeeder.
-std::vector<float> token_losses(const Drt& model, std::span<const int32_t> text, Retriever retriever,
-                                int64_t segment_positions = 0, DrtState past = {});
+std::vector<float> token_losses(const LanguageModel& model, std::span<const int32_t> text,
+                                Retriever retriever, int64_t segment_positions = 0, DrtState past = {});
 
 }  // namespace gca

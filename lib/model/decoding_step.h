@@ -1,8 +1,8 @@
 #pragma once
-// One position of one text: what decoding runs between two landmarks. The same arithmetic as Drt::forward,
-// row by row, without an operator's overhead: a team of threads walks through the layers together, each takes
-// its share of heads and of rows of every weight, and nothing is allocated. Bound by reading the weights
-// once, next the windows' keys and values and the chosen chunks.
+// One position of one text: what decoding runs between two landmarks. The same arithmetic as
+// LanguageModel::forward, row by row, without an operator's overhead: a team of threads walks through the
+// layers together, each takes its share of heads and of rows of every weight, and nothing is allocated. Bound
+// by reading the weights once, next the windows' keys and values and the chosen chunks.
 //
 // A layer takes four meetings of the team, two more where it reads chunks:
 //
@@ -13,10 +13,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lib/model/backbones/gca/upper_layer.h"
 #include "lib/model/drt_state.h"
+#include "lib/model/layers/transformer_layer.h"
 #include "lib/model/model_config.h"
-#include "lib/model/transformer_layer.h"
-#include "lib/model/upper_layer.h"
 
 namespace gca {
 

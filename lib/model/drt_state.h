@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "lib/model/chunk_memory.h"
-#include "lib/model/window_cache.h"
+#include "lib/model/layers/window_cache.h"
+#include "lib/model/memory/chunk_memory.h"
 
 namespace gca {
 

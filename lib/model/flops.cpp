@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca {
 namespace {
@@ -24,7 +24,7 @@ double mean_chunks_read(int64_t C, int64_t K) {
 
 }  // namespace
 
-double Drt::forward_flops_per_token(int64_t context) const {
+double LanguageModel::forward_flops_per_token(int64_t context) const {
   const auto d = static_cast<double>(config_.d_model);
   const auto ff = static_cast<double>(config_.d_ff);
   const auto V = static_cast<double>(config_.vocab_size);
@@ -46,7 +46,7 @@ double Drt::forward_flops_per_token(int64_t context) const {
   return 2 * multiply_adds;
 }
 
-double Drt::decoding_bytes_per_token(int64_t context) const {
+double LanguageModel::decoding_bytes_per_token(int64_t context) const {
   const auto d = static_cast<double>(config_.d_model);
   const auto ff = static_cast<double>(config_.d_ff);
   const auto V = static_cast<double>(config_.vocab_size);

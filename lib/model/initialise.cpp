@@ -10,7 +10,7 @@
 #include <numbers>
 
 #include "kernels/common/philox.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca {
 namespace {
@@ -28,7 +28,7 @@ bool ends_with(const std::string& name, const std::string& end) {
 
 }  // namespace
 
-void Drt::initialise(uint64_t seed) {
+void LanguageModel::initialise(uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (size_t number = 0; number < weights_.size(); ++number) {
     Weight& weight = weights_[number];

@@ -10,7 +10,7 @@
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/model/model_size.h"
 #include "lib/model/weight_files.h"
 
@@ -56,7 +56,8 @@ void require_weight_count(const SafetensorsFile& file, const ModelConfig& config
 
 }  // namespace
 
-void save_model(const Drt& model, const std::string& folder, const std::string& tokenizer_fingerprint) {
+void save_model(const LanguageModel& model, const std::string& folder,
+                const std::string& tokenizer_fingerprint) {
   std::vector<SafetensorsTensor> tensors;
   std::vector<at::Tensor> alive;
   for (const Weight& weight : model.weights()) {
@@ -88,7 +89,7 @@ void require_sound_model_files(const std::string& folder) {
           [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
-void read_weights(const SafetensorsFile& file, Drt& model, const std::string& remedy) {
+void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy) {
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights()) {
     const SafetensorsEntry& entry = file.at(weight.name);
@@ -112,14 +113,14 @@ void read_weights(const SafetensorsFile& file, Drt& model, const std::string& re
   model.refresh_compute_weights();
 }
 
-Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
+LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
   const std::string config_path = folder + "/config.json";
   const nlohmann::json json = read_config(config_path);
   require_sound_model_files(folder);
   const ModelConfig config = model_config_from_json(json, config_path);
   const SafetensorsFile file(folder + "/model.safetensors");
   require_weight_count(file, config, config_path);
-  Drt model(config, compute_dtype, device);
+  LanguageModel model(config, compute_dtype, device);
   read_weights(file, model, "put back the config.json that belongs to these weights");
   return model;
 }

@@ -8,7 +8,7 @@ namespace {
 
 constexpr const char* kXxh3Mark = "xxh3:";  ///< before the digest; gca 0.1.0 wrote none
 
-std::string digest_of(const Drt& model, ChecksumKind kind) {
+std::string digest_of(const LanguageModel& model, ChecksumKind kind) {
   Sha256 digest;
   digest.update(model_config_to_json(model.config()).dump());
   for (const Weight& weight : model.weights()) {
@@ -22,11 +22,11 @@ std::string digest_of(const Drt& model, ChecksumKind kind) {
 
 }  // namespace
 
-std::string model_fingerprint(const Drt& model) {
+std::string model_fingerprint(const LanguageModel& model) {
   return digest_of(model, ChecksumKind::xxh3);
 }
 
-bool is_fingerprint_of(const std::string& fingerprint, const Drt& model) {
+bool is_fingerprint_of(const std::string& fingerprint, const LanguageModel& model) {
   return fingerprint == digest_of(model, checksum_kind_of(fingerprint));
 }
 

@@ -5,8 +5,8 @@
 
 namespace gca {
 
-/// Weights of the model, the same number as Drt::parameter_count(). A double, as settings that no machine can
-/// hold must not overflow.
+/// Weights of the model, the same number as LanguageModel::parameter_count(). A double, as settings that no
+/// machine can hold must not overflow.
 double parameter_count(const ModelConfig& config);
 
 }  // namespace gca

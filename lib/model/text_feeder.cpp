@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 
 namespace gca {
 namespace {
@@ -51,7 +51,7 @@ int64_t lower_reach(const ModelConfig& config) {
   return config.n_lower_layers * config.window_size;
 }
 
-TextFeeder::TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions)
+TextFeeder::TextFeeder(const LanguageModel& model, ForwardOptions options, int64_t segment_positions)
     : model_(model),
       options_(std::move(options)),
       layout_(chunk_layout_of(model.config())),

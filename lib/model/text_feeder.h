@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
-#include "lib/model/chunk_store.h"
-#include "lib/model/drt.h"
 #include "lib/model/drt_state.h"
+#include "lib/model/language_model.h"
+#include "lib/model/memory/chunk_store.h"
 
 namespace gca {
 
@@ -41,7 +41,7 @@ class TextFeeder {
 
   /// `model` must outlive the feeder. segment_positions is rounded up to whole chunks; 0
   /// chooses default_segment_positions().
-  TextFeeder(const Drt& model, ForwardOptions options, int64_t segment_positions = 0);
+  TextFeeder(const LanguageModel& model, ForwardOptions options, int64_t segment_positions = 0);
 
   /// Goes on after the text that `state` has seen.
   void start_from(DrtState state) { state_ = std::move(state); }
@@ -80,7 +80,7 @@ class TextFeeder {
   };
   Segment segment_of(std::span<const int32_t> text) const;
 
-  const Drt& model_;
+  const LanguageModel& model_;
   ForwardOptions options_;
   ChunkLayout layout_;
   int64_t segment_positions_;

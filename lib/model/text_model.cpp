@@ -28,7 +28,7 @@ int64_t read_trained_context(const std::string& folder) {
 
 TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device) {
   const std::string checkpoint = find_checkpoint(folder, folder);
-  Drt model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
+  LanguageModel model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
   Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
   const ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t pieces = tokenizer.piece_count();

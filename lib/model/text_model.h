@@ -5,14 +5,14 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/text/tokenizer.h"
 
 namespace gca {
 
 struct TextModel {
   std::string folder;
-  Drt model;
+  LanguageModel model;
   Tokenizer tokenizer;
   int64_t trained_context = 0;  ///< text tokens of a training sequence; 0 when not known
 

@@ -5,7 +5,7 @@
 
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/train/train_config.h"
 
 namespace gca {

@@ -35,7 +35,7 @@ std::vector<at::Tensor> on_cpu(const std::vector<at::Tensor>& tensors) {
   return copies;
 }
 
-void save_optimizer(const std::string& path, const Drt& model, const AdamWOptimizer& optimizer) {
+void save_optimizer(const std::string& path, const LanguageModel& model, const AdamWOptimizer& optimizer) {
   std::vector<SafetensorsTensor> tensors;
   const std::vector<Weight>& weights = model.weights();
   const std::vector<at::Tensor> first = on_cpu(optimizer.first_moments());
@@ -68,7 +68,7 @@ std::string checkpoint_folder(const std::string& output) {
   return output + "/checkpoint";
 }
 
-void save_checkpoint(const std::string& folder, const Drt& model, const AdamWOptimizer& optimizer,
+void save_checkpoint(const std::string& folder, const LanguageModel& model, const AdamWOptimizer& optimizer,
                      const TrainerState& state, const std::string& tokenizer_model) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
     save_model(model, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
@@ -89,7 +89,7 @@ TrainerState load_trainer_state(const std::string& folder) {
   return state;
 }
 
-void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer& optimizer) {
+void load_optimizer(const std::string& folder, const LanguageModel& model, AdamWOptimizer& optimizer) {
   const SafetensorsFile file(folder + "/optimizer.safetensors");
   file.verify();
   for (size_t i = 0; i < model.weights().size(); ++i) {
@@ -99,7 +99,7 @@ void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer&
   }
 }
 
-void load_weights(const std::string& folder, Drt& model) {
+void load_weights(const std::string& folder, LanguageModel& model) {
   require_sound_model_files(folder);
   read_weights(SafetensorsFile(folder + "/model.safetensors"), model,
                "use the sizes that the checkpoint's config.json names");

@@ -10,7 +10,7 @@
 
 #include <string>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/train/adamw_optimizer.h"
 #include "lib/train/trainer_state.h"
 
@@ -20,17 +20,17 @@ namespace gca {
 std::string checkpoint_folder(const std::string& output);
 
 /// `tokenizer_model` is the text of tokenizer.model, empty for none.
-void save_checkpoint(const std::string& folder, const Drt& model, const AdamWOptimizer& optimizer,
+void save_checkpoint(const std::string& folder, const LanguageModel& model, const AdamWOptimizer& optimizer,
                      const TrainerState& state, const std::string& tokenizer_model);
 
 /// Error(usage) when there is no checkpoint or it cannot be resumed.
 TrainerState load_trainer_state(const std::string& folder);
 
 /// Reads the moments of `model`'s weights; Error(usage) naming a tensor that is missing or of another shape.
-void load_optimizer(const std::string& folder, const Drt& model, AdamWOptimizer& optimizer);
+void load_optimizer(const std::string& folder, const LanguageModel& model, AdamWOptimizer& optimizer);
 
 /// Sets the weights of `model` from a checkpoint of the same sizes, whatever its switches, in F32 or BF16;
 /// Error(usage) naming a tensor that is missing or of another shape.
-void load_weights(const std::string& folder, Drt& model);
+void load_weights(const std::string& folder, LanguageModel& model);
 
 }  // namespace gca

@@ -22,13 +22,13 @@ bool is_usable_score(const at::Tensor& r) {
 
 }  // namespace
 
-std::optional<std::string> first_non_finite_weight(const Drt& model) {
+std::optional<std::string> first_non_finite_weight(const LanguageModel& model) {
   for (const Weight& weight : model.weights())
     if (!is_finite(weight.master)) return weight.name;
   return std::nullopt;
 }
 
-std::optional<std::string> first_non_finite_gradient(const Drt& model) {
+std::optional<std::string> first_non_finite_gradient(const LanguageModel& model) {
   for (const Weight& weight : model.weights()) {
     const at::Tensor& gradient = weight.master.grad();
     if (gradient.defined() && !is_finite(gradient)) return weight.name;
@@ -36,7 +36,7 @@ std::optional<std::string> first_non_finite_gradient(const Drt& model) {
   return std::nullopt;
 }
 
-std::optional<std::string> first_non_finite_result(const Drt& model, const Batch& batch,
+std::optional<std::string> first_non_finite_result(const LanguageModel& model, const Batch& batch,
                                                    ForwardOptions options) {
   const at::NoGradGuard no_grad;
   std::optional<std::string> first;

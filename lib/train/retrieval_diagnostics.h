@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca {
 

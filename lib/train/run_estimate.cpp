@@ -53,7 +53,7 @@ void require_memory_for_weights(const ModelConfig& config, const std::string& dt
              "choose smaller sizes, or free memory");
 }
 
-MemoryEstimate estimate_memory(const Drt& model, const TrainConfig& config, const StepProbe& probe,
+MemoryEstimate estimate_memory(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe,
                                double program_bytes) {
   double masters = 0;
   double copies = 0;
@@ -96,20 +96,20 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
       remedy);
 }
 
-double estimate_step_seconds(const Drt& model, const TrainConfig& config, const StepProbe& probe) {
+double estimate_step_seconds(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe) {
   const double tokens =
       static_cast<double>(config.sequences_per_step()) * static_cast<double>(config.context);
   const double flops = 3.0 * model.forward_flops_per_token(config.context) * tokens;
   return probe.fixed_seconds + flops * probe.seconds_per_flop;
 }
 
-double estimate_validation_seconds(const Drt& model, const TrainConfig& config, const StepProbe& probe,
-                                   int64_t sequences) {
+double estimate_validation_seconds(const LanguageModel& model, const TrainConfig& config,
+                                   const StepProbe& probe, int64_t sequences) {
   const double tokens = static_cast<double>(sequences) * static_cast<double>(config.context);
   return model.forward_flops_per_token(config.context) * tokens * probe.seconds_per_flop;
 }
 
-double checkpoint_size_bytes(const Drt& model) {
+double checkpoint_size_bytes(const LanguageModel& model) {
   return static_cast<double>(model.parameter_count()) * (kMasterBytes + kMomentsBytes);
 }
 

@@ -26,7 +26,7 @@ void require_memory_for_weights(const ModelConfig& config, const std::string& dt
                                 const std::string& where);
 
 /// Parts of the peak of a training step. `program_bytes`: what the process held before the model was made.
-MemoryEstimate estimate_memory(const Drt& model, const TrainConfig& config, const StepProbe& probe,
+MemoryEstimate estimate_memory(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe,
                                double program_bytes);
 
 /// Error(usage) naming `where`, with the largest batch that fits, when the estimate is more than is
@@ -35,13 +35,13 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
                               const std::string& where);
 
 /// Seconds of one optimizer step, by a probe that was timed.
-double estimate_step_seconds(const Drt& model, const TrainConfig& config, const StepProbe& probe);
+double estimate_step_seconds(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe);
 
 /// Seconds of a validation of `sequences` sequences of the run's context.
-double estimate_validation_seconds(const Drt& model, const TrainConfig& config, const StepProbe& probe,
-                                   int64_t sequences);
+double estimate_validation_seconds(const LanguageModel& model, const TrainConfig& config,
+                                   const StepProbe& probe, int64_t sequences);
 
 /// Bytes of a checkpoint; twice as many are on the disk while one replaces another.
-double checkpoint_size_bytes(const Drt& model);
+double checkpoint_size_bytes(const LanguageModel& model);
 
 }  // namespace gca

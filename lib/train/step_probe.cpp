@@ -33,7 +33,7 @@ class AllocationWatch : public c10::MemoryReportingInfoBase {
 };
 
 /// One sequence of T text tokens that means nothing.
-Batch meaningless_batch(const Drt& model, int64_t T) {
+Batch meaningless_batch(const LanguageModel& model, int64_t T) {
   const ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t ids = model.config().vocab_size;
   std::vector<int32_t> text(static_cast<size_t>(T));
@@ -53,7 +53,7 @@ Batch meaningless_batch(const Drt& model, int64_t T) {
 }
 
 /// Peak of a forward and backward pass, its gradients left out: they are there before it.
-int64_t measure_bytes(const Drt& model, const TrainConfig& config, const Batch& batch) {
+int64_t measure_bytes(const LanguageModel& model, const TrainConfig& config, const Batch& batch) {
   const auto [ids, targets] = to_tensors(batch);
   ForwardOptions options;
   options.recompute_activations = config.recompute_activations;
@@ -78,7 +78,7 @@ Line line_through(double x1, double y1, double x2, double y2) {
 }
 
 /// Seconds of a whole step on one sequence of T text tokens.
-double measure_seconds(Drt& model, TrainConfig config, int64_t T, double at_most_seconds) {
+double measure_seconds(LanguageModel& model, TrainConfig config, int64_t T, double at_most_seconds) {
   config.batch = 1;
   config.gradient_accumulation = 1;
   const Batch batch = meaningless_batch(model, T);
@@ -88,7 +88,7 @@ double measure_seconds(Drt& model, TrainConfig config, int64_t T, double at_most
 
 }  // namespace
 
-StepProbe probe_step(Drt& model, const TrainConfig& config, double at_most_seconds) {
+StepProbe probe_step(LanguageModel& model, const TrainConfig& config, double at_most_seconds) {
   // Chunks enough that some are read, and a text that fills the tiles of the kernels.
   const int64_t longest = std::max<int64_t>(256, 4 * model.config().chunk_text_size());
   const int64_t longer = std::max<int64_t>(2, std::min(config.context, longest));

@@ -45,7 +45,7 @@ std::vector<at::Tensor> gradients_of(const std::vector<Weight>& weights) {
 
 }  // namespace
 
-Trainer::Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+Trainer::Trainer(LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
                  int64_t total_steps)
     : model_(model),
       config_(config),

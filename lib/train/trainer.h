@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 #include "lib/train/adamw_optimizer.h"
 #include "lib/train/batch_source.h"
 #include "lib/train/lr_schedule.h"
@@ -36,7 +36,8 @@ class Trainer {
  public:
   /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
   /// the length of the run (and of the schedule, unless the configuration sets another).
-  Trainer(Drt& model, const TrainConfig& config, BatchSource source, uint64_t seed, int64_t total_steps);
+  Trainer(LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+          int64_t total_steps);
 
   /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
   /// gradient that is not finite is Error(failed) naming the first tensor that is not; weights and moments
@@ -59,7 +60,7 @@ class Trainer {
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
   AdamWOptimizer& optimizer() { return optimizer_; }
-  Drt& model() { return model_; }
+  LanguageModel& model() { return model_; }
 
  private:
   std::vector<Batch> step_batches(int64_t first_sequence, int64_t rows) const;
@@ -69,7 +70,7 @@ class Trainer {
   [[noreturn]] void fail_non_finite(int64_t step, const std::vector<Batch>& batches,
                                     const StepResult& result);
 
-  Drt& model_;
+  LanguageModel& model_;
   TrainConfig config_;
   BatchSource source_;
   uint64_t seed_;

@@ -14,7 +14,7 @@ namespace gca {
 namespace {
 
 /// How many targets are the arg-max of their logits.
-int64_t count_hits(const Drt& model, const at::Tensor& hidden, const at::Tensor& targets) {
+int64_t count_hits(const LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets) {
   const at::Tensor there = targets.to(hidden.device());
   const at::Tensor has_target = there.ge(0);
   const at::Tensor expected = there.masked_select(has_target);  // (n)
@@ -24,7 +24,7 @@ int64_t count_hits(const Drt& model, const at::Tensor& hidden, const at::Tensor&
 
 }  // namespace
 
-ValidationResult validate(const Drt& model, const ValidationSource& source, int64_t rows) {
+ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows) {
   const at::NoGradGuard no_grad;
   double loss_sum = 0.0;
   int64_t targets_seen = 0;

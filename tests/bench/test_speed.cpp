@@ -18,14 +18,14 @@ gca::ModelConfig tiny_config(const std::string& long_range) {
   return config;
 }
 
-gca::Drt tiny_model(const std::string& long_range) {
-  gca::Drt model(tiny_config(long_range), at::kFloat);
+gca::LanguageModel tiny_model(const std::string& long_range) {
+  gca::LanguageModel model(tiny_config(long_range), at::kFloat);
   model.initialise(1);
   model.refresh_compute_weights();
   return model;
 }
 
-double matrix_bytes(const gca::Drt& model, const std::string& part) {
+double matrix_bytes(const gca::LanguageModel& model, const std::string& part) {
   double bytes = 0;
   for (const gca::Weight& weight : model.weights())
     if (weight.name.starts_with(part) && weight.master.dim() == 2)
@@ -36,7 +36,7 @@ double matrix_bytes(const gca::Drt& model, const std::string& part) {
 }  // namespace
 
 TEST_CASE("decoding reads every matrix of the decoder once, and the windows' keys and values") {
-  const gca::Drt model = tiny_model("none");
+  const gca::LanguageModel model = tiny_model("none");
   const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
   CHECK(model.decoding_bytes_per_token(1000) == doctest::Approx(matrix_bytes(model, "") + windows));
   const double short_windows = 4.0 * 2 * 5 * 32 * sizeof(float);
@@ -44,7 +44,7 @@ TEST_CASE("decoding reads every matrix of the decoder once, and the windows' key
 }
 
 TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks once a chunk") {
-  const gca::Drt model = tiny_model("gca");
+  const gca::LanguageModel model = tiny_model("gca");
   constexpr int64_t kChunks = 10;
   const double once_a_chunk =
       matrix_bytes(model, "enc.") + matrix_bytes(model, "mem.") + kChunks * 32.0 * sizeof(int8_t);
@@ -57,7 +57,7 @@ TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks onc
 }
 
 TEST_CASE("speed: tokens, positions and work are those of one run") {
-  gca::Drt model = tiny_model("gca");
+  gca::LanguageModel model = tiny_model("gca");
   gca::TrainConfig train;
   train.batch = 2;
   gca::OperatorProfile profile;

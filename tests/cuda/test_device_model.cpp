@@ -34,8 +34,8 @@ ModelConfig device_config() {
   return config;
 }
 
-Drt model_on(at::Device device, at::ScalarType dtype, const ModelConfig& config) {
-  Drt model(config, dtype, device);
+LanguageModel model_on(at::Device device, at::ScalarType dtype, const ModelConfig& config) {
+  LanguageModel model(config, dtype, device);
   model.initialise(1);
   return model;
 }
@@ -50,13 +50,13 @@ at::Tensor plain(const at::Tensor& x) {
   return x.detach().to(at::kCPU).to(at::kDouble);
 }
 
-void update(Drt& model) {
+void update(LanguageModel& model) {
   AdamWOptimizer optimizer(model.weights(), TrainConfig{});
   optimizer.update(model.weights(), 0, 1e-3, 0.5);
 }
 
 /// One optimizer step from the model's first weights.
-Step training_step(Drt& model, const TextBatch& batch, const ForwardOptions& options) {
+Step training_step(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
   DrtState state;
   const LossResult loss = model.loss(model.forward(batch.ids, state, options), batch.targets);
   torch::autograd::backward({loss.mean}, {});
@@ -97,9 +97,9 @@ TEST_CASE("a training step of the whole model on the device equals that on the C
   for (const bool recompute : {false, true}) {
     CAPTURE(recompute);
     options.recompute_activations = recompute;
-    Drt exact_model = model_on(at::kCPU, at::kDouble, config);
-    Drt cpu_model = model_on(at::kCPU, at::kBFloat16, config);
-    Drt device_model = model_on(device_under_test(), at::kBFloat16, config);
+    LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
+    LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
+    LanguageModel device_model = model_on(device_under_test(), at::kBFloat16, config);
     const Step exact = training_step(exact_model, batch, options);
     const Step cpu = training_step(cpu_model, batch, options);
     const Step device = training_step(device_model, batch, options);
@@ -112,7 +112,7 @@ TEST_CASE("a training step of the whole model on the device equals that on the C
             3 * distance(cpu.gradients[i], exact.gradients[i]) + 1e-9);
     }
     // The device's gradients through the CPU's optimizer.
-    Drt updated = model_on(at::kCPU, at::kBFloat16, config);
+    LanguageModel updated = model_on(at::kCPU, at::kBFloat16, config);
     for (size_t i = 0; i < updated.weights().size(); ++i)
       updated.weights()[i].master.mutable_grad() = device.gradients[i].to(at::kFloat);
     update(updated);
@@ -158,12 +158,12 @@ TEST_CASE("text fed in segments and token by token on the device gives the logit
     CAPTURE(long_range);
     ModelConfig config = device_config();
     config.long_range = long_range;
-    const Drt model = model_on(device_under_test(), at::kBFloat16, config);
-    const Drt exact_model = model_on(at::kCPU, at::kDouble, config);
-    const Drt cpu_model = model_on(at::kCPU, at::kBFloat16, config);
+    const LanguageModel model = model_on(device_under_test(), at::kBFloat16, config);
+    const LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
+    const LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
     const std::vector<int32_t> text = some_text(60, config.vocab_size);
     const at::NoGradGuard no_grad;
-    const auto logits_of = [&](const Drt& one) {
+    const auto logits_of = [&](const LanguageModel& one) {
       TextFeeder feeder(one, {}, 2 * config.chunk_size);
       std::vector<at::Tensor> rows;
       const auto keep = [&](const at::Tensor& hidden, int64_t) { rows.push_back(plain(one.logits(hidden))); };

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kVocabulary = 40;
 
 /// -log p of every token of `text` but the first, in one batch.
-std::vector<double> direct_losses(const Drt& model, std::span<const int32_t> text,
+std::vector<double> direct_losses(const LanguageModel& model, std::span<const int32_t> text,
                                   const ForwardOptions& options = {}) {
   const at::Tensor log_p = at::log_softmax(one_batch_logits(model, text, options), -1);
   std::vector<double> losses;
@@ -50,7 +50,8 @@ struct Corpus {
     }
   }
 
-  Perplexity measure(const Drt& model, const PerplexityOptions& options, int64_t max_tokens = 0) const {
+  Perplexity measure(const LanguageModel& model, const PerplexityOptions& options,
+                     int64_t max_tokens = 0) const {
     const auto spans = choose_eval_spans(documents, options.context, max_tokens);
     return measure_perplexity(model, documents, spans, bytes_of_ids(), options, {});
   }
@@ -59,7 +60,7 @@ struct Corpus {
 }  // namespace
 
 TEST_CASE("the loss of whole documents is that of their logits in one batch") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const Corpus corpus({100, 37, 1, 2});
   const Perplexity measured = corpus.measure(model, {.context = 1000});
 
@@ -82,7 +83,7 @@ TEST_CASE("the loss of whole documents is that of their logits in one batch") {
 }
 
 TEST_CASE("a context cuts documents into stretches of their own, each with the token after it as a target") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 4);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
   const Corpus corpus({100, 64});
   const int64_t context = 32;
   const Perplexity measured = corpus.measure(model, {.context = context});
@@ -117,7 +118,7 @@ TEST_CASE("a context cuts documents into stretches of their own, each with the t
 }
 
 TEST_CASE("every context scores the same targets, and their positions add up to the whole") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 5);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
   const Corpus corpus({130, 90, 41});
   for (const int64_t context : {5, 16, 33, 64, 200}) {
     CAPTURE(context);
@@ -135,7 +136,7 @@ TEST_CASE("every context scores the same targets, and their positions add up to 
 }
 
 TEST_CASE("the segment size does not change the loss") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
   const Corpus corpus({150});
   const double whole = corpus.measure(model, {.context = 150, .segment_positions = 1024}).total.loss();
   for (const int64_t segment : {1, 8, 16, 24, 64}) {
@@ -146,7 +147,7 @@ TEST_CASE("the segment size does not change the loss") {
 }
 
 TEST_CASE("chunk memory in a file changes nothing, as int8 the loss moves within its error") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
   const Corpus corpus({150, 70});
   const TemporaryFolder folder;
   const double plain = corpus.measure(model, {.context = 100}).total.loss();
@@ -162,7 +163,7 @@ TEST_CASE("chunk memory in a file changes nothing, as int8 the loss moves within
 }
 
 TEST_CASE("each retriever is the model's own, and they differ") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 7);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 7);
   const Corpus corpus({120});
   std::vector<double> losses;
   for (const Retriever retriever : {Retriever::learned, Retriever::recent, Retriever::none}) {
@@ -185,14 +186,14 @@ TEST_CASE("each retriever is the model's own, and they differ") {
 TEST_CASE("a sliding-window model is measured without landmarks") {
   ModelConfig config = tiny_config();
   config.long_range = "none";
-  const Drt model = tiny_model(config, at::kFloat, 8);
+  const LanguageModel model = tiny_model(config, at::kFloat, 8);
   const Corpus corpus({70});
   const Perplexity measured = corpus.measure(model, {.context = 100, .segment_positions = 9});
   CHECK(measured.total.nats == doctest::Approx(sum(direct_losses(model, corpus.texts[0]))).epsilon(1e-5));
 }
 
 TEST_CASE("a loss that is not finite names the document") {
-  Drt model = tiny_model(tiny_config(), at::kFloat, 9);
+  LanguageModel model = tiny_model(tiny_config(), at::kFloat, 9);
   for (Weight& weight : model.weights()) {
     const at::NoGradGuard no_grad;
     if (weight.name == "out_norm") weight.master.fill_(std::numeric_limits<float>::quiet_NaN());

@@ -59,7 +59,7 @@ int64_t most_probable(const at::Tensor& logits) {
 }
 
 /// Logits (V) after the last of `text`, the whole of it in one batch.
-at::Tensor logits_after(const Drt& model, const std::vector<int32_t>& text,
+at::Tensor logits_after(const LanguageModel& model, const std::vector<int32_t>& text,
                         const ForwardOptions& options = {}) {
   const TextBatch batch = batch_of(text, model.config());
   const at::Tensor logits = logits_in_segments(model, batch.ids, {batch.ids.size(1)}, options).select(0, 0);
@@ -67,7 +67,8 @@ at::Tensor logits_after(const Drt& model, const std::vector<int32_t>& text,
 }
 
 /// Chunks that each group chose at the landmark of chunk `chunk`.
-std::vector<std::set<int64_t>> choices_at(const Drt& model, const std::vector<int32_t>& text, int64_t chunk) {
+std::vector<std::set<int64_t>> choices_at(const LanguageModel& model, const std::vector<int32_t>& text,
+                                          int64_t chunk) {
   std::vector<std::set<int64_t>> chosen(static_cast<size_t>(model.config().retrieval_groups));
   ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
@@ -90,7 +91,7 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
   const Haystack hay = haystack();
   for (const NeedleKind kind : {NeedleKind::passkey, NeedleKind::multikey, NeedleKind::multihop}) {
     CAPTURE(name_of(kind));
-    const Drt model = tiny_model(small_config(), at::kFloat, 5);
+    const LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
     const NeedleTask task = needle_task(kind);
     const TrialPlan how{.trials = 60, .haystacks = 7};
     const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
@@ -160,7 +161,7 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
   ModelConfig config = small_config();
   config.long_range = "none";
   config.window_size = 4;
-  const Drt model = tiny_model(config, at::kFloat, 5);
+  const LanguageModel model = tiny_model(config, at::kFloat, 5);
   const Haystack hay = haystack();
   const NeedleTask task = needle_task(NeedleKind::passkey);
   const auto prefill = plain_prefill(model, hay, {.segment_positions = 16});
@@ -179,7 +180,7 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
 }
 
 TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
-  const Drt model = tiny_model(small_config(), at::kFloat, 5);
+  const LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
   const Haystack hay = haystack();
   const int64_t chunk_text = small_config().chunk_text_size();
   const RecallTask task({chunk_text, 3 * chunk_text, 0});

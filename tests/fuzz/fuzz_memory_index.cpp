@@ -1,6 +1,6 @@
 // index.json of a library of chunk memory, with its seal made right.
 
-#include "lib/model/memory_index.h"
+#include "lib/model/memory/memory_index.h"
 #include "tests/fuzz/fuzz_support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -15,7 +15,7 @@
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
 #include "lib/data/chunk_layout.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca::golden {
 namespace {
@@ -81,7 +81,7 @@ class Recorder {
   bool keep_gradients_;
 };
 
-void store_losses(const std::string& prefix, const Drt& model, const at::Tensor& hidden,
+void store_losses(const std::string& prefix, const LanguageModel& model, const at::Tensor& hidden,
                   const LossResult& loss, const ChunkLayout& layout, int64_t T, NamedTensors& results) {
   std::vector<int64_t> predicting;
   for (int64_t j = 0; j + 1 < T; ++j) predicting.push_back(layout.position_of(j));
@@ -140,7 +140,7 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config) {
 
 NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter,
                             at::Device device) {
-  Drt model(model_config_of(golden), dtype, device);
+  LanguageModel model(model_config_of(golden), dtype, device);
   for (Weight& weight : model.weights()) {
     const auto entry = golden.tensors.find("weight/" + weight.name);
     if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);

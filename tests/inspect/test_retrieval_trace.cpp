@@ -15,7 +15,8 @@ using namespace gca::testing;
 namespace {
 
 /// "r.g", "idx.g" and "w.g" of the text run as one batch.
-std::map<std::string, at::Tensor> observed_in_one_batch(const Drt& model, std::span<const int32_t> text) {
+std::map<std::string, at::Tensor> observed_in_one_batch(const LanguageModel& model,
+                                                        std::span<const int32_t> text) {
   std::map<std::string, at::Tensor> observed;
   ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) { observed[name] = value; };
@@ -26,7 +27,7 @@ std::map<std::string, at::Tensor> observed_in_one_batch(const Drt& model, std::s
 }  // namespace
 
 TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatever the segments") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const std::vector<int32_t> text = some_text(7 * 11 + 3, 40);  // 11 chunks and an open one
   const auto observed = observed_in_one_batch(model, text);
   for (const int64_t segment : {8, 16, 40, 0}) {
@@ -67,7 +68,7 @@ TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatev
 }
 
 TEST_CASE("a text after a past reads what it reads within the whole text, the past numbered backwards") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 3);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const std::vector<int32_t> text = some_text(7 * 19 + 3, 40);
   const auto whole = trace_retrieval(model, text);
   TextFeeder feeder(model, {}, 16);
@@ -86,7 +87,7 @@ TEST_CASE("a text after a past reads what it reads within the whole text, the pa
 }
 
 TEST_CASE("a text shorter than a chunk, and one that ends with its chunk") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 4);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
   const auto one = trace_retrieval(model, some_text(3, 40));
   REQUIRE(one.size() == 1);
   CHECK(one[0].tokens == 3);
@@ -98,6 +99,6 @@ TEST_CASE("a text shorter than a chunk, and one that ends with its chunk") {
 TEST_CASE("a sliding-window model has nothing to trace") {
   ModelConfig config = tiny_config();
   config.long_range = "none";
-  const Drt model = tiny_model(config, at::kFloat, 5);
+  const LanguageModel model = tiny_model(config, at::kFloat, 5);
   CHECK_THROWS_AS(trace_retrieval(model, some_text(30, 40)), Error);
 }

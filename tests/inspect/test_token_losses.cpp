@@ -12,7 +12,7 @@ using namespace gca;
 using namespace gca::testing;
 
 TEST_CASE("losses of tokens are those of the logits of one batch, whatever the segments") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 5);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
   const std::vector<int32_t> text = some_text(7 * 9 + 4, 40);
   for (const Retriever retriever : {Retriever::learned, Retriever::none}) {
     ForwardOptions options;
@@ -34,7 +34,7 @@ TEST_CASE("losses of tokens are those of the logits of one batch, whatever the s
 }
 
 TEST_CASE("losses after a past are those of the end of the whole text") {
-  const Drt model = tiny_model(tiny_config(), at::kFloat, 6);
+  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
   const std::vector<int32_t> text = some_text(7 * 19 + 3, 40);
   const std::vector<float> whole = token_losses(model, text, Retriever::learned);
   TextFeeder feeder(model, {}, 16);

@@ -11,7 +11,7 @@ using namespace gca::testing;
 namespace {
 
 void check_every_token(const ModelConfig& config, int64_t T) {
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const std::vector<int32_t> text = some_text(T, config.vocab_size);
   const TextBatch batch = batch_of(text, config);
   const int64_t L = batch.ids.size(1);
@@ -46,7 +46,7 @@ TEST_CASE("the baseline is causal and sees exactly its windows") {
   config.window_size = 3;
   check_every_token(config, 20);
   // Two layers of window 3 see 6 positions back, and no further.
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   std::vector<int32_t> text = some_text(20, config.vocab_size);
   const at::Tensor before = logits_in_segments(model, batch_of(text, config).ids, {20});
   text[5] = (text[5] + 1) % static_cast<int32_t>(config.vocab_size - 1);
@@ -61,7 +61,7 @@ TEST_CASE("a chunk far beyond every window is reached through retrieval") {
   config.n_lower_layers = 1;
   config.n_upper_layers = 2;
   config.chunk_top_k = 16;  // everything is read
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   std::vector<int32_t> text = some_text(10 * config.chunk_text_size(), config.vocab_size);
   const int64_t L = layout_of(config).length_of(static_cast<int64_t>(text.size()));
   const at::Tensor before = logits_in_segments(model, batch_of(text, config).ids, {L});

@@ -11,7 +11,7 @@
 #include <filesystem>
 
 #include "lib/core/atomic_file.h"
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 #include "tests/support/error_of.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/temporary_folder.h"
@@ -65,7 +65,7 @@ void check_read(const StoredChunkMemory& memory, const Chunks& wanted, const at:
     for (const auto& [read, put] :
          {std::pair(view.keys, wanted.keys), std::pair(view.values, wanted.values)}) {
       const at::Tensor a = read[0][place].to(at::kDouble), b = put[0][chunk].to(at::kDouble);
-      // The bound of lib/model/memory_layout.h: a part of the largest of the row, and the rounding to the type.
+      // The bound of memory/memory_layout.h: a part of the largest of the row, and the rounding to the type.
       const at::Tensor bound =
           b.abs().amax(-1, true) * bound_part + a.abs() * (read.scalar_type() == at::kFloat ? 1e-6 : 0.004);
       if (bound_part == 0)

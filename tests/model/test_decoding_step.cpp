@@ -43,7 +43,7 @@ std::vector<int64_t> one_by_one(int64_t count) {
   return std::vector<int64_t>(static_cast<size_t>(count), 1);
 }
 
-at::Tensor plain_logits(const Drt& model, const at::Tensor& ids) {
+at::Tensor plain_logits(const LanguageModel& model, const at::Tensor& ids) {
   const ImplementationGuard guard(Implementation::reference);
   return logits_in_segments(model, ids, {ids.size(1)});
 }
@@ -57,11 +57,11 @@ TEST_CASE("decoding position by position equals the plain operators over the who
     variant.change(config);
     const TextBatch batch = batch_of(some_text(45, config.vocab_size), config);
     const int64_t L = batch.ids.size(1);
-    const Drt in_float = tiny_model(config);
+    const LanguageModel in_float = tiny_model(config);
     const at::Tensor truth = plain_logits(in_float, batch.ids);
     CHECK(largest_difference(logits_in_segments(in_float, batch.ids, one_by_one(L)), truth) <= 1e-4);
 
-    const Drt in_bf16 = tiny_model(config, at::kBFloat16);
+    const LanguageModel in_bf16 = tiny_model(config, at::kBFloat16);
     const double plain_error = largest_difference(plain_logits(in_bf16, batch.ids), truth);
     for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
       const ImplementationGuard guard(version);
@@ -77,7 +77,7 @@ TEST_CASE("decoding gives the same bits with any number of threads, more than th
   // on the number of threads.
   const ImplementationGuard guard(Implementation::emulated);
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config, at::kBFloat16);
+  const LanguageModel model = tiny_model(config, at::kBFloat16);
   const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   const int threads_before = at::get_num_threads();
   at::Tensor of_one;

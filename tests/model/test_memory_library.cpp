@@ -1,6 +1,6 @@
 // Libraries of chunk memory against the plain way: every text run from its beginning in one batch.
 
-#include "lib/model/memory_library.h"
+#include "lib/model/memory/memory_library.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>

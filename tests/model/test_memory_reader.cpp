@@ -9,7 +9,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "lib/model/memory_reader.h"
+#include "lib/model/memory/memory_reader.h"
 #include "lib/model/text_feeder.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
@@ -29,7 +29,7 @@ TextSource source_of(const std::vector<int32_t>& text) {
 }
 
 /// Logits (1, T, V) of all text tokens, in one batch.
-at::Tensor plain_logits(const Drt& model, const std::vector<int32_t>& text) {
+at::Tensor plain_logits(const LanguageModel& model, const std::vector<int32_t>& text) {
   const TextBatch batch = batch_of(text, model.config());
   const at::Tensor logits = logits_in_segments(model, batch.ids, {batch.ids.size(1)});
   std::vector<at::Tensor> rows;
@@ -39,7 +39,7 @@ at::Tensor plain_logits(const Drt& model, const std::vector<int32_t>& text) {
 }
 
 /// Entries of chunk memory as a plain run over the whole text makes them.
-MemoryEntries plain_entries(const Drt& model, const std::vector<int32_t>& text) {
+MemoryEntries plain_entries(const LanguageModel& model, const std::vector<int32_t>& text) {
   const at::NoGradGuard no_grad;
   const TextBatch batch = batch_of(text, model.config());
   DrtState state;
@@ -86,7 +86,7 @@ TEST_CASE("Lazy upper layers: reading all but the end gives the logits of feedin
   for (const ModelConfig& config : configs()) {
     CAPTURE(config.retrieval_groups);
     CAPTURE(config.window_size);
-    const Drt model = tiny_model(config);
+    const LanguageModel model = tiny_model(config);
     for (const int64_t T : {20, 173, 301}) {
       const std::vector<int32_t> text = some_text(T, config.vocab_size);
       const at::Tensor whole = plain_logits(model, text);
@@ -130,7 +130,7 @@ TEST_CASE("Lazy upper layers: the reach is not longer than it must be") {
   ModelConfig config = tiny_config();
   config.window_size = 8;
   config.init_std = 0.4;
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const std::vector<int32_t> text = some_text(280, config.vocab_size);
   const at::Tensor whole = plain_logits(model, text);
   TextFeeder feeder(model, {}, 32);
@@ -151,7 +151,7 @@ TEST_CASE("Lazy upper layers: the reach is not longer than it must be") {
 TEST_CASE("A sliding-window model may leave out its upper layers, too") {
   ModelConfig config = tiny_config();
   config.long_range = "none";
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const std::vector<int32_t> text = some_text(150, config.vocab_size);
   const at::Tensor whole = plain_logits(model, text);
   TextFeeder feeder(model, {}, 32);
@@ -166,7 +166,7 @@ TEST_CASE("A sliding-window model may leave out its upper layers, too") {
 
 TEST_CASE("Any stretch of chunk memory can be made on its own") {
   for (const ModelConfig& config : configs()) {
-    const Drt model = tiny_model(config);
+    const LanguageModel model = tiny_model(config);
     const std::vector<int32_t> text = some_text(30 * config.chunk_text_size(), config.vocab_size);
     const MemoryEntries whole = plain_entries(model, text);
     const MemoryReader reader(model, source_of(text), 24);
@@ -182,7 +182,7 @@ TEST_CASE("Any stretch of chunk memory can be made on its own") {
 TEST_CASE("An entry depends on the text in its reach and on nothing else, on no absolute position either") {
   for (const ModelConfig& config : configs()) {
     const int64_t chunk_text = config.chunk_text_size();
-    const Drt model = tiny_model(config);
+    const LanguageModel model = tiny_model(config);
     const std::vector<int32_t> tail = some_text(20 * chunk_text, config.vocab_size, 5);
     const auto entries_after = [&](int64_t chunks, uint32_t seed) {
       std::vector<int32_t> text = some_text(chunks * chunk_text, config.vocab_size, seed);
@@ -203,7 +203,7 @@ TEST_CASE("An entry depends on the text in its reach and on nothing else, on no 
 }
 
 TEST_CASE("Reading in parallel gives the entries of reading in order") {
-  const Drt model = tiny_model(tiny_config());
+  const LanguageModel model = tiny_model(tiny_config());
   const std::vector<int32_t> text = some_text(53 * tiny_config().chunk_text_size(), tiny_config().vocab_size);
   const MemoryEntries whole = plain_entries(model, text);
   for (const int threads : {1, 2, 5})
@@ -231,7 +231,7 @@ TEST_CASE("A patched memory is that of the changed text, and logits after it are
   const TemporaryFolder folder;
   for (const ModelConfig& config : configs()) {
     const int64_t chunk_text = config.chunk_text_size();
-    const Drt model = tiny_model(config);
+    const LanguageModel model = tiny_model(config);
     const int64_t chunks = 40;
     const int64_t tail = std::min<int64_t>(5, chunk_text - 1);  // no whole chunk
     const std::vector<int32_t> text = some_text(chunks * chunk_text + tail, config.vocab_size);
@@ -266,7 +266,7 @@ TEST_CASE("A patched memory is that of the changed text, and logits after it are
 TEST_CASE("Joined memories are read as the texts were remembered, each on its own") {
   const ModelConfig config = tiny_config();
   const int64_t chunk_text = config.chunk_text_size();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const std::vector<int32_t> a = some_text(9 * chunk_text, config.vocab_size, 3);
   const std::vector<int32_t> b = some_text(6 * chunk_text, config.vocab_size, 4);
   const std::vector<int32_t> prompt = some_text(3 * chunk_text + 2, config.vocab_size, 5);
@@ -309,20 +309,20 @@ TEST_CASE("Joined memories are read as the texts were remembered, each on its ow
 TEST_CASE("int8 memory moves logits little, and bf16 memory of a bf16 model not at all") {
   const ModelConfig config = tiny_config();
   const std::vector<int32_t> text = some_text(200, config.vocab_size);
-  const auto logits_with = [&](const Drt& model, const MemoryPlace& place) {
+  const auto logits_with = [&](const LanguageModel& model, const MemoryPlace& place) {
     TextFeeder feeder(model, {}, 24);
     feeder.keep_memory_in(std::make_unique<StoredChunkMemory>(config, model.compute_dtype(), place));
     std::vector<at::Tensor> rows;
     feeder.feed(text, [&](const at::Tensor& hidden, int64_t) { rows.push_back(model.logits(hidden)); });
     return at::cat(rows, 1);
   };
-  const Drt exact = tiny_model(config);
+  const LanguageModel exact = tiny_model(config);
   const at::Tensor whole = logits_with(exact, {});
   CHECK(largest_difference(whole, plain_logits(exact, text)) <= kTolerance);
   const double change = largest_difference(logits_with(exact, {.dtype = MemoryDtype::int8}), whole);
   CHECK(change > 0);
   CHECK(change <= 0.02 * whole.abs().max().item<double>());
-  const Drt half = tiny_model(config, at::kBFloat16);
+  const LanguageModel half = tiny_model(config, at::kBFloat16);
   CHECK(at::equal(logits_with(half, {.dtype = MemoryDtype::bf16}),
                   logits_with(half, {.dtype = MemoryDtype::fp32})));
 }

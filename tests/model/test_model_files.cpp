@@ -26,9 +26,9 @@ std::string fresh_folder(const std::string& name) {
 
 TEST_CASE("a saved model loads with the same configuration and bits") {
   const std::string folder = fresh_folder("round-trip");
-  const Drt model = tiny_model(tiny_config());
+  const LanguageModel model = tiny_model(tiny_config());
   save_model(model, folder);
-  const Drt loaded = load_model(folder, at::kFloat);
+  const LanguageModel loaded = load_model(folder, at::kFloat);
   CHECK(model_config_to_json(loaded.config()) == model_config_to_json(model.config()));
   REQUIRE(loaded.weights().size() == model.weights().size());
   for (size_t i = 0; i < model.weights().size(); ++i) {
@@ -38,7 +38,7 @@ TEST_CASE("a saved model loads with the same configuration and bits") {
 }
 
 TEST_CASE("config.json: unknown keys name the nearest known one, sizes are checked") {
-  const nlohmann::json good = model_config_to_json(Drt(tiny_config(), at::kFloat).config());
+  const nlohmann::json good = model_config_to_json(LanguageModel(tiny_config(), at::kFloat).config());
   nlohmann::json typo = good;
   typo["chunk_sise"] = 8;
   CHECK_THROWS_WITH_AS(model_config_from_json(typo, "config.json"), doctest::Contains("chunk_size"), Error);
@@ -60,7 +60,7 @@ TEST_CASE("config.json: unknown keys name the nearest known one, sizes are check
 TEST_CASE("missing, truncated and mismatched model files are refused") {
   const std::string folder = fresh_folder("damage");
   CHECK_THROWS_AS(load_model(folder, at::kFloat), Error);
-  const Drt model = tiny_model(tiny_config());
+  const LanguageModel model = tiny_model(tiny_config());
   save_model(model, folder);
   const std::string weights = folder + "/model.safetensors";
   const auto size = std::filesystem::file_size(weights);
@@ -69,7 +69,7 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
   save_model(model, folder);
   ModelConfig other = tiny_config();
   other.d_ff = 64;
-  std::ofstream(folder + "/config.json") << model_config_to_json(Drt(other, at::kFloat).config());
+  std::ofstream(folder + "/config.json") << model_config_to_json(LanguageModel(other, at::kFloat).config());
   CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("config.json"), Error);
 
   // A checkpoint of another program tells no fingerprints: there the sizes decide.

@@ -39,7 +39,7 @@ int64_t expected_parameters(const ModelConfig& c) {
 
 /// Loss before and after one AdamW step on the same short text.
 std::pair<double, double> one_training_step(const std::string& name) {
-  Drt model(preset(name), at::kFloat);
+  LanguageModel model(preset(name), at::kFloat);
   model.initialise(1);
   const ModelConfig& config = model.config();
   const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
@@ -81,7 +81,8 @@ TEST_CASE("presets have the published sizes") {
     CHECK(config.window_size == row.W);
     CHECK(config.chunk_size == row.S);
     CHECK(config.chunk_top_k == row.K);
-    if (row.d <= 256) CHECK(Drt(config, at::kFloat).parameter_count() == expected_parameters(config));
+    if (row.d <= 256)
+      CHECK(LanguageModel(config, at::kFloat).parameter_count() == expected_parameters(config));
   }
 }
 

@@ -19,7 +19,7 @@ std::vector<int64_t> cut_every(int64_t length, int64_t step) {
 }
 
 void check_cuts(const ModelConfig& config, int64_t T, const std::vector<std::vector<int64_t>>& cuts) {
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
   const at::Tensor whole = logits_in_segments(model, batch.ids, {batch.ids.size(1)});
   REQUIRE(whole.abs().max().item<double>() > 0.5);
@@ -79,7 +79,7 @@ TEST_CASE("the sliding-window baseline has no landmarks and the same property") 
 
 TEST_CASE("the first chunk of a later segment reads what the last landmark before it chose") {
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const int64_t S = config.chunk_size;
   const TextBatch batch = batch_of(some_text(6 * (S - 1), config.vocab_size), config);
   const at::NoGradGuard no_grad;
@@ -96,7 +96,7 @@ TEST_CASE("the first chunk of a later segment reads what the last landmark befor
 
 TEST_CASE("a cloned state continues on its own") {
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
   const at::NoGradGuard no_grad;
   DrtState state;

@@ -22,7 +22,7 @@ struct TrainingPass {
   std::vector<at::Tensor> gradients;
 };
 
-TrainingPass run_training_pass(Drt& model, const TextBatch& batch, const ForwardOptions& options) {
+TrainingPass run_training_pass(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
   for (Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
   DrtState state;
   const LossResult loss = model.loss(model.forward(batch.ids, state, options), batch.targets);
@@ -35,7 +35,7 @@ TrainingPass run_training_pass(Drt& model, const TextBatch& batch, const Forward
   return pass;
 }
 
-double loss_of(const Drt& model, const TextBatch& batch, const ForwardOptions& options) {
+double loss_of(const LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
   const at::NoGradGuard no_grad;
   DrtState state;
   return model.loss(model.forward(batch.ids, state, options), batch.targets).mean.item<double>();
@@ -54,7 +54,7 @@ ForwardOptions with_noise() {
 TEST_CASE("gradients of every weight agree with finite differences") {
   ModelConfig config = tiny_config();
   config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
-  Drt model = tiny_model(config, at::kDouble);
+  LanguageModel model = tiny_model(config, at::kDouble);
   const TextBatch batch = batch_of(some_text(5 * config.chunk_text_size(), config.vocab_size), config);
   const TrainingPass pass = run_training_pass(model, batch, {});
   constexpr double kStep = 1e-5;
@@ -80,7 +80,7 @@ TEST_CASE("recomputing activations changes no bit of loss and gradients") {
   for (const char* long_range : {"gca", "none"}) {
     ModelConfig config = tiny_config();
     config.long_range = long_range;
-    Drt model = tiny_model(config);
+    LanguageModel model = tiny_model(config);
     const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
     ForwardOptions options = with_noise();
     const TrainingPass kept = run_training_pass(model, batch, options);
@@ -96,7 +96,7 @@ TEST_CASE("recomputing activations changes no bit of loss and gradients") {
 
 TEST_CASE("the same seed gives the same bits, and two threads the same loss to rounding") {
   const ModelConfig config = tiny_config();
-  Drt model = tiny_model(config);
+  LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(80, config.vocab_size), config);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
@@ -117,7 +117,7 @@ TEST_CASE("the same seed gives the same bits, and two threads the same loss to r
 
 TEST_CASE("noise moves the choice in training and nothing in evaluation") {
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(120, config.vocab_size), config);
   ForwardOptions other_step = with_noise();
   other_step.step = 4;
@@ -127,7 +127,7 @@ TEST_CASE("noise moves the choice in training and nothing in evaluation") {
 
 TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
   for (const Retriever retriever :
        {Retriever::learned, Retriever::random, Retriever::recent, Retriever::none}) {
@@ -155,7 +155,7 @@ TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
 
 TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") {
   const ModelConfig config = tiny_config();  // group 0: layers 0 and 1, group 1: layer 2
-  Drt model = tiny_model(config);
+  LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
   for (const int64_t silent : {0, 1}) {
     CAPTURE(silent);

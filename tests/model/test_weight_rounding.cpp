@@ -1,6 +1,6 @@
 // Random rounding of the retrieval weights against a plain loop, its mean and its gradient.
 
-#include "lib/model/weight_rounding.h"
+#include "lib/model/backbones/gca/weight_rounding.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -46,7 +46,7 @@ TEST_CASE("The gradient passes a rounded weight as if it had not been rounded") 
 
 TEST_CASE("A model reads by rounded weights, drawn for each step, where it is told to") {
   const ModelConfig config = tiny_config();
-  const Drt model = tiny_model(config);
+  const LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
   const auto loss = [&](double weight_rounding, uint64_t step) {
     const at::NoGradGuard no_grad;

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <vector>
 
-#include "lib/model/window_cache.h"
+#include "lib/model/layers/window_cache.h"
 #include "tests/support/doctest.h"
 
 namespace gca {

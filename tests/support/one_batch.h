@@ -9,7 +9,7 @@
 namespace gca::testing {
 
 /// Logits (T, V) float64 of the text positions of `text`, run as one batch.
-inline at::Tensor one_batch_logits(const Drt& model, std::span<const int32_t> text,
+inline at::Tensor one_batch_logits(const LanguageModel& model, std::span<const int32_t> text,
                                    const ForwardOptions& options = {}) {
   const at::NoGradGuard no_grad;
   const ModelConfig& config = model.config();

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 namespace gca::testing {
 
@@ -31,8 +31,9 @@ inline ModelConfig tiny_config() {
   return config;
 }
 
-inline Drt tiny_model(const ModelConfig& config, at::ScalarType dtype = at::kFloat, uint64_t seed = 1) {
-  Drt model(config, dtype);
+inline LanguageModel tiny_model(const ModelConfig& config, at::ScalarType dtype = at::kFloat,
+                                uint64_t seed = 1) {
+  LanguageModel model(config, dtype);
   model.initialise(seed);
   return model;
 }
@@ -65,7 +66,7 @@ inline TextBatch batch_of(const std::vector<int32_t>& text, const ModelConfig& c
 }
 
 /// Logits (1, L, V) of ids (1, L) run in segments of the given lengths.
-inline at::Tensor logits_in_segments(const Drt& model, const at::Tensor& ids,
+inline at::Tensor logits_in_segments(const LanguageModel& model, const at::Tensor& ids,
                                      const std::vector<int64_t>& lengths,
                                      const ForwardOptions& options = {}) {
   const at::NoGradGuard no_grad;

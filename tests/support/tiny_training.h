@@ -41,14 +41,14 @@ inline ValidationPlan copy_validation(const ModelConfig& config) {
   return [source](int64_t) { return std::vector{source}; };
 }
 
-inline std::vector<at::Tensor> copies_of_masters(const Drt& model) {
+inline std::vector<at::Tensor> copies_of_masters(const LanguageModel& model) {
   std::vector<at::Tensor> copies;
   for (const Weight& weight : model.weights()) copies.push_back(weight.master.detach().clone());
   return copies;
 }
 
 /// Largest difference of any weight to `before`.
-inline double largest_change(const Drt& model, const std::vector<at::Tensor>& before) {
+inline double largest_change(const LanguageModel& model, const std::vector<at::Tensor>& before) {
   double largest = 0.0;
   for (size_t i = 0; i < before.size(); ++i)
     largest = std::max(largest, largest_difference(model.weights()[i].master.detach(), before[i]));

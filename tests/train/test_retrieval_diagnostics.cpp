@@ -29,7 +29,7 @@ TEST_CASE("Spread, entropy and distance of a choice worked out by hand") {
 }
 
 TEST_CASE("A trainer looks at every group when asked, and looking changes nothing") {
-  Drt a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
   Trainer looks(a, tiny_train_config(), copy_source(a.config()), 1, 4);
   Trainer does_not(b, tiny_train_config(), copy_source(b.config()), 1, 4);
   const StepResult seen = looks.make_step(0, 0, true);

@@ -28,11 +28,12 @@ TEST_CASE("The parameters told from a configuration are those of the model") {
     configs.back().retrieval_groups = config.model.n_upper_layers;
   }
   for (const ModelConfig& config : configs)
-    CHECK(parameter_count(config) == static_cast<double>(Drt(config, at::kFloat).parameter_count()));
+    CHECK(parameter_count(config) ==
+          static_cast<double>(LanguageModel(config, at::kFloat).parameter_count()));
 }
 
 TEST_CASE("A probe of a step leaves the weights as they are and no gradient") {
-  Drt model = tiny_model(tiny_config(), at::kFloat);
+  LanguageModel model = tiny_model(tiny_config(), at::kFloat);
   const auto before = copies_of_masters(model);
   TrainConfig config = tiny_train_config();
   config.context = 512;
@@ -51,7 +52,7 @@ TEST_CASE("Recomputing activations keeps less") {
   RunConfig config;
   config.read("mini");
   config.model.vocab_size = 300;
-  Drt model(config.model, at::kFloat);
+  LanguageModel model(config.model, at::kFloat);
   model.initialise(0);
   model.refresh_compute_weights();
   const double kept = probe_step(model, config.train, 0).bytes_per_position;
@@ -60,7 +61,7 @@ TEST_CASE("Recomputing activations keeps less") {
 }
 
 TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
-  Drt model = tiny_model(tiny_config(), at::kFloat);
+  LanguageModel model = tiny_model(tiny_config(), at::kFloat);
   TrainConfig config = tiny_train_config();
   config.context = 100;
   MemoryEstimate estimate;

@@ -31,7 +31,7 @@ Learned learn_to_copy(const std::string& long_range, int64_t steps) {
   config.train.residual_blend_end = 350;
   config.train.eval_sequences = 32;
   const TaskData data = open_task_data({"self-copy", "", "", 1, {}}, config);
-  Drt model(config.model, at::kFloat);
+  LanguageModel model(config.model, at::kFloat);
   model.initialise(1);
   model.refresh_compute_weights();
   Trainer trainer(model, config.train, data.train, 1, steps);

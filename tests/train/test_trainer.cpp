@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kSteps = 4;
 
 /// The losses of a short run; `model` keeps what it learned.
-std::vector<double> train(Drt& model, const TrainConfig& config, uint64_t seed = 3) {
+std::vector<double> train(LanguageModel& model, const TrainConfig& config, uint64_t seed = 3) {
   Trainer trainer(model, config, copy_source(model.config()), seed, kSteps);
   std::vector<double> losses;
   for (int64_t step = 0; step < kSteps; ++step)
@@ -23,7 +23,7 @@ std::vector<double> train(Drt& model, const TrainConfig& config, uint64_t seed =
   return losses;
 }
 
-Weight& weight_named(Drt& model, const std::string& name) {
+Weight& weight_named(LanguageModel& model, const std::string& name) {
   for (Weight& weight : model.weights())
     if (weight.name == name) return weight;
   FAIL("no weight " << name);
@@ -34,8 +34,8 @@ Weight& weight_named(Drt& model, const std::string& name) {
 
 TEST_CASE("Two runs with one seed give the same bits, two seeds do not") {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    Drt a = tiny_model(tiny_config(), dtype), b = tiny_model(tiny_config(), dtype),
-        c = tiny_model(tiny_config(), dtype);
+    LanguageModel a = tiny_model(tiny_config(), dtype), b = tiny_model(tiny_config(), dtype),
+                  c = tiny_model(tiny_config(), dtype);
     CHECK(train(a, tiny_train_config()) == train(b, tiny_train_config()));
     CHECK(largest_change(a, copies_of_masters(b)) == 0.0);
     train(c, tiny_train_config(), 4);  // other noise on the choice
@@ -44,7 +44,7 @@ TEST_CASE("Two runs with one seed give the same bits, two seeds do not") {
 }
 
 TEST_CASE("One and two threads give the same losses to rounding") {
-  Drt a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const auto one = train(a, tiny_train_config());
@@ -60,7 +60,7 @@ TEST_CASE("Micro-batches add up to the batch that they were cut from") {
   TrainConfig cut = whole;
   cut.batch = 1;
   cut.gradient_accumulation = 4;
-  Drt a = tiny_model(tiny_config(), at::kDouble), b = tiny_model(tiny_config(), at::kDouble);
+  LanguageModel a = tiny_model(tiny_config(), at::kDouble), b = tiny_model(tiny_config(), at::kDouble);
   const auto before = copies_of_masters(a);
   const auto whole_losses = train(a, whole), cut_losses = train(b, cut);
   for (size_t i = 0; i < whole_losses.size(); ++i) CHECK(std::abs(whole_losses[i] - cut_losses[i]) <= 1e-7);
@@ -86,7 +86,7 @@ TEST_CASE("Micro-batches with few targets weigh less than those with many") {
   train_config.gradient_accumulation = 2;
   train_config.gumbel_noise = false;
   train_config.residual_blend_end = 0;
-  Drt model = tiny_model(config, at::kDouble);
+  LanguageModel model = tiny_model(config, at::kDouble);
 
   double sum = 0.0;
   int64_t count = 0;
@@ -106,7 +106,7 @@ TEST_CASE("Micro-batches with few targets weigh less than those with many") {
 TEST_CASE("Clipping bounds the gradient that the moments see") {
   TrainConfig config = tiny_train_config();
   config.gradient_clip = 0.01;
-  Drt model = tiny_model(tiny_config(), at::kDouble);
+  LanguageModel model = tiny_model(tiny_config(), at::kDouble);
   Trainer trainer(model, config, copy_source(model.config()), 1, kSteps);
   const StepResult result = trainer.make_step(0, 0, false);
   REQUIRE(result.gradient_norm > 0.01);
@@ -117,7 +117,7 @@ TEST_CASE("Clipping bounds the gradient that the moments see") {
 
 TEST_CASE("Recomputing activations changes memory, not the result") {
   TrainConfig config = tiny_train_config();
-  Drt a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
   const auto kept = train(a, config);
   config.recompute_activations = true;
   const auto recomputed = train(b, config);
@@ -125,7 +125,7 @@ TEST_CASE("Recomputing activations changes memory, not the result") {
 }
 
 TEST_CASE("Measuring a step leaves weights and moments as they were") {
-  Drt model = tiny_model(tiny_config());
+  LanguageModel model = tiny_model(tiny_config());
   const auto before = copies_of_masters(model);
   Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
   CHECK(trainer.measure_step_seconds(1.0) > 0.0);
@@ -134,7 +134,7 @@ TEST_CASE("Measuring a step leaves weights and moments as they were") {
 }
 
 TEST_CASE("A weight that is not finite is named, and nothing moves") {
-  Drt model = tiny_model(tiny_config());
+  LanguageModel model = tiny_model(tiny_config());
   Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
   trainer.make_step(0, 0, false);
   {
@@ -156,7 +156,7 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
       {"lower.0.mlp.w_down", "lower.0 "}, {"upper.0.gca.wo", "upper.0.o "}, {"mem.wv", "chunk_v "}};
   for (const auto& [weight, named] : cases) {
     CAPTURE(weight);
-    Drt model = tiny_model(tiny_config());
+    LanguageModel model = tiny_model(tiny_config());
     {
       const at::NoGradGuard no_grad;
       weight_named(model, weight).master.mul_(1e38).mul_(1e3).clamp_(-3e38, 3e38);
@@ -173,7 +173,7 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
 TEST_CASE("A run rounds retrieval weights where its configuration says so, and never without") {
   TrainConfig rounds = tiny_train_config();
   rounds.weight_rounding = 0.9;
-  Drt a = tiny_model(tiny_config()), b = tiny_model(tiny_config()), c = tiny_model(tiny_config());
+  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config()), c = tiny_model(tiny_config());
   const double rounded = train(a, rounds).front();
   CHECK(rounded == train(b, rounds).front());
   CHECK(rounded != train(c, tiny_train_config()).front());
@@ -186,7 +186,7 @@ TEST_CASE("Group dropout silences one group of a step, each in its turn, and non
   const auto silent_groups = [](int64_t groups, double dropout, int64_t steps) {
     ModelConfig model_config = tiny_config();
     model_config.retrieval_groups = groups;
-    Drt model = tiny_model(model_config);
+    LanguageModel model = tiny_model(model_config);
     TrainConfig config = tiny_train_config();
     config.group_dropout = dropout;
     Trainer trainer(model, config, copy_source(model_config), 3, steps);

@@ -60,7 +60,7 @@ void begin(const std::string& output, int64_t total_steps, int64_t stop_at = 0,
            at::ScalarType dtype = at::kFloat) {
   std::filesystem::create_directories(output);
   TrainerState state = new_state(total_steps);
-  Drt model = tiny_model(state.model, dtype);
+  LanguageModel model = tiny_model(state.model, dtype);
   Trainer trainer(model, state.train, copy_source(state.model), state.seed, total_steps);
   RunOptions options = options_of(output);
   options.stop_at = stop_at;
@@ -70,7 +70,7 @@ void begin(const std::string& output, int64_t total_steps, int64_t stop_at = 0,
 TrainerState resume(const std::string& output, int64_t stop_at = 0, at::ScalarType dtype = at::kFloat,
                     const std::atomic<bool>* stop = nullptr) {
   TrainerState state = load_trainer_state(checkpoint_folder(output));
-  Drt model(state.model, dtype);
+  LanguageModel model(state.model, dtype);
   load_weights(checkpoint_folder(output), model);
   Trainer trainer(model, state.train, copy_source(state.model), state.seed, state.total_steps);
   load_optimizer(checkpoint_folder(output), model, trainer.optimizer());
@@ -166,7 +166,7 @@ TEST_CASE("A checkpoint of other sizes, or a damaged one, is refused by name") {
   const std::string checkpoint = checkpoint_folder(folder / "run");
   ModelConfig other = tiny_config();
   other.d_ff = 64;
-  Drt model(other, at::kFloat);
+  LanguageModel model(other, at::kFloat);
   const auto error = error_of([&] { load_weights(checkpoint, model); });
   REQUIRE(error);
   CHECK(error->is_usage());

@@ -1,4 +1,4 @@
-#include "lib/model/memory_index.h"
+#include "lib/model/memory/memory_index.h"
 
 #include <algorithm>
 #include <array>

@@ -1,4 +1,4 @@
-#include "lib/model/window_cache.h"
+#include "lib/model/layers/window_cache.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>

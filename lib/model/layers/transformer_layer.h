@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "lib/model/drt_state.h"
+#include "lib/model/layers/weight.h"
 #include "lib/model/model_config.h"
-#include "lib/model/weight.h"
 
 namespace gca {
 

@@ -1,4 +1,4 @@
-#include "lib/model/chunk_memory.h"
+#include "lib/model/memory/chunk_memory.h"
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>

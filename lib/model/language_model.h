@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/chunk_encoder.h"
+#include "lib/model/backbones/gca/chunk_encoder.h"
+#include "lib/model/backbones/gca/upper_layer.h"
 #include "lib/model/decoding_step.h"
 #include "lib/model/drt_state.h"
 #include "lib/model/forward_options.h"
+#include "lib/model/layers/transformer_layer.h"
+#include "lib/model/layers/weight.h"
 #include "lib/model/model_config.h"
-#include "lib/model/transformer_layer.h"
-#include "lib/model/upper_layer.h"
-#include "lib/model/weight.h"
 
 namespace gca {
 
@@ -25,11 +25,11 @@ struct LossResult {
   at::Tensor per_target;  ///< (B, n) float32, 0 where there is no target; not differentiable
 };
 
-class Drt {
+class LanguageModel {
  public:
   /// Weights are allocated, not initialised. compute_dtype is kFloat, kBFloat16, or kDouble (tests);
   /// kBFloat16 alone off the CPU (lib/device/open_device.h).
-  Drt(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU);
+  LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU);
 
   const ModelConfig& config() const { return config_; }
   at::ScalarType compute_dtype() const { return compute_dtype_; }
@@ -99,13 +99,15 @@ class Drt {
 
 /// model.safetensors and config.json of a checkpoint folder. The former also tells, in its metadata, which
 /// config.json and which tokenizer (a fingerprint, may be empty) it was saved with.
-void save_model(const Drt& model, const std::string& folder, const std::string& tokenizer_fingerprint = "");
+void save_model(const LanguageModel& model, const std::string& folder,
+                const std::string& tokenizer_fingerprint = "");
 
 /// Error(usage) when the weights of a checkpoint are damaged, or were not saved with the config.json or the
 /// tokenizer.model beside them. A checkpoint of another program tells none of it, and passes.
 void require_sound_model_files(const std::string& folder);
 
 /// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.
-Drt load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device = at::kCPU);
+LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype,
+                         at::Device device = at::kCPU);
 
 }  // namespace gca

@@ -1,4 +1,4 @@
-#include "lib/model/chunk_encoder.h"
+#include "lib/model/backbones/gca/chunk_encoder.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
@@ -8,7 +8,7 @@
 
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 #include "kernels/rotary/rotary.h"
-#include "lib/model/recompute.h"
+#include "lib/model/layers/recompute.h"
 
 namespace gca {
 namespace {

@@ -1,4 +1,4 @@
-#include "lib/model/transformer_layer.h"
+#include "lib/model/layers/transformer_layer.h"
 
 #include <ATen/TensorOperators.h>
 

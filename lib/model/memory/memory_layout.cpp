@@ -1,4 +1,4 @@
-#include "lib/model/memory_layout.h"
+#include "lib/model/memory/memory_layout.h"
 
 #include <cstring>
 #include <type_traits>

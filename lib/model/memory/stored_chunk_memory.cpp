@@ -1,4 +1,4 @@
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>

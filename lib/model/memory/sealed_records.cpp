@@ -1,4 +1,4 @@
-#include "lib/model/sealed_records.h"
+#include "lib/model/memory/sealed_records.h"
 
 #include <utility>
 

@@ -1,4 +1,4 @@
-#include "lib/model/weight_rounding.h"
+#include "lib/model/backbones/gca/weight_rounding.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>

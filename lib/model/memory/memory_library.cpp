@@ -1,4 +1,4 @@
-#include "lib/model/memory_library.h"
+#include "lib/model/memory/memory_library.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
@@ -12,8 +12,8 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
+#include "lib/model/memory/sealed_records.h"
 #include "lib/model/model_fingerprint.h"
-#include "lib/model/sealed_records.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {

@@ -5,9 +5,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "lib/model/chunk_memory.h"
 #include "lib/model/forward_options.h"
-#include "lib/model/transformer_layer.h"
+#include "lib/model/layers/transformer_layer.h"
+#include "lib/model/memory/chunk_memory.h"
 
 namespace gca {
 

@@ -1,4 +1,4 @@
-#include "lib/model/recompute.h"
+#include "lib/model/layers/recompute.h"
 
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/autograd.h>

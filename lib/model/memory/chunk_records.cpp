@@ -1,4 +1,4 @@
-#include "lib/model/chunk_records.h"
+#include "lib/model/memory/chunk_records.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include "lib/model/drt_state.h"
-#include "lib/model/memory_index.h"
-#include "lib/model/memory_reader.h"
+#include "lib/model/memory/memory_index.h"
+#include "lib/model/memory/memory_reader.h"
 #include "lib/model/text_model.h"
 
 namespace gca {

@@ -1,4 +1,4 @@
-#include "lib/model/memory_reader.h"
+#include "lib/model/memory/memory_reader.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
@@ -31,7 +31,7 @@ class OneThreadGuard {
 
 }  // namespace
 
-MemoryReader::MemoryReader(const Drt& model, TextSource text, int64_t segment_positions)
+MemoryReader::MemoryReader(const LanguageModel& model, TextSource text, int64_t segment_positions)
     : model_(model),
       text_(std::move(text)),
       segment_positions_(segment_positions > 0 ? segment_positions
@@ -100,7 +100,7 @@ void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end)
   memory.replace(first_chunk, changed.landmarks, changed.keys, changed.values);
 }
 
-void read_memories(const Drt& model, std::span<const MemoryText> texts, ChunkMemory& memory,
+void read_memories(const LanguageModel& model, std::span<const MemoryText> texts, ChunkMemory& memory,
                    const ReadMemoryOptions& options) {
   constexpr int64_t kPiecePositions = int64_t{1} << 16;
   const int64_t most = options.piece_chunks > 0
@@ -138,7 +138,7 @@ void read_memories(const Drt& model, std::span<const MemoryText> texts, ChunkMem
   }
 }
 
-void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
+void read_memory(const LanguageModel& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
                  const ReadMemoryOptions& options) {
   const MemoryText whole{text, chunks};
   read_memories(model, {&whole, 1}, memory, options);

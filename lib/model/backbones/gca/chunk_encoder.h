@@ -7,7 +7,7 @@
 
 #include <vector>
 
-#include "lib/model/transformer_layer.h"
+#include "lib/model/layers/transformer_layer.h"
 
 namespace gca {
 

@@ -1,4 +1,4 @@
-#include "lib/model/upper_layer.h"
+#include "lib/model/backbones/gca/upper_layer.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>

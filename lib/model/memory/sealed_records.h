@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "lib/core/checksum.h"
-#include "lib/model/chunk_records.h"
+#include "lib/model/memory/chunk_records.h"
 
 namespace gca {
 

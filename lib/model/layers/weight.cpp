@@ -1,4 +1,4 @@
-#include "lib/model/weight.h"
+#include "lib/model/layers/weight.h"
 
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>

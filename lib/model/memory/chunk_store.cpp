@@ -1,4 +1,4 @@
-#include "lib/model/chunk_store.h"
+#include "lib/model/memory/chunk_store.h"
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>

@@ -1,4 +1,4 @@
-#include "lib/model/drt.h"
+#include "lib/model/language_model.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -18,9 +18,9 @@
 #include "kernels/linear/linear_few_rows.h"
 #include "kernels/linear_cross_entropy/linear_cross_entropy.h"
 #include "kernels/matrix_product/matrix_product.h"
+#include "lib/model/backbones/gca/retrieval.h"
 #include "lib/model/decoding_step.h"
-#include "lib/model/recompute.h"
-#include "lib/model/retrieval.h"
+#include "lib/model/layers/recompute.h"
 
 namespace gca {
 namespace {
@@ -47,7 +47,7 @@ Residual run_layer(const Run& run, const Residual& in, const ForwardOptions& opt
 
 }  // namespace
 
-Drt::Drt(ModelConfig config, at::ScalarType compute_dtype, at::Device device)
+LanguageModel::LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device)
     : config_(std::move(config)), compute_dtype_(compute_dtype) {
   config_.validate("model configuration");
   config_.d_ff = config_.ff_size();
@@ -73,7 +73,8 @@ Drt::Drt(ModelConfig config, at::ScalarType compute_dtype, at::Device device)
   weights_ = builder.take();
 }
 
-at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOptions& options) const {
+at::Tensor LanguageModel::forward(const at::Tensor& ids, DrtState& state,
+                                  const ForwardOptions& options) const {
   const bool with_gradients = at::GradMode::is_enabled();
   TORCH_CHECK(!with_gradients || state.position == 0,
               "gradients do not cross segments: start from an empty state");
@@ -125,14 +126,15 @@ at::Tensor Drt::forward(const at::Tensor& ids, DrtState& state, const ForwardOpt
 }
 
 /// What upper layers know of earlier positions is of no use once some have been left out.
-void Drt::leave_out_upper(DrtState& state) const {
+void LanguageModel::leave_out_upper(DrtState& state) const {
   for (size_t layer = static_cast<size_t>(config_.n_lower_layers); layer < state.windows.size(); ++layer)
     state.windows[layer] = WindowCache();
   state.open_retrieval.clear();
 }
 
 /// Between two landmarks nothing is retrieved: a position runs through all layers at once.
-at::Tensor Drt::decode_one(const DecodingLayers& parts, const at::Tensor& ids, DrtState& state) const {
+at::Tensor LanguageModel::decode_one(const DecodingLayers& parts, const at::Tensor& ids,
+                                     DrtState& state) const {
   const auto [h_low, hidden] = decode_position(parts, tok_emb_.master[ids.item<int64_t>()], state);
   if (config_.uses_retrieval())
     state.open_chunk = state.open_chunk.defined() ? at::cat({state.open_chunk, h_low}, 1) : h_low;
@@ -140,7 +142,8 @@ at::Tensor Drt::decode_one(const DecodingLayers& parts, const at::Tensor& ids, D
   return hidden;
 }
 
-at::Tensor Drt::run_lower(const at::Tensor& embedded, DrtState& state, const ForwardOptions& options) const {
+at::Tensor LanguageModel::run_lower(const at::Tensor& embedded, DrtState& state,
+                                    const ForwardOptions& options) const {
   Residual h{embedded, {}};
   for (int64_t i = 0; i < config_.n_lower_layers; ++i) {
     const DecoderLayer& layer = lower_[static_cast<size_t>(i)];
@@ -154,7 +157,8 @@ at::Tensor Drt::run_lower(const at::Tensor& embedded, DrtState& state, const For
 
 /// Encodes the chunks that this segment closes and appends them to chunk memory; keeps the rest as the open
 /// chunk.
-void Drt::close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOptions& options) const {
+void LanguageModel::close_chunks(const at::Tensor& h_low, DrtState& state,
+                                 const ForwardOptions& options) const {
   const int64_t S = config_.chunk_size;
   if (!state.memory) state.memory = make_tensor_chunk_memory();
   const at::Tensor pending = state.open_chunk.defined() ? at::cat({state.open_chunk, h_low}, 1) : h_low;
@@ -177,8 +181,8 @@ void Drt::close_chunks(const at::Tensor& h_low, DrtState& state, const ForwardOp
 /// Retrieves at the landmarks of this segment and runs the group's layers. Chunk t+1 reads what the landmark
 /// of chunk t chose; the choice that serves the segment's first chunk comes from the state, and the last
 /// choice goes there.
-Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
-                        const ForwardOptions& options) const {
+Residual LanguageModel::run_group(int64_t group, const at::Tensor& h_in, int64_t first_layer, DrtState& state,
+                                  const ForwardOptions& options) const {
   const int64_t S = config_.chunk_size;
   const int64_t B = h_in.size(0);
   const int64_t n = h_in.size(1);
@@ -248,7 +252,7 @@ Residual Drt::run_group(int64_t group, const at::Tensor& h_in, int64_t first_lay
   return h;
 }
 
-at::Tensor Drt::logits(const at::Tensor& hidden) const {
+at::Tensor LanguageModel::logits(const at::Tensor& hidden) const {
   const at::ScalarType wide = tok_emb_.master.scalar_type();
   if (at::GradMode::is_enabled()) return project(hidden, tok_emb_).to(wide);
   // Sums are kept as they are: logits decide between tokens.
@@ -261,20 +265,20 @@ at::Tensor Drt::logits(const at::Tensor& hidden) const {
   return kernels::matrix_product(rows, tok_emb_.compute.t(), wide).reshape(shape);
 }
 
-LossResult Drt::loss(const at::Tensor& hidden, const at::Tensor& targets) const {
+LossResult LanguageModel::loss(const at::Tensor& hidden, const at::Tensor& targets) const {
   auto [mean, per_target] =
       kernels::linear_cross_entropy(hidden.reshape({-1, config_.d_model}), tok_emb_.master, tok_emb_.compute,
                                     targets.to(device()).reshape({-1}));
   return {mean, per_target.view(targets.sizes())};
 }
 
-void Drt::refresh_compute_weights() {
+void LanguageModel::refresh_compute_weights() {
   const at::NoGradGuard no_grad;
   for (Weight& weight : weights_)
     if (!weight.compute.is_same(weight.master)) weight.compute.copy_(weight.master);
 }
 
-int64_t Drt::parameter_count() const {
+int64_t LanguageModel::parameter_count() const {
   int64_t count = 0;
   for (const Weight& weight : weights_) count += weight.master.numel();
   return count;

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "kernels/landmark_topk/landmark_search.h"
-#include "lib/model/chunk_records.h"
-#include "lib/model/memory_layout.h"
+#include "lib/model/memory/chunk_records.h"
+#include "lib/model/memory/memory_layout.h"
 
 namespace gca {
 

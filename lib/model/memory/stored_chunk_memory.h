@@ -6,8 +6,8 @@
 #include <memory>
 #include <vector>
 
-#include "lib/model/chunk_memory.h"
-#include "lib/model/chunk_store.h"
+#include "lib/model/memory/chunk_memory.h"
+#include "lib/model/memory/chunk_store.h"
 
 namespace gca {
 

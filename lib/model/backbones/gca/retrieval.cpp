@@ -1,4 +1,4 @@
-#include "lib/model/retrieval.h"
+#include "lib/model/backbones/gca/retrieval.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -14,7 +14,7 @@
 #include "kernels/gumbel_noise/gumbel_noise.h"
 #include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/landmark_topk/landmark_topk.h"
-#include "lib/model/weight_rounding.h"
+#include "lib/model/backbones/gca/weight_rounding.h"
 
 namespace gca {
 namespace {

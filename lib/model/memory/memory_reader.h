@@ -10,8 +10,8 @@
 #include <memory>
 #include <span>
 
-#include "lib/model/drt.h"
-#include "lib/model/stored_chunk_memory.h"
+#include "lib/model/language_model.h"
+#include "lib/model/memory/stored_chunk_memory.h"
 
 namespace gca {
 
@@ -29,7 +29,7 @@ struct MemoryEntries {
 class MemoryReader {
  public:
   /// segment_positions as in TextFeeder.
-  MemoryReader(const Drt& model, TextSource text, int64_t segment_positions = 0);
+  MemoryReader(const LanguageModel& model, TextSource text, int64_t segment_positions = 0);
 
   /// Entries of chunks [first, end).
   MemoryEntries entries(int64_t first, int64_t end) const;
@@ -48,7 +48,7 @@ class MemoryReader {
   /// A state before `chunk` whose lower windows hold what they would.
   DrtState warm(int64_t chunk) const;
 
-  const Drt& model_;
+  const LanguageModel& model_;
   TextSource text_;
   int64_t segment_positions_;
 };
@@ -68,11 +68,11 @@ struct MemoryText {
 };
 
 /// Appends the entries of all texts to `memory`, in order; each is read as if it stood alone.
-void read_memories(const Drt& model, std::span<const MemoryText> texts, ChunkMemory& memory,
+void read_memories(const LanguageModel& model, std::span<const MemoryText> texts, ChunkMemory& memory,
                    const ReadMemoryOptions& options);
 
 /// The same of one text.
-void read_memory(const Drt& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
+void read_memory(const LanguageModel& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
                  const ReadMemoryOptions& options);
 
 }  // namespace gca

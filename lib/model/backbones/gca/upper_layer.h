@@ -11,8 +11,8 @@
 
 #include <string>
 
-#include "lib/model/chunk_memory.h"
-#include "lib/model/transformer_layer.h"
+#include "lib/model/layers/transformer_layer.h"
+#include "lib/model/memory/chunk_memory.h"
 
 namespace gca {
 
