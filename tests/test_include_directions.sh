@@ -23,6 +23,11 @@ forbid 'lib/core' 'lib/(text|data|tasks)/'
 forbid 'lib/text' 'lib/(data|tasks)/'
 forbid 'lib/data' 'lib/tasks/'
 forbid 'lib/model' 'lib/(train|eval|generate|inspect|bench)/'
+# Backbones are kinds of one list: outside lib/model nobody includes one, parts do not know them, nor they each other.
+forbid 'lib/train lib/eval lib/generate lib/inspect lib/bench lib/report apps' 'lib/model/backbones/'
+forbid 'lib/model/layers' 'lib/model/(backbones|memory)/'
+grep -rnE '^ *# *include *"lib/model/backbones/' lib/model/backbones |
+  grep -vE '^lib/model/backbones/([^/]+)/.*"lib/model/backbones/\1/' && status=1
 # The stages do not include each other; lib/bench, which times them, includes those that it times.
 forbid 'lib/train' 'lib/(eval|generate|inspect|bench)/'
 forbid 'lib/eval' 'lib/(train|generate|inspect|bench)/'

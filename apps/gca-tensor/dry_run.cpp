@@ -57,7 +57,7 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const La
 
   nlohmann::ordered_json& result = report.result;
   result["parameters"] = model.parameter_count();
-  result["flops_per_token"] = 3.0 * model.forward_flops_per_token(config.context);
+  result["flops_per_token"] = 3.0 * model.cost(config.context).forward_flops();
   result["tokens_per_step"] = tokens_per_step;
   result["memory_bytes"] = memory.total_bytes();
   result["available_memory_bytes"] = memory.available_bytes;

@@ -9,6 +9,7 @@
 #include "apps/gca/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/eval/task_accuracy.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
 #include "lib/tasks/share.h"
 #include "lib/tasks/task_kinds.h"
@@ -47,7 +48,7 @@ TaskSite site_of(const EvalOptions& options, const TextModel& model, int64_t con
   site.context = context;
   site.tokenizer = &model.tokenizer;
   site.ids = model.tokenizer.piece_count();
-  if (config.uses_retrieval()) {
+  if (backbone_kind(config).has_landmarks) {
     site.retrieval_groups = config.retrieval_groups;
     site.chunk_top_k = config.chunk_top_k;
   }
@@ -86,7 +87,7 @@ PrefillOptions reading_of(const EvalOptions& options, const Cell& cell) {
 /// the first.
 std::string measure_cell(const EvalOptions& options, const TextModel& model, const TaskKind& kind,
                          const Haystack& haystack, const Cell& cell, Json& result, Json& config) {
-  const bool patched = model.model.config().uses_retrieval() && !options.full_prefill;
+  const bool patched = backbone_kind(model.model.config()).keeps_chunk_memory && !options.full_prefill;
   const PrefillOptions reading = reading_of(options, cell);
   const auto prefill = patched ? patched_prefill(model.model, haystack, reading)
                                : plain_prefill(model.model, haystack, reading);

@@ -8,6 +8,7 @@
 #include "lib/core/error.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"
+#include "lib/model/backbone_kinds.h"
 
 namespace gca {
 
@@ -57,10 +58,11 @@ Retriever retriever_of(const std::string& name) {
 }
 
 std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config) {
-  if (config.uses_retrieval()) return options.retrievers;
+  if (backbone_kind(config).keeps_chunk_memory) return options.retrievers;
   for (const std::string& name : options.retrievers)
     if (name == "random" || name == "recent")
-      fail_usage("--retriever " + name, "the checkpoint is a sliding-window model", "leave --retriever out");
+      fail_usage("--retriever " + name, "the checkpoint keeps no chunk memory to choose from",
+                 "leave --retriever out");
   return {"none"};
 }
 

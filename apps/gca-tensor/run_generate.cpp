@@ -20,7 +20,6 @@
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
 #include "lib/model/memory/memory_library.h"
-#include "lib/model/memory/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
 
@@ -48,10 +47,9 @@ TextSession open_session(const GenerateOptions& options, const TextModel& model)
   if (!folder.empty()) {
     if (!options.save_memory.empty())
       fail_usage("--save-memory", "is not used with a library", "leave it out; the library stays as it is");
-    session.state = MemoryLibrary::open(folder, model).state(place);
-  } else if (model.model.config().uses_retrieval()) {
-    session.state.memory =
-        std::make_unique<StoredChunkMemory>(model.model.config(), model.model.compute_dtype(), place);
+    session.past = MemoryLibrary::open(folder, model).past(model.model, place);
+  } else {
+    session.past = begin_with_memory_at(model.model, place);
   }
   return session;
 }
@@ -80,7 +78,7 @@ void run_generate(const GenerateOptions& options) {
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
   if (!options.save_memory.empty()) check_session_folder(options.save_memory, "--save-memory");
   TextSession session = open_session(options, model);
-  const int64_t past_tokens = chunk_layout_of(model.model.config()).text_before(session.state.position);
+  const int64_t past_tokens = chunk_layout_of(model.model.config()).text_before(session.past->position());
   const bool has_prompt = !options.prompt.text.empty() || !options.prompt.file.empty();
   std::vector<int32_t> prompt;
   if (has_prompt || options.load_memory.empty())

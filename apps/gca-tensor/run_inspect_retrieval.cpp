@@ -20,6 +20,7 @@
 #include "lib/inspect/retrieval_table.h"
 #include "lib/inspect/retrieval_trace.h"
 #include "lib/inspect/token_losses.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/memory/memory_library.h"
 
 namespace gca {
@@ -55,7 +56,9 @@ class Chunks {
   }
 
   /// What the text goes on after.
-  DrtState past() const { return library_ != nullptr ? library_->state({}) : DrtState(); }
+  std::unique_ptr<Past> past() const {
+    return library_ != nullptr ? library_->past(model_.model, {}) : nullptr;
+  }
 
  private:
   int64_t in_library(int64_t chunk) const { return library_->index().chunk_count() + chunk; }
@@ -133,11 +136,7 @@ std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, 
 void run_inspect(const InspectOptions& options) {
   JsonReport report = begin_tensor_report("inspect-retrieval", options.common, options.checkpoint.tensor);
   const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  if (!model.model.config().uses_retrieval()) {
-    fail_usage("--checkpoint " + options.checkpoint.folder,
-               "is a sliding-window model that retrieves nothing",
-               "give one trained with long_range \"gca\"");
-  }
+  require_chunk_memory(model.model.config(), "--checkpoint " + options.checkpoint.folder);
   const std::vector<int32_t> prompt =
       read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
   std::optional<MemoryLibrary> library;

@@ -116,7 +116,7 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const LanguageM
                                  const TrainerState& state, const TaskData& data) {
   const double tokens_per_second =
       state.train_seconds > 0 ? static_cast<double>(state.tokens) / state.train_seconds : 0.0;
-  const double flops_per_token = 3.0 * model.forward_flops_per_token(state.train.context);
+  const double flops_per_token = 3.0 * model.cost(state.train.context).forward_flops();
   nlohmann::ordered_json result;
   result["parameters"] = model.parameter_count();
   result["steps"] = state.step;

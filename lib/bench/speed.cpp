@@ -69,7 +69,7 @@ SpeedResult measure_training(LanguageModel& model, TrainConfig config, const Spe
   SpeedResult result;
   result.tokens = config.sequences_per_step() * config.context;
   result.positions = config.sequences_per_step() * layout.length_of(config.context);
-  result.flops = 3.0 * model.forward_flops_per_token(config.context) * static_cast<double>(result.tokens);
+  result.flops = 3.0 * model.cost(config.context).forward_flops() * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
     trainer.make_step(step, step * config.sequences_per_step(), false);
     ++step;
@@ -84,8 +84,8 @@ SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const 
   SpeedResult result;
   result.tokens = settings.context;
   result.positions = layout.length_of(settings.context);
-  const double per_token = model.forward_flops_per_token(settings.context) -
-                           (with_logits ? 0.0 : projection_flops(model.config()));
+  const double per_token =
+      model.cost(settings.context).forward_flops() - (with_logits ? 0.0 : projection_flops(model.config()));
   result.flops = per_token * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
     TextFeeder feeder = feeder_of(model, settings);
@@ -115,11 +115,13 @@ SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& se
   feeder.read(std::span(past).first(skipped));
   feed(std::span(past).subspan(skipped));
 
+  const auto element_bytes = static_cast<int64_t>(c10::elementSize(model.compute_dtype()));
   SpeedResult result;
   result.tokens = settings.decoded_tokens;
   result.positions = layout.length_of(settings.context + result.tokens) - layout.length_of(settings.context);
-  result.flops = model.forward_flops_per_token(settings.context) * static_cast<double>(result.tokens);
-  result.bytes = model.decoding_bytes_per_token(settings.context) * static_cast<double>(result.tokens);
+  result.flops = model.cost(settings.context).forward_flops() * static_cast<double>(result.tokens);
+  result.bytes = model.cost(settings.context).decoding_bytes_per_token(element_bytes) *
+                 static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
     const at::NoGradGuard no_grad;
     for (int64_t n = 0; n < result.tokens; ++n) {

@@ -76,6 +76,13 @@ void fail_field_type(const std::string& where, const std::string& key, const jso
              std::string("it takes ") + expected);
 }
 
+int64_t rounded(const std::string& where, const std::string& key, double value) {
+  constexpr double kLargest = 1e15;  // well within what 64 bits take
+  if (!(std::abs(value) < kLargest))
+    fail_usage(where, key + " is " + json(value).dump(), "give a whole number");
+  return std::llround(value);
+}
+
 void read_value(const std::string& where, const std::string& key, const json& value, bool& out) {
   if (!value.is_boolean()) fail_field_type(where, key, value, kBool);
   out = value.get<bool>();

@@ -12,6 +12,13 @@
 
 namespace gca {
 
+/// How a setting may change while a model is trained.
+enum class Change {
+  never,      ///< the run's
+  per_phase,  ///< a phase or a task of it may set it
+  ramp,       ///< it may also move evenly during a phase
+};
+
 template <class Config>
 struct ConfigField {
   using Member = std::variant<bool Config::*, int64_t Config::*, double Config::*, std::string Config::*,
@@ -19,6 +26,7 @@ struct ConfigField {
   const char* key;  ///< JSON name
   Member member;
   const char* help;  ///< one line
+  Change change = Change::never;
 };
 
 /// The known name nearest to `key` by edit distance, for hints.
@@ -34,6 +42,8 @@ std::string expected_type(const nlohmann::json& example);
 namespace detail {
 [[noreturn]] void fail_field_type(const std::string& where, const std::string& key,
                                   const nlohmann::json& value, const char* expected);
+/// The nearest whole number; Error(usage) where there is none.
+int64_t rounded(const std::string& where, const std::string& key, double value);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, bool& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, int64_t& out);
 void read_value(const std::string& where, const std::string& key, const nlohmann::json& value, double& out);
@@ -56,6 +66,30 @@ bool set_field(Config& config, std::span<const ConfigField<Config>> fields, cons
     return true;
   }
   return false;
+}
+
+/// Sets the field `key`, which must be a number, whole ones to the nearest. Returns false when this table has
+/// no such key; throws Error(usage) naming `where` when it is too large for a whole number.
+template <class Config>
+bool set_field_number(Config& config, std::span<const ConfigField<Config>> fields, const std::string& where,
+                      const std::string& key, double value) {
+  for (const auto& field : fields) {
+    if (key != field.key) continue;
+    if (const auto* whole = std::get_if<int64_t Config::*>(&field.member))
+      config.** whole = detail::rounded(where, key, value);
+    else
+      config.*std::get<double Config::*>(field.member) = value;
+    return true;
+  }
+  return false;
+}
+
+/// Takes over from `from` what may change while a model is trained.
+template <class Config>
+void copy_changing_fields(Config& config, std::span<const ConfigField<Config>> fields, const Config& from) {
+  for (const auto& field : fields)
+    if (field.change != Change::never)
+      std::visit([&](auto member) { config.*member = from.*member; }, field.member);
 }
 
 template <class Config>

@@ -19,11 +19,8 @@ class PlainPrefill final : public PrefilledText {
       : model_(model), haystack_(haystack), options_(std::move(options)) {}
 
   TextFeeder prefill(const EditedText& text, int64_t tokens) override {
-    const ModelConfig& config = model_.config();
-    int64_t first = 0;
-    if (!config.uses_retrieval())
-      first =
-          std::max<int64_t>(0, tokens - (config.n_lower_layers + config.n_upper_layers) * config.window_size);
+    // What nothing reaches back to is left out.
+    int64_t first = std::max<int64_t>(0, tokens - reach_of(model_.config()).text);
     TextFeeder feeder(model_, options_.forward, options_.segment_positions);
     feeder.keep_memory_at(options_.memory);
     while (first < tokens) {
@@ -65,9 +62,9 @@ class PatchedPrefill final : public PrefilledText {
 
     // The last landmark's retrieval is the first result that is wanted.
     const int64_t first_wanted = chunks * config.chunk_size - 1;
-    const int64_t begin = std::max<int64_t>(0, (first_wanted - upper_reach(config)) / config.chunk_size);
+    const int64_t begin = std::max<int64_t>(0, (first_wanted - reach_of(config).upper) / config.chunk_size);
     TextFeeder feeder(model_, options_.forward, options_.segment_positions);
-    feeder.start_from(reader.state_at(begin, memory->first_chunks(begin)));
+    feeder.start_from(reader.past_at(begin, memory->first_chunks(begin)));
     feeder.feed(text.read(haystack_, begin * chunk_text, (chunks - begin) * chunk_text),
                 [](const at::Tensor&, int64_t) {});
     return feeder;

@@ -35,7 +35,7 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
     fail_usage("prompt", "is empty", "give at least one character to continue");
   const std::vector<uint8_t> allowed = model.text_ids();
   TextFeeder feeder(model.model, {}, options.segment_positions);
-  if (session.state.position > 0 || session.state.memory) feeder.start_from(std::move(session.state));
+  if (session.past) feeder.start_from(std::move(session.past));
   TextStream stream(options.stop_text);
   TokenSampler sampler;
   Generation result;
@@ -61,7 +61,7 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   // A session that ends early must end as the text up to there would: the upper layers need their reach.
   const bool ends_early = options.keeps_session && prompt.size() - rest.size() < unneeded;
   if (ends_early)
-    rest = rest.first(std::min(rest.size(), static_cast<size_t>(upper_reach(model.model.config()) + 1)));
+    rest = rest.first(std::min(rest.size(), static_cast<size_t>(reach_of(model.model.config()).upper + 1)));
   while (!rest.empty() && (ends_early || !interrupted())) feed(next_segment(rest.size()));
   if (options.prefill_profile != nullptr) options.prefill_profile->stop();
   result.prefill_seconds = seconds_since(prefill_start);
@@ -88,7 +88,7 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   result.stopped = stream.stopped();
   if (options.keeps_session && !result.tokens.empty()) feed({&result.tokens.back(), 1});
   result.memory_bytes = feeder.memory_bytes();
-  session.state = feeder.take_state();
+  session.past = feeder.take_past();
   session.last_hidden = hidden.defined() ? hidden.narrow(1, hidden.size(1) - 1, 1).clone() : at::Tensor();
   return result;
 }

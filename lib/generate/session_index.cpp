@@ -10,8 +10,6 @@ void write_session_index(const std::string& path, const SessionIndex& index) {
   write_sealed_json(path, {{"format", kSessionFormat},
                            {"position", index.position},
                            {"drawn_tokens", index.drawn_tokens},
-                           {"windows", index.windows},
-                           {"groups", index.groups},
                            {"dtype", index.dtype},
                            {"model", index.model},
                            {"tokenizer", index.tokenizer},
@@ -19,14 +17,11 @@ void write_session_index(const std::string& path, const SessionIndex& index) {
 }
 
 SessionIndex read_session_index(const std::string& path) {
-  constexpr int64_t kMostLayers = 1 << 20;
   const nlohmann::json json = read_sealed_json(path, kSessionFormat, "gca generate --save-memory");
   SessionIndex index;
   try {
     index.position = whole_number(json.at("position"));
     index.drawn_tokens = whole_number(json.at("drawn_tokens"));
-    index.windows = whole_number(json.at("windows"));
-    index.groups = whole_number(json.at("groups"));
     json.at("dtype").get_to(index.dtype);
     json.at("model").get_to(index.model);
     json.at("tokenizer").get_to(index.tokenizer);
@@ -34,9 +29,7 @@ SessionIndex read_session_index(const std::string& path) {
   } catch (const nlohmann::json::exception& error) {
     fail_usage(path, std::string("is damaged (") + error.what() + ")", "save the session again");
   }
-  const auto is_layer_count = [](int64_t count) { return count >= 0 && count <= kMostLayers; };
-  if (index.position < 0 || index.drawn_tokens < 0 || !is_layer_count(index.windows) ||
-      !is_layer_count(index.groups))
+  if (index.position < 0 || index.drawn_tokens < 0)
     fail_usage(path, "holds numbers that no session has", "save the session again");
   return index;
 }

@@ -12,8 +12,6 @@ inline constexpr const char* kSessionFormat = "gca.session/1";
 struct SessionIndex {
   int64_t position = 0;                        ///< positions seen, landmarks included
   int64_t drawn_tokens = 0;                    ///< of the text
-  int64_t windows = 0;                         ///< one a decoder layer
-  int64_t groups = 0;                          ///< of retrieval
   std::string dtype;                           ///< the model computed in: "F32", "BF16"
   std::string model;                           ///< a digest of its weights
   std::string tokenizer;                       ///< its fingerprint

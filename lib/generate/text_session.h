@@ -4,9 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
-#include "lib/model/drt_state.h"
 #include "lib/model/memory/chunk_store.h"
 #include "lib/model/text_model.h"
 
@@ -14,9 +14,9 @@ namespace gca {
 
 /// Begins as the empty text.
 struct TextSession {
-  DrtState state;
-  at::Tensor last_hidden;    ///< (1, 1, d) after the last text token; undefined for the empty text
-  int64_t drawn_tokens = 0;  ///< tokens of the text that were drawn: the next is drawn by this number
+  std::unique_ptr<Past> past;  ///< null: a new one
+  at::Tensor last_hidden;      ///< (1, 1, d) after the last text token; undefined for the empty text
+  int64_t drawn_tokens = 0;    ///< tokens of the text that were drawn: the next is drawn by this number
 };
 
 /// Checks that `folder` can be written: new, empty, or one that save_session() wrote. `flag` is what errors

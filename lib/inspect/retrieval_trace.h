@@ -2,6 +2,7 @@
 // What each chunk of a text read: recorded while the text is run through the model.
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,10 +33,11 @@ struct ChunkReading {
       groups;  ///< per group, by falling weight; empty lists for chunks 0 and 1
 };
 
-/// Runs `text` after `past`, which ends with a chunk, and returns all its chunks; what a last landmark of the
-/// past chose for the first of them is not told. `segment_positions` as in
-/// TextFeeder. Throws Error(usage) for a model without retrieval.
+/// Runs `text` after `past`, which ends with a chunk (null: a new one), and returns all its chunks; what a
+/// last landmark of the past chose for the first of them is not told. `segment_positions` as in TextFeeder.
+/// Throws Error(usage) for a model without chunk memory.
 std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<const int32_t> text,
-                                          int64_t segment_positions = 0, DrtState past = {});
+                                          int64_t segment_positions = 0,
+                                          std::unique_ptr<Past> past = nullptr);
 
 }  // namespace gca

@@ -11,11 +11,11 @@
 namespace gca {
 
 std::vector<float> token_losses(const LanguageModel& model, std::span<const int32_t> text,
-                                Retriever retriever, int64_t segment_positions, DrtState past) {
+                                Retriever retriever, int64_t segment_positions, std::unique_ptr<Past> past) {
   ForwardOptions options;
   options.retriever = retriever;
   TextFeeder feeder(model, options, segment_positions);
-  if (past.position > 0) feeder.start_from(std::move(past));
+  if (past) feeder.start_from(std::move(past));
   const int64_t past_tokens = feeder.text_count();
   std::vector<float> losses(text.size(), 0.0F);
   feeder.feed(text, [&](const at::Tensor& hidden, int64_t first_text) {

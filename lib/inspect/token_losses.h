@@ -12,6 +12,7 @@ namespace gca {
 /// Loss in nats of each token given `past`, which ends with a chunk, and all before it, in one pass; 0 for
 /// the first. `segment_positions` as in TextFeeder.
 std::vector<float> token_losses(const LanguageModel& model, std::span<const int32_t> text,
-                                Retriever retriever, int64_t segment_positions = 0, DrtState past = {});
+                                Retriever retriever, int64_t segment_positions = 0,
+                                std::unique_ptr<Past> past = nullptr);
 
 }  // namespace gca

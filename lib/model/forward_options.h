@@ -4,7 +4,10 @@
 #include <ATen/core/Tensor.h>
 
 #include <functional>
+#include <memory>
 #include <string>
+
+#include "lib/model/model_config.h"
 
 namespace gca {
 
@@ -20,10 +23,20 @@ enum class Retriever {
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
 /// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
 /// "score.g", the scores of the chosen, like "idx.g" (0 for none). "w.g" is as the model has it, before
-/// weight_rounding.
+/// weight_rounding. For tests and for finding what is not finite; what was chosen is told by Past::choices().
 using Observer = std::function<void(const std::string& name, const at::Tensor& value)>;
 
+/// How much Past::choices() tells of a run.
+enum class ChoiceDetail {
+  last,        ///< idx and weights of the last landmark
+  chosen,      ///< every landmark of the run, with the scores of what was chosen
+  all_scores,  ///< and the scores of every chunk: a matrix of all landmarks by all chunks
+};
+
 struct ForwardOptions {
+  /// The configuration of this call: the model's but for settings that may change while a model is trained
+  /// (ConfigField::change). Null: the model's own. A backward pass needs no one to keep it.
+  std::shared_ptr<const ModelConfig> config;
   Retriever retriever = Retriever::learned;
   bool recompute_activations = false;  ///< training: keep layer inputs only, run each layer again in backward
   bool draw_gumbel = false;            ///< training: noise from (seed, step, group, row, t, c)
@@ -33,8 +46,8 @@ struct ForwardOptions {
   double weight_rounding = 0;          ///< training: threshold of weight_rounding.h; 0: weights as they are
   int64_t silent_group = -1;           ///< training: this group reads nothing; -1: none
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
-  Observer observe;                    ///< may be empty
-  bool observe_all_scores = true;      ///< with `observe`: "r.g" too, a matrix of all landmarks by all chunks
+  ChoiceDetail choices = ChoiceDetail::last;
+  Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and
   /// what upper layers are run on later begins for them as if the text began there. No gradients.
   bool memory_only = false;

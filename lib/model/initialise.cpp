@@ -37,7 +37,7 @@ void LanguageModel::initialise(uint64_t seed) {
       continue;
     }
     const bool writes_residual = ends_with(weight.name, ".wo") || ends_with(weight.name, ".w_down");
-    const double deviation = config_.init_std * (writes_residual ? config_.output_init_scale : 1.0);
+    const double deviation = config_->init_std * (writes_residual ? config_->output_init_scale : 1.0);
     const int64_t size = weight.master.numel();
     // The same numbers on every device.
     at::Tensor values = at::empty(weight.master.sizes(), weight.master.options().device(at::kCPU));

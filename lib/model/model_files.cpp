@@ -11,7 +11,7 @@
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"
 #include "lib/model/language_model.h"
-#include "lib/model/model_size.h"
+#include "lib/model/model_cost.h"
 #include "lib/model/weight_files.h"
 
 namespace gca {
@@ -56,7 +56,7 @@ void require_weight_count(const SafetensorsFile& file, const ModelConfig& config
 
 }  // namespace
 
-void save_model(const LanguageModel& model, const std::string& folder,
+void save_model(const LanguageModel& model, const ModelConfig& config, const std::string& folder,
                 const std::string& tokenizer_fingerprint) {
   std::vector<SafetensorsTensor> tensors;
   std::vector<at::Tensor> alive;
@@ -64,12 +64,17 @@ void save_model(const LanguageModel& model, const std::string& folder,
     alive.push_back(weight.master.detach().to(at::kCPU, at::kFloat).contiguous());
     tensors.push_back({weight.name, "F32", weight.master.sizes().vec(), alive.back().const_data_ptr()});
   }
-  const std::string config = model_config_to_json(model.config()).dump(2);
-  std::map<std::string, std::string> metadata = {{"format", "pt"},
-                                                 {kConfigKey, fingerprint_of(nlohmann::json::parse(config))}};
+  const std::string config_text = model_config_to_json(config).dump(2);
+  std::map<std::string, std::string> metadata = {
+      {"format", "pt"}, {kConfigKey, fingerprint_of(nlohmann::json::parse(config_text))}};
   if (!tokenizer_fingerprint.empty()) metadata[kTokenizerKey] = tokenizer_fingerprint;
   write_safetensors(folder + "/model.safetensors", tensors, metadata);
-  write_file_atomically(folder + "/config.json", config + "\n");
+  write_file_atomically(folder + "/config.json", config_text + "\n");
+}
+
+void save_model(const LanguageModel& model, const std::string& folder,
+                const std::string& tokenizer_fingerprint) {
+  save_model(model, model.config(), folder, tokenizer_fingerprint);
 }
 
 void require_sound_model_files(const std::string& folder) {

@@ -1,5 +1,5 @@
 #pragma once
-// Feeds text tokens to a model: puts the landmarks in, cuts long texts into segments, keeps the state. What
+// Feeds text tokens to a model: puts the landmarks in, cuts long texts into segments, keeps the past. What
 // scoring, generation and inspection share.
 
 #include <ATen/core/Tensor.h>
@@ -12,26 +12,20 @@
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
-#include "lib/model/drt_state.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
 
 namespace gca {
 
-/// Where the landmarks of this model stand; none for the sliding-window baseline.
-ChunkLayout chunk_layout_of(const ModelConfig& config);
-
-/// Positions by which the upper layers must begin before the first whose result is wanted, for it to be the
-/// whole text's: N_up W that the windows reach back through them, and a chunk a group, whose retrieval was
-/// made before.
-int64_t upper_reach(const ModelConfig& config);
-/// Positions before a chunk that its entry of chunk memory depends on: N_low W.
-int64_t lower_reach(const ModelConfig& config);
-
 /// Positions of a prefill segment: a multiple of S longer than W whose activations take some 256 MiB.
 int64_t default_segment_positions(const ModelConfig& config);
 
-/// One text, one row. The state always ends on a text token or on the landmark that closes its chunk: a
+/// Backbone::begin() with chunk memory, where this kind keeps one, at `place`.
+std::unique_ptr<Past> begin_with_memory_at(const LanguageModel& model, const MemoryPlace& place,
+                                           int64_t position = 0);
+
+/// One text, one row. The past always ends on a text token or on the landmark that closes its chunk: a
 /// landmark is run with the text token before it.
 class TextFeeder {
  public:
@@ -43,14 +37,12 @@ class TextFeeder {
   /// chooses default_segment_positions().
   TextFeeder(const LanguageModel& model, ForwardOptions options, int64_t segment_positions = 0);
 
-  /// Goes on after the text that `state` has seen.
-  void start_from(DrtState state) { state_ = std::move(state); }
-  /// Keeps chunk memory here; before the first token.
-  void keep_memory_in(std::unique_ptr<ChunkMemory> memory) { state_.memory = std::move(memory); }
-  /// The same in stores at `place`; a model without retrieval keeps none.
+  /// Goes on after the text that `past` has seen.
+  void start_from(std::unique_ptr<Past> past) { past_ = std::move(past); }
+  /// Keeps chunk memory at `place`, where the model keeps one; before the first token.
   void keep_memory_at(const MemoryPlace& place);
-  /// Gives the state away; the feeder is as new.
-  DrtState take_state() { return std::exchange(state_, DrtState()); }
+  /// Gives the past away; the feeder is as new.
+  std::unique_ptr<Past> take_past() { return std::exchange(past_, model_.begin()); }
 
   /// Runs `text` after all that was fed before, without gradients; `sink` is called once a segment, in order.
   void feed(std::span<const int32_t> text, const Sink& sink);
@@ -66,11 +58,11 @@ class TextFeeder {
   int64_t room() const;
 
   const ChunkLayout& layout() const { return layout_; }
-  const DrtState& state() const { return state_; }
+  const Past& past() const { return *past_; }
   /// Text tokens fed so far.
-  int64_t text_count() const { return layout_.text_before(state_.position); }
-  /// Bytes kept of the text so far: windows, open chunk and chunk memory.
-  int64_t memory_bytes() const;
+  int64_t text_count() const { return layout_.text_before(past_->position()); }
+  /// Bytes kept of the text so far.
+  int64_t memory_bytes() const { return past_->size_bytes(); }
 
  private:
   /// Ids of `text` with the landmarks in it, and which of them are text.
@@ -84,7 +76,7 @@ class TextFeeder {
   ForwardOptions options_;
   ChunkLayout layout_;
   int64_t segment_positions_;
-  DrtState state_;
+  std::unique_ptr<Past> past_;
 };
 
 }  // namespace gca

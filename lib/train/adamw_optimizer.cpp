@@ -3,19 +3,24 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
 
-#include <string_view>
-
 #include "kernels/adamw/adamw.h"
 
 namespace gca {
 
-double learning_rate_factor(const TrainConfig& config, const std::string& name) {
-  const auto belongs_to = [&](std::string_view prefix) { return name.starts_with(prefix); };
-  if (belongs_to("tok_emb")) return config.embedding_factor;
-  if (belongs_to("lower.")) return config.lower_factor;
-  if (belongs_to("enc.")) return config.encoder_factor;
-  if (belongs_to("mem.")) return config.memory_factor;
-  return config.upper_factor;  // upper.*, group.* and out_norm
+double learning_rate_factor(const TrainConfig& config, WeightGroup group) {
+  switch (group) {
+    case WeightGroup::embedding:
+      return config.embedding_factor;
+    case WeightGroup::lower:
+      return config.lower_factor;
+    case WeightGroup::encoder:
+      return config.encoder_factor;
+    case WeightGroup::memory:
+      return config.memory_factor;
+    case WeightGroup::upper:
+      break;
+  }
+  return config.upper_factor;
 }
 
 AdamWOptimizer::AdamWOptimizer(const std::vector<Weight>& weights, const TrainConfig& config)
@@ -43,7 +48,7 @@ void AdamWOptimizer::update(std::vector<Weight>& weights, int64_t step, double l
     // No path led from the loss to this weight (a text too short to retrieve): it stays, as do its moments.
     if (!gradient.defined()) continue;
     updates.push_back({weights[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
-                       weights[i].compute, learning_rate * learning_rate_factor(config_, weights[i].name)});
+                       weights[i].compute, learning_rate * learning_rate_factor(config_, weights[i].group)});
   }
   kernels::adamw_step(updates, settings);
 }

@@ -11,7 +11,7 @@
 namespace gca {
 
 /// Factor on the learning rate of the weight `name`, by the part of the model it belongs to.
-double learning_rate_factor(const TrainConfig& config, const std::string& name);
+double learning_rate_factor(const TrainConfig& config, WeightGroup group);
 
 class AdamWOptimizer {
  public:

@@ -27,7 +27,7 @@ struct ValidationSource {
   bool measures_accuracy = false;        ///< also the share of targets that the arg-max hits (tasks)
   std::string task;                      ///< what results are told under; empty where there is one task only
   int64_t batch = 1;                     ///< sequences at a time
-  std::optional<StepSettings> settings;  ///< what the model is looked at with; none: as it is
+  std::optional<StepSettings> settings;  ///< what the model is looked at with; none: its own
 };
 
 /// What to look at after so many optimizer steps.

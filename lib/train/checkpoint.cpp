@@ -68,10 +68,11 @@ std::string checkpoint_folder(const std::string& output) {
   return output + "/checkpoint";
 }
 
-void save_checkpoint(const std::string& folder, const LanguageModel& model, const AdamWOptimizer& optimizer,
-                     const TrainerState& state, const std::string& tokenizer_model) {
+void save_checkpoint(const std::string& folder, const LanguageModel& model, const ModelConfig& config,
+                     const AdamWOptimizer& optimizer, const TrainerState& state,
+                     const std::string& tokenizer_model) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
-    save_model(model, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
+    save_model(model, config, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
     save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
     if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
     write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));

@@ -19,9 +19,11 @@ namespace gca {
 /// Name of the checkpoint within a run's output folder.
 std::string checkpoint_folder(const std::string& output);
 
-/// `tokenizer_model` is the text of tokenizer.model, empty for none.
-void save_checkpoint(const std::string& folder, const LanguageModel& model, const AdamWOptimizer& optimizer,
-                     const TrainerState& state, const std::string& tokenizer_model);
+/// `config` is the model's but for settings that may change while it is trained. `tokenizer_model` is the
+/// text of tokenizer.model, empty for none.
+void save_checkpoint(const std::string& folder, const LanguageModel& model, const ModelConfig& config,
+                     const AdamWOptimizer& optimizer, const TrainerState& state,
+                     const std::string& tokenizer_model);
 
 /// Error(usage) when there is no checkpoint or it cannot be resumed.
 TrainerState load_trainer_state(const std::string& folder);

@@ -45,8 +45,8 @@ std::optional<std::string> first_non_finite_result(const LanguageModel& model, c
     if (!first && !(is_score ? is_usable_score(value) : is_finite(value))) first = name;
   };
   const auto [ids, targets] = to_tensors(batch);
-  DrtState state;
-  const at::Tensor hidden = model.forward(ids, state, options);
+  const std::unique_ptr<Past> past = model.begin();
+  const at::Tensor hidden = model.forward(ids, *past, options);
   if (first) return first;
   if (!is_finite(hidden)) return "hidden";
   if (!is_finite(model.loss(hidden, targets).per_target)) return "loss";

@@ -64,23 +64,12 @@ GroupDiagnostics diagnose_retrieval(const at::Tensor& r, const at::Tensor& idx, 
   return {mean_of(spread_sum, landmarks), mean_of(entropy_sum, landmarks), mean_of(distance_sum, chosen)};
 }
 
-Observer RetrievalProbe::observer() {
-  return [this](const std::string& name, const at::Tensor& value) {
-    if (name.starts_with("r.") || name.starts_with("idx.") || name.starts_with("w."))
-      seen_[name] = value.detach();
-  };
-}
-
-std::vector<GroupDiagnostics> RetrievalProbe::diagnostics(int64_t chunk_text_size) const {
+std::vector<GroupDiagnostics> diagnose_choices(const std::vector<Choices>& choices, int64_t chunk_text_size) {
   std::vector<GroupDiagnostics> groups;
-  for (int64_t group = 0;; ++group) {
-    const std::string suffix = std::to_string(group);
-    const auto r = seen_.find("r." + suffix);
-    const auto idx = seen_.find("idx." + suffix);
-    const auto w = seen_.find("w." + suffix);
-    if (r == seen_.end() || idx == seen_.end() || w == seen_.end()) return groups;
-    groups.push_back(diagnose_retrieval(r->second, idx->second, w->second, chunk_text_size));
-  }
+  for (const Choices& group : choices)
+    if (group.all_scores.defined())
+      groups.push_back(diagnose_retrieval(group.all_scores, group.idx, group.weights, chunk_text_size));
+  return groups;
 }
 
 }  // namespace gca

@@ -4,11 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <map>
-#include <string>
 #include <vector>
 
-#include "lib/model/language_model.h"
+#include "lib/model/backbone.h"
 
 namespace gca {
 
@@ -25,16 +23,7 @@ struct GroupDiagnostics {
 GroupDiagnostics diagnose_retrieval(const at::Tensor& r, const at::Tensor& idx, const at::Tensor& w,
                                     int64_t chunk_text_size);
 
-/// Collects what a forward pass observes and sums it up.
-class RetrievalProbe {
- public:
-  /// To be given to ForwardOptions::observe; this probe must outlive the forward pass.
-  Observer observer();
-  /// One entry per group, in order.
-  std::vector<GroupDiagnostics> diagnostics(int64_t chunk_text_size) const;
-
- private:
-  std::map<std::string, at::Tensor> seen_;
-};
+/// One entry a group of what a past tells after a run with ChoiceDetail::all_scores.
+std::vector<GroupDiagnostics> diagnose_choices(const std::vector<Choices>& choices, int64_t chunk_text_size);
 
 }  // namespace gca

@@ -64,6 +64,11 @@ void RunConfig::set(const std::string& where, const std::string& key, const nloh
   sources[key] = where;
 }
 
+void RunConfig::set_number(const std::string& where, const std::string& key, double value) {
+  if (!set_field_number(model, model_config_fields(), where, key, value))
+    set_field_number(train, train_config_fields(), where, key, value);
+}
+
 void RunConfig::set_from_flag(const std::string& assignment, const std::string& flag) {
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)

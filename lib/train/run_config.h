@@ -34,6 +34,8 @@ struct RunConfig {
 
   /// Throws Error(usage) naming `where`: a wrong type, or an unknown key with the nearest known one.
   void set(const std::string& where, const std::string& key, const nlohmann::json& value);
+  /// The same for a number that moves: whole where the setting is.
+  void set_number(const std::string& where, const std::string& key, double value);
   /// KEY=VALUE of --set, or of a flag that stands for a setting.
   void set_from_flag(const std::string& assignment, const std::string& flag = "--set");
   /// Any of the keys; also a checkpoint's config.json, or the report of a run, for its settings.

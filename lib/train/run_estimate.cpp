@@ -5,7 +5,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
-#include "lib/model/model_size.h"
+#include "lib/model/model_cost.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca {
@@ -99,14 +99,14 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
 double estimate_step_seconds(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe) {
   const double tokens =
       static_cast<double>(config.sequences_per_step()) * static_cast<double>(config.context);
-  const double flops = 3.0 * model.forward_flops_per_token(config.context) * tokens;
+  const double flops = 3.0 * model.cost(config.context).forward_flops() * tokens;
   return probe.fixed_seconds + flops * probe.seconds_per_flop;
 }
 
 double estimate_validation_seconds(const LanguageModel& model, const TrainConfig& config,
                                    const StepProbe& probe, int64_t sequences) {
   const double tokens = static_cast<double>(sequences) * static_cast<double>(config.context);
-  return model.forward_flops_per_token(config.context) * tokens * probe.seconds_per_flop;
+  return model.cost(config.context).forward_flops() * tokens * probe.seconds_per_flop;
 }
 
 double checkpoint_size_bytes(const LanguageModel& model) {

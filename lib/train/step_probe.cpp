@@ -60,8 +60,8 @@ int64_t measure_bytes(const LanguageModel& model, const TrainConfig& config, con
   options.draw_gumbel = config.gumbel_noise && model.config().gumbel_scale > 0;
   const auto watch = std::make_shared<AllocationWatch>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, watch);
-  DrtState state;
-  model.loss(model.forward(ids, state, options), targets).mean.backward();
+  const std::unique_ptr<Past> past = model.begin();
+  model.loss(model.forward(ids, *past, options), targets).mean.backward();
   return watch->peak_bytes();
 }
 
@@ -111,7 +111,7 @@ StepProbe probe_step(LanguageModel& model, const TrainConfig& config, double at_
   if (at_most_seconds <= 0) return probe;
 
   const auto step_flops = [&](int64_t T) {
-    return 3.0 * model.forward_flops_per_token(T) * static_cast<double>(T);
+    return 3.0 * model.cost(T).forward_flops() * static_cast<double>(T);
   };
   int64_t length = longer;
   double before = measure_seconds(model, config, shorter, 0.1 * at_most_seconds);

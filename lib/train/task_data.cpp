@@ -9,6 +9,7 @@
 #include "lib/core/sha256.h"
 #include "lib/data/haystack.h"
 #include "lib/data/sequence_loader.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/tasks/task_kinds.h"
 #include "lib/text/tokenizer.h"
 
@@ -17,7 +18,7 @@ namespace {
 
 ChunkLayout layout_of(const ModelConfig& model) {
   ChunkLayout layout;
-  layout.chunk_size = model.uses_retrieval() ? model.chunk_size : 0;
+  layout.chunk_size = backbone_kind(model).has_landmarks ? model.chunk_size : 0;
   layout.landmark_id = model.landmark_id >= 0 ? model.landmark_id : model.vocab_size - 1;
   return layout;
 }
@@ -43,7 +44,7 @@ SequenceIndex open_sequences(const std::string& folder, const RunConfig& config)
   fallback.chunk_size = config.model.chunk_size;
   fallback.context = config.train.context;
   SequenceIndex index = SequenceIndex::open(folder, fallback);
-  if (config.model.uses_retrieval() && index.settings().chunk_size != config.model.chunk_size)
+  if (backbone_kind(config.model).has_landmarks && index.settings().chunk_size != config.model.chunk_size)
     fail_usage(folder,
                fmt::format("sequences of chunk size {}, the model's is {}", index.settings().chunk_size,
                            config.model.chunk_size),

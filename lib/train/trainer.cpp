@@ -43,6 +43,12 @@ std::vector<at::Tensor> gradients_of(const std::vector<Weight>& weights) {
   return gradients;
 }
 
+/// Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
+ForwardOptions of_micro_batch(ForwardOptions options, const std::vector<Batch>& batches, size_t number) {
+  options.batch_offset = static_cast<int64_t>(number) * batches[number].rows;
+  return options;
+}
+
 }  // namespace
 
 Trainer::Trainer(LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
@@ -51,11 +57,6 @@ Trainer::Trainer(LanguageModel& model, const TrainConfig& config, BatchSource so
       config_(config),
       source_(std::move(source)),
       seed_(seed),
-      final_settings_{.residual_blend = model.config().residual_blend,
-                      .gumbel_scale = model.config().gumbel_scale,
-                      .window_size = model.config().window_size,
-                      .chunk_size = model.config().chunk_size,
-                      .chunk_top_k = model.config().chunk_top_k},
       schedule_(make_schedule(config, total_steps)),
       optimizer_(model.weights(), config) {}
 
@@ -64,26 +65,25 @@ void Trainer::set_total_steps(int64_t total_steps) {
 }
 
 StepSettings Trainer::settings_at(int64_t step) const {
-  if (phases_) return phases_->at(step);
-  StepSettings settings = final_settings_;
-  settings.learning_rate = schedule_.at(step);
-  settings.residual_blend = config_.residual_blend_at(step, final_settings_.residual_blend);
-  settings.weight_rounding = config_.weight_rounding;
-  settings.group_dropout = config_.group_dropout;
-  settings.batch = config_.batch;
+  if (phases_) {
+    StepSettings settings = phases_->at(step);
+    settings.model = config_with(settings.model);
+    return settings;
+  }
+  StepSettings settings{schedule_.at(step), model_.config(), config_};
+  settings.model.residual_blend = config_.residual_blend_at(step, model_.config().residual_blend);
   return settings;
 }
 
-void Trainer::use_kept_settings(int64_t steps) {
-  if (phases_) use(phases_->kept_after(steps));
+ModelConfig Trainer::config_with(const ModelConfig& settings) const {
+  ModelConfig config = model_.config();
+  copy_changing_fields(config, model_config_fields(), settings);
+  return config;
 }
 
-void Trainer::use(const StepSettings& settings) {
-  model_.set_residual_blend(settings.residual_blend);
-  model_.set_gumbel_scale(settings.gumbel_scale);
-  model_.set_window_size(settings.window_size);
-  model_.set_chunk_size(settings.chunk_size);
-  model_.set_chunk_top_k(settings.chunk_top_k);
+ModelConfig Trainer::config_after(int64_t steps) const {
+  if (phases_) return config_with(phases_->kept_after(steps).model);
+  return steps > 0 ? settings_at(steps - 1).model : model_.config();
 }
 
 std::vector<Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
@@ -93,17 +93,16 @@ std::vector<Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) c
   return batches;
 }
 
-ForwardOptions Trainer::forward_options(int64_t step, int64_t first_row) const {
+ForwardOptions Trainer::forward_options(const StepSettings& settings, int64_t step) const {
   ForwardOptions options;
+  options.config = std::make_shared<const ModelConfig>(settings.model);
   options.recompute_activations = config_.recompute_activations;
-  options.draw_gumbel = config_.gumbel_noise && model_.config().gumbel_scale > 0;
+  options.draw_gumbel = config_.gumbel_noise && settings.model.gumbel_scale > 0;
   options.seed = seed_;
   options.step = static_cast<uint64_t>(step);
-  const StepSettings settings = settings_at(step);
-  options.weight_rounding = settings.weight_rounding;
-  options.silent_group = silent_group(settings.group_dropout, model_.config().retrieval_groups, seed_, step);
-  // Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
-  options.batch_offset = first_row;
+  options.weight_rounding = settings.train.weight_rounding;
+  options.silent_group =
+      silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;
 }
 
@@ -111,8 +110,8 @@ void Trainer::clear_gradients() {
   for (Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
 }
 
-StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>& batches,
-                                         bool look_at_retrieval) {
+StepResult Trainer::accumulate_gradients(const ForwardOptions& step_options,
+                                         const std::vector<Batch>& batches, bool look_at_retrieval) {
   StepResult result;
   for (const Batch& batch : batches) {
     result.sequences += batch.rows;
@@ -121,37 +120,38 @@ StepResult Trainer::accumulate_gradients(int64_t step, const std::vector<Batch>&
     result.target_bytes += batch.target_bytes;
   }
   if (result.target_count == 0)
-    fail_run("step " + std::to_string(step), "no sequence of its batch has a target", "use longer texts");
+    fail_run("step " + std::to_string(step_options.step), "no sequence of its batch has a target",
+             "use longer texts");
 
-  RetrievalProbe probe;
   for (size_t i = 0; i < batches.size(); ++i) {
     if (batches[i].target_count == 0) continue;
-    ForwardOptions options = forward_options(step, static_cast<int64_t>(i) * batches[i].rows);
-    if (look_at_retrieval && i == 0) options.observe = probe.observer();
+    ForwardOptions options = of_micro_batch(step_options, batches, i);
+    const bool looks = look_at_retrieval && i == 0;
+    if (looks) options.choices = ChoiceDetail::all_scores;
     const auto [ids, targets] = to_tensors(batches[i]);
-    DrtState state;
-    const LossResult loss = model_.loss(model_.forward(ids, state, options), targets);
+    const std::unique_ptr<Past> past = model_.begin();
+    const LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
+    if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
     // The mean over the step, not the mean of means: every target counts the same.
     const double share =
         static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
     result.loss += loss.mean.item<double>() * share;
     loss.mean.mul(share).backward();
   }
-  result.retrieval = probe.diagnostics(model_.config().chunk_text_size());
   return result;
 }
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
   const StepSettings settings = settings_at(step);
-  use(settings);
+  const ForwardOptions options = forward_options(settings, step);
   clear_gradients();
-  const std::vector<Batch> batches = step_batches(first_sequence, settings.batch);
-  StepResult result = accumulate_gradients(step, batches, look_at_retrieval);
-  result.residual_blend = model_.config().residual_blend;
+  const std::vector<Batch> batches = step_batches(first_sequence, settings.train.batch);
+  StepResult result = accumulate_gradients(options, batches, look_at_retrieval);
+  result.residual_blend = settings.model.residual_blend;
   result.learning_rate = settings.learning_rate;
   result.gradient_norm = kernels::gradient_norm(gradients_of(model_.weights()));
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
-    fail_non_finite(step, batches, result);
+    fail_non_finite(options, batches, result);
 
   const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
   const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
@@ -162,13 +162,14 @@ StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at
 
 double Trainer::measure_step_seconds(double at_most_seconds) {
   constexpr int kRuns = 4;
+  const ForwardOptions options = forward_options(settings_at(0), 0);
   double total_seconds = 0.0;
   double first_seconds = 0.0;
   int runs = 0;
   while (runs < kRuns && total_seconds <= at_most_seconds) {
     const auto start = std::chrono::steady_clock::now();
     clear_gradients();
-    accumulate_gradients(0, step_batches(0, config_.batch), false);
+    accumulate_gradients(options, step_batches(0, config_.batch), false);
     kernels::gradient_norm(gradients_of(model_.weights()));
     optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -182,14 +183,14 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
   return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
 }
 
-void Trainer::fail_non_finite(int64_t step, const std::vector<Batch>& batches, const StepResult& result) {
+void Trainer::fail_non_finite(const ForwardOptions& options, const std::vector<Batch>& batches,
+                              const StepResult& result) {
   std::string culprit;
   if (const auto weight = first_non_finite_weight(model_)) {
     culprit = "weight " + *weight;
   } else {
     for (size_t i = 0; i < batches.size() && culprit.empty(); ++i) {
-      const auto name = first_non_finite_result(
-          model_, batches[i], forward_options(step, static_cast<int64_t>(i) * batches[i].rows));
+      const auto name = first_non_finite_result(model_, batches[i], of_micro_batch(options, batches, i));
       if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
     }
     if (culprit.empty())
@@ -197,7 +198,7 @@ void Trainer::fail_non_finite(int64_t step, const std::vector<Batch>& batches, c
   }
   if (culprit.empty()) culprit = "the sum of squares of the gradients";
   clear_gradients();
-  fail_run(fmt::format("step {}", step),
+  fail_run(fmt::format("step {}", options.step),
            fmt::format("loss {}, gradient norm {}; first non-finite tensor: {}", result.loss,
                        result.gradient_norm, culprit),
            "the last checkpoint is untouched; lower learning_rate or gradient_clip and resume from it");

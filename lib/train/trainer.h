@@ -52,10 +52,10 @@ class Trainer {
   void follow(std::shared_ptr<const TrainingPhases> phases) { phases_ = std::move(phases); }
   /// What step number `step` is made with.
   StepSettings settings_at(int64_t step) const;
-  /// Sets the model's part of `settings`.
-  void use(const StepSettings& settings);
-  /// Those that a checkpoint after `steps` steps is to have.
-  void use_kept_settings(int64_t steps);
+  /// The model's configuration with what a step may change as `settings` have it.
+  ModelConfig config_with(const ModelConfig& settings) const;
+  /// The one that the model is saved and looked at with after `steps` steps.
+  ModelConfig config_after(int64_t steps) const;
 
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
@@ -64,17 +64,17 @@ class Trainer {
 
  private:
   std::vector<Batch> step_batches(int64_t first_sequence, int64_t rows) const;
-  ForwardOptions forward_options(int64_t step, int64_t first_row) const;
-  StepResult accumulate_gradients(int64_t step, const std::vector<Batch>& batches, bool look_at_retrieval);
+  ForwardOptions forward_options(const StepSettings& settings, int64_t step) const;
+  StepResult accumulate_gradients(const ForwardOptions& options, const std::vector<Batch>& batches,
+                                  bool look_at_retrieval);
   void clear_gradients();
-  [[noreturn]] void fail_non_finite(int64_t step, const std::vector<Batch>& batches,
+  [[noreturn]] void fail_non_finite(const ForwardOptions& options, const std::vector<Batch>& batches,
                                     const StepResult& result);
 
   LanguageModel& model_;
   TrainConfig config_;
   BatchSource source_;
   uint64_t seed_;
-  StepSettings final_settings_;  ///< the model's part
   std::shared_ptr<const TrainingPhases> phases_;
   LearningRateSchedule schedule_;
   AdamWOptimizer optimizer_;

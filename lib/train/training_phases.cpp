@@ -14,26 +14,19 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// What may move during a phase.
-struct RampKey {
-  const char* key;
-  Ramp PhaseTask::*member;
-};
-constexpr RampKey kRamps[] = {{"learning_rate", &PhaseTask::learning_rate},
-                              {"residual_blend", &PhaseTask::residual_blend},
-                              {"gumbel_scale", &PhaseTask::gumbel_scale},
-                              {"weight_rounding", &PhaseTask::weight_rounding},
-                              {"sliding_window", &PhaseTask::window_size}};
-
-/// What else a phase or a task may set, beside the settings of tasks. All other settings are the run's.
-const std::vector<std::string> kOwn = {"batch",   "chunk_size",     "chunk_top_k",
-                                       "context", "eval_sequences", "group_dropout"};
-
-bool is_own(const std::string& key) {
-  return find_task_setting(key) != nullptr || std::find(kOwn.begin(), kOwn.end(), key) != kOwn.end();
+/// How the setting `key` may change; unknown keys never.
+Change change_of(const std::string& key) {
+  if (find_task_setting(key) != nullptr) return Change::per_phase;
+  const auto find = [&](const auto& fields) {
+    for (const auto& field : fields)
+      if (key == field.key) return field.change;
+    return Change::never;
+  };
+  const Change of_model = find(model_config_fields());
+  return of_model != Change::never ? of_model : find(train_config_fields());
 }
 
-Ramp read_ramp(const Json& value, const std::string& where, const char* key) {
+Ramp read_ramp(const Json& value, const std::string& where, const std::string& key) {
   const auto is_number = [](const Json& one) { return one.is_number(); };
   if (value.is_number()) return {value.get<double>(), value.get<double>()};
   if (value.is_array() && value.size() == 2 && std::all_of(value.begin(), value.end(), is_number))
@@ -71,45 +64,34 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
       task.share = value.get<double>();
       continue;
     }
-    const auto ramp = std::find_if(std::begin(kRamps), std::end(kRamps),
-                                   [&, name = key](const RampKey& one) { return name == one.key; });
-    if (ramp != std::end(kRamps)) continue;
+    const Change change = change_of(key);
+    if (change == Change::ramp) {
+      task.ramps.push_back({key, read_ramp(value, where, key)});
+      continue;
+    }
     task.config.set(where, key, value);  // an unknown key is told here
-    if (!is_own(key)) fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
+    if (change == Change::never)
+      fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
   }
-  const ModelConfig& model = task.config.model;
-  task.learning_rate = {task.config.train.learning_rate, task.config.train.learning_rate};
-  task.residual_blend = {model.residual_blend, model.residual_blend};
-  task.gumbel_scale = {model.gumbel_scale, model.gumbel_scale};
-  task.weight_rounding = {task.config.train.weight_rounding, task.config.train.weight_rounding};
-  task.window_size = {static_cast<double>(model.window_size), static_cast<double>(model.window_size)};
-  for (const RampKey& one : kRamps)
-    if (settings.contains(one.key)) task.*one.member = read_ramp(settings.at(one.key), where, one.key);
   const TaskKind* kind = find_task_kind(task.task);
   const bool takes_context = kind == nullptr || kind->takes_context;
   if (!settings.contains("chunks") && !settings.contains("context") && takes_context)
     fail_usage(where, "task " + task.task + " has no length", "give it \"context\" (tokens) or \"chunks\"");
   if (settings.contains("chunks"))
     // More than validate() lets pass, and no overflow.
-    task.config.train.context =
-        std::min(read_count(settings, where, "chunks"), int64_t{1} << 31) * model.chunk_text_size();
+    task.config.train.context = std::min(read_count(settings, where, "chunks"), int64_t{1} << 31) *
+                                task.config.model.chunk_text_size();
 
   // Both ends of what moves must be fit to use; what lies between is then.
   for (const double way : {0.0, 1.0}) {
-    ModelConfig end = model;
-    end.vocab_size = std::max<int64_t>(end.vocab_size, 2);  // the data tells it later
-    end.residual_blend = task.residual_blend.at(way);
-    end.gumbel_scale = task.gumbel_scale.at(way);
-    const double window = task.window_size.at(way);
-    if (!(std::abs(window) < 1e15))  // beyond what a whole number takes
-      fail_usage(where, fmt::format("sliding_window is {}", window), "give a number of positions");
-    end.window_size = std::llround(window);
-    end.validate(where);
-    TrainConfig train = task.config.train;
-    train.min_learning_rate = 0;
-    train.weight_rounding = task.weight_rounding.at(way);
-    train.validate(where);
-    if (!(task.learning_rate.at(way) >= 0)) fail_usage(where, "learning_rate is negative", "give 0 or more");
+    RunConfig end = task.config_at(way, where);
+    end.model.vocab_size = std::max<int64_t>(end.model.vocab_size, 2);  // the data tells it later
+    end.model.validate(where);
+    if (!(end.train.learning_rate >= 0)) fail_usage(where, "learning_rate is negative", "give 0 or more");
+    // A phase's learning rate may begin or end at 0, and does not know the run's floor.
+    end.train.learning_rate = base.train.learning_rate;
+    end.train.min_learning_rate = 0;
+    end.train.validate(where);
   }
   task.config.explicit_keys = {"context"};
   return task;
@@ -142,6 +124,12 @@ TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::str
 }
 
 }  // namespace
+
+RunConfig PhaseTask::config_at(double way, const std::string& where) const {
+  RunConfig moved = config;
+  for (const auto& [key, ramp] : ramps) moved.set_number(where, key, ramp.at(way));
+  return moved;
+}
 
 Json TrainingPhases::read(const std::string& path) {
   const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
@@ -230,15 +218,8 @@ StepSettings TrainingPhases::at(int64_t step, size_t number) const {
   const PhaseTask& task = phase.tasks[number];
   const double way =
       phase.steps > 1 ? static_cast<double>(place.step) / static_cast<double>(phase.steps - 1) : 1.0;
-  return {.learning_rate = task.learning_rate.at(way),
-          .residual_blend = task.residual_blend.at(way),
-          .gumbel_scale = task.gumbel_scale.at(way),
-          .weight_rounding = task.weight_rounding.at(way),
-          .window_size = std::llround(task.window_size.at(way)),
-          .chunk_size = task.config.model.chunk_size,
-          .chunk_top_k = task.config.model.chunk_top_k,
-          .group_dropout = task.config.train.group_dropout,
-          .batch = task.config.train.batch};
+  const RunConfig config = task.config_at(way);
+  return {config.train.learning_rate, config.model, config.train};
 }
 
 }  // namespace gca

@@ -35,24 +35,28 @@ struct Ramp {
   double at(double way) const { return from + way * (to - from); }
 };
 
-/// What one optimizer step is made with.
+/// What one optimizer step is made with: settings with what moves at its place.
 struct StepSettings {
   double learning_rate = 0.0;
-  double residual_blend = 0.0;
-  double gumbel_scale = 0.0;
-  double weight_rounding = 0.0;
-  int64_t window_size = 0;
-  int64_t chunk_size = 0;
-  int64_t chunk_top_k = 0;
-  double group_dropout = 0.0;
-  int64_t batch = 0;  ///< sequences of a micro-batch
+  ModelConfig model;
+  TrainConfig train;
+};
+
+/// A setting that moves, by its key.
+struct RampedSetting {
+  std::string key;
+  Ramp ramp;
 };
 
 struct PhaseTask {
   std::string task;
   double share = 1.0;
   RunConfig config;  ///< the settings of this task's steps but for those that move
-  Ramp learning_rate, residual_blend, gumbel_scale, weight_rounding, window_size;
+  std::vector<RampedSetting> ramps;
+
+  /// The settings `way` (0 to 1) through the phase. Throws Error(usage) naming `where` when a number that
+  /// moves is none that its setting can take.
+  RunConfig config_at(double way, const std::string& where = "phases") const;
 };
 
 struct TrainingPhase {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <numbers>
 
 #include "lib/train/checkpoint.h"
@@ -81,16 +82,17 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   Clock::time_point last_save = Clock::now();
 
   const auto save = [&] {
-    trainer.use_kept_settings(state.step);
-    save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.optimizer(), state,
-                    options.tokenizer_model);
+    save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.config_after(state.step),
+                    trainer.optimizer(), state, options.tokenizer_model);
     last_save = Clock::now();
   };
   const auto look = [&] {
     for (const ValidationSource& source : validation(state.step)) {
       if (source.sequences == 0) continue;
-      if (source.settings) trainer.use(*source.settings);
-      ValidationResult result = validate(trainer.model(), source, source.batch);
+      const ModelConfig looked_at =
+          source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
+      ValidationResult result =
+          validate(trainer.model(), source, source.batch, std::make_shared<const ModelConfig>(looked_at));
       result.step = state.step;
       result.tokens = state.tokens;
       state.valid_results.push_back(result);

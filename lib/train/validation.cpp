@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 #include <numbers>
+#include <utility>
 
 #include "lib/train/batch_tensors.h"
 
@@ -24,8 +25,11 @@ int64_t count_hits(const LanguageModel& model, const at::Tensor& hidden, const a
 
 }  // namespace
 
-ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows) {
+ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows,
+                          std::shared_ptr<const ModelConfig> config) {
   const at::NoGradGuard no_grad;
+  ForwardOptions options;
+  options.config = std::move(config);
   double loss_sum = 0.0;
   int64_t targets_seen = 0;
   int64_t bytes_seen = 0;
@@ -33,8 +37,8 @@ ValidationResult validate(const LanguageModel& model, const ValidationSource& so
   for (int64_t first = 0; first < source.sequences; first += rows) {
     const Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
     const auto [ids, targets] = to_tensors(batch);
-    DrtState state;
-    const at::Tensor hidden = model.forward(ids, state, {});
+    const std::unique_ptr<Past> past = model.begin();
+    const at::Tensor hidden = model.forward(ids, *past, options);
     loss_sum += model.loss(hidden, targets).per_target.sum(at::kDouble).item<double>();
     if (source.measures_accuracy) hits += count_hits(model, hidden, targets);
     targets_seen += batch.target_count;

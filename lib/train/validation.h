@@ -1,13 +1,17 @@
 #pragma once
 // The loss on a fixed set of sequences, as the model stands: no noise, no dropout, every target counted once.
 
+#include <memory>
+
 #include "lib/model/language_model.h"
 #include "lib/train/batch_source.h"
 #include "lib/train/trainer_state.h"
 
 namespace gca {
 
-/// `rows` sequences at a time. step and tokens of the result are left to the caller.
-ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows);
+/// `rows` sequences at a time, with `config` where it is given (ForwardOptions::config). step and tokens of
+/// the result are left to the caller.
+ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows,
+                          std::shared_ptr<const ModelConfig> config = nullptr);
 
 }  // namespace gca

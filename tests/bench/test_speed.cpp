@@ -33,14 +33,19 @@ double matrix_bytes(const gca::LanguageModel& model, const std::string& part) {
   return bytes;
 }
 
+double decoding_bytes(const gca::LanguageModel& model, int64_t context) {
+  return model.cost(context).decoding_bytes_per_token(
+      static_cast<int64_t>(c10::elementSize(model.compute_dtype())));
+}
+
 }  // namespace
 
 TEST_CASE("decoding reads every matrix of the decoder once, and the windows' keys and values") {
   const gca::LanguageModel model = tiny_model("none");
   const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
-  CHECK(model.decoding_bytes_per_token(1000) == doctest::Approx(matrix_bytes(model, "") + windows));
+  CHECK(decoding_bytes(model, 1000) == doctest::Approx(matrix_bytes(model, "") + windows));
   const double short_windows = 4.0 * 2 * 5 * 32 * sizeof(float);
-  CHECK(model.decoding_bytes_per_token(5) == doctest::Approx(matrix_bytes(model, "") + short_windows));
+  CHECK(decoding_bytes(model, 5) == doctest::Approx(matrix_bytes(model, "") + short_windows));
 }
 
 TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks once a chunk") {
@@ -52,7 +57,7 @@ TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks onc
       matrix_bytes(model, "") - matrix_bytes(model, "enc.") - matrix_bytes(model, "mem.");
   const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
   const double chunks = 2.0 * 2 * 2 * 7 * 32 * sizeof(float);
-  CHECK(model.decoding_bytes_per_token(kChunks * 7) ==
+  CHECK(decoding_bytes(model, kChunks * 7) ==
         doctest::Approx(each_time + windows + chunks + once_a_chunk / 7));
 }
 
@@ -66,7 +71,7 @@ TEST_CASE("speed: tokens, positions and work are those of one run") {
   const gca::SpeedResult training = measure_training(model, train, settings);
   CHECK(training.tokens == 140);
   CHECK(training.positions == 160);
-  CHECK(training.flops == doctest::Approx(3 * 140 * model.forward_flops_per_token(70)));
+  CHECK(training.flops == doctest::Approx(3 * 140 * model.cost(70).forward_flops()));
   CHECK(training.median_seconds > 0);
   int64_t updates = 0;
   for (const gca::OperatorTime& time : profile.operators())
@@ -80,5 +85,5 @@ TEST_CASE("speed: tokens, positions and work are those of one run") {
   const gca::SpeedResult decoding = measure_decoding(model, settings);
   CHECK(decoding.tokens == 14);
   CHECK(decoding.positions == 16);
-  CHECK(decoding.bytes == doctest::Approx(14 * model.decoding_bytes_per_token(70)));
+  CHECK(decoding.bytes == doctest::Approx(14 * decoding_bytes(model, 70)));
 }

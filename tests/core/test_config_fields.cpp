@@ -18,9 +18,12 @@ struct Settings {
   std::vector<int64_t> layers;
 };
 
-const std::vector<ConfigField<Settings>> kFields = {
-    {"flag", &Settings::flag, ""}, {"count", &Settings::count, ""},   {"rate", &Settings::rate, ""},
-    {"name", &Settings::name, ""}, {"slopes", &Settings::slopes, ""}, {"layers", &Settings::layers, ""}};
+const std::vector<ConfigField<Settings>> kFields = {{"flag", &Settings::flag, ""},
+                                                    {"count", &Settings::count, "", Change::per_phase},
+                                                    {"rate", &Settings::rate, "", Change::ramp},
+                                                    {"name", &Settings::name, ""},
+                                                    {"slopes", &Settings::slopes, ""},
+                                                    {"layers", &Settings::layers, ""}};
 
 bool set(Settings& settings, const std::string& key, const json& value) {
   return set_field<Settings>(settings, kFields, "--set", key, value);
@@ -105,4 +108,29 @@ TEST_CASE("expected types in words") {
   CHECK(expected_type("x") == "a text");
   CHECK(expected_type({1, 2}) == "a list of whole numbers");
   CHECK(expected_type({1.5}) == "a list of numbers");
+}
+
+TEST_CASE("a number that moves is rounded where the setting is whole") {
+  Settings settings;
+  CHECK(set_field_number<Settings>(settings, kFields, "plan", "count", 2.6));
+  CHECK(settings.count == 3);
+  CHECK(set_field_number<Settings>(settings, kFields, "plan", "rate", 2.6));
+  CHECK(settings.rate == 2.6);
+  CHECK_FALSE(set_field_number<Settings>(settings, kFields, "plan", "missing", 1));
+  const auto error = error_of([&] { set_field_number<Settings>(settings, kFields, "plan", "count", 1e30); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("count is 1e+30"));
+}
+
+TEST_CASE("only what may change is taken over") {
+  Settings settings;
+  const Settings other{true, 7, 0.5, "y", {1.0}, {2}};
+  copy_changing_fields<Settings>(settings, kFields, other);
+  CHECK(settings.count == 7);
+  CHECK(settings.rate == 0.5);
+  CHECK_FALSE(settings.flag);
+  CHECK(settings.name.empty());
+  CHECK(settings.slopes.empty());
+  CHECK(settings.layers.empty());
 }

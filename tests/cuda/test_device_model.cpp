@@ -57,8 +57,8 @@ void update(LanguageModel& model) {
 
 /// One optimizer step from the model's first weights.
 Step training_step(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
-  DrtState state;
-  const LossResult loss = model.loss(model.forward(batch.ids, state, options), batch.targets);
+  const std::unique_ptr<Past> past = model.begin();
+  const LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({loss.mean}, {});
   Step step;
   step.loss = loss.mean.item<double>();

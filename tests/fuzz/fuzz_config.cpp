@@ -2,7 +2,7 @@
 
 #include <sstream>
 
-#include "lib/model/model_size.h"
+#include "lib/model/model_cost.h"
 #include "lib/train/run_config.h"
 #include "tests/fuzz/fuzz_support.h"
 

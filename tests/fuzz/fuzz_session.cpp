@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   put_sealed(path, index, text);
   read_or_refuse([&] {
     const gca::SessionIndex session = gca::read_session_index(path);
-    if (session.windows < 0 || session.groups < 0) abort();
+    if (session.position < 0 || session.drawn_tokens < 0) abort();
   });
   return 0;
 }

@@ -165,7 +165,7 @@ TEST_CASE("a prefill that is interrupted keeps a session that goes on as if it h
               model, prompt, options, session, [](const std::string&) {}, [&] { return ++asked > times; })
               .tokens.empty());
     const auto read =
-        static_cast<size_t>(layout_of(model.model.config()).text_before(session.state.position));
+        static_cast<size_t>(layout_of(model.model.config()).text_before(session.past->position()));
     CHECK(read > 0);
     CHECK(read < prompt.size());
     CHECK(session.last_hidden.defined());

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "lib/core/error.h"
+#include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "tests/support/error_of.h"
 #include "tests/support/tiny_text_model.h"
@@ -57,7 +58,7 @@ TEST_CASE(
         const Tokens before = continued(model, part, prompt, first, 1.0);
         part = saved_and_loaded(model, part);
         CHECK(joined(before, continued(model, part, {}, 12, 1.0)) == expected);
-        CHECK(part.state.position == whole.state.position);
+        CHECK(part.past->position() == whole.past->position());
       }
     }
   }
@@ -109,7 +110,7 @@ TEST_CASE("a session of another model, or a damaged one, is refused") {
       if (!error) {
         const TextSession loaded = load_session(path, model);
         CHECK(name == std::string("/session.safetensors"));
-        CHECK(loaded.state.position == session.state.position);
+        CHECK(loaded.past->position() == session.past->position());
         continue;
       }
       CHECK(error->is_usage());
@@ -122,5 +123,21 @@ TEST_CASE("a session of another model, or a damaged one, is refused") {
     }
     write_file_atomically(path + name, whole);
   }
-  CHECK(load_session(path, model).state.position == session.state.position);
+  CHECK(load_session(path, model).past->position() == session.past->position());
+}
+
+TEST_CASE("a session whose index has keys that this version does not know loads") {
+  const TextModel model = make_text_model(8);
+  TextSession session;
+  continued(model, session, prompt_of(model, 40), 3, 0.0);
+  const TemporaryFolder folder;
+  const std::string path = folder / "text";
+  save_session(path, "--save-memory", model, session);
+  nlohmann::json index = nlohmann::json::parse(read_file(path + "/index.json"));
+  index.erase("seal");
+  index["windows"] = 4;  // as earlier versions wrote
+  index["groups"] = 1;
+  write_sealed_json(path + "/index.json", index);
+  TextSession loaded = load_session(path, model);
+  CHECK(continued(model, loaded, {}, 9, 0.0) == continued(model, session, {}, 9, 0.0));
 }

@@ -161,8 +161,8 @@ NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint
     ForwardOptions options;
     options.gumbel = golden.tensors.at("input/gumbel").to(device, model.weights()[0].master.scalar_type());
     options.observe = [&](const std::string& name, const at::Tensor& value) { recorder(name, value); };
-    DrtState state;
-    const at::Tensor hidden = model.forward(batch.ids, state, options);
+    const std::unique_ptr<Past> past = model.begin();
+    const at::Tensor hidden = model.forward(batch.ids, *past, options);
     const LossResult loss = model.loss(hidden, batch.targets);
     torch::autograd::backward({loss.mean}, {});
     recorder.store(results);
@@ -176,8 +176,8 @@ NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint
     Recorder recorder("eval/", false);
     ForwardOptions options;
     options.observe = [&](const std::string& name, const at::Tensor& value) { recorder(name, value); };
-    DrtState state;
-    const at::Tensor hidden = model.forward(batch.ids, state, options);
+    const std::unique_ptr<Past> past = model.begin();
+    const at::Tensor hidden = model.forward(batch.ids, *past, options);
     recorder.store(results);
     store_losses("eval/", model, hidden, model.loss(hidden, batch.targets), layout, T, results);
   }

@@ -73,7 +73,7 @@ TEST_CASE("a text after a past reads what it reads within the whole text, the pa
   const auto whole = trace_retrieval(model, text);
   TextFeeder feeder(model, {}, 16);
   feeder.feed(std::span(text).first(7 * 9), [](const at::Tensor&, int64_t) {});
-  const auto after = trace_retrieval(model, std::span(text).subspan(7 * 9), 24, feeder.take_state());
+  const auto after = trace_retrieval(model, std::span(text).subspan(7 * 9), 24, feeder.take_past());
   REQUIRE(after.size() == whole.size() - 9);
   for (size_t t = 1; t < after.size(); ++t)  // the first was served by a landmark of the past
     for (size_t g = 0; g < 2; ++g) {

@@ -40,7 +40,7 @@ TEST_CASE("losses after a past are those of the end of the whole text") {
   TextFeeder feeder(model, {}, 16);
   feeder.feed(std::span(text).first(7 * 9), [](const at::Tensor&, int64_t) {});
   const std::vector<float> after =
-      token_losses(model, std::span(text).subspan(7 * 9), Retriever::learned, 24, feeder.take_state());
+      token_losses(model, std::span(text).subspan(7 * 9), Retriever::learned, 24, feeder.take_past());
   REQUIRE(after.size() == text.size() - 63);
   CHECK(after[0] == 0.0F);
   for (size_t i = 1; i < after.size(); ++i) CHECK(std::abs(after[i] - whole[i + 63]) < 1e-4);

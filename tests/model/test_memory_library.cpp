@@ -61,10 +61,10 @@ MemoryEntries plain_entries(const TextModel& model, std::span<const LibraryText>
   std::vector<at::Tensor> landmarks, keys, values;
   for (const LibraryText& text : texts) {
     if (text.tokens < chunk_text) continue;
-    DrtState state;
+    const std::unique_ptr<Past> past = model.model.begin();
     const Tokens tokens = tokens_of(text, text.tokens / chunk_text * chunk_text);
-    model.model.forward(batch_of(tokens, model.model.config()).ids, state, {});
-    const MemoryEntries entries = all_of(*state.memory);
+    model.model.forward(batch_of(tokens, model.model.config()).ids, *past, {});
+    const MemoryEntries entries = all_of(*past->memory());
     landmarks.push_back(entries.landmarks);
     keys.push_back(entries.keys);
     values.push_back(entries.values);
@@ -79,10 +79,10 @@ void check_same(const MemoryEntries& a, const MemoryEntries& b) {
   CHECK(largest_difference(a.values, b.values) <= kTolerance);
 }
 
-/// Logits of all tokens of `prompt` after `state`, in segments.
-at::Tensor logits_after(const TextModel& model, DrtState state, const Tokens& prompt) {
+/// Logits of all tokens of `prompt` after `past` (null: a new one), in segments.
+at::Tensor logits_after(const TextModel& model, std::unique_ptr<Past> past, const Tokens& prompt) {
   TextFeeder feeder(model.model, {}, 24);
-  feeder.start_from(std::move(state));
+  if (past) feeder.start_from(std::move(past));
   std::vector<at::Tensor> rows;
   feeder.feed(prompt, [&](const at::Tensor& hidden, int64_t) {
     const at::NoGradGuard no_grad;
@@ -91,13 +91,11 @@ at::Tensor logits_after(const TextModel& model, DrtState state, const Tokens& pr
   return at::cat(rows, 1);
 }
 
-/// A state after entries that lie in plain tensors.
-DrtState plain_state(const TextModel& model, const MemoryEntries& entries) {
-  DrtState state;
-  state.position = entries.landmarks.size(1) * model.model.config().chunk_size;
-  state.memory = make_tensor_chunk_memory();
-  state.memory->append(entries.landmarks, entries.keys, entries.values);
-  return state;
+/// A past of entries that lie in plain tensors.
+std::unique_ptr<Past> plain_past(const TextModel& model, const MemoryEntries& entries) {
+  std::unique_ptr<Past> past = model.model.begin(entries.landmarks.size(1) * model.model.config().chunk_size);
+  past->memory()->append(entries.landmarks, entries.keys, entries.values);
+  return past;
 }
 
 double mean_loss(const at::Tensor& logits, const Tokens& prompt) {
@@ -122,7 +120,7 @@ TEST_CASE("A library built in parallel pieces gives the logits of texts read pla
       const std::vector<LibraryText> texts = some_texts(model);
       const MemoryEntries plain = plain_entries(model, texts);
       const Tokens prompt = prompt_of(model, 45);
-      const at::Tensor expected = logits_after(model, plain_state(model, plain), prompt);
+      const at::Tensor expected = logits_after(model, plain_past(model, plain), prompt);
       for (const auto& [threads, piece] : {std::pair<int, int64_t>{1, 1}, {2, 5}, {5, 3}, {3, 100}}) {
         CAPTURE(threads);
         CAPTURE(piece);
@@ -132,12 +130,13 @@ TEST_CASE("A library built in parallel pieces gives the logits of texts read pla
         reading.segment_positions = 24;
         build_library(folder / "library", model, texts, MemoryDtype::fp32, reading);
         const MemoryLibrary library = MemoryLibrary::open(folder / "library", model);
-        const DrtState state = library.state({});
-        check_same(all_of(*state.memory), plain);
-        CHECK(largest_difference(logits_after(model, library.state({}), prompt), expected) <= kTolerance);
+        const std::unique_ptr<Past> past = library.past(model.model, {});
+        check_same(all_of(*past->memory()), plain);
+        CHECK(largest_difference(logits_after(model, library.past(model.model, {}), prompt), expected) <=
+              kTolerance);
       }
       // Something of it is read.
-      CHECK(largest_difference(expected, logits_after(model, {}, prompt)) > 1e-3);
+      CHECK(largest_difference(expected, logits_after(model, nullptr, prompt)) > 1e-3);
     }
 }
 
@@ -184,11 +183,12 @@ TEST_CASE("Libraries joined are the texts read separately, and need their source
   const MemoryLibrary library = MemoryLibrary::open(folder / "ab", model);
   const std::vector<LibraryText> all = {texts[0], texts[1], texts[2], texts[0]};
   const MemoryEntries plain = plain_entries(model, all);
-  const DrtState state = library.state({});
-  check_same(all_of(*state.memory), plain);
+  const std::unique_ptr<Past> past = library.past(model.model, {});
+  check_same(all_of(*past->memory()), plain);
   const Tokens prompt = prompt_of(model, 45);
-  CHECK(largest_difference(logits_after(model, library.state({.file = folder / "scratch"}), prompt),
-                           logits_after(model, plain_state(model, plain), prompt)) <= kTolerance);
+  CHECK(
+      largest_difference(logits_after(model, library.past(model.model, {.file = folder / "scratch"}), prompt),
+                         logits_after(model, plain_past(model, plain), prompt)) <= kTolerance);
   CHECK(library.index().documents[3].name == "one.txt");
   CHECK(library.index().documents[3].first_chunk == 39);
   CHECK(library.tokens(39) == tokens_of(texts[0], 7));
@@ -199,7 +199,7 @@ TEST_CASE("Libraries joined are the texts read separately, and need their source
   const std::vector<std::string> mixed = {folder / "ab", folder / "c"};
   join_libraries(mixed, folder / "abc");
   const MemoryLibrary both_types = MemoryLibrary::open(folder / "abc", model);
-  const MemoryEntries got = all_of(*both_types.state({}).memory);
+  const MemoryEntries got = all_of(*both_types.past(model.model, {})->memory());
   check_same({got.landmarks.narrow(1, 0, 67), got.keys.narrow(1, 0, 67), got.values.narrow(1, 0, 67)}, plain);
   const at::Tensor rows = plain.keys.narrow(1, 28, 11), restored = got.keys.narrow(1, 67, 11);
   CHECK((rows - restored).abs().le(rows.abs().amax(-1, true) / 254 + 1e-5).all().item<bool>());
@@ -214,19 +214,20 @@ TEST_CASE("bf16 and int8 libraries: the bound of each entry, and bits per byte w
     const std::vector<LibraryText> texts = some_texts(model);
     const MemoryEntries plain = plain_entries(model, texts);
     const Tokens prompt = prompt_of(model, 90);
-    const double exact = mean_loss(logits_after(model, plain_state(model, plain), prompt), prompt);
+    const double exact = mean_loss(logits_after(model, plain_past(model, plain), prompt), prompt);
     for (const MemoryDtype dtype : {MemoryDtype::bf16, MemoryDtype::int8}) {
       CAPTURE(name_of(dtype));
       build_library(folder / "library", model, texts, dtype, {});
       const MemoryLibrary library = MemoryLibrary::open(folder / "library", model);
-      const MemoryEntries kept = all_of(*library.state({}).memory);
+      const MemoryEntries kept = all_of(*library.past(model.model, {})->memory());
       CHECK(largest_difference(kept.landmarks, plain.landmarks) <= kTolerance);
       for (const auto& [a, b] : {std::pair(kept.keys, plain.keys), std::pair(kept.values, plain.values)}) {
         const at::Tensor bound = dtype == MemoryDtype::bf16 ? b.abs() / 256 : b.abs().amax(-1, true) / 254;
         CHECK((a - b).abs().le(bound + 1e-5).all().item<bool>());
       }
       // The bytes of a text are as many as before: bits per byte move as the loss does.
-      const double loss = mean_loss(logits_after(model, library.state({.dtype = dtype}), prompt), prompt);
+      const double loss =
+          mean_loss(logits_after(model, library.past(model.model, {.dtype = dtype}), prompt), prompt);
       CHECK(loss != exact);
       CHECK(std::abs(loss - exact) <= 0.005 * exact);
     }
@@ -240,7 +241,7 @@ TEST_CASE("A library of another model, tokenizer or chunk size is refused, and s
   const std::string path = folder / "library";
   build_library(path, model, texts, MemoryDtype::fp32, {});
   const auto read_all = [&](const TextModel& by) {
-    return all_of(*MemoryLibrary::open(path, by).state({}).memory);
+    return all_of(*MemoryLibrary::open(path, by).past(by.model, {})->memory());
   };
   const MemoryEntries whole = read_all(model);
 
@@ -251,10 +252,10 @@ TEST_CASE("A library of another model, tokenizer or chunk size is refused, and s
   shape = tiny_config();
   shape.chunk_size = 9;
   CHECK(error_of([&] { read_all(model_of(shape)); })->says("chunks of 8 positions, the model of 9"));
-  CHECK(error_of([&] { read_all(make_text_model(4, "none")); })->says("sliding-window"));
+  CHECK(error_of([&] { read_all(make_text_model(4, "none")); })->says("keeps no chunk memory"));
   CHECK(error_of([&] {
           build_library(path, make_text_model(4, "none"), texts, MemoryDtype::fp32, {});
-        })->says("sliding-window"));
+        })->says("keeps no chunk memory"));
   CHECK(error_of([&] { MemoryLibrary::open(folder / "nothing", model); })->is_usage());
   CHECK(error_of([&] {
           build_library(folder / "short", model, std::span(texts).subspan(1, 1), MemoryDtype::fp32, {});

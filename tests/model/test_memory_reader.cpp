@@ -42,11 +42,11 @@ at::Tensor plain_logits(const LanguageModel& model, const std::vector<int32_t>& 
 MemoryEntries plain_entries(const LanguageModel& model, const std::vector<int32_t>& text) {
   const at::NoGradGuard no_grad;
   const TextBatch batch = batch_of(text, model.config());
-  DrtState state;
-  model.forward(batch.ids, state, {});
+  const std::unique_ptr<Past> past = model.begin();
+  model.forward(batch.ids, *past, {});
   const ChunkView view =
-      state.memory->read(at::arange(state.memory->chunk_count(), at::kInt).view({1, 1, -1}));
-  return {state.memory->landmarks(), view.keys, view.values};
+      past->memory()->read(at::arange(past->memory()->chunk_count(), at::kInt).view({1, 1, -1}));
+  return {past->memory()->landmarks(), view.keys, view.values};
 }
 
 void check_same(const MemoryEntries& a, const MemoryEntries& b) {
@@ -192,7 +192,7 @@ TEST_CASE("An entry depends on the text in its reach and on nothing else, on no 
                            all.values.narrow(1, chunks, 20)};
     };
     const MemoryEntries one = entries_after(3, 1), other = entries_after(11, 2);
-    const int64_t free = (lower_reach(config) + config.chunk_size - 1) / config.chunk_size;
+    const int64_t free = (reach_of(config).memory + config.chunk_size - 1) / config.chunk_size;
     REQUIRE(free < 20);
     check_same({one.landmarks.narrow(1, free, 20 - free), one.keys.narrow(1, free, 20 - free),
                 one.values.narrow(1, free, 20 - free)},
@@ -249,9 +249,9 @@ TEST_CASE("A patched memory is that of the changed text, and logits after it are
         reader.update(*patched, first, first + length);
         check_same(all_of(*patched), plain_entries(model, changed));
 
-        const int64_t begin = (chunks * config.chunk_size - 1 - upper_reach(config)) / config.chunk_size;
+        const int64_t begin = (chunks * config.chunk_size - 1 - reach_of(config).upper) / config.chunk_size;
         TextFeeder feeder(model, {}, 24);
-        feeder.start_from(reader.state_at(begin, patched->first_chunks(begin)));
+        feeder.start_from(reader.past_at(begin, patched->first_chunks(begin)));
         at::Tensor rows;
         feeder.feed(std::span(changed).subspan(static_cast<size_t>(begin * chunk_text)),
                     [&](const at::Tensor& hidden, int64_t) { rows = hidden; });
@@ -277,24 +277,21 @@ TEST_CASE("Joined memories are read as the texts were remembered, each on its ow
   auto joined = std::make_unique<StoredChunkMemory>(config, at::kFloat, MemoryPlace{});
   joined->join(first);
   joined->join(second);
-  DrtState state;
-  state.position = 15 * config.chunk_size;
-  state.memory = std::move(joined);
+  std::unique_ptr<Past> past = model.begin(15 * config.chunk_size);
+  past->keep_memory_in(std::move(joined));
   TextFeeder feeder(model, {}, 24);
-  feeder.start_from(std::move(state));
+  feeder.start_from(std::move(past));
   std::vector<at::Tensor> rows;
   feeder.feed(prompt, [&](const at::Tensor& hidden, int64_t) { rows.push_back(model.logits(hidden)); });
 
   // The plain way: both texts run from their beginning, what they leave in memory put into tensors by hand.
   const at::NoGradGuard no_grad;
   const MemoryEntries of_a = plain_entries(model, a), of_b = plain_entries(model, b);
-  DrtState plain;
-  plain.position = 15 * config.chunk_size;
-  plain.memory = make_tensor_chunk_memory();
-  plain.memory->append(at::cat({of_a.landmarks, of_b.landmarks}, 1), at::cat({of_a.keys, of_b.keys}, 1),
-                       at::cat({of_a.values, of_b.values}, 1));
+  const std::unique_ptr<Past> plain = model.begin(15 * config.chunk_size);
+  plain->memory()->append(at::cat({of_a.landmarks, of_b.landmarks}, 1), at::cat({of_a.keys, of_b.keys}, 1),
+                          at::cat({of_a.values, of_b.values}, 1));
   const TextBatch batch = batch_of(prompt, config);
-  const at::Tensor expected = model.logits(model.forward(batch.ids, plain, {}));
+  const at::Tensor expected = model.logits(model.forward(batch.ids, *plain, {}));
   const at::Tensor got = at::cat(rows, 1);
   double largest = 0;
   for (int64_t j = 0; j < static_cast<int64_t>(prompt.size()); ++j)
@@ -311,7 +308,7 @@ TEST_CASE("int8 memory moves logits little, and bf16 memory of a bf16 model not 
   const std::vector<int32_t> text = some_text(200, config.vocab_size);
   const auto logits_with = [&](const LanguageModel& model, const MemoryPlace& place) {
     TextFeeder feeder(model, {}, 24);
-    feeder.keep_memory_in(std::make_unique<StoredChunkMemory>(config, model.compute_dtype(), place));
+    feeder.keep_memory_at(place);
     std::vector<at::Tensor> rows;
     feeder.feed(text, [&](const at::Tensor& hidden, int64_t) { rows.push_back(model.logits(hidden)); });
     return at::cat(rows, 1);

@@ -8,6 +8,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
+#include "lib/model/model_fingerprint.h"
 #include "tests/support/tiny_model.h"
 
 using namespace gca;
@@ -82,4 +83,31 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
   CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
   std::ofstream(folder + "/config.json") << model_config_to_json(model.config());
   CHECK(load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
+}
+
+TEST_CASE("a model's fingerprint is what the first version told: its sessions and libraries stay of use") {
+  const std::string examples = std::string(GCA_SOURCE_DIR) + "/examples/";
+  CHECK(model_fingerprint(load_model(examples + "passkey", at::kFloat)) ==
+        "f78484766c9f2f498f3ef199db449ad0bf983954400ded38aec8f439469093c8");
+  CHECK(model_fingerprint(load_model(examples + "multihop", at::kBFloat16)) ==
+        "2cb500b2c6ae63f30e3afe2e25a66257766621360315bff950601ef422c39559");
+}
+
+TEST_CASE("config.json has the keys that all kinds share and those of its own kind, and reads any") {
+  for (const BackboneKind* kind : backbone_kinds()) {
+    ModelConfig config = tiny_config();
+    config.long_range = kind->name;
+    config.retrieval_groups = 3;
+    const nlohmann::json json = model_config_to_json(config);
+    for (const BackboneKind* other : backbone_kinds())
+      for (const auto& field : other->fields) CHECK(json.contains(field.key) == (other == kind));
+    CHECK(json.at("sliding_window") == config.window_size);
+    const ModelConfig read = model_config_from_json(json, "config.json");
+    CHECK(nlohmann::json(model_config_to_json(read)) == json);
+    // Earlier versions wrote all keys for every kind.
+    nlohmann::json all = fields_to_json(config, model_config_fields());
+    all["model_type"] = "gca_drt";
+    CHECK(fields_to_json(model_config_from_json(all, "config.json"), model_config_fields()) ==
+          fields_to_json(config, model_config_fields()));
+  }
 }

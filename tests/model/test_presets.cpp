@@ -45,8 +45,8 @@ std::pair<double, double> one_training_step(const std::string& name) {
   const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
   ForwardOptions options;
   options.recompute_activations = true;
-  DrtState state;
-  const LossResult before = model.loss(model.forward(batch.ids, state, options), batch.targets);
+  const std::unique_ptr<Past> past = model.begin();
+  const LossResult before = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({before.mean}, {});
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights()) {
@@ -58,8 +58,8 @@ std::pair<double, double> one_training_step(const std::string& name) {
     weight.master.mutable_grad() = at::Tensor();
   }
   model.refresh_compute_weights();
-  DrtState fresh;
-  const double after = model.loss(model.forward(batch.ids, fresh, {}), batch.targets).mean.item<double>();
+  const std::unique_ptr<Past> fresh = model.begin();
+  const double after = model.loss(model.forward(batch.ids, *fresh, {}), batch.targets).mean.item<double>();
   return {before.mean.item<double>(), after};
 }
 

@@ -1,6 +1,5 @@
 // Any cut of a text into segments gives the logits of one batch: training, prefill and decoding are one path.
 
-#include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
 #include "tests/support/tiny_model.h"
@@ -83,26 +82,13 @@ TEST_CASE("the first chunk of a later segment reads what the last landmark befor
   const int64_t S = config.chunk_size;
   const TextBatch batch = batch_of(some_text(6 * (S - 1), config.vocab_size), config);
   const at::NoGradGuard no_grad;
-  DrtState state;
-  model.forward(batch.ids.narrow(1, 0, 4 * S), state, {});
+  const std::unique_ptr<Past> past = model.begin();
+  model.forward(batch.ids.narrow(1, 0, 4 * S), *past, {});
   double read = 0;
   ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
     if (name == "upper.0.o") read = value.narrow(1, 0, S).abs().amax(-1).min().item<double>();
   };
-  model.forward(batch.ids.narrow(1, 4 * S, S), state, options);
+  model.forward(batch.ids.narrow(1, 4 * S, S), *past, options);
   CHECK(read > 0);  // every position of the chunk has read something
-}
-
-TEST_CASE("a cloned state continues on its own") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
-  const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
-  const at::NoGradGuard no_grad;
-  DrtState state;
-  model.forward(batch.ids.narrow(1, 0, 30), state, {});
-  DrtState copy = state.clone();
-  const at::Tensor first = model.forward(batch.ids.narrow(1, 30, 20), state, {});
-  model.forward(batch.ids.narrow(1, 50, 10), state, {});
-  CHECK(at::equal(model.forward(batch.ids.narrow(1, 30, 20), copy, {}), first));
 }

@@ -1,7 +1,6 @@
-// Gradients of the whole model: finite differences in double, activation recomputation, threads.
+// Training passes of the whole model: activation recomputation, noise, retrievers, threads. Gradients against finite
+// differences: test_backbones.cpp.
 
-#include <ATen/ops/arange.h>
-#include <ATen/ops/cos.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/zeros_like.h>
 #include <doctest/doctest.h>
@@ -24,8 +23,8 @@ struct TrainingPass {
 
 TrainingPass run_training_pass(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
   for (Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
-  DrtState state;
-  const LossResult loss = model.loss(model.forward(batch.ids, state, options), batch.targets);
+  const std::unique_ptr<Past> past = model.begin();
+  const LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({loss.mean}, {});
   TrainingPass pass{loss.mean.item<double>(), {}};
   for (const Weight& weight : model.weights()) {
@@ -37,8 +36,8 @@ TrainingPass run_training_pass(LanguageModel& model, const TextBatch& batch, con
 
 double loss_of(const LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
   const at::NoGradGuard no_grad;
-  DrtState state;
-  return model.loss(model.forward(batch.ids, state, options), batch.targets).mean.item<double>();
+  const std::unique_ptr<Past> past = model.begin();
+  return model.loss(model.forward(batch.ids, *past, options), batch.targets).mean.item<double>();
 }
 
 ForwardOptions with_noise() {
@@ -51,35 +50,10 @@ ForwardOptions with_noise() {
 
 }  // namespace
 
-TEST_CASE("gradients of every weight agree with finite differences") {
-  ModelConfig config = tiny_config();
-  config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
-  LanguageModel model = tiny_model(config, at::kDouble);
-  const TextBatch batch = batch_of(some_text(5 * config.chunk_text_size(), config.vocab_size), config);
-  const TrainingPass pass = run_training_pass(model, batch, {});
-  constexpr double kStep = 1e-5;
-  for (size_t i = 0; i < model.weights().size(); ++i) {
-    Weight& weight = model.weights()[i];
-    CAPTURE(weight.name);
-    // Along a fixed direction, so that one difference sees every entry of the weight.
-    const at::Tensor direction =
-        at::cos(at::arange(weight.master.numel(), at::kDouble) * 1.7 + 0.3).view(weight.master.sizes());
-    const double predicted = (pass.gradients[i] * direction).sum().item<double>();
-    const at::NoGradGuard no_grad;
-    weight.master.add_(direction, kStep);
-    const double above = loss_of(model, batch, {});
-    weight.master.add_(direction, -2 * kStep);
-    const double below = loss_of(model, batch, {});
-    weight.master.add_(direction, kStep);
-    const double measured = (above - below) / (2 * kStep);
-    CHECK(std::abs(measured - predicted) <= 1e-6 * std::max(1.0, std::abs(predicted)));
-  }
-}
-
 TEST_CASE("recomputing activations changes no bit of loss and gradients") {
-  for (const char* long_range : {"gca", "none"}) {
+  for (const BackboneKind* kind : backbone_kinds()) {
     ModelConfig config = tiny_config();
-    config.long_range = long_range;
+    config.long_range = kind->name;
     LanguageModel model = tiny_model(config);
     const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
     ForwardOptions options = with_noise();

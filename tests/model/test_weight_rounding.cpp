@@ -53,8 +53,8 @@ TEST_CASE("A model reads by rounded weights, drawn for each step, where it is to
     ForwardOptions options;
     options.weight_rounding = weight_rounding;
     options.step = step;
-    DrtState state;
-    return model.loss(model.forward(batch.ids, state, options), batch.targets).mean.item<double>();
+    const std::unique_ptr<Past> past = model.begin();
+    return model.loss(model.forward(batch.ids, *past, options), batch.targets).mean.item<double>();
   };
   CHECK(loss(0.9, 1) == loss(0.9, 1));
   CHECK(loss(0.9, 1) != loss(0.9, 2));

@@ -19,10 +19,10 @@ inline at::Tensor one_batch_logits(const LanguageModel& model, std::span<const i
     ids.push_back(id);
     const bool is_last_of_chunk =
         static_cast<int64_t>(ids.size()) % config.chunk_size == config.chunk_size - 1;
-    if (config.uses_retrieval() && is_last_of_chunk) ids.push_back(config.landmark_id);
+    if (backbone_kind(config).has_landmarks && is_last_of_chunk) ids.push_back(config.landmark_id);
   }
-  DrtState state;
-  const at::Tensor hidden = model.forward(at::tensor(ids, at::kLong).unsqueeze(0), state, options);
+  const std::unique_ptr<Past> past = model.begin();
+  const at::Tensor hidden = model.forward(at::tensor(ids, at::kLong).unsqueeze(0), *past, options);
   return model.logits(hidden.index_select(1, at::tensor(rows, at::kLong))).squeeze(0).to(at::kDouble);
 }
 

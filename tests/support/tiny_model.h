@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/language_model.h"
 
 namespace gca::testing {
@@ -55,7 +56,7 @@ struct TextBatch {
 };
 
 inline ChunkLayout layout_of(const ModelConfig& config) {
-  if (!config.uses_retrieval()) return {};
+  if (!backbone_kind(config).has_landmarks) return {};
   return {.chunk_size = config.chunk_size, .landmark_id = config.vocab_size - 1};
 }
 
@@ -70,11 +71,11 @@ inline at::Tensor logits_in_segments(const LanguageModel& model, const at::Tenso
                                      const std::vector<int64_t>& lengths,
                                      const ForwardOptions& options = {}) {
   const at::NoGradGuard no_grad;
-  DrtState state;
+  const std::unique_ptr<Past> past = model.begin();
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (const int64_t length : lengths) {
-    parts.push_back(model.logits(model.forward(ids.narrow(1, begin, length), state, options)));
+    parts.push_back(model.logits(model.forward(ids.narrow(1, begin, length), *past, options)));
     begin += length;
   }
   return at::cat(parts, 1);

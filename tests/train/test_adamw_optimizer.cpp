@@ -3,6 +3,7 @@
 #include "tests/support/doctest.h"
 
 #include <ATen/ops/tensor.h>
+#include <algorithm>
 #include <cmath>
 
 #include "tests/support/tiny_training.h"
@@ -33,6 +34,8 @@ TEST_CASE("AdamW follows the plain formula over several steps, with factors by p
   std::vector<Weight> weights(2);
   weights[0].name = "lower.0.attn.wq";
   weights[1].name = "enc.0.attn.wq";
+  weights[0].group = WeightGroup::lower;
+  weights[1].group = WeightGroup::encoder;
   std::vector<std::vector<PlainAdamW>> plain(2, std::vector<PlainAdamW>(3));
   std::vector<std::vector<double>> expected(2, {0.5, -1.25, 2.0});
   for (Weight& weight : weights) weight.master = at::tensor({0.5, -1.25, 2.0}, at::kDouble);
@@ -71,11 +74,15 @@ TEST_CASE("Every weight belongs to one part") {
   config.encoder_factor = 3;
   config.memory_factor = 4;
   config.upper_factor = 5;
+  const LanguageModel model(tiny_config(), at::kFloat);
   const std::vector<std::pair<const char*, double>> expected = {
-      {"tok_emb", 1}, {"lower.3.mlp.w_up", 2},   {"enc.in_norm", 3},    {"enc.0.attn.wo", 3},
+      {"tok_emb", 1}, {"lower.1.mlp.w_up", 2},   {"enc.in_norm", 3},    {"enc.0.attn.wo", 3},
       {"mem.wv", 4},  {"group.0.query_norm", 5}, {"upper.0.gca.wq", 5}, {"out_norm", 5}};
   for (const auto& [name, factor] : expected) {
     CAPTURE(name);
-    CHECK(learning_rate_factor(config, name) == factor);
+    const auto weight = std::find_if(model.weights().begin(), model.weights().end(),
+                                     [name = name](const Weight& one) { return one.name == name; });
+    REQUIRE(weight != model.weights().end());
+    CHECK(learning_rate_factor(config, weight->group) == factor);
   }
 }

@@ -34,7 +34,7 @@ TEST_CASE("--set reads numbers, sizes, switches and lists of either half") {
   CHECK(config.train.context == 4096);
   CHECK(!config.train.gumbel_noise);
   CHECK(config.model.alibi_slopes == std::vector<double>{1, 0.5});
-  CHECK(!config.model.uses_retrieval());
+  CHECK(config.model.long_range == "none");
   CHECK(config.train.tasks[kNeedleHops] == 1024);
   CHECK(config.to_json()["needle_text_targets"] == true);
   CHECK(config.explicit_keys.contains("chunk_size"));

@@ -3,7 +3,7 @@
 #include "tests/support/doctest.h"
 
 #include "lib/core/machine_memory.h"
-#include "lib/model/model_size.h"
+#include "lib/model/model_cost.h"
 #include "lib/model/presets.h"
 #include "lib/train/run_config.h"
 #include "tests/support/error_of.h"

@@ -93,8 +93,8 @@ TEST_CASE("Micro-batches with few targets weigh less than those with many") {
   for (int64_t i = 0; i < 2; ++i) {
     const at::NoGradGuard no_grad;
     const auto [ids, targets] = to_tensors(thinned(i, 1));
-    DrtState state;
-    sum += model.loss(model.forward(ids, state, {}), targets).per_target.sum(at::kDouble).item<double>();
+    const std::unique_ptr<Past> past = model.begin();
+    sum += model.loss(model.forward(ids, *past, {}), targets).per_target.sum(at::kDouble).item<double>();
     count += targets.ge(0).sum().item<int64_t>();
   }
   Trainer trainer(model, train_config, {thinned, ""}, 1, kSteps);

@@ -37,23 +37,46 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
   const int64_t windows[] = {8, 10, 12, 14, 16};
   for (int64_t step = 0; step < 5; ++step) {
     const StepSettings settings = plan.at(step);
-    CHECK(settings.residual_blend == doctest::Approx(blends[step]));
-    CHECK(settings.weight_rounding == doctest::Approx(0.1 + 0.1 * static_cast<double>(step)));
-    CHECK(settings.window_size == windows[step]);
-    CHECK(settings.chunk_size == 8);
-    CHECK(settings.chunk_top_k == 3);
-    CHECK(settings.batch == 7);
+    CHECK(settings.model.residual_blend == doctest::Approx(blends[step]));
+    CHECK(settings.train.weight_rounding == doctest::Approx(0.1 + 0.1 * static_cast<double>(step)));
+    CHECK(settings.model.window_size == windows[step]);
+    CHECK(settings.model.chunk_size == 8);
+    CHECK(settings.model.chunk_top_k == 3);
+    CHECK(settings.train.batch == 7);
     CHECK(settings.learning_rate == 5e-4);
-    CHECK(settings.gumbel_scale == 1.0);
+    CHECK(settings.model.gumbel_scale == 1.0);
   }
   const StepSettings last = plan.at(5);  // a phase of one step is at its end
   CHECK(last.learning_rate == 0.25);
-  CHECK(last.gumbel_scale == 0.0);
-  CHECK(last.weight_rounding == 0.0);
-  CHECK(last.chunk_size == base().model.chunk_size);
-  CHECK(last.chunk_top_k == base().model.chunk_top_k);
-  CHECK(last.batch == 3);
+  CHECK(last.model.gumbel_scale == 0.0);
+  CHECK(last.train.weight_rounding == 0.0);
+  CHECK(last.model.chunk_size == base().model.chunk_size);
+  CHECK(last.model.chunk_top_k == base().model.chunk_top_k);
+  CHECK(last.train.batch == 3);
   CHECK(plan.phases()[1].tasks[0].config.train.context == 4 * base().model.chunk_text_size());
+}
+
+TEST_CASE("What a phase may set, and what may move, is what the tables of settings say") {
+  const nlohmann::ordered_json values = base().to_json();
+  const auto error_with = [&](const std::string& key, const nlohmann::json& value) {
+    nlohmann::json phase = {{"name", "a"}, {"steps", 3}, {"tasks", {{{"task", "self-copy"}}}}};
+    phase[key] = value;
+    return error_of([&] { phases(nlohmann::json{{"phases", {phase}}}.dump()); });
+  };
+  const auto check = [&](const auto& fields) {
+    for (const auto& field : fields) {
+      const std::string key = field.key;
+      CAPTURE(key);
+      const auto alone = error_with(key, values.at(key));
+      CHECK((alone && alone->says("cannot change")) == (field.change == Change::never));
+      if (field.change == Change::never) continue;
+      CHECK(!alone);
+      const auto pair = error_with(key, {values.at(key), values.at(key)});
+      CHECK(!pair == (field.change == Change::ramp));
+    }
+  };
+  check(model_config_fields());
+  check(train_config_fields());
 }
 
 TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
@@ -71,14 +94,15 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
     CHECK(place.step == step % 100);
     CHECK(place.sequences == consumed);
     CHECK(place.task_sequences == sequences[place.task]);
-    for (int64_t row = 0; row < plan.at(step).batch; ++row) CHECK(plan.step_after(consumed + row) == step);
+    for (int64_t row = 0; row < plan.at(step).train.batch; ++row)
+      CHECK(plan.step_after(consumed + row) == step);
     if (step < 100) {
       ++steps[place.task];
       // Never more than a step from its share.
       CHECK(std::abs(static_cast<double>(steps[1]) - 0.6 * static_cast<double>(step + 1)) <= 1.0);
     }
-    sequences[place.task] += plan.at(step).batch;
-    consumed += plan.at(step).batch;
+    sequences[place.task] += plan.at(step).train.batch;
+    consumed += plan.at(step).train.batch;
   }
   CHECK(steps == std::map<size_t, int64_t>{{0, 20}, {1, 60}, {2, 20}});
 }
@@ -103,12 +127,12 @@ TEST_CASE("A checkpoint keeps the settings of its phase's first task") {
   ]})");
   for (const int64_t steps : {0, 1, 2, 3, 4}) {
     CAPTURE(steps);
-    CHECK(plan.kept_after(steps).chunk_size == 16);
-    CHECK(plan.kept_after(steps).chunk_top_k == base().model.chunk_top_k);
-    CHECK(plan.kept_after(steps).window_size == (steps == 0 ? 4 : 4 * steps));
+    CHECK(plan.kept_after(steps).model.chunk_size == 16);
+    CHECK(plan.kept_after(steps).model.chunk_top_k == base().model.chunk_top_k);
+    CHECK(plan.kept_after(steps).model.window_size == (steps == 0 ? 4 : 4 * steps));
   }
-  CHECK(plan.kept_after(5).chunk_size == 32);
-  CHECK(plan.kept_after(7).chunk_size == 32);
+  CHECK(plan.kept_after(5).model.chunk_size == 32);
+  CHECK(plan.kept_after(7).model.chunk_size == 32);
 }
 
 TEST_CASE("A task's own setting wins over its phase's") {

@@ -1,6 +1,7 @@
 #include "lib/model/layers/transformer_layer.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 
 #include <cmath>
 
@@ -54,6 +55,10 @@ MlpWeights claim_mlp(WeightBuilder& builder, const std::string& prefix, const Mo
   weights.w_up = builder.matrix(prefix + ".w_up", d_ff, d);
   weights.w_down = builder.matrix(prefix + ".w_down", d, d_ff);
   return weights;
+}
+
+at::Tensor make_slopes(const WeightBuilder& builder, const ModelConfig& config) {
+  return at::tensor(config.slopes(), at::kDouble).to(builder.device(), builder.master_dtype());
 }
 
 at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x) {

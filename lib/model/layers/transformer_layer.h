@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/drt_state.h"
 #include "lib/model/layers/weight.h"
+#include "lib/model/layers/window_cache.h"
 #include "lib/model/model_config.h"
 
 namespace gca {
@@ -57,6 +57,9 @@ AttentionWeights claim_attention(WeightBuilder& builder, const std::string& pref
                                  const ModelConfig& config);
 MlpWeights claim_mlp(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
 
+/// ALiBi's slopes (H) of a model, masters' type.
+at::Tensor make_slopes(const WeightBuilder& builder, const ModelConfig& config);
+
 /// SwiGLU: w_down( silu(w_gate x) * w_up x ); x (.., d) -> (.., d).
 at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x);
 
@@ -66,7 +69,7 @@ at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x);
 at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
                             const ModelConfig& config, WindowCache* window);
 
-/// A layer of the lower decoder, or of the sliding-window baseline:
+/// A decoder layer whose attention is the sliding window alone:
 ///   a = h + SelfAttn( RMSNorm(h) )      h' = a + MLP( RMSNorm(a) )
 struct DecoderLayer {
   Norm attn_norm;

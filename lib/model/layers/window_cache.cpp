@@ -87,4 +87,27 @@ WindowCache WindowCache::clone() const {
   return copy;
 }
 
+std::vector<WindowCache> clones_of(const std::vector<WindowCache>& windows) {
+  std::vector<WindowCache> copies;
+  for (const WindowCache& window : windows) copies.push_back(window.clone());
+  return copies;
+}
+
+int64_t size_bytes(const std::vector<WindowCache>& windows) {
+  int64_t bytes = 0;
+  for (const WindowCache& window : windows) bytes += window.size_bytes();
+  return bytes;
+}
+
+void visit_windows(std::vector<WindowCache>& windows,
+                   const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor) {
+  for (size_t layer = 0; layer < windows.size(); ++layer) {
+    const std::string name = "window." + std::to_string(layer);
+    WindowCache::Rows rows = windows[layer].held();
+    visitor(name + ".keys", rows.keys);
+    visitor(name + ".values", rows.values);
+    if (rows.keys.defined()) windows[layer] = WindowCache::holding(rows);
+  }
+}
+
 }  // namespace gca

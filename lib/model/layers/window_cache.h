@@ -4,6 +4,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
 
 namespace gca {
 
@@ -50,5 +53,13 @@ class WindowCache {
   int64_t begin_ = 0;
   int64_t count_ = 0;
 };
+
+// The windows of all layers, as part of a past (lib/model/backbone.h).
+
+std::vector<WindowCache> clones_of(const std::vector<WindowCache>& windows);
+int64_t size_bytes(const std::vector<WindowCache>& windows);
+/// Visits "window.L.keys" and "window.L.values" (B, P, H, dh) of every layer L.
+void visit_windows(std::vector<WindowCache>& windows,
+                   const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
 }  // namespace gca

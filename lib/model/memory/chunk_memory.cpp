@@ -1,6 +1,7 @@
 #include "lib/model/memory/chunk_memory.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 
@@ -93,6 +94,24 @@ at::Tensor ChunkMemory::landmarks() const {
 
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory() {
   return std::make_unique<TensorChunkMemory>();
+}
+
+void visit_chunk_memory(ChunkMemory& memory,
+                        const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor) {
+  const bool is_empty = memory.chunk_count() == 0;
+  at::Tensor landmarks, keys, values;
+  if (!is_empty) {
+    landmarks = memory.landmarks();
+    const at::Tensor every =
+        at::arange(memory.chunk_count(), landmarks.options().dtype(at::kInt)).view({1, 1, -1});
+    const ChunkView view = memory.read(every);
+    keys = view.keys;
+    values = view.values;
+  }
+  visitor("memory.landmarks", landmarks);
+  visitor("memory.keys", keys);
+  visitor("memory.values", values);
+  if (is_empty && landmarks.defined()) memory.append(landmarks, keys, values);
 }
 
 }  // namespace gca

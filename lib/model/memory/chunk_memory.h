@@ -4,7 +4,9 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/landmark_topk/landmark_search.h"
@@ -18,7 +20,8 @@ struct ChunkView {
   at::Tensor idx;     ///< (B, R, K) int32 into C', -1 for none
 };
 
-/// Append-only. Owned by one DrtState; not thread-safe. Where the rows live is the store's choice.
+/// Append-only. Owned by one past (lib/model/backbone.h); not thread-safe. Where the rows live is the store's
+/// choice.
 class ChunkMemory {
  public:
   virtual ~ChunkMemory() = default;
@@ -42,5 +45,10 @@ class ChunkMemory {
 /// differentiates through it; later appends copy into a buffer that grows by half. One text, which may be
 /// long, is better kept in a StoredChunkMemory.
 std::unique_ptr<ChunkMemory> make_tensor_chunk_memory();
+
+/// Visits "memory.landmarks", "memory.keys" and "memory.values" of all chunks, as part of a past; undefined
+/// where there are none. What the visitor sets in an empty memory is appended.
+void visit_chunk_memory(ChunkMemory& memory,
+                        const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
 }  // namespace gca

@@ -25,12 +25,6 @@ constexpr const char* kRemedy = "build the library again";
 constexpr const char* kRecordChecksum = "gca.record_checksum";
 constexpr const char* kXxh3 = "xxh3";
 
-void require_retrieval(const TextModel& model) {
-  if (!model.model.config().uses_retrieval())
-    fail_usage("--checkpoint " + model.folder, "is a sliding-window model that keeps no chunk memory",
-               "give one trained with long_range \"gca\"");
-}
-
 /// A chunk store whose records go to a file, with a checksum each.
 struct GrowingPart {
   std::shared_ptr<ChunkStore> store;
@@ -110,7 +104,7 @@ struct MemoryLibrary::Part {
 MemoryIndex build_library(const std::string& folder, const TextModel& model,
                           std::span<const LibraryText> texts, MemoryDtype dtype,
                           const ReadMemoryOptions& reading) {
-  require_retrieval(model);
+  require_chunk_memory(model.model.config(), "--checkpoint " + model.folder);
   const std::string path = claim_library_folder(folder);
   const ModelConfig& config = model.model.config();
   const int64_t chunk_text = config.chunk_text_size();
@@ -141,7 +135,7 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
 }
 
 MemoryLibrary MemoryLibrary::open(const std::string& folder, const TextModel& model) {
-  require_retrieval(model);
+  require_chunk_memory(model.model.config(), "--checkpoint " + model.folder);
   MemoryLibrary library;
   library.index_ = read_memory_index(folder);
   const MemoryIndex& index = library.index_;
@@ -186,13 +180,12 @@ MemoryLibrary MemoryLibrary::open(const std::string& folder, const TextModel& mo
   return library;
 }
 
-DrtState MemoryLibrary::state(const MemoryPlace& place) const {
+std::unique_ptr<Past> MemoryLibrary::past(const LanguageModel& model, const MemoryPlace& place) const {
   auto memory = std::make_unique<StoredChunkMemory>(config_, compute_dtype_, place);
   for (const auto& part : parts_) memory->join(part->store, 0, part->store->count());
-  DrtState state;
-  state.position = memory->chunk_count() * config_.chunk_size;
-  state.memory = std::move(memory);
-  return state;
+  std::unique_ptr<Past> past = model.begin(memory->chunk_count() * config_.chunk_size);
+  past->keep_memory_in(std::move(memory));
+  return past;
 }
 
 std::vector<int32_t> MemoryLibrary::tokens(int64_t chunk) const {

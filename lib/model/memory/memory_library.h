@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "lib/model/drt_state.h"
 #include "lib/model/memory/memory_index.h"
 #include "lib/model/memory/memory_reader.h"
 #include "lib/model/text_model.h"
@@ -36,9 +35,10 @@ class MemoryLibrary {
 
   const MemoryIndex& index() const { return index_; }
 
-  /// A state after all documents and before the first token of a text of its own: upper layers and windows
-  /// begin there, all documents can be retrieved from. What is appended is kept at `place`.
-  DrtState state(const MemoryPlace& place) const;
+  /// A past after all documents and before the first token of a text of its own: upper layers and windows
+  /// begin there, all documents can be retrieved from. What is appended is kept at `place`. `model` is the
+  /// one that the library was opened with.
+  std::unique_ptr<Past> past(const LanguageModel& model, const MemoryPlace& place) const;
 
   /// The S-1 text tokens of a chunk.
   std::vector<int32_t> tokens(int64_t chunk) const;

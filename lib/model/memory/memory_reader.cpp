@@ -36,10 +36,10 @@ MemoryReader::MemoryReader(const LanguageModel& model, TextSource text, int64_t 
       text_(std::move(text)),
       segment_positions_(segment_positions > 0 ? segment_positions
                                                : default_segment_positions(model.config())) {
-  TORCH_CHECK(model.config().uses_retrieval(), "a sliding-window model has no chunk memory");
+  TORCH_CHECK(backbone_kind(model.config()).keeps_chunk_memory, "this model keeps no chunk memory");
 }
 
-void MemoryReader::run(int64_t first, int64_t end, DrtState& state) const {
+void MemoryReader::run(int64_t first, int64_t end, Past& past) const {
   const at::NoGradGuard no_grad;
   const ModelConfig& config = model_.config();
   const int64_t chunk_text = config.chunk_text_size();
@@ -58,42 +58,41 @@ void MemoryReader::run(int64_t first, int64_t end, DrtState& state) const {
       out = std::copy_n(tokens.begin() + i * chunk_text, chunk_text, out);
       *out++ = landmark;
     }
-    model_.forward(ids, state, options);
+    model_.forward(ids, past, options);
   }
 }
 
-DrtState MemoryReader::warm(int64_t chunk) const {
+std::unique_ptr<Past> MemoryReader::warm(int64_t chunk) const {
   const int64_t S = model_.config().chunk_size;
-  const int64_t begin = std::max<int64_t>(0, chunk - (lower_reach(model_.config()) + S - 1) / S);
-  DrtState state;
-  state.position = begin * S;
-  run(begin, chunk, state);
-  state.memory.reset();  // these entries lack what came before
-  return state;
+  const int64_t begin = std::max<int64_t>(0, chunk - (reach_of(model_.config()).memory + S - 1) / S);
+  std::unique_ptr<Past> past = model_.begin(begin * S);
+  run(begin, chunk, *past);
+  past->keep_memory_in(make_tensor_chunk_memory());  // these entries lack what came before
+  return past;
 }
 
 MemoryEntries MemoryReader::entries(int64_t first, int64_t end) const {
   TORCH_CHECK(first < end, "no chunk to read");
-  DrtState state = warm(first);
-  run(first, end, state);
+  const std::unique_ptr<Past> past = warm(first);
+  run(first, end, *past);
   const at::Tensor every = at::arange(end - first, at::kInt).view({1, 1, -1});
-  const ChunkView view = state.memory->read(every);
-  return {state.memory->landmarks(), view.keys, view.values};
+  const ChunkView view = past->memory()->read(every);
+  return {past->memory()->landmarks(), view.keys, view.values};
 }
 
-DrtState MemoryReader::state_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const {
+std::unique_ptr<Past> MemoryReader::past_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const {
   TORCH_CHECK(memory->chunk_count() == chunk, "chunk memory has ", memory->chunk_count(), " chunks, not ",
               chunk);
-  DrtState state = warm(chunk);
-  state.memory = std::move(memory);
-  return state;
+  std::unique_ptr<Past> past = warm(chunk);
+  past->keep_memory_in(std::move(memory));
+  return past;
 }
 
 void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end) const {
   const ChunkLayout layout = chunk_layout_of(model_.config());
   const int64_t S = layout.chunk_size;
   const int64_t first_chunk = layout.position_of(first) / S;
-  const int64_t last_reached = layout.position_of(end - 1) + lower_reach(model_.config());
+  const int64_t last_reached = layout.position_of(end - 1) + reach_of(model_.config()).memory;
   const int64_t end_chunk = std::min(memory.chunk_count(), last_reached / S + 1);
   if (first >= end || first_chunk >= end_chunk) return;
   const MemoryEntries changed = entries(first_chunk, end_chunk);

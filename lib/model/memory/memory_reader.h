@@ -34,19 +34,19 @@ class MemoryReader {
   /// Entries of chunks [first, end).
   MemoryEntries entries(int64_t first, int64_t end) const;
 
-  /// A state that stands before chunk `chunk` and goes on as after all that comes before, with `memory`,
+  /// A past that stands before chunk `chunk` and goes on as after all that comes before, with `memory`,
   /// which must hold the chunks before it. Upper layers begin there (TextFeeder::unneeded()).
-  DrtState state_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const;
+  std::unique_ptr<Past> past_at(int64_t chunk, std::unique_ptr<ChunkMemory> memory) const;
 
   /// The text has changed in tokens [first, end): makes the entries that this changes again, [chunks it
   /// touches and those that the windows reach from there], as far as `memory` has them.
   void update(StoredChunkMemory& memory, int64_t first, int64_t end) const;
 
  private:
-  /// Runs the positions of chunks [first, end) after `state`.
-  void run(int64_t first, int64_t end, DrtState& state) const;
-  /// A state before `chunk` whose lower windows hold what they would.
-  DrtState warm(int64_t chunk) const;
+  /// Runs the positions of chunks [first, end) after `past`.
+  void run(int64_t first, int64_t end, Past& past) const;
+  /// A past before `chunk` whose lower windows hold what they would; without chunk memory.
+  std::unique_ptr<Past> warm(int64_t chunk) const;
 
   const LanguageModel& model_;
   TextSource text_;

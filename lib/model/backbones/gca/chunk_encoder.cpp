@@ -51,6 +51,7 @@ Residual encode_layer(const DecoderLayer& layer, const Residual& in, const Model
 ChunkEncoder ChunkEncoder::claim(WeightBuilder& builder, const ModelConfig& config) {
   ChunkEncoder encoder;
   const int64_t d = config.d_model;
+  builder.begin_group(WeightGroup::encoder);
   encoder.in_norm = {builder.norm("enc.in_norm", d), config.norm_eps};
   for (int64_t i = 0; i < config.n_encoder_layers; ++i) {
     DecoderLayer layer = DecoderLayer::claim(builder, "enc." + std::to_string(i), config);
@@ -59,13 +60,16 @@ ChunkEncoder ChunkEncoder::claim(WeightBuilder& builder, const ModelConfig& conf
     encoder.layers.push_back(layer);
   }
   encoder.out_norm = {builder.norm("enc.out_norm", d), config.encoder_norm_eps};
+  builder.begin_group(WeightGroup::memory);
   encoder.wk = builder.matrix("mem.wk", config.n_kv_heads * config.head_dim(), d);
   encoder.wv = builder.matrix("mem.wv", config.n_kv_heads * config.head_dim(), d);
   return encoder;
 }
 
-EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low, const ModelConfig& config,
+EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low,
+                                    const std::shared_ptr<const ModelConfig>& shared_config,
                                     bool recompute_activations) const {
+  const ModelConfig& config = *shared_config;
   const int64_t B = h_low.size(0);
   const int64_t S = config.chunk_size;
   const int64_t c = h_low.size(1) / S;
@@ -73,8 +77,8 @@ EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low, const ModelConfig& 
   Residual x{in_norm(h_low, residual).view({B * c, S, config.d_model}), {}};
   for (const DecoderLayer& layer : layers) {
     if (recompute_activations) {
-      const auto run = [&layer, &config](const std::vector<at::Tensor>& in) {
-        return encode_layer(layer, {in[0], {}}, config).sum();
+      const auto run = [&layer, shared_config](const std::vector<at::Tensor>& in) {
+        return encode_layer(layer, {in[0], {}}, *shared_config).sum();
       };
       x = {recompute(run, {x.h}), {}};
     } else {

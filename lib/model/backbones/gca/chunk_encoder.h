@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <vector>
 
 #include "lib/model/layers/transformer_layer.h"
@@ -26,7 +27,8 @@ struct ChunkEncoder {
 
   static ChunkEncoder claim(WeightBuilder& builder, const ModelConfig& config);
   /// h_low (B, c S, d): whole chunks.
-  EncodedChunks forward(const at::Tensor& h_low, const ModelConfig& config, bool recompute_activations) const;
+  EncodedChunks forward(const at::Tensor& h_low, const std::shared_ptr<const ModelConfig>& config,
+                        bool recompute_activations) const;
 };
 
 }  // namespace gca

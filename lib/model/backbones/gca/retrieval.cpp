@@ -65,38 +65,37 @@ at::Tensor draw_uniform(const at::Tensor& weights, int64_t first_chunk, int64_t 
   return (-(-draw_noise(weights, seed, first_chunk, group, options)).exp()).exp();
 }
 
-void observe_scores(const ForwardOptions& options, int64_t group, const at::Tensor& chosen,
-                    const at::Tensor& idx) {
-  options.observe("score." + std::to_string(group), chosen.masked_fill(idx.lt(0), 0.0));
-}
+/// Weighted choices.
+struct WeightedChoice {
+  at::Tensor idx, weights, scores, all_scores;
+};
 
 /// Everything at once: differentiable, with noise, for any retriever.
-RetrievalResult retrieve_from_all_scores(const at::Tensor& query, const at::Tensor& landmarks,
-                                         int64_t first_chunk, int64_t group, const ModelConfig& config,
-                                         const ForwardOptions& options) {
-  RetrievalResult result;
+WeightedChoice retrieve_from_all_scores(const at::Tensor& query, const at::Tensor& landmarks,
+                                        int64_t first_chunk, int64_t group, const ModelConfig& config,
+                                        const ForwardOptions& options, bool tells_scores) {
+  WeightedChoice result;
   const at::Tensor scores =
       at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
   result.idx = choose(scores, first_chunk, group, config, options);
   result.weights = kernels::retrieval_weights(scores, result.idx);
-  if (options.observe) {
-    if (options.observe_all_scores) options.observe("r." + std::to_string(group), scores);
-    observe_scores(options, group, scores.gather(-1, result.idx.clamp_min(0).to(at::kLong)), result.idx);
-  }
+  if (tells_scores)
+    result.scores =
+        scores.detach().gather(-1, result.idx.clamp_min(0).to(at::kLong)).masked_fill(result.idx.lt(0), 0.0);
+  result.all_scores = scores;
   return result;
 }
 
 /// The learned choice, without gradients and noise: no more than K scores a row are kept.
-RetrievalResult retrieve_by_search(const at::Tensor& query, std::span<const kernels::LandmarkPart> parts,
-                                   int64_t first_chunk, int64_t group, const ModelConfig& config,
-                                   const ForwardOptions& options) {
+WeightedChoice retrieve_by_search(const at::Tensor& query, std::span<const kernels::LandmarkPart> parts,
+                                  int64_t first_chunk, const ModelConfig& config) {
   const kernels::LandmarkChoice choice = kernels::landmark_search(
       query, parts, first_chunk, config.chunk_top_k, 1.0 / std::sqrt(static_cast<double>(config.d_model)));
-  RetrievalResult result;
+  WeightedChoice result;
   result.idx = choice.idx;
   // A row without any candidate is all minus infinity, whose softmax is NaN: it reads nothing.
   result.weights = at::softmax(choice.r, -1).masked_fill(choice.idx.lt(0), 0.0);
-  if (options.observe) observe_scores(options, group, choice.r, choice.idx);
+  result.scores = choice.r.masked_fill(choice.idx.lt(0), 0.0);
   return result;
 }
 
@@ -106,18 +105,25 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
                          int64_t first_chunk, int64_t group, const ModelConfig& config,
                          const ForwardOptions& options) {
   const bool is_noisy = options.gumbel.defined() || (options.draw_gumbel && config.gumbel_scale > 0);
-  const bool shows_all = options.observe && options.observe_all_scores;
-  const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !shows_all &&
+  const bool tells_all = options.observe || options.choices == ChoiceDetail::all_scores;
+  const bool tells_scores = options.observe || options.choices != ChoiceDetail::last;
+  const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !tells_all &&
                          options.retriever == Retriever::learned && group != options.silent_group;
   const std::vector<kernels::LandmarkPart> parts = memory.landmark_parts();
   const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
-  RetrievalResult result =
-      by_search ? retrieve_by_search(query, parts, first_chunk, group, config, options)
-                : retrieve_from_all_scores(query, memory.landmarks(), first_chunk, group, config, options);
+  const WeightedChoice choice = by_search ? retrieve_by_search(query, parts, first_chunk, config)
+                                          : retrieve_from_all_scores(query, memory.landmarks(), first_chunk,
+                                                                     group, config, options, tells_scores);
   if (options.observe) {
-    options.observe("idx." + std::to_string(group), result.idx);
-    options.observe("w." + std::to_string(group), result.weights);
+    const std::string suffix = std::to_string(group);
+    options.observe("r." + suffix, choice.all_scores);
+    options.observe("score." + suffix, choice.scores);
+    options.observe("idx." + suffix, choice.idx);
+    options.observe("w." + suffix, choice.weights);
   }
+  RetrievalResult result{{choice.idx, choice.weights.detach(), {}, {}}, choice.weights};
+  if (tells_scores) result.choices.scores = choice.scores;
+  if (tells_all) result.choices.all_scores = choice.all_scores.detach();
   if (options.weight_rounding > 0)
     result.weights = round_weights(result.weights, draw_uniform(result.weights, first_chunk, group, options),
                                    options.weight_rounding);

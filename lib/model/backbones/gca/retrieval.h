@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lib/model/backbone.h"
 #include "lib/model/forward_options.h"
 #include "lib/model/layers/transformer_layer.h"
 #include "lib/model/memory/chunk_memory.h"
@@ -12,12 +13,12 @@
 namespace gca {
 
 struct RetrievalResult {
-  at::Tensor idx;      ///< (B, c, K) int32, -1 for none
-  at::Tensor weights;  ///< w, (B, c, K), 0 for none
+  Choices choices;     ///< a row for each landmark; detached, scores as far as they were asked for
+  at::Tensor weights;  ///< w, (B, c, K), 0 for none: what is read with; rounded where options say so
 };
 
 /// Without gradients and noise no score is kept but those of the K best
-/// (kernels/landmark_topk/landmark_search.h), unless all are observed.
+/// (kernels/landmark_topk/landmark_search.h), unless all are asked for.
 
 /// Choices made at the landmarks of chunks first_chunk, first_chunk + 1, ...; h_landmark (B, c, d) are their
 /// hidden states at the start of group g. All their chunks are in `memory` already.

@@ -1,4 +1,4 @@
-#include "lib/model/decoding_step.h"
+#include "lib/model/row_decoder.h"
 
 #include <ATen/ops/empty.h>
 
@@ -69,36 +69,30 @@ T* cut(char*& memory, int64_t count) {
 }
 
 template <typename T>
-class DecodingStep {
+class RowDecoder {
  public:
-  DecodingStep(const DecodingLayers& layers, const at::Tensor& embedded, DrtState& state)
-      : layers_(layers),
-        config_(layers.config),
+  RowDecoder(const RowStack& stack, const at::Tensor& embedding)
+      : stack_(stack),
+        config_(stack.config),
         d_(config_.d_model),
         ff_(config_.ff_size()),
         head_dim_(config_.head_dim()),
-        heads_per_kv_(config_.n_heads / config_.n_kv_heads),
         scale_(1.0F / std::sqrt(static_cast<float>(head_dim_))),
-        slopes_(layers.slopes.const_data_ptr<float>()),
-        embedded_(embedded.const_data_ptr<float>()) {
-    for (WindowCache& window : state.windows) windows_.push_back(window.append_row(config_.window_size));
-    if (!config_.uses_retrieval()) return;
-    for (OpenRetrieval& open : state.open_retrieval) {
-      if (!open.chunks.idx.defined() && state.memory->chunk_count() > 0)
-        open.chunks = state.memory->read(open.idx);
-      readings_.push_back(&open);
-    }
+        slopes_(stack.slopes.const_data_ptr<float>()),
+        embedding_(embedding.const_data_ptr<float>()) {
+    for (const RowLayer& layer : stack.layers)
+      windows_.push_back(layer.window->append_row(config_.window_size));
   }
 
-  DecodedPosition run() {
+  DecodedRow run() {
     at::Tensor memory = at::empty({shared_bytes()}, at::kByte);
     auto* bytes = static_cast<char*>(memory.mutable_data_ptr());
     shared_ = {cut<T>(bytes, d_), cut<T>(bytes, d_), cut<T>(bytes, ff_)};
-    DecodedPosition result;
-    result.h_low = at::empty({1, 1, d_}, at::kFloat);
+    DecodedRow result;
+    result.tapped = at::empty({1, 1, d_}, at::kFloat);
     result.hidden = at::empty(
-        {1, 1, d_}, layers_.out_norm.weight.master.options().dtype(c10::CppTypeToScalarType<T>::value));
-    h_low_ = result.h_low.mutable_data_ptr<float>();
+        {1, 1, d_}, stack_.final_norm.weight.master.options().dtype(c10::CppTypeToScalarType<T>::value));
+    tapped_ = result.tapped.mutable_data_ptr<float>();
     hidden_ = result.hidden.mutable_data_ptr<T>();
     kernels::run_team([&](const TeamMember& member) { walk(member); });
     return result;
@@ -129,45 +123,34 @@ class DecodingStep {
   /// All layers, in one thread of the team.
   void walk(const TeamMember& member) {
     OwnRows<T> own = own_rows();
-    std::copy_n(embedded_, d_, own.h);
+    std::copy_n(embedding_, d_, own.h);
     bool has_update = false;
-    size_t window = 0;
-    for (const DecoderLayer& layer : layers_.lower)
-      run_layer(layer, windows_[window++], has_update, own, member);
-    add_update(has_update, own);
-    if (member.number == 0) std::copy_n(own.h, d_, h_low_);
-    for (const DecoderLayer& layer : layers_.baseline)
-      run_layer(layer, windows_[window++], has_update, own, member);
-    if (!layers_.upper.empty()) {
-      size_t layer = 0;
-      const std::vector<int64_t> sizes = config_.group_sizes();
-      for (size_t group = 0; group < sizes.size(); ++group) {
-        for (int64_t i = 0; i < sizes[group]; ++i)
-          run_layer(layers_.upper[layer++], *readings_[group], windows_[window++], has_update, own, member);
-      }
+    for (size_t i = 0; i < stack_.layers.size(); ++i) {
+      if (i == stack_.tapped) tap(has_update, own, member);
+      run_layer(stack_.layers[i], windows_[i], has_update, own, member);
     }
-    normalise(layers_.out_norm, has_update, own.h, own);
+    normalise(stack_.final_norm, has_update, own.h, own);
     if (member.number == 0) std::copy_n(own.x, d_, hidden_);
   }
 
-  void run_layer(const DecoderLayer& layer, const WindowCache::OpenRow& window, bool& has_update,
-                 OwnRows<T>& own, const TeamMember& member) {
-    normalise(layer.attn_norm, has_update, own.h, own);
-    attend(layer.attn, window, own, member);
-    normalise(layer.mlp_norm, true, own.h, own);
-    run_mlp(layer.mlp, own, member);
-    has_update = true;
+  void tap(bool& has_update, OwnRows<T>& own, const TeamMember& member) {
+    add_update(has_update, own);
+    if (member.number == 0) std::copy_n(own.h, d_, tapped_);
   }
 
-  void run_layer(const UpperLayer& layer, const OpenRetrieval& reading, const WindowCache::OpenRow& window,
-                 bool& has_update, OwnRows<T>& own, const TeamMember& member) {
-    normalise(layer.attn_norm, has_update, own.h, own);
-    attend(layer.attn, window, own, member);
-    normalise(layer.gca_norm, true, own.h, own);
-    read_chunks(layer, reading, own, member);
-    normalise(layer.mlp_norm, true, own.sum, own);  // of a + o; the residual stays a
-    blend_residual(own);
-    run_mlp(layer.mlp, own, member);
+  void run_layer(const RowLayer& layer, const WindowCache::OpenRow& window, bool& has_update, OwnRows<T>& own,
+                 const TeamMember& member) {
+    normalise(*layer.attn_norm, has_update, own.h, own);
+    attend(*layer.attn, window, own, member);
+    if (layer.reader) {
+      normalise(*layer.reader->norm, true, own.h, own);
+      read_chunks(*layer.reader, own, member);
+      normalise(*layer.mlp_norm, true, own.sum, own);  // of a + o; the residual stays a
+      blend_residual(layer.reader->residual_blend, own);
+    } else {
+      normalise(*layer.mlp_norm, true, own.h, own);
+    }
+    run_mlp(*layer.mlp, own, member);
     has_update = true;
   }
 
@@ -187,11 +170,11 @@ class DecodingStep {
   }
 
   /// h = a + lambda o, with a in h and o in update.
-  void blend_residual(OwnRows<T>& own) const {
-    if (config_.residual_blend == 1.0) {
+  void blend_residual(double residual_blend, OwnRows<T>& own) const {
+    if (residual_blend == 1.0) {
       std::swap(own.h, own.sum);
-    } else if (config_.residual_blend != 0.0) {
-      const auto blend = static_cast<float>(config_.residual_blend);
+    } else if (residual_blend != 0.0) {
+      const auto blend = static_cast<float>(residual_blend);
       for (int64_t e = 0; e < d_; ++e) own.h[e] += blend * static_cast<float>(shared_.update[e]);
     }
   }
@@ -222,34 +205,34 @@ class DecodingStep {
   }
 
   /// update = W_o GCA(W_q x).
-  void read_chunks(const UpperLayer& layer, const OpenRetrieval& reading, OwnRows<T>& own,
-                   const TeamMember& member) {
+  void read_chunks(const RowReader& reader, OwnRows<T>& own, const TeamMember& member) {
     const auto [first_head, end_head] = member.share(config_.n_heads);
     for (int64_t head = first_head; head < end_head; ++head) {
       const int64_t place = head * head_dim_;
       std::fill_n(own.read, head_dim_, 0.0F);
-      if (reading.chunks.idx.defined()) {
-        make_query(layer.gca_wq, place, own);
-        read_chunks_of_head(reading, head / heads_per_kv_, own);
+      if (reader.chunks->idx.defined()) {
+        make_query(*reader.wq, place, own);
+        const int64_t heads_per_kv = config_.n_heads / reader.chunks->keys.size(3);
+        read_chunks_of_head(reader, head / heads_per_kv, own);
       }
       round(head_dim_, own.read, shared_.attended + place);
     }
     member.wait();
-    multiply_share(layer.gca_wo, own, member);
+    multiply_share(*reader.wo, own, member);
   }
 
-  void read_chunks_of_head(const OpenRetrieval& reading, int64_t kv_head, OwnRows<T>& own) const {
-    const at::Tensor& k = reading.chunks.keys;  // (1, C, M, H_kv, dh)
-    const at::Tensor& v = reading.chunks.values;
-    const auto* chosen = reading.chunks.idx.template const_data_ptr<int32_t>();
-    const auto* weights = reading.weights.template const_data_ptr<float>();
-    for (int64_t slot = 0; slot < config_.chunk_top_k; ++slot) {
+  void read_chunks_of_head(const RowReader& reader, int64_t kv_head, OwnRows<T>& own) const {
+    const at::Tensor& k = reader.chunks->keys;  // (1, C, M, H_kv, dh)
+    const at::Tensor& v = reader.chunks->values;
+    const auto* chosen = reader.chunks->idx.template const_data_ptr<int32_t>();
+    const auto* weights = reader.weights->template const_data_ptr<float>();
+    for (int64_t slot = 0; slot < reader.chunks->idx.size(-1); ++slot) {
       if (chosen[slot] < 0) continue;
       const auto first = [&](const at::Tensor& rows) {
         return rows.const_data_ptr<T>() + chosen[slot] * rows.stride(1) + kv_head * rows.stride(3);
       };
       const OneQueryScores scores{
-          .scale = scale_, .softmax_one = config_.softmax_off_by_one, .weight = weights[slot]};
+          .scale = scale_, .softmax_one = reader.softmax_off_by_one, .weight = weights[slot]};
       kernels::read_with_one_query(floats_, head_dim_, own.query,
                                    HeadRows<T>{first(k), first(v), k.stride(2), v.stride(2), k.size(2)},
                                    scores, own.score, own.read);
@@ -297,44 +280,42 @@ class DecodingStep {
   static const Bits* bits(const T* data) { return reinterpret_cast<const Bits*>(data); }
 
   const kernels::TileKernels& floats_ = kernels::tile_kernels();
-  const DecodingLayers& layers_;
+  const RowStack& stack_;
   const ModelConfig& config_;
-  int64_t d_, ff_, head_dim_, heads_per_kv_;
+  int64_t d_, ff_, head_dim_;
   float scale_;
   const float* slopes_;
-  const float* embedded_;
-  std::vector<WindowCache::OpenRow> windows_;
-  std::vector<const OpenRetrieval*> readings_;
+  const float* embedding_;
+  std::vector<WindowCache::OpenRow> windows_;  // one a layer
   SharedRows<T> shared_{};
-  float* h_low_ = nullptr;
+  float* tapped_ = nullptr;
   T* hidden_ = nullptr;
 };
 
 }  // namespace
 
-bool can_decode_position(const DecodingLayers& layers, const DrtState& state) {
-  const ModelConfig& config = layers.config;
-  const Weight& weight = layers.lower.empty() ? layers.out_norm.weight : layers.lower.front().attn.wq;
-  const at::ScalarType type = weight.compute.scalar_type();
-  if (kernels::implementation() == kernels::Implementation::reference || state.windows.empty() ||
-      layers.lower.empty() || (type != at::kFloat && type != at::kBFloat16) ||
-      !weight.compute.device().is_cpu())
-    return false;
-  for (const WindowCache& window : state.windows)
-    if (!window.takes_rows()) return false;
-  if (!config.uses_retrieval()) return true;
-  if ((state.position + 1) % config.chunk_size == 0 || !state.memory || state.open_retrieval.empty())
-    return false;
-  for (const OpenRetrieval& open : state.open_retrieval)
-    if (!open.idx.defined()) return false;
-  return true;
+void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, std::vector<RowLayer>& layers) {
+  for (size_t i = 0; i < stack.layers.size(); ++i) {
+    const DecoderLayer& layer = stack.layers[i];
+    layers.push_back({&layer.attn_norm, &layer.attn, &windows[i], std::nullopt, &layer.mlp_norm, &layer.mlp});
+  }
 }
 
-DecodedPosition decode_position(const DecodingLayers& layers, const at::Tensor& embedded, DrtState& state) {
+bool can_decode_row(const std::vector<RowLayer>& layers) {
+  if (kernels::implementation() == kernels::Implementation::reference || layers.empty()) return false;
+  const at::Tensor& weight = layers.front().attn->wq.compute;
+  if ((weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16) ||
+      !weight.device().is_cpu())
+    return false;
+  return std::all_of(layers.begin(), layers.end(),
+                     [](const RowLayer& layer) { return layer.window->takes_rows(); });
+}
+
+DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding) {
   const kernels::NamedWork work("gca::decode_position");
-  if (layers.lower.front().attn.wq.compute.scalar_type() == at::kFloat)
-    return DecodingStep<float>(layers, embedded, state).run();
-  return DecodingStep<at::BFloat16>(layers, embedded, state).run();
+  if (stack.layers.front().attn->wq.compute.scalar_type() == at::kFloat)
+    return RowDecoder<float>(stack, embedding).run();
+  return RowDecoder<at::BFloat16>(stack, embedding).run();
 }
 
 }  // namespace gca

@@ -1,4 +1,4 @@
-// The decoding step of one position against the plain version of every operator over the whole text.
+// The row decoder, one position at a time, against the plain version of every operator over the whole text.
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/equal.h>

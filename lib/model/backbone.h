@@ -1,0 +1,94 @@
+#pragma once
+// The seam between a language model and what makes it long-range. A backbone is everything between the
+// embedding and the final norm; its past is all that it keeps of a text between two calls. Kinds of backbone
+// share parts (layers/, memory/), not a base class that does their work.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/model/forward_options.h"
+#include "lib/model/layers/transformer_layer.h"
+#include "lib/model/memory/chunk_memory.h"
+
+namespace gca {
+
+/// What a retrieval group chose to read: a row for each landmark of the last run, or for the last landmark
+/// alone, as ForwardOptions::choices says.
+struct Choices {
+  at::Tensor idx;         ///< (B, c, K) int32: chunks by falling noisy score, -1 for none
+  at::Tensor weights;     ///< (B, c, K), 0 for none; before any rounding
+  at::Tensor scores;      ///< (B, c, K): r of the chosen, 0 for none; undefined where not asked for
+  at::Tensor all_scores;  ///< (B, c, C): r of every chunk; undefined where not asked for
+};
+
+/// The past of one text, or of one batch of texts; made by Backbone::begin() and of use to that kind alone.
+class Past {
+ public:
+  /// Called with the name and the value of a tensor, which it may replace.
+  using Visitor = std::function<void(const std::string& name, at::Tensor& tensor)>;
+
+  virtual ~Past() = default;
+
+  /// A copy that later runs of either do not change.
+  virtual std::unique_ptr<Past> clone() const = 0;
+  virtual int64_t size_bytes() const = 0;
+  /// Visits every tensor, undefined ones included, under a name that stays the same from version to version:
+  /// saving reads them all, loading sets them all in a past that is new.
+  virtual void visit(const Visitor& visitor) = 0;
+  /// One entry a retrieval group; empty for kinds that choose nothing, and before the first landmark.
+  virtual std::vector<Choices> choices() const { return {}; }
+
+  /// Positions seen, landmarks included.
+  int64_t position() const { return position_; }
+  /// Null for kinds that keep none.
+  ChunkMemory* memory() const { return memory_.get(); }
+  /// Chunk memory is from now on `memory`. Only for kinds that keep one.
+  void keep_memory_in(std::unique_ptr<ChunkMemory> memory) {
+    TORCH_CHECK(memory_, "this kind of backbone keeps no chunk memory");
+    memory_ = std::move(memory);
+  }
+
+ protected:
+  Past(int64_t position, std::unique_ptr<ChunkMemory> memory)
+      : position_(position), memory_(std::move(memory)) {}
+
+  int64_t position_;
+  std::unique_ptr<ChunkMemory> memory_;
+};
+
+class Backbone {
+ public:
+  virtual ~Backbone() = default;
+
+  /// The past before the first token of a text. At a `position`: before the first token that all layers run,
+  /// after so many positions which chunk memory alone may know (Past::keep_memory_in()).
+  virtual std::unique_ptr<Past> begin(int64_t position = 0) const = 0;
+
+  /// Runs embedded positions (B, n, d), masters' type, after `past` and advances it: the residual stream
+  /// before the final norm, (B, n, d); nothing with options.memory_only. With gradients enabled the past must
+  /// be new and is of no use afterwards.
+  virtual Residual run(const at::Tensor& embedded, Past& past, const ForwardOptions& options) const = 0;
+
+  /// Runs one position of one text, embedding (d), through row_decoder.h and advances `past`: the hidden
+  /// state after `final_norm`, (1, 1, d) in the compute type. Undefined, and nothing done, where run() must
+  /// take this position.
+  virtual at::Tensor run_row(const at::Tensor& /*embedding*/, const Norm& /*final_norm*/, Past& /*past*/,
+                             const ForwardOptions& /*options*/) const {
+    return {};
+  }
+};
+
+/// `past` as the kind that made it knows it.
+template <class Kind>
+Kind& past_as(Past& past) {
+  auto* known = dynamic_cast<Kind*>(&past);
+  TORCH_CHECK(known != nullptr, "this past is of another kind of backbone");
+  return *known;
+}
+
+}  // namespace gca

@@ -1,0 +1,57 @@
+#include "lib/model/backbone_kinds.h"
+
+#include <fmt/format.h>
+#include <array>
+
+#include "lib/core/error.h"
+
+namespace gca {
+namespace {
+
+template <class... Kinds>
+constexpr std::array<const BackboneKind*, sizeof...(Kinds)> kinds_of(KindList<Kinds...> /*list*/) {
+  return {&Kinds::kind...};
+}
+
+constexpr auto kKinds = kinds_of(BackboneKinds{});
+
+/// "gca or none": the names of those kinds that `belongs` is true of.
+template <class Belongs>
+std::string names_where(const Belongs& belongs) {
+  std::string names;
+  for (const BackboneKind* kind : kKinds)
+    if (belongs(*kind)) names += (names.empty() ? "" : " or ") + std::string(kind->name);
+  return names;
+}
+
+}  // namespace
+
+std::span<const BackboneKind* const> backbone_kinds() {
+  return kKinds;
+}
+
+const BackboneKind& backbone_kind(const ModelConfig& config, const std::string& where) {
+  for (const BackboneKind* kind : kKinds)
+    if (config.long_range == kind->name) return *kind;
+  fail_usage(where, "long_range is \"" + config.long_range + "\"",
+             "use " + names_where([](const BackboneKind&) { return true; }));
+}
+
+Reach reach_of(const ModelConfig& config) {
+  return backbone_kind(config).reach(config);
+}
+
+ChunkLayout chunk_layout_of(const ModelConfig& config) {
+  if (!backbone_kind(config).has_landmarks) return {};
+  return {.chunk_size = config.chunk_size, .landmark_id = config.resolved_landmark_id()};
+}
+
+void require_chunk_memory(const ModelConfig& config, const std::string& where) {
+  const BackboneKind& kind = backbone_kind(config);
+  if (kind.keeps_chunk_memory) return;
+  fail_usage(where, fmt::format("is a model with long_range \"{}\", which keeps no chunk memory", kind.name),
+             fmt::format("give one trained with long_range {}",
+                         names_where([](const BackboneKind& one) { return one.keeps_chunk_memory; })));
+}
+
+}  // namespace gca

@@ -1,0 +1,34 @@
+#pragma once
+// The kinds of backbone there are. Knows no LibTorch.
+
+#include <span>
+#include <string>
+
+#include "lib/data/chunk_layout.h"
+#include "lib/model/backbone_kind.h"
+#include "lib/model/backbones/gca/gca_kind.h"
+#include "lib/model/backbones/window/window_kind.h"
+
+namespace gca {
+
+template <class... Kinds>
+struct KindList {};
+
+/// Every kind, in the order in which help names them: a struct with a static `kind` and a static `make`. A
+/// new one is a folder of backbones/, its settings a base of ModelConfig, and an entry here.
+using BackboneKinds = KindList<GcaKind, WindowKind>;
+
+std::span<const BackboneKind* const> backbone_kinds();
+
+/// The kind that config.long_range names. Throws Error(usage) naming `where` when there is none.
+const BackboneKind& backbone_kind(const ModelConfig& config, const std::string& where = "long_range");
+
+Reach reach_of(const ModelConfig& config);
+
+/// Where the landmarks of this model stand.
+ChunkLayout chunk_layout_of(const ModelConfig& config);
+
+/// Throws Error(usage) naming `where` unless the model keeps chunk memory.
+void require_chunk_memory(const ModelConfig& config, const std::string& where);
+
+}  // namespace gca

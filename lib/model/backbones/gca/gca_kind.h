@@ -1,0 +1,23 @@
+#pragma once
+// Grouped cross-attention over chunk memory (arXiv 2410.01651), as an entry of the list of kinds.
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "lib/model/backbone_kind.h"
+
+namespace gca {
+
+class Backbone;
+class WeightBuilder;
+
+struct GcaKind {
+  static const BackboneKind kind;
+  static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
+};
+
+/// Number of upper layers of each retrieval group.
+std::vector<int64_t> group_sizes(const ModelConfig& config);
+
+}  // namespace gca

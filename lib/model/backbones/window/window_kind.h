@@ -1,0 +1,18 @@
+#pragma once
+// Sliding-window attention alone, the baseline, as an entry of the list of kinds.
+
+#include <memory>
+
+#include "lib/model/backbone_kind.h"
+
+namespace gca {
+
+class Backbone;
+class WeightBuilder;
+
+struct WindowKind {
+  static const BackboneKind kind;
+  static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
+};
+
+}  // namespace gca

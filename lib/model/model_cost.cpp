@@ -1,0 +1,51 @@
+#include "lib/model/model_cost.h"
+
+#include <algorithm>
+
+#include "lib/model/backbone_kinds.h"
+
+namespace gca {
+namespace {
+
+/// Mean number of keys that a position sees in a text of T: itself and at most W before it.
+double mean_window(double T, double W) {
+  if (T <= W + 1) return (T + 1) / 2;
+  return ((W + 1) * (W + 2) / 2 + (T - W - 1) * (W + 1)) / T;
+}
+
+}  // namespace
+
+ModelCost& ModelCost::operator+=(const ModelCost& other) {
+  parameters += other.parameters;
+  multiply_adds += other.multiply_adds;
+  decoding_elements += other.decoding_elements;
+  decoding_bytes += other.decoding_bytes;
+  return *this;
+}
+
+ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context) {
+  const auto d = static_cast<double>(config.d_model);
+  const auto n = static_cast<double>(layers);
+  const auto T = static_cast<double>(context);
+  const auto W = static_cast<double>(config.window_size);
+  const double products = 4 * d * d + 3 * d * static_cast<double>(config.ff_size());
+  ModelCost cost;
+  cost.parameters = n * (products + 2 * d);  // and two norms
+  cost.multiply_adds = n * (products + 2 * mean_window(T, W) * d);
+  cost.decoding_elements = n * (products + 2 * std::min(W, T) * d);
+  return cost;
+}
+
+ModelCost model_cost(const ModelConfig& config, int64_t context) {
+  const auto d = static_cast<double>(config.d_model);
+  const double embedding = static_cast<double>(config.vocab_size) * d;  // also the output projection
+  ModelCost cost = backbone_kind(config).cost(config, context);
+  cost += {.parameters = embedding + d, .multiply_adds = embedding, .decoding_elements = embedding};
+  return cost;
+}
+
+double parameter_count(const ModelConfig& config) {
+  return model_cost(config, /*context=*/1).parameters;
+}
+
+}  // namespace gca

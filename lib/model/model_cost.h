@@ -1,0 +1,41 @@
+#pragma once
+// What a model takes, told from its configuration alone: nothing is allocated to find out, and settings that
+// no machine can hold do not overflow. Knows no LibTorch.
+
+#include <cstdint>
+
+#include "lib/model/model_config.h"
+
+namespace gca {
+
+/// Sums over the parts of a model. Work and traffic are those of a text of a given number of text tokens:
+/// its mean for a forward pass over the whole, its end for decoding.
+struct ModelCost {
+  double parameters = 0;
+  /// Useful multiply-adds of one text token in the forward pass: matrix products and attention. Landmarks,
+  /// recomputation, norms and activations are not counted.
+  double multiply_adds = 0;
+  /// Numbers of the compute type that decoding one text token must read: weights once, the windows' keys
+  /// and values, what is retrieved.
+  double decoding_elements = 0;
+  /// Bytes that it must read beside them, whatever the compute type.
+  double decoding_bytes = 0;
+
+  /// Two FLOPs a multiply-add; training costs three times as much.
+  double forward_flops() const { return 2 * multiply_adds; }
+  double decoding_bytes_per_token(int64_t element_bytes) const {
+    return decoding_elements * static_cast<double>(element_bytes) + decoding_bytes;
+  }
+  ModelCost& operator+=(const ModelCost& other);
+};
+
+/// Of the whole model at a context of so many text tokens.
+ModelCost model_cost(const ModelConfig& config, int64_t context);
+
+/// Weights of the model, the same number as LanguageModel::parameter_count().
+double parameter_count(const ModelConfig& config);
+
+/// Parts that kinds have in common: `layers` decoder layers of sliding-window attention and SwiGLU.
+ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context);
+
+}  // namespace gca

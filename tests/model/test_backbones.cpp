@@ -1,0 +1,375 @@
+// What every kind of backbone must do, whatever it does besides: each test goes through the whole list.
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/cos.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/rsqrt.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/record_function.h>
+#include <doctest/doctest.h>
+#include <torch/csrc/autograd/autograd.h>
+
+#include <map>
+#include <string>
+
+#include "lib/model/backbone_kinds.h"
+#include "lib/model/model_cost.h"
+#include "tests/support/tiny_model.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+namespace {
+
+ModelConfig config_of(const BackboneKind& kind) {
+  ModelConfig config = tiny_config();
+  config.long_range = kind.name;
+  return config;
+}
+
+/// Calls test(config) for every kind of backbone.
+template <class Test>
+void for_each_kind(const Test& test) {
+  REQUIRE(backbone_kinds().size() >= 2);
+  for (const BackboneKind* kind : backbone_kinds()) {
+    const std::string name = kind->name;
+    CAPTURE(name);
+    test(config_of(*kind));
+  }
+}
+
+std::vector<int64_t> cut_every(int64_t length, int64_t step) {
+  std::vector<int64_t> lengths;
+  for (int64_t begin = 0; begin < length; begin += step) lengths.push_back(std::min(step, length - begin));
+  return lengths;
+}
+
+double loss_of(const LanguageModel& model, const TextBatch& batch) {
+  const at::NoGradGuard no_grad;
+  const std::unique_ptr<Past> past = model.begin();
+  return model.loss(model.forward(batch.ids, *past, {}), batch.targets).mean.item<double>();
+}
+
+/// A weight of `model`, in double.
+at::Tensor weight_of(const LanguageModel& model, const std::string& name) {
+  for (const Weight& weight : model.weights())
+    if (weight.name == name) return weight.master.detach().to(at::kDouble);
+  FAIL("no weight " << name);
+  return {};
+}
+
+/// Gives every weight of `to` the values of the weight of `from` that has its name.
+void copy_weights(const LanguageModel& from, LanguageModel& to) {
+  const at::NoGradGuard no_grad;
+  for (Weight& weight : to.weights()) weight.master.copy_(weight_of(from, weight.name));
+  to.refresh_compute_weights();
+}
+
+}  // namespace
+
+TEST_CASE("backbones: no logit depends on a later token, to the bit") {
+  for_each_kind([](const ModelConfig& config) {
+    const LanguageModel model = tiny_model(config);
+    const int64_t T = 4 * config.chunk_text_size() + 2;
+    const std::vector<int32_t> text = some_text(T, config.vocab_size);
+    const TextBatch batch = batch_of(text, config);
+    const int64_t L = batch.ids.size(1);
+    const at::Tensor before = logits_in_segments(model, batch.ids, {L});
+    for (int64_t j = 0; j < T; ++j) {
+      CAPTURE(j);
+      std::vector<int32_t> changed = text;
+      changed[static_cast<size_t>(j)] =
+          (changed[static_cast<size_t>(j)] + 1) % static_cast<int32_t>(config.vocab_size - 1);
+      const at::Tensor after = logits_in_segments(model, batch_of(changed, config).ids, {L});
+      const int64_t position = layout_of(config).position_of(j);
+      CHECK(at::equal(after.narrow(1, 0, position), before.narrow(1, 0, position)));
+      CHECK_FALSE(at::equal(after.select(1, position), before.select(1, position)));
+    }
+  });
+}
+
+TEST_CASE("backbones: gradients of every weight agree with finite differences") {
+  for_each_kind([](ModelConfig config) {
+    config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
+    LanguageModel model = tiny_model(config, at::kDouble);
+    const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
+    const std::unique_ptr<Past> past = model.begin();
+    const LossResult loss = model.loss(model.forward(batch.ids, *past, {}), batch.targets);
+    torch::autograd::backward({loss.mean}, {});
+    constexpr double kStep = 1e-5;
+    for (Weight& weight : model.weights()) {
+      CAPTURE(weight.name);
+      // Along a fixed direction, so that one difference sees every entry of the weight.
+      const at::Tensor direction =
+          at::cos(at::arange(weight.master.numel(), at::kDouble) * 1.7 + 0.3).view(weight.master.sizes());
+      REQUIRE(weight.master.grad().defined());
+      const double predicted = (weight.master.grad() * direction).sum().item<double>();
+      const at::NoGradGuard no_grad;
+      weight.master.add_(direction, kStep);
+      const double above = loss_of(model, batch);
+      weight.master.add_(direction, -2 * kStep);
+      const double below = loss_of(model, batch);
+      weight.master.add_(direction, kStep);
+      const double measured = (above - below) / (2 * kStep);
+      CHECK(std::abs(measured - predicted) <= 1e-6 * std::max(1.0, std::abs(predicted)));
+    }
+  });
+}
+
+TEST_CASE("backbones: segments of any length and single steps give the logits of one batch") {
+  for_each_kind([](const ModelConfig& config) {
+    const LanguageModel model = tiny_model(config);
+    const TextBatch batch = batch_of(some_text(7 * config.chunk_text_size() + 3, config.vocab_size), config);
+    const int64_t L = batch.ids.size(1);
+    const at::Tensor whole = logits_in_segments(model, batch.ids, {L});
+    for (const auto& lengths : {cut_every(L, 1), cut_every(L, 7), cut_every(L, 8), cut_every(L, 13),
+                                std::vector<int64_t>{1, L - 2, 1}}) {
+      CAPTURE(lengths.front());
+      CHECK(largest_difference(logits_in_segments(model, batch.ids, lengths), whole) <= 1e-4);
+    }
+  });
+}
+
+TEST_CASE("backbones: a past that was saved and loaded, or cloned, goes on with the same bits") {
+  for_each_kind([](const ModelConfig& config) {
+    const LanguageModel model = tiny_model(config);
+    const TextBatch batch = batch_of(some_text(9 * config.chunk_text_size(), config.vocab_size), config);
+    const at::NoGradGuard no_grad;
+    for (const int64_t seen : {int64_t{5}, 3 * config.chunk_size, 5 * config.chunk_size + 3}) {
+      CAPTURE(seen);
+      const std::unique_ptr<Past> past = model.begin();
+      model.forward(batch.ids.narrow(1, 0, seen), *past, {});
+      std::map<std::string, at::Tensor> saved;
+      past->visit([&](const std::string& name, at::Tensor& tensor) {
+        CHECK(saved.count(name) == 0);
+        saved[name] = tensor.defined() ? tensor.clone() : tensor;
+      });
+      const std::unique_ptr<Past> loaded = model.begin(past->position());
+      loaded->visit([&](const std::string& name, at::Tensor& tensor) { tensor = saved.at(name); });
+      const std::unique_ptr<Past> cloned = past->clone();
+      CHECK(loaded->position() == seen);
+      int64_t begin = seen;
+      for (const int64_t length : {1, 2, 1, 9, 1, 1, 1}) {
+        const at::Tensor ids = batch.ids.narrow(1, begin, length);
+        const at::Tensor expected = model.forward(ids, *past, {});
+        CHECK(at::equal(model.forward(ids, *loaded, {}), expected));
+        begin += length;
+      }
+      // What the others ran on with has not touched the clone.
+      CHECK(cloned->position() == seen);
+      const std::unique_ptr<Past> again = model.begin();
+      model.forward(batch.ids.narrow(1, 0, seen), *again, {});
+      const at::Tensor ids = batch.ids.narrow(1, seen, 11);
+      CHECK(at::equal(model.forward(ids, *cloned, {}), model.forward(ids, *again, {})));
+    }
+  });
+}
+
+TEST_CASE("backbones: what a step may vary travels with the call, and the model stays as it is") {
+  for_each_kind([](const ModelConfig& config) {
+    const LanguageModel model = tiny_model(config);
+    ModelConfig other = model.config();
+    other.window_size = 3;
+    const LanguageModel made_so = tiny_model(other);
+    const TextBatch batch = batch_of(some_text(40, config.vocab_size), config);
+    ForwardOptions options;
+    options.config = std::make_shared<const ModelConfig>(other);
+    const at::Tensor own = logits_in_segments(model, batch.ids, {batch.ids.size(1)});
+    const at::Tensor varied = logits_in_segments(model, batch.ids, {batch.ids.size(1)}, options);
+    CHECK_FALSE(at::equal(varied, own));
+    CHECK(at::equal(varied, logits_in_segments(made_so, batch.ids, {batch.ids.size(1)})));
+    CHECK(at::equal(logits_in_segments(model, batch.ids, {batch.ids.size(1)}), own));
+    const std::vector<int64_t> steps = cut_every(batch.ids.size(1), 1);
+    CHECK(at::equal(logits_in_segments(model, batch.ids, steps, options),
+                    logits_in_segments(made_so, batch.ids, steps)));
+  });
+}
+
+TEST_CASE("backbones: all layers need begin no earlier than the reach says") {
+  for_each_kind([](const ModelConfig& config) {
+    const LanguageModel model = tiny_model(config);
+    const Reach reach = reach_of(config);
+    if (reach.upper == Reach::kWholeText) return;
+    const int64_t S = config.chunk_size;
+    const int64_t skipped = 3 * S;
+    const int64_t first_wanted = skipped + (reach.upper + S - 1) / S * S;
+    const int64_t L = first_wanted + 2 * S;
+    const int64_t T = layout_of(config).text_before(L);
+    const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
+    REQUIRE(batch.ids.size(1) == L);
+    const at::NoGradGuard no_grad;
+    const at::Tensor whole = logits_in_segments(model, batch.ids, {L}).narrow(1, first_wanted, 2 * S);
+    const std::unique_ptr<Past> past = model.begin();
+    ForwardOptions memory_only;
+    memory_only.memory_only = true;
+    CHECK_FALSE(model.forward(batch.ids.narrow(1, 0, skipped), *past, memory_only).defined());
+    const at::Tensor rest = model.logits(model.forward(batch.ids.narrow(1, skipped, L - skipped), *past, {}));
+    CHECK(largest_difference(rest.narrow(1, first_wanted - skipped, 2 * S), whole) <= 1e-4);
+  });
+}
+
+// ---- Each kind's degenerate case: settings for which something much simpler gives the same.
+
+namespace {
+
+at::Tensor plain_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  return x * at::rsqrt((x * x).mean(-1, true) + eps) * weight;
+}
+
+/// A layer of full causal attention with ALiBi, in double, one head at a time; h (L, d).
+at::Tensor plain_layer(const LanguageModel& model, const std::string& name, const at::Tensor& h) {
+  const ModelConfig& config = model.config();
+  const int64_t dh = config.head_dim();
+  const at::Tensor x = plain_norm(h, weight_of(model, name + ".attn_norm"), config.norm_eps);
+  const at::Tensor q = at::matmul(x, weight_of(model, name + ".attn.wq").t());
+  const at::Tensor k = at::matmul(x, weight_of(model, name + ".attn.wk").t());
+  const at::Tensor v = at::matmul(x, weight_of(model, name + ".attn.wv").t());
+  const at::Tensor place = at::arange(h.size(0), at::kDouble);
+  const at::Tensor distance = place.unsqueeze(1) - place.unsqueeze(0);  // (L, L)
+  std::vector<at::Tensor> heads;
+  for (int64_t head = 0; head < config.n_heads; ++head) {
+    const auto part = [&](const at::Tensor& rows) { return rows.narrow(1, head * dh, dh); };
+    at::Tensor scores = at::matmul(part(q), part(k).t()) / std::sqrt(static_cast<double>(dh));
+    scores = scores - config.slopes()[static_cast<size_t>(head)] * distance;
+    scores = scores.masked_fill(distance.lt(0), -std::numeric_limits<double>::infinity());
+    heads.push_back(at::matmul(at::softmax(scores, -1), part(v)));
+  }
+  const at::Tensor a = h + at::matmul(at::cat(heads, 1), weight_of(model, name + ".attn.wo").t());
+  const at::Tensor m = plain_norm(a, weight_of(model, name + ".mlp_norm"), config.norm_eps);
+  const at::Tensor gate = at::matmul(m, weight_of(model, name + ".mlp.w_gate").t());
+  const at::Tensor up = at::matmul(m, weight_of(model, name + ".mlp.w_up").t());
+  return a + at::matmul(gate * at::sigmoid(gate) * up, weight_of(model, name + ".mlp.w_down").t());
+}
+
+/// A window as long as the text is full attention.
+void check_window() {
+  ModelConfig config = config_of(WindowKind::kind);
+  config.window_size = 60;
+  const LanguageModel model = tiny_model(config, at::kDouble);
+  const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
+  at::Tensor h = weight_of(model, "tok_emb").index_select(0, batch.ids.squeeze(0));
+  for (const char* part : {"lower.", "upper."})
+    for (int64_t i = 0; i < (part[0] == 'l' ? config.n_lower_layers : config.n_upper_layers); ++i)
+      h = plain_layer(model, part + std::to_string(i), h);
+  h = plain_norm(h, weight_of(model, "out_norm"), config.norm_eps);
+  const at::Tensor expected = at::matmul(h, weight_of(model, "tok_emb").t());
+  CHECK(largest_difference(logits_in_segments(model, batch.ids, {30}).squeeze(0), expected) <= 1e-10);
+}
+
+/// Where nothing is read, what is left is the baseline with the same weights.
+void check_gca() {
+  const ModelConfig config = config_of(GcaKind::kind);
+  const LanguageModel model = tiny_model(config);
+  ModelConfig window_config = config;
+  window_config.long_range = WindowKind::kind.name;
+  LanguageModel baseline(window_config, at::kFloat);
+  copy_weights(model, baseline);
+  const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);  // landmarks are ids to both
+  const std::vector<int64_t> whole = {batch.ids.size(1)};
+  ForwardOptions reads_nothing;
+  reads_nothing.retriever = Retriever::none;
+  const at::Tensor expected = logits_in_segments(baseline, batch.ids, whole);
+  CHECK(largest_difference(logits_in_segments(model, batch.ids, whole, reads_nothing), expected) <= 1e-5);
+  CHECK(largest_difference(logits_in_segments(model, batch.ids, whole), expected) > 1e-2);
+}
+
+}  // namespace
+
+TEST_CASE("backbones: every kind has a degenerate case that something simpler computes") {
+  const std::map<std::string, void (*)()> checks = {{"gca", check_gca}, {"none", check_window}};
+  for_each_kind([&](const ModelConfig& config) {
+    const auto check = checks.find(config.long_range);
+    REQUIRE(check != checks.end());
+    check->second();
+  });
+}
+
+// ---- Costs against the operators that run.
+
+namespace {
+
+/// Multiply-adds of the products and the attention that run on this thread while it lives.
+class WorkCount {
+ public:
+  WorkCount() {
+    counted_ = 0;
+    handle_ = at::addThreadLocalCallback(
+        at::RecordFunctionCallback(&begin, &end).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
+  }
+  ~WorkCount() { at::removeCallback(handle_); }
+  WorkCount(const WorkCount&) = delete;
+  WorkCount& operator=(const WorkCount&) = delete;
+
+  static double counted() { return counted_; }
+
+ private:
+  static bool is_ours(const at::RecordFunction& function) {
+    return std::string(function.name()).starts_with("gca::");
+  }
+
+  static std::unique_ptr<at::ObserverContext> begin(const at::RecordFunction& function) {
+    // An operator of ours calls itself again below autograd.
+    if (calls_of_ours_ == 0) counted_ += multiply_adds(function.name(), function.inputs());
+    if (is_ours(function)) ++calls_of_ours_;
+    return nullptr;
+  }
+
+  static void end(const at::RecordFunction& function, at::ObserverContext* /*context*/) {
+    if (is_ours(function)) --calls_of_ours_;
+  }
+
+  static double multiply_adds(const std::string& name, c10::ArrayRef<const c10::IValue> inputs) {
+    const auto tensor = [&](size_t i) { return inputs[i].toTensor(); };
+    if (name == "aten::mm" || name == "aten::bmm")
+      return static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(1).size(-1));
+    double pairs = 0;  // of a query and a key, each a product with the key and one with the value
+    if (name == "gca::sliding_window_attention") {
+      const int64_t W = inputs[4].toInt();  // q (B, n, H, dh) is of a text that begins here
+      for (int64_t i = 0; i < tensor(0).size(1); ++i) pairs += static_cast<double>(std::min(i, W) + 1);
+    } else if (name == "gca::grouped_cross_attention") {
+      const at::Tensor chosen = tensor(3).ge(0).sum(-1).flatten();  // chunks a row reads
+      const auto positions = static_cast<double>(tensor(0).size(1)) / static_cast<double>(chosen.numel());
+      pairs = chosen.sum().item<double>() * positions * static_cast<double>(tensor(1).size(2));
+    } else {
+      return 0;
+    }
+    return 2 * pairs * static_cast<double>(tensor(0).size(2) * tensor(0).size(3));
+  }
+
+  static thread_local double counted_;
+  static thread_local int calls_of_ours_;
+  at::CallbackHandle handle_;
+};
+
+thread_local double WorkCount::counted_ = 0;
+thread_local int WorkCount::calls_of_ours_ = 0;
+
+}  // namespace
+
+TEST_CASE("backbones: parameters and multiply-adds are those of the weights and operators that run") {
+  for_each_kind([](ModelConfig config) {
+    config.chunk_size = 32;
+    config.window_size = 50;
+    const LanguageModel model = tiny_model(config);
+    CHECK(parameter_count(config) == static_cast<double>(model.parameter_count()));
+
+    const int64_t T = 12 * config.chunk_text_size();
+    const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
+    const at::NoGradGuard no_grad;
+    const WorkCount count;
+    const std::unique_ptr<Past> past = model.begin();
+    ForwardOptions with_all_scores;  // of matrices, where the search among landmarks would not be seen
+    with_all_scores.choices = ChoiceDetail::all_scores;
+    model.logits(model.forward(batch.ids, *past, with_all_scores));
+    const double told = model.cost(T).multiply_adds * static_cast<double>(T);
+    // Landmarks are run, but do not count as useful.
+    const double landmarks = static_cast<double>(batch.ids.size(1)) / static_cast<double>(T);
+    CHECK(WorkCount::counted() >= 0.999999 * told);
+    CHECK(WorkCount::counted() <= 1.000001 * told * (landmarks > 1 ? landmarks + 0.01 : 1.0));
+  });
+}
