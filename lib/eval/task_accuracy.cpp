@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t kDepths = 10;
 
 /// Best first, without the empty slots.
-std::vector<int64_t> chosen_chunks(const OpenRetrieval& retrieval) {
-  const at::Tensor idx = retrieval.idx.to(at::kCPU, at::kLong).contiguous();
+std::vector<int64_t> chosen_chunks(const Choices& choices) {
+  const at::Tensor idx = choices.idx.to(at::kCPU, at::kLong).contiguous();
   std::vector<int64_t> chunks(idx.const_data_ptr<int64_t>(), idx.const_data_ptr<int64_t>() + idx.numel());
   std::erase(chunks, -1);
   return chunks;
@@ -73,8 +73,7 @@ TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Ha
 
     TextFeeder feeder = prefill.prefill({trial.haystack_first, trial.edits}, trial.read_tokens);
     TrialReading reading;
-    for (const OpenRetrieval& group : feeder.state().open_retrieval)
-      reading.retrieved.push_back(chosen_chunks(group));
+    for (const Choices& group : feeder.past().choices()) reading.retrieved.push_back(chosen_chunks(group));
     if (!trial.answer.empty()) reading.predicted = predict_answer(model, feeder, trial, haystack, penalty);
 
     const TrialOutcome outcome = task.score(reading);
