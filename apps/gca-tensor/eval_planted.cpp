@@ -48,7 +48,7 @@ TaskSite site_of(const EvalOptions& options, const TextModel& model, int64_t con
   site.context = context;
   site.tokenizer = &model.tokenizer;
   site.ids = model.tokenizer.piece_count();
-  if (backbone_kind(config).has_landmarks) {
+  if (backbone_kind(config).keeps_chunk_memory) {
     site.retrieval_groups = config.retrieval_groups;
     site.chunk_top_k = config.chunk_top_k;
   }
