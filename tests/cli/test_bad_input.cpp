@@ -325,7 +325,6 @@ TEST_CASE("numbers out of range are refused by flag or key") {
     if (key == "landmark_token_id" || key == "vocab_size") key = "--set " + key;
     if (key == "hidden_size" && text.ends_with("7")) key = "hidden_size";
     if (key == "num_lower_layers" || key == "num_upper_layers") key = "num_";
-    if (key == "rms_norm_eps") key = "epsilon";
     if (key == "retrieval_groups") key = "retrieval group";
     if (key == "context") key = "context";
     table.push_back({with(pretrain, {"--steps", "1", "--set", text}), key});
