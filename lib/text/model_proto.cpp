@@ -17,14 +17,30 @@ class ProtoReader {
  public:
   explicit ProtoReader(std::string_view message) : rest_(message) {}
 
-  /// The next field; nothing at the end, or where the bytes are no message.
+  /// The next field that stands in no group; nothing at the end, or where the bytes are no message.
   std::optional<ProtoField> next() {
-    const auto tag = read_varint();
-    if (!tag) return std::nullopt;
+    for (int64_t open_groups = 0;;) {
+      const auto tag = read_varint();
+      if (!tag) return std::nullopt;
+      constexpr uint64_t kStartGroup = 3, kEndGroup = 4;
+      const uint64_t type = *tag & 7;
+      if (type == kStartGroup) {
+        ++open_groups;
+      } else if (type == kEndGroup) {
+        if (--open_groups < 0) return std::nullopt;
+      } else {
+        const auto field = read_field(*tag >> 3, type);
+        if (!field || open_groups == 0) return field;
+      }
+    }
+  }
+
+ private:
+  std::optional<ProtoField> read_field(uint64_t number, uint64_t type) {
     ProtoField field;
-    field.number = *tag >> 3;
+    field.number = number;
     constexpr uint64_t kVarint = 0, kFixed64 = 1, kBytes = 2, kFixed32 = 5;
-    switch (*tag & 7) {
+    switch (type) {
       case kVarint: {
         const auto value = read_varint();
         if (!value) return std::nullopt;
@@ -44,7 +60,6 @@ class ProtoReader {
     }
   }
 
- private:
   std::optional<uint64_t> read_varint() {
     uint64_t value = 0;
     for (int shift = 0; shift < 64 && !rest_.empty(); shift += 7) {

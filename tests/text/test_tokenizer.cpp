@@ -281,6 +281,11 @@ TEST_CASE("a damaged or missing model is refused by name") {
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("zeroed"));
+  // The same behind an unknown group (field 4), which a reader of protocol buffers passes over.
+  const auto hidden = error_of([&] { Tokenizer::from_serialized("\x23\x30\x31\x24" + zeroed, "hidden"); });
+  REQUIRE(hidden);
+  CHECK(hidden->is_usage());
+  CHECK(hidden->says("hidden"));
 
   std::ofstream(folder / "model", std::ios::binary) << model;
   CHECK(Tokenizer::load(folder / "model").fingerprint() == trained_tokenizer().fingerprint());

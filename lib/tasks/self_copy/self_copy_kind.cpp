@@ -1,7 +1,5 @@
 #include "lib/tasks/self_copy/self_copy_kind.h"
 
-#include <utility>
-
 #include "lib/core/error.h"
 #include "lib/tasks/self_copy/self_copy_task.h"
 
@@ -12,7 +10,7 @@ constexpr const TaskSetting* kSettings[] = {&kCopyChunks, &kCopyShifted};
 
 class SelfCopySequences final : public TrainingSequences {
  public:
-  explicit SelfCopySequences(SelfCopyTask task) : task_(std::move(task)) {}
+  explicit SelfCopySequences(const SelfCopyTask& task) : task_(task) {}
 
   Batch batch(int64_t first, int64_t rows, const Haystack& /*haystack*/) const override {
     return task_.batch(first, rows);
