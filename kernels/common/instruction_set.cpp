@@ -82,11 +82,12 @@ bool may_use_amx() {
 #endif
 
 std::vector<InstructionSet> find_runnable() {
-  std::vector<InstructionSet> found = {{"baseline", &baseline::kKernels, &baseline::kBf16Kernels,
-                                        &baseline::kRowKernels, &baseline::kInt8Products}};
-  found.push_back(found.back());
-  found.back().name = "amx-emulated";
-  found.back().bf16_tile_kernels = &amx_emulated::kBf16Kernels;
+  const InstructionSet plain = {"baseline", &baseline::kKernels, &baseline::kBf16Kernels,
+                                &baseline::kRowKernels, &baseline::kInt8Products};
+  InstructionSet emulated = plain;
+  emulated.name = "amx-emulated";
+  emulated.bf16_tile_kernels = &amx_emulated::kBf16Kernels;
+  std::vector<InstructionSet> found = {emulated, plain};
 #if defined(__x86_64__)
   if (has_avx2())
     found.push_back({"avx2", &avx2::kKernels, &avx2::kBf16Kernels, &avx2::kRowKernels, &avx2::kInt8Products});
@@ -102,8 +103,6 @@ std::vector<InstructionSet> find_runnable() {
       found.back().bf16_tile_kernels = &amx::kBf16Kernels;
     }
   }
-#else
-  std::swap(found.front(), found.back());  // the best last
 #endif
   return found;
 }

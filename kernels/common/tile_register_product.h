@@ -40,12 +40,11 @@ inline TileConfiguration configuration_for(int64_t rows) {
     configuration.rows[tile] = kTileRows;
   }
   const auto set_rows = [&](int row, int64_t count) {
-    const int64_t clamped = count < 0 ? 0 : count < kTileRows ? count : kTileRows;
     for (const int tile : {left_register(row), sum_register(row, 0), sum_register(row, 1)})
-      configuration.rows[tile] = static_cast<uint8_t>(clamped == 0 ? kTileRows : clamped);
+      configuration.rows[tile] = static_cast<uint8_t>(count);
   };
-  set_rows(0, rows);
-  set_rows(1, rows - kTileRows);
+  if (rows < kTileRows) set_rows(0, rows);
+  if (rows > kTileRows) set_rows(1, rows - kTileRows);
   return configuration;
 }
 
@@ -201,9 +200,12 @@ void register_product(int64_t rows, int64_t columns, std::span<const ProductSegm
     } else {
       register_rows<1>(row, rest, columns, segments, target);
     }
-    configure_for(2 * kTileRows);
   }
-  if (!begun) end_products();
+  if (begun) {
+    configure_for(2 * kTileRows);
+  } else {
+    end_products();
+  }
 }
 
 }  // namespace
