@@ -19,6 +19,7 @@
 
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/model_cost.h"
+#include "tests/model/causality.h"
 #include "tests/support/tiny_model.h"
 
 using namespace gca;
@@ -73,24 +74,7 @@ void copy_weights(const LanguageModel& from, LanguageModel& to) {
 }  // namespace
 
 TEST_CASE("backbones: no logit depends on a later token, to the bit") {
-  for_each_kind([](const ModelConfig& config) {
-    const LanguageModel model = tiny_model(config);
-    const int64_t T = 4 * config.chunk_text_size() + 2;
-    const std::vector<int32_t> text = some_text(T, config.vocab_size);
-    const TextBatch batch = batch_of(text, config);
-    const int64_t L = batch.ids.size(1);
-    const at::Tensor before = logits_in_segments(model, batch.ids, {L});
-    for (int64_t j = 0; j < T; ++j) {
-      CAPTURE(j);
-      std::vector<int32_t> changed = text;
-      changed[static_cast<size_t>(j)] =
-          (changed[static_cast<size_t>(j)] + 1) % static_cast<int32_t>(config.vocab_size - 1);
-      const at::Tensor after = logits_in_segments(model, batch_of(changed, config).ids, {L});
-      const int64_t position = layout_of(config).position_of(j);
-      CHECK(at::equal(after.narrow(1, 0, position), before.narrow(1, 0, position)));
-      CHECK_FALSE(at::equal(after.select(1, position), before.select(1, position)));
-    }
-  });
+  for_each_kind([](const ModelConfig& config) { check_causality(config, 4 * config.chunk_text_size() + 2); });
 }
 
 TEST_CASE("backbones: gradients of every weight agree with finite differences") {

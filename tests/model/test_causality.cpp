@@ -3,39 +3,18 @@
 #include <ATen/ops/equal.h>
 #include <doctest/doctest.h>
 
+#include "tests/model/causality.h"
 #include "tests/support/tiny_model.h"
 
 using namespace gca;
 using namespace gca::testing;
 
-namespace {
-
-void check_every_token(const ModelConfig& config, int64_t T) {
-  const LanguageModel model = tiny_model(config);
-  const std::vector<int32_t> text = some_text(T, config.vocab_size);
-  const TextBatch batch = batch_of(text, config);
-  const int64_t L = batch.ids.size(1);
-  const at::Tensor before = logits_in_segments(model, batch.ids, {L});
-  for (int64_t j = 0; j < T; ++j) {
-    CAPTURE(j);
-    std::vector<int32_t> changed = text;
-    changed[static_cast<size_t>(j)] =
-        (changed[static_cast<size_t>(j)] + 1) % static_cast<int32_t>(config.vocab_size - 1);
-    const at::Tensor after = logits_in_segments(model, batch_of(changed, config).ids, {L});
-    const int64_t position = layout_of(config).position_of(j);
-    CHECK(at::equal(after.narrow(1, 0, position), before.narrow(1, 0, position)));
-    CHECK_FALSE(at::equal(after.narrow(1, position, L - position), before.narrow(1, position, L - position)));
-  }
-}
-
-}  // namespace
-
 TEST_CASE("no logit depends on a later token") {
   ModelConfig config = tiny_config();
-  check_every_token(config, 6 * config.chunk_text_size() + 2);
+  check_causality(config, 6 * config.chunk_text_size() + 2);
   config.chunk_top_k = 9;  // more slots than chunks
   config.softmax_off_by_one = false;
-  check_every_token(config, 4 * config.chunk_text_size());
+  check_causality(config, 4 * config.chunk_text_size());
 }
 
 TEST_CASE("the baseline is causal and sees exactly its windows") {
@@ -44,7 +23,7 @@ TEST_CASE("the baseline is causal and sees exactly its windows") {
   config.n_lower_layers = 1;
   config.n_upper_layers = 1;
   config.window_size = 3;
-  check_every_token(config, 20);
+  check_causality(config, 20);
   // Two layers of window 3 see 6 positions back, and no further.
   const LanguageModel model = tiny_model(config);
   std::vector<int32_t> text = some_text(20, config.vocab_size);

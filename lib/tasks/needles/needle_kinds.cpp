@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/tasks/planted_sequences.h"
 #include "lib/tasks/share.h"
 
 namespace gca {
@@ -30,31 +31,6 @@ NeedleTask task_of(NeedleKind kind, const TaskSite& site) {
   settings.names = site.names;
   return {settings, NeedlePhrases::of(kind, *site.tokenizer)};
 }
-
-class NeedleSequences final : public TrainingSequences {
- public:
-  NeedleSequences(NeedleTask task, const TaskSite& site)
-      : task_(std::move(task)),
-        layout_(site.layout),
-        context_(site.context),
-        chunks_(task_.chunks_within(site.context)) {
-    task_.text(0, chunks_, 1);  // throws where the needles have no room
-  }
-
-  Batch batch(int64_t first, int64_t rows, const Haystack& haystack) const override {
-    return task_.batch(first, rows, chunks_, haystack, layout_);
-  }
-  std::string fingerprint() const override {
-    return fmt::format("{} chunks={}", task_.fingerprint(), chunks_);
-  }
-  int64_t context() const override { return context_; }
-
- private:
-  NeedleTask task_;
-  ChunkLayout layout_;
-  int64_t context_;
-  int64_t chunks_;
-};
 
 /// Chunks in which a stretch of text stands.
 std::set<int64_t> chunks_of(const TokenSpan& span, int64_t chunk_text) {
@@ -180,7 +156,9 @@ class NeedleTrials final : public TaskTrials {
 
 template <NeedleKind kind>
 std::unique_ptr<TrainingSequences> make_sequences(const TaskSite& site) {
-  return std::make_unique<NeedleSequences>(task_of(kind, site), site);
+  NeedleTask task = task_of(kind, site);
+  task.text(0, task.chunks_within(site.context), 1);  // throws where the needles have no room
+  return std::make_unique<PlantedSequences<NeedleTask>>(std::move(task), site);
 }
 
 template <NeedleKind kind>

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "lib/core/error.h"
+#include "lib/tasks/planted_sequences.h"
 #include "lib/tasks/recall/bm25.h"
 #include "lib/tasks/recall/recall_task.h"
 #include "lib/tasks/share.h"
@@ -25,31 +26,6 @@ RecallTask task_of(const TaskSite& site) {
   settings.names = site.names;
   return RecallTask(settings);
 }
-
-class RecallSequences final : public TrainingSequences {
- public:
-  explicit RecallSequences(const TaskSite& site)
-      : task_(task_of(site)),
-        layout_(site.layout),
-        context_(site.context),
-        chunks_(task_.chunks_within(site.context)) {
-    task_.text(0, chunks_, Haystack::of({0}, "recall"));  // throws where the passage has no room
-  }
-
-  Batch batch(int64_t first, int64_t rows, const Haystack& haystack) const override {
-    return task_.batch(first, rows, chunks_, haystack, layout_);
-  }
-  std::string fingerprint() const override {
-    return fmt::format("{} chunks={}", task_.fingerprint(), chunks_);
-  }
-  int64_t context() const override { return context_; }
-
- private:
-  RecallTask task_;
-  ChunkLayout layout_;
-  int64_t context_;
-  int64_t chunks_;
-};
 
 /// Chunks that lie for at least half of their text within [first, first + tokens).
 std::set<int64_t> chunks_within(int64_t first, int64_t tokens, int64_t chunk_text) {
@@ -166,7 +142,10 @@ class RecallTrials final : public TaskTrials {
 };
 
 std::unique_ptr<TrainingSequences> make_sequences(const TaskSite& site) {
-  return std::make_unique<RecallSequences>(site);
+  const RecallTask task = task_of(site);
+  // Throws where the passage has no room.
+  task.text(0, task.chunks_within(site.context), Haystack::of({0}, "recall"));
+  return std::make_unique<PlantedSequences<RecallTask>>(task, site);
 }
 
 std::unique_ptr<TaskTrials> make_trials(const TaskSite& site, const Haystack& haystack) {
