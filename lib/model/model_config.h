@@ -1,5 +1,5 @@
 #pragma once
-// Sizes and switches of a model, and their names in config.json. Symbols are those of README.md, "The model".
+// Sizes and switches of a model, and their names in config.json. Symbols are those of docs/model.md.
 // What all kinds of backbone share stands here; each kind adds a struct of its own.
 
 #include <cstdint>

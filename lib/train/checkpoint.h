@@ -1,7 +1,7 @@
 #pragma once
 // A checkpoint folder, in the layout that Hugging Face tools read:
 //   config.json            sizes and switches (lib/model/model_config.h)
-//   model.safetensors      the fp32 masters, by the names of README.md, "The model"
+//   model.safetensors      the fp32 masters, by the names of docs/model.md
 //   tokenizer.model        SentencePiece; absent where a task needs none
 //   optimizer.safetensors  first_moment.NAME and second_moment.NAME of every weight NAME, float32
 //   trainer_state.json     where the run stands (lib/train/trainer_state.h)
