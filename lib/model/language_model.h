@@ -1,7 +1,7 @@
 #pragma once
-// A language model: embedding, backbone (backbone.h), final norm, logits and loss. One forward path serves
-// training (one segment, a new past), prefill (long segments) and decoding (segments of one position), so
-// the paths cannot disagree.
+// A language model: embedding, backbone (backbone.h), final norm, logits and loss. forward()
+// serves training (one segment, a new past), prefill (long segments) and decoding (segments of one position). On
+// a CPU one position may take a second path, Backbone::run_row, which tests hold to the first.
 
 #include <ATen/core/Tensor.h>
 
