@@ -1,5 +1,5 @@
 # gca_embed_presets(TARGET file.json...): adds to TARGET a source, written at configure time, that defines
-# gca::embedded_presets() (lib/model/presets.h). A changed file configures again.
+# gca::model::embedded_presets() (lib/model/presets.h). A changed file configures again.
 function(gca_embed_presets target)
   set(entries "")
   foreach(file ${ARGN})
@@ -20,7 +20,7 @@ function(gca_embed_presets target)
 
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 std::span<const PresetText> embedded_presets() {
   static const std::vector<PresetText> kPresets = {
@@ -28,7 +28,7 @@ std::span<const PresetText> embedded_presets() {
   return kPresets;
 }
 
-}  // namespace gca
+}  // namespace gca::model
 ]=])
   target_sources(${target} PRIVATE ${source} ${PROJECT_SOURCE_DIR}/lib/model/presets.h)
 endfunction()

@@ -1,5 +1,5 @@
 # cmake -D VERSION=1.2.3 -D SOURCE_DIR=DIR -D OUTPUT=FILE.cpp -P write_version.cmake
-# Writes the definition of gca::program_version(): `git describe` of SOURCE_DIR, "1.2.3-g<commit>" where no tag names a
+# Writes the definition of gca::app::program_version(): `git describe` of SOURCE_DIR, "1.2.3-g<commit>" where no tag names a
 # version, or VERSION where SOURCE_DIR is no git checkout (an unpacked tarball) or git is missing.
 set(version ${VERSION})
 if(EXISTS ${SOURCE_DIR}/.git)  # not the repository of a folder around it
@@ -19,11 +19,11 @@ file(CONFIGURE OUTPUT ${OUTPUT} @ONLY CONTENT [=[
 // Written by cmake/write_version.cmake.
 #include "apps/gca/version.h"
 
-namespace gca {
+namespace gca::app {
 
 const char* program_version() {
   return "@version@";
 }
 
-}  // namespace gca
+}  // namespace gca::app
 ]=])

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Includes go one way: apps -> lib -> kernels. Within lib, the stages (train, eval, generate, inspect) include model but not each
-# other, and core, text, data, tasks and report do without LibTorch.
+# other, and core, text, data, tasks and report do without LibTorch. Each library has a namespace.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 status=0
@@ -33,4 +33,19 @@ forbid 'lib/train' 'lib/(eval|generate|inspect|bench)/'
 forbid 'lib/eval' 'lib/(train|generate|inspect|bench)/'
 forbid 'lib/generate' 'lib/(train|eval|inspect|bench)/'
 forbid 'lib/inspect' 'lib/(train|eval|generate|bench)/'
+
+# Each library has its own namespace, gca::FOLDER (gca alone: lib/core), so two libraries cannot define one name twice.
+# Another library's namespace is opened for forward declarations only.
+for folder in lib/*/; do
+  name=$(basename "$folder")
+  namespace=gca::$name
+  [[ $name == core ]] && namespace=gca
+  while read -r file; do
+    awk -v own="namespace $namespace {" -v file="$file" '
+      after_foreign && !/^(class|struct) [A-Za-z]+;$/ { print file ":" NR ": defines something in another namespace than " own; bad = 1 }
+      { after_foreign = /^namespace gca.* \{$/ && $0 != own }
+      $0 == own { opened = 1 }
+      END { if (!opened) { print file ": does not open " own; bad = 1 } exit bad }' "$file" || status=1
+  done < <(find "$folder" -name '*.h' -o -name '*.cpp')
+done
 exit $status

@@ -6,7 +6,7 @@
 #include "lib/core/machine_memory.h"
 #include "lib/train/training_run.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// "12 s", "3 min 20 s", "5 h 07 min", "2.5 days".
@@ -45,15 +45,17 @@ std::string table_of(const nlohmann::ordered_json& result) {
 
 }  // namespace
 
-void finish_dry_run(JsonReport& report, const PretrainOptions& options, const LanguageModel& model,
-                    const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,
-                    RunLength length, int64_t validation_sequences) {
-  const double step_seconds = estimate_step_seconds(model, config, probe);
-  const double validation_seconds = estimate_validation_seconds(model, config, probe, validation_sequences);
+void finish_dry_run(JsonReport& report, const PretrainOptions& options, const model::LanguageModel& model,
+                    const train::TrainConfig& config, const train::StepProbe& probe,
+                    const train::MemoryEstimate& memory, RunLength length, int64_t validation_sequences) {
+  const double step_seconds = train::estimate_step_seconds(model, config, probe);
+  const double validation_seconds =
+      train::estimate_validation_seconds(model, config, probe, validation_sequences);
   const double tokens_per_step =
       static_cast<double>(config.sequences_per_step()) * static_cast<double>(config.context);
   if (length.minutes > 0)
-    length.steps = steps_within(60 * length.minutes, step_seconds, validation_seconds, config.eval_interval);
+    length.steps =
+        train::steps_within(60 * length.minutes, step_seconds, validation_seconds, config.eval_interval);
 
   nlohmann::ordered_json& result = report.result;
   result["parameters"] = model.parameter_count();
@@ -62,9 +64,9 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const La
   result["memory_bytes"] = memory.total_bytes();
   result["available_memory_bytes"] = memory.available_bytes;
   result["memory"] = nlohmann::ordered_json::array();
-  for (const EstimatedPart& part : memory.parts)
+  for (const train::EstimatedPart& part : memory.parts)
     result["memory"].push_back({{"part", part.name}, {"bytes", part.size_bytes}});
-  result["checkpoint_bytes"] = checkpoint_size_bytes(model);
+  result["checkpoint_bytes"] = train::checkpoint_size_bytes(model);
   result["tokens_per_second"] = tokens_per_step / step_seconds;
   result["step_seconds"] = step_seconds;
   result["validation_seconds"] = validation_seconds;
@@ -85,4 +87,4 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const La
   finish_report(report, options.common, "", table_of(result));
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -6,7 +6,7 @@
 #include "lib/train/run_estimate.h"
 #include "lib/train/trainer_state.h"
 
-namespace gca {
+namespace gca::app {
 
 /// How long a run is to be; what was not said is 0.
 struct RunLength {
@@ -17,8 +17,8 @@ struct RunLength {
 
 /// Fills `report` and prints it, or a table. `config`: of the largest step. `validation_sequences`: of one
 /// validation, 0 for none; `probe` was timed.
-void finish_dry_run(JsonReport& report, const PretrainOptions& options, const LanguageModel& model,
-                    const TrainConfig& config, const StepProbe& probe, const MemoryEstimate& memory,
-                    RunLength length, int64_t validation_sequences);
+void finish_dry_run(JsonReport& report, const PretrainOptions& options, const model::LanguageModel& model,
+                    const train::TrainConfig& config, const train::StepProbe& probe,
+                    const train::MemoryEstimate& memory, RunLength length, int64_t validation_sequences);
 
-}  // namespace gca
+}  // namespace gca::app

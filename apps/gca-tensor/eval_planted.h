@@ -5,9 +5,9 @@
 #include "lib/core/json_report.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::app {
 
 /// Measures, completes `report` and shows the table.
-void eval_planted(const EvalOptions& options, const TextModel& model, JsonReport& report);
+void eval_planted(const EvalOptions& options, const model::TextModel& model, JsonReport& report);
 
-}  // namespace gca
+}  // namespace gca::app

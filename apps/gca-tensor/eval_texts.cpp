@@ -10,55 +10,56 @@
 #include "lib/data/sealed_json.h"
 #include "lib/model/backbone_kinds.h"
 
-namespace gca {
+namespace gca::app {
 
-std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer) {
-  SourceOptions source_options = options.source;
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const text::Tokenizer& tokenizer) {
+  text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  DocumentSource source(list_texts(options.inputs), source_options);
-  std::vector<EvalDocument> documents;
+  text::DocumentSource source(list_texts(options.inputs), source_options);
+  std::vector<eval::EvalDocument> documents;
   std::vector<int32_t> tokens;
-  EncodeOptions encoding;
+  data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  encode_documents(source, tokenizer, encoding, [&](const EncodedBlock& block) {
+  data::encode_documents(source, tokenizer, encoding, [&](const data::EncodedBlock& block) {
     tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
     if (!block.is_last) return;
-    documents.push_back(eval_document(std::string(block.name), std::exchange(tokens, {})));
+    documents.push_back(eval::eval_document(std::string(block.name), std::exchange(tokens, {})));
   });
   fmt::print(stderr, "{}", source_remarks(source.counts()));
   return documents;
 }
 
-std::variant<TokenStore, SequenceIndex> open_data(const EvalOptions& options, const TextModel& model) {
+std::variant<data::TokenStore, data::SequenceIndex> open_data(const EvalOptions& options,
+                                                              const model::TextModel& model) {
   const std::string where = "--data " + options.data;
-  if (folder_format(options.data) == kTokenFormat) {
+  if (data::folder_format(options.data) == data::kTokenFormat) {
     if (options.split != "auto")
       fail_usage("--split", "a shard folder has no splits",
                  "leave it out, or give a folder written by gca chunk");
-    TokenStore tokens = TokenStore::open(options.data);
+    data::TokenStore tokens = data::TokenStore::open(options.data);
     model.require_tokenizer(tokens.tokenizer_fingerprint(), where);
     return tokens;
   }
-  SequenceIndex index = SequenceIndex::open(options.data);
+  data::SequenceIndex index = data::SequenceIndex::open(options.data);
   model.require_tokenizer(index.tokens().tokenizer_fingerprint(), where);
   return index;
 }
 
-EvalSplit split_of(const EvalOptions& options) {
-  if (options.split == "train") return EvalSplit::train;
-  if (options.split == "valid") return EvalSplit::valid;
-  return EvalSplit::held_out;
+eval::EvalSplit split_of(const EvalOptions& options) {
+  if (options.split == "train") return eval::EvalSplit::train;
+  if (options.split == "valid") return eval::EvalSplit::valid;
+  return eval::EvalSplit::held_out;
 }
 
-Retriever retriever_of(const std::string& name) {
-  if (name == "random") return Retriever::random;
-  if (name == "recent") return Retriever::recent;
-  if (name == "none") return Retriever::none;
-  return Retriever::learned;
+model::Retriever retriever_of(const std::string& name) {
+  if (name == "random") return model::Retriever::random;
+  if (name == "recent") return model::Retriever::recent;
+  if (name == "none") return model::Retriever::none;
+  return model::Retriever::learned;
 }
 
-std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config) {
-  if (backbone_kind(config).keeps_chunk_memory) return options.retrievers;
+std::vector<std::string> retrievers_of(const EvalOptions& options, const model::ModelConfig& config) {
+  if (model::backbone_kind(config).keeps_chunk_memory) return options.retrievers;
   for (const std::string& name : options.retrievers)
     if (name == "random" || name == "recent")
       fail_usage("--retriever " + name, "the checkpoint keeps no chunk memory to choose from",
@@ -66,4 +67,4 @@ std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelCo
   return {"none"};
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,21 +9,22 @@
 #include "lib/eval/eval_document.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::app {
 
 /// The texts of INPUT..., encoded.
-std::vector<EvalDocument> encode_inputs(const EvalOptions& options, const Tokenizer& tokenizer);
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const text::Tokenizer& tokenizer);
 
 /// The folder that --data names, of shards or of sequences. Throws Error(usage) when it was written with
 /// another tokenizer than the model's, and where --split has no meaning.
-std::variant<TokenStore, SequenceIndex> open_data(const EvalOptions& options, const TextModel& model);
+std::variant<data::TokenStore, data::SequenceIndex> open_data(const EvalOptions& options,
+                                                              const model::TextModel& model);
 
-EvalSplit split_of(const EvalOptions& options);
+eval::EvalSplit split_of(const EvalOptions& options);
 
-Retriever retriever_of(const std::string& name);
+model::Retriever retriever_of(const std::string& name);
 
 /// A sliding-window model reads nothing, whatever is asked: its rows say so. Throws Error(usage) where it is
 /// asked to choose.
-std::vector<std::string> retrievers_of(const EvalOptions& options, const ModelConfig& config);
+std::vector<std::string> retrievers_of(const EvalOptions& options, const model::ModelConfig& config);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -3,21 +3,21 @@
 #include "lib/device/open_device.h"
 #include "lib/train/process_settings.h"
 
-namespace gca {
+namespace gca::app {
 
-TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common) {
+model::TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common) {
   const std::string dtype = resolved_dtype(options.tensor);
-  const at::Device device = open_device(options.tensor.device, dtype);
-  use_threads(thread_count(common));
-  return TextModel::open(options.folder, dtype, device);
+  const at::Device device = device::open_device(options.tensor.device, dtype);
+  train::use_threads(thread_count(common));
+  return model::TextModel::open(options.folder, dtype, device);
 }
 
-nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const TextModel& model) {
+nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const model::TextModel& model) {
   nlohmann::ordered_json config;
   config["checkpoint"] = model.folder;
   config["dtype"] = resolved_dtype(options.tensor);
-  config["model"] = model_config_to_json(model.model.config());
+  config["model"] = model::model_config_to_json(model.model.config());
   return config;
 }
 
-}  // namespace gca
+}  // namespace gca::app

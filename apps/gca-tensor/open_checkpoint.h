@@ -6,12 +6,12 @@
 #include "apps/gca/text_arguments.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::app {
 
 /// Sets the threads of the process and opens the model.
-TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common);
+model::TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common);
 
 /// What a report says of the model it was made with.
-nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const TextModel& model);
+nlohmann::ordered_json checkpoint_config(const CheckpointOptions& options, const model::TextModel& model);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -5,14 +5,14 @@
 #include "lib/core/error.h"
 #include "lib/text/sources/document_source.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// A prompt is one text whatever it looks like, and every byte of it counts: one that was cut out of a longer
 /// text may begin or end within a character.
 std::string read_text(const std::string& path) {
-  DocumentSource source({.inputs = {path}, .files = {{path}}},
-                        {.format = "text", .invalid_utf8 = InvalidUtf8::keep});
+  text::DocumentSource source({.inputs = {path}, .files = {{path}}},
+                              {.format = "text", .invalid_utf8 = text::InvalidUtf8::keep});
   std::string text;
   source.next();
   constexpr size_t kPieceBytes = size_t{1} << 16;
@@ -23,7 +23,8 @@ std::string read_text(const std::string& path) {
 
 }  // namespace
 
-std::vector<int32_t> read_prompt(const PromptOptions& options, const Tokenizer& tokenizer, int threads) {
+std::vector<int32_t> read_prompt(const PromptOptions& options, const text::Tokenizer& tokenizer,
+                                 int threads) {
   std::string text = options.text;
   std::string where = "--prompt";
   if (!options.file.empty()) {
@@ -34,4 +35,4 @@ std::vector<int32_t> read_prompt(const PromptOptions& options, const Tokenizer& 
   return tokenizer.encode_parallel(text, threads);
 }
 
-}  // namespace gca
+}  // namespace gca::app

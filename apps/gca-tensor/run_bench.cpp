@@ -19,14 +19,14 @@
 #include "lib/train/process_settings.h"
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// The vocabulary of a preset that leaves it to the tokenizer.
 constexpr int64_t kVocabSize = 16384;
 
-RunConfig bench_config(const BenchOptions& options) {
-  RunConfig config;
+train::RunConfig bench_config(const BenchOptions& options) {
+  train::RunConfig config;
   config.read(options.config);
   for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
   if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
@@ -45,14 +45,14 @@ void choose_instruction_set(const BenchOptions& options) {
   }
 }
 
-SpeedResult measure(const std::string& mode, LanguageModel& model, const TrainConfig& train,
-                    const SpeedSettings& settings) {
-  if (mode == "training") return measure_training(model, train, settings);
-  if (mode == "decoding") return measure_decoding(model, settings);
-  return measure_prefill(model, mode == "scoring", settings);
+bench::SpeedResult measure(const std::string& mode, model::LanguageModel& model,
+                           const train::TrainConfig& train, const bench::SpeedSettings& settings) {
+  if (mode == "training") return bench::measure_training(model, train, settings);
+  if (mode == "decoding") return bench::measure_decoding(model, settings);
+  return bench::measure_prefill(model, mode == "scoring", settings);
 }
 
-nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const SpeedResult& speed) {
+nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const bench::SpeedResult& speed) {
   const auto tokens = static_cast<double>(speed.tokens);
   nlohmann::ordered_json row;
   row["mode"] = mode;
@@ -69,7 +69,7 @@ nlohmann::ordered_json row_of(const std::string& mode, int64_t context, const Sp
 }
 
 /// Of the rate of reads where a row says how many bytes it must read, else of the rate of products.
-void set_utilization(nlohmann::ordered_json& row, const MachineRates& machine) {
+void set_utilization(nlohmann::ordered_json& row, const profile::MachineRates& machine) {
   const bool reads = row.contains("bytes_per_token");
   const double work_per_token = row[reads ? "bytes_per_token" : "flops_per_token"];
   const double limit = reads ? machine.bytes_per_second() : machine.flops_per_second();
@@ -90,20 +90,20 @@ std::string line_of(const nlohmann::ordered_json& row) {
 }  // namespace
 
 void run_bench(const BenchOptions& options) {
-  keep_freed_memory();
-  use_threads(thread_count(options.common));
+  train::keep_freed_memory();
+  train::use_threads(thread_count(options.common));
   choose_instruction_set(options);
   JsonReport report = begin_tensor_report("bench", options.common, options.tensor);
-  const RunConfig config = bench_config(options);
-  std::optional<MemoryPlace> memory;
-  if (options.chooses_memory()) memory = MemoryPlace::of(options.memory, options.memory_dtype);
+  const train::RunConfig config = bench_config(options);
+  std::optional<model::MemoryPlace> memory;
+  if (options.chooses_memory()) memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string dtype = resolved_dtype(options.tensor);
   const at::ScalarType scalar_type = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  LanguageModel model(config.model, scalar_type);
+  model::LanguageModel model(config.model, scalar_type);
   model.initialise(options.common.seed);
   model.refresh_compute_weights();
 
-  MachineRates machine(scalar_type);
+  profile::MachineRates machine(scalar_type);
   const auto measure_machine = [&] {
     if (!options.peak) return;
     machine.measure_products();
@@ -115,15 +115,15 @@ void run_bench(const BenchOptions& options) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const int64_t context : options.contexts) {
     for (const std::string& mode : options.modes.empty() ? mode_names() : options.modes) {
-      OperatorProfile profile;
-      SpeedSettings settings;
+      profile::OperatorProfile profile;
+      bench::SpeedSettings settings;
       settings.context = context;
       settings.repeats = static_cast<int>(options.repeats);
       settings.seed = options.common.seed;
       settings.decoded_tokens = options.decoded_tokens;
       if (options.profile) settings.profile = &profile;
       settings.memory = memory;
-      const SpeedResult speed = measure(mode, model, config.train, settings);
+      const bench::SpeedResult speed = measure(mode, model, config.train, settings);
       measure_machine();
       rows.push_back(row_of(mode, context, speed));
       if (options.profile) {
@@ -163,4 +163,4 @@ void run_bench(const BenchOptions& options) {
   finish_report(report, options.common, "", header + table + profiles);
 }
 
-}  // namespace gca
+}  // namespace gca::app

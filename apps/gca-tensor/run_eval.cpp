@@ -16,14 +16,14 @@
 #include "lib/core/error.h"
 #include "lib/eval/perplexity.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// One measurement: a context with a retriever.
 struct EvalRow {
   int64_t context = 0;
   std::string retriever;
-  Perplexity perplexity;
+  eval::Perplexity perplexity;
 };
 
 void check_options(const EvalOptions& options) {
@@ -36,21 +36,22 @@ void check_options(const EvalOptions& options) {
 }
 
 /// The documents to measure on; `context` becomes what the data was cut for, where it says so.
-std::vector<EvalDocument> open_documents(const EvalOptions& options, const TextModel& model,
-                                         int64_t& context) {
+std::vector<eval::EvalDocument> open_documents(const EvalOptions& options, const model::TextModel& model,
+                                               int64_t& context) {
   if (options.data.empty()) return encode_inputs(options, model.tokenizer);
   const auto data = open_data(options, model);
-  if (const auto* tokens = std::get_if<TokenStore>(&data)) return eval_documents(*tokens);
-  const auto& index = std::get<SequenceIndex>(data);
+  if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
+  const auto& index = std::get<data::SequenceIndex>(data);
   context = index.settings().context;
-  std::vector<EvalDocument> documents = eval_documents(index, split_of(options));
+  std::vector<eval::EvalDocument> documents = eval::eval_documents(index, split_of(options));
   if (documents.empty())
     fail_usage("--data " + options.data, "has no documents in this split", "choose another --split");
   return documents;
 }
 
 /// Contexts to measure at: those asked for, else the one the model was trained with, else that of the data.
-std::vector<int64_t> contexts_of(const EvalOptions& options, const TextModel& model, int64_t data_context) {
+std::vector<int64_t> contexts_of(const EvalOptions& options, const model::TextModel& model,
+                                 int64_t data_context) {
   if (!options.contexts.empty()) return options.contexts;
   if (model.trained_context > 0) return {model.trained_context};
   if (data_context > 0) return {data_context};
@@ -59,9 +60,9 @@ std::vector<int64_t> contexts_of(const EvalOptions& options, const TextModel& mo
 }
 
 /// A context longer than every document would be told, but nowhere reached.
-void require_reachable(std::span<const int64_t> contexts, std::span<const EvalDocument> documents) {
+void require_reachable(std::span<const int64_t> contexts, std::span<const eval::EvalDocument> documents) {
   int64_t longest = 0;
-  for (const EvalDocument& document : documents) longest = std::max(longest, document.tokens);
+  for (const eval::EvalDocument& document : documents) longest = std::max(longest, document.tokens);
   for (const int64_t context : contexts)
     if (context > longest)
       fail_usage(fmt::format("--context {}", context),
@@ -69,28 +70,29 @@ void require_reachable(std::span<const int64_t> contexts, std::span<const EvalDo
                  fmt::format("give at most {}, or longer texts", longest));
 }
 
-std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
-                             std::span<const EvalDocument> documents, std::span<const EvalSpan> spans,
-                             std::span<const int64_t> contexts, std::span<const std::string> retrievers) {
+std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel& model,
+                             std::span<const eval::EvalDocument> documents,
+                             std::span<const eval::EvalSpan> spans, std::span<const int64_t> contexts,
+                             std::span<const std::string> retrievers) {
   const std::vector<int32_t> id_bytes = model.id_bytes();
   const bool progress = shows_progress(options.common);
   std::vector<EvalRow> rows;
   for (const int64_t context : contexts) {
     for (const std::string& retriever : retrievers) {
-      PerplexityOptions how;
+      eval::PerplexityOptions how;
       how.context = context;
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
-      if (options.chooses_memory()) how.memory = MemoryPlace::of(options.memory, options.memory_dtype);
-      const auto show = [&](const LossSum& sum) {
+      if (options.chooses_memory()) how.memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
+      const auto show = [&](const eval::LossSum& sum) {
         throw_if_interrupted();
         if (progress)
           fmt::print(stderr, "\rcontext {}  {}  {} tokens  loss {:.4f} ", context, retriever, sum.tokens,
                      sum.loss());
       };
       rows.push_back(
-          {context, retriever, measure_perplexity(model.model, documents, spans, id_bytes, how, show)});
+          {context, retriever, eval::measure_perplexity(model.model, documents, spans, id_bytes, how, show)});
     }
   }
   if (progress) fmt::print(stderr, "\r\033[K");
@@ -98,7 +100,7 @@ std::vector<EvalRow> measure(const EvalOptions& options, const TextModel& model,
 }
 
 nlohmann::ordered_json context_to_json(const EvalRow& row) {
-  const LossSum& total = row.perplexity.total;
+  const eval::LossSum& total = row.perplexity.total;
   return {{"context", row.context},
           {"retriever", row.retriever},
           {"tokens", total.tokens},
@@ -111,7 +113,7 @@ nlohmann::ordered_json context_to_json(const EvalRow& row) {
           {"tokens_per_second", static_cast<double>(total.tokens) / row.perplexity.seconds}};
 }
 
-nlohmann::ordered_json position_to_json(const EvalRow& row, const PositionBucket& position) {
+nlohmann::ordered_json position_to_json(const EvalRow& row, const eval::PositionBucket& position) {
   return {{"context", row.context}, {"retriever", row.retriever},    {"from", position.from},
           {"to", position.to},      {"tokens", position.sum.tokens}, {"loss", position.sum.loss()}};
 }
@@ -125,7 +127,7 @@ std::string position_table(std::span<const EvalRow> rows) {
   table += "\n";
   int64_t longest = 0;
   for (const EvalRow& row : rows) longest = std::max(longest, row.perplexity.positions.back().to);
-  for (int64_t from = 0, to = kFirstPositionEnd; from < longest; from = to, to *= 2) {
+  for (int64_t from = 0, to = eval::kFirstPositionEnd; from < longest; from = to, to *= 2) {
     table += fmt::format("{:>18}", fmt::format("{} to {}", from, to - 1));
     for (size_t i = 0; i < rows.size(); ++i) {
       const auto& positions = rows[i].perplexity.positions;
@@ -143,7 +145,7 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
   std::string table = fmt::format("{:>9}  {:9} {:>11} {:>9} {:>11} {:>10} {:>9}\n", "context", "retriever",
                                   "tokens", "loss", "perplexity", "bits/byte", "tokens/s");
   for (const EvalRow& row : rows) {
-    const LossSum& total = row.perplexity.total;
+    const eval::LossSum& total = row.perplexity.total;
     table += fmt::format("{:>9}  {:9} {:>11} {:>9.4f} {:>11.3f} {:>10.4f} {:>9.0f}\n", row.context,
                          row.retriever, total.tokens, total.loss(), total.perplexity(), total.bits_per_byte(),
                          static_cast<double>(total.tokens) / row.perplexity.seconds);
@@ -152,20 +154,20 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
   return table + position_table(rows);
 }
 
-void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonReport& report) {
+void eval_perplexity(const EvalOptions& options, const model::TextModel& model, JsonReport& report) {
   int64_t data_context = 0;
-  const std::vector<EvalDocument> documents = open_documents(options, model, data_context);
+  const std::vector<eval::EvalDocument> documents = open_documents(options, model, data_context);
   require_reachable(options.contexts, documents);
   const std::vector<int64_t> contexts = contexts_of(options, model, data_context);
   const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
 
   // The same text for every context: spans of the longest, which the shorter ones cut further.
   const int64_t longest = *std::max_element(contexts.begin(), contexts.end());
-  const std::vector<EvalSpan> spans = choose_eval_spans(documents, longest, options.max_tokens);
+  const std::vector<eval::EvalSpan> spans = eval::choose_eval_spans(documents, longest, options.max_tokens);
   int64_t tokens = 0;
   int64_t chosen = 0;
-  for (const EvalDocument& document : documents) tokens += document.tokens;
-  for (const EvalSpan& span : spans) chosen += span.tokens;
+  for (const eval::EvalDocument& document : documents) tokens += document.tokens;
+  for (const eval::EvalSpan& span : spans) chosen += span.tokens;
   const std::vector<EvalRow> rows = measure(options, model, documents, spans, contexts, retrievers);
   if (rows.front().perplexity.total.tokens == 0)
     fail_usage(options.data.empty() ? "INPUT" : "--data " + options.data, "has no token to predict",
@@ -181,7 +183,7 @@ void eval_perplexity(const EvalOptions& options, const TextModel& model, JsonRep
   report.result["positions"] = nlohmann::ordered_json::array();
   for (const EvalRow& row : rows) {
     report.result["contexts"].push_back(context_to_json(row));
-    for (const PositionBucket& position : row.perplexity.positions)
+    for (const eval::PositionBucket& position : row.perplexity.positions)
       report.result["positions"].push_back(position_to_json(row, position));
   }
   finish_report(report, options.common, "", table_of(rows, tokens - chosen));
@@ -193,7 +195,7 @@ void run_eval(const EvalOptions& options) {
   check_options(options);
   install_interrupt_handler();
   JsonReport report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["data"] = options.data;
   report.config["inputs"] = options.inputs;
@@ -205,4 +207,4 @@ void run_eval(const EvalOptions& options) {
     eval_planted(options, model, report);
 }
 
-}  // namespace gca
+}  // namespace gca::app

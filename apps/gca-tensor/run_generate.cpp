@@ -23,11 +23,11 @@
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 void check_options(const GenerateOptions& options) {
-  const SamplingOptions& sampling = options.generation.sampling;
+  const generate::SamplingOptions& sampling = options.generation.sampling;
   if (!(sampling.temperature >= 0.0))
     fail_usage("--temperature", "is below 0", "0 always takes the most probable token, 1 samples plainly");
   if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0))
@@ -39,22 +39,24 @@ double per_second(int64_t count, double seconds) {
 }
 
 /// What the prompt follows: nothing, a text that was kept, or a library. Chunk memory grows at --memory.
-TextSession open_session(const GenerateOptions& options, const TextModel& model) {
-  const MemoryPlace place = MemoryPlace::of(options.memory, options.memory_dtype);
+generate::TextSession open_session(const GenerateOptions& options, const model::TextModel& model) {
+  const model::MemoryPlace place = model::MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string& folder = options.load_memory;
-  if (!folder.empty() && folder_format(folder) != kLibraryFormat) return load_session(folder, model, place);
-  TextSession session;
+  if (!folder.empty() && data::folder_format(folder) != model::kLibraryFormat)
+    return generate::load_session(folder, model, place);
+  generate::TextSession session;
   if (!folder.empty()) {
     if (!options.save_memory.empty())
       fail_usage("--save-memory", "is not used with a library", "leave it out; the library stays as it is");
-    session.past = MemoryLibrary::open(folder, model).past(model.model, place);
+    session.past = model::MemoryLibrary::open(folder, model).past(model.model, place);
   } else {
-    session.past = begin_with_memory_at(model.model, place);
+    session.past = model::begin_with_memory_at(model.model, place);
   }
   return session;
 }
 
-nlohmann::ordered_json result_of(const Generation& generation, int64_t prompt_tokens, int64_t past_tokens) {
+nlohmann::ordered_json result_of(const generate::Generation& generation, int64_t prompt_tokens,
+                                 int64_t past_tokens) {
   const auto new_tokens = static_cast<int64_t>(generation.tokens.size());
   nlohmann::ordered_json result;
   result["text"] = generation.text;
@@ -75,21 +77,22 @@ void run_generate(const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_options(options);
   JsonReport report = begin_tensor_report("generate", options.common, options.checkpoint.tensor);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  if (!options.save_memory.empty()) check_session_folder(options.save_memory, "--save-memory");
-  TextSession session = open_session(options, model);
-  const int64_t past_tokens = chunk_layout_of(model.model.config()).text_before(session.past->position());
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
+  if (!options.save_memory.empty()) generate::check_session_folder(options.save_memory, "--save-memory");
+  generate::TextSession session = open_session(options, model);
+  const int64_t past_tokens =
+      model::chunk_layout_of(model.model.config()).text_before(session.past->position());
   const bool has_prompt = !options.prompt.text.empty() || !options.prompt.file.empty();
   std::vector<int32_t> prompt;
   if (has_prompt || options.load_memory.empty())
     prompt = read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
-  GenerationOptions how = options.generation;
+  generate::GenerationOptions how = options.generation;
   how.seed = options.common.seed;
   how.keeps_session = !options.save_memory.empty();
-  OperatorProfile prefill_profile, decode_profile;
+  profile::OperatorProfile prefill_profile, decode_profile;
   if (options.profile) how.prefill_profile = &prefill_profile;
   if (options.profile) how.decode_profile = &decode_profile;
-  const SamplingOptions& sampling = how.sampling;
+  const generate::SamplingOptions& sampling = how.sampling;
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["max_new_tokens"] = options.generation.max_new_tokens;
   report.config["temperature"] = sampling.temperature;
@@ -112,12 +115,13 @@ void run_generate(const GenerateOptions& options) {
   };
   const double opened_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  const Generation generation =
-      generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
+  const generate::Generation generation =
+      generate::generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
 
   // An interrupted text is kept as far as it came.
-  if (!options.save_memory.empty()) save_session(options.save_memory, "--save-memory", model, session);
+  if (!options.save_memory.empty())
+    generate::save_session(options.save_memory, "--save-memory", model, session);
   report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens);
   report.result["first_token_seconds"] =
       generation.tokens.empty() ? 0.0 : opened_seconds + generation.first_token_seconds;
@@ -129,4 +133,4 @@ void run_generate(const GenerateOptions& options) {
   if (interrupt_flag()) throw Interrupted();
 }
 
-}  // namespace gca
+}  // namespace gca::app

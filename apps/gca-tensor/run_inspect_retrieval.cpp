@@ -23,11 +23,11 @@
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/memory/memory_library.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
-RetrievalTableOptions terminal_options() {
-  RetrievalTableOptions options;
+inspect::RetrievalTableOptions terminal_options() {
+  inspect::RetrievalTableOptions options;
   winsize size{};
   options.colour = isatty(STDOUT_FILENO) != 0;
   if (options.colour && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
@@ -38,7 +38,7 @@ RetrievalTableOptions terminal_options() {
 /// The text, and the library before it: chunks of the library are numbered backwards from -1.
 class Chunks {
  public:
-  Chunks(const TextModel& model, std::span<const int32_t> prompt, const MemoryLibrary* library)
+  Chunks(const model::TextModel& model, std::span<const int32_t> prompt, const model::MemoryLibrary* library)
       : model_(model), prompt_(prompt), library_(library) {}
 
   std::string text(int64_t chunk) const {
@@ -50,32 +50,32 @@ class Chunks {
   }
 
   /// Of a chunk of the library.
-  ChunkPlace place(int64_t chunk) const {
-    const MemoryDocument& document = library_->index().document_of(in_library(chunk));
+  inspect::ChunkPlace place(int64_t chunk) const {
+    const model::MemoryDocument& document = library_->index().document_of(in_library(chunk));
     return {document.name, in_library(chunk) - document.first_chunk};
   }
 
   /// What the text goes on after.
-  std::unique_ptr<Past> past() const {
+  std::unique_ptr<model::Past> past() const {
     return library_ != nullptr ? library_->past(model_.model, {}) : nullptr;
   }
 
  private:
   int64_t in_library(int64_t chunk) const { return library_->index().chunk_count() + chunk; }
 
-  const TextModel& model_;
+  const model::TextModel& model_;
   std::span<const int32_t> prompt_;
-  const MemoryLibrary* library_;
+  const model::MemoryLibrary* library_;
 };
 
-nlohmann::ordered_json chunk_to_json(const ChunkReading& reading, const Chunks& chunks) {
+nlohmann::ordered_json chunk_to_json(const inspect::ChunkReading& reading, const Chunks& chunks) {
   nlohmann::ordered_json groups = nlohmann::ordered_json::array();
   for (size_t group = 0; group < reading.groups.size(); ++group) {
     nlohmann::ordered_json retrieved = nlohmann::ordered_json::array();
-    for (const RetrievedChunk& chunk : reading.groups[group]) {
+    for (const inspect::RetrievedChunk& chunk : reading.groups[group]) {
       nlohmann::ordered_json one;
       if (chunk.chunk < 0) {
-        const ChunkPlace place = chunks.place(chunk.chunk);
+        const inspect::ChunkPlace place = chunks.place(chunk.chunk);
         one = {{"document", place.document}, {"chunk", place.chunk}};
       } else {
         one = {{"chunk", chunk.chunk}};
@@ -95,34 +95,36 @@ nlohmann::ordered_json chunk_to_json(const ChunkReading& reading, const Chunks& 
 }
 
 /// The page of --html: costs two more passes over the text, with and without reading.
-void write_page(const InspectOptions& options, const TextModel& model, std::span<const int32_t> prompt,
-                std::span<const ChunkReading> readings, const Chunks& chunks) {
-  RetrievalPageInput page;
+void write_page(const InspectOptions& options, const model::TextModel& model, std::span<const int32_t> prompt,
+                std::span<const inspect::ChunkReading> readings, const Chunks& chunks) {
+  inspect::RetrievalPageInput page;
   page.title = "What each chunk read: " + (options.prompt.file.empty() ? "a prompt" : options.prompt.file);
-  page.model = model_config_to_json(model.model.config());
+  page.model = model::model_config_to_json(model.model.config());
   page.readings = readings;
   page.pieces.reserve(prompt.size());
   for (const int32_t token : prompt) page.pieces.push_back(model.tokenizer.decode({&token, 1}));
-  const std::vector<float> losses = token_losses(model.model, prompt, Retriever::learned, 0, chunks.past());
+  const std::vector<float> losses =
+      inspect::token_losses(model.model, prompt, model::Retriever::learned, 0, chunks.past());
   const std::vector<float> losses_reading_none =
-      token_losses(model.model, prompt, Retriever::none, 0, chunks.past());
-  for (const ChunkReading& reading : readings)
+      inspect::token_losses(model.model, prompt, model::Retriever::none, 0, chunks.past());
+  for (const inspect::ChunkReading& reading : readings)
     for (const auto& group : reading.groups)
-      for (const RetrievedChunk& read : group)
+      for (const inspect::RetrievedChunk& read : group)
         if (read.chunk < 0) page.before[read.chunk] = {chunks.place(read.chunk), chunks.text(read.chunk)};
   page.losses = losses;
   page.losses_reading_none = losses_reading_none;
-  write_file_atomically(options.html_path, retrieval_page(page));
+  write_file_atomically(options.html_path, inspect::retrieval_page(page));
 }
 
-std::string maps_of(std::span<const ChunkReading> readings, int64_t width) {
+std::string maps_of(std::span<const inspect::ChunkReading> readings, int64_t width) {
   std::string maps;
   for (size_t group = 0; group < readings.front().groups.size(); ++group)
-    maps += (group > 0 ? "\n" : "") + retrieval_map(readings, static_cast<int64_t>(group), width);
+    maps += (group > 0 ? "\n" : "") + inspect::retrieval_map(readings, static_cast<int64_t>(group), width);
   return maps;
 }
 
-std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, int64_t chunk) {
+std::vector<inspect::ChunkReading> only_chunk(const std::vector<inspect::ChunkReading>& readings,
+                                              int64_t chunk) {
   const auto count = static_cast<int64_t>(readings.size());
   if (chunk >= count) {
     fail_usage(fmt::format("--chunk {}", chunk), fmt::format("the prompt has {} chunks", count),
@@ -135,16 +137,17 @@ std::vector<ChunkReading> only_chunk(const std::vector<ChunkReading>& readings, 
 
 void run_inspect(const InspectOptions& options) {
   JsonReport report = begin_tensor_report("inspect-retrieval", options.common, options.checkpoint.tensor);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  require_chunk_memory(model.model.config(), "--checkpoint " + options.checkpoint.folder);
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
+  model::require_chunk_memory(model.model.config(), "--checkpoint " + options.checkpoint.folder);
   const std::vector<int32_t> prompt =
       read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
-  std::optional<MemoryLibrary> library;
-  if (!options.load_memory.empty()) library = MemoryLibrary::open(options.load_memory, model);
+  std::optional<model::MemoryLibrary> library;
+  if (!options.load_memory.empty()) library = model::MemoryLibrary::open(options.load_memory, model);
   const Chunks chunks(model, prompt, library ? &*library : nullptr);
-  std::vector<ChunkReading> readings = trace_retrieval(model.model, prompt, 0, chunks.past());
+  std::vector<inspect::ChunkReading> readings =
+      inspect::trace_retrieval(model.model, prompt, 0, chunks.past());
   const auto text_of = [&](int64_t chunk) { return chunks.text(chunk); };
-  RetrievalTableOptions terminal = terminal_options();
+  inspect::RetrievalTableOptions terminal = terminal_options();
   terminal.place_of = [&](int64_t chunk) { return chunks.place(chunk); };
   std::string shown;
   if (!options.html_path.empty()) {
@@ -153,15 +156,15 @@ void run_inspect(const InspectOptions& options) {
   }
   if (options.ascii) shown += maps_of(readings, terminal.width);
   if (options.chunk >= 0) readings = only_chunk(readings, options.chunk);
-  if (shown.empty() || options.chunk >= 0) shown += retrieval_table(readings, text_of, terminal);
+  if (shown.empty() || options.chunk >= 0) shown += inspect::retrieval_table(readings, text_of, terminal);
 
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["load_memory"] = options.load_memory;
   report.result["prompt_tokens"] = prompt.size();
   report.result["chunks"] = nlohmann::ordered_json::array();
-  for (const ChunkReading& reading : readings)
+  for (const inspect::ChunkReading& reading : readings)
     report.result["chunks"].push_back(chunk_to_json(reading, chunks));
   finish_report(report, options.common, "", shown);
 }
 
-}  // namespace gca
+}  // namespace gca::app

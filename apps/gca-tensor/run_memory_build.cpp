@@ -19,36 +19,37 @@
 #include "lib/data/token_shard.h"
 #include "lib/model/memory/memory_library.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
-LibraryText text_of(const std::string& name, std::vector<int32_t> tokens) {
+model::LibraryText text_of(const std::string& name, std::vector<int32_t> tokens) {
   auto kept = std::make_shared<const std::vector<int32_t>>(std::move(tokens));
   return {name, static_cast<int64_t>(kept->size()), [kept](int64_t first, std::span<int32_t> out) {
             std::copy_n(kept->begin() + first, out.size(), out.begin());
           }};
 }
 
-void add_shards(const std::string& folder, const TextModel& model, std::vector<LibraryText>& texts) {
-  const TokenStore store = TokenStore::open(folder);
+void add_shards(const std::string& folder, const model::TextModel& model,
+                std::vector<model::LibraryText>& texts) {
+  const data::TokenStore store = data::TokenStore::open(folder);
   model.require_tokenizer(store.tokenizer_fingerprint(), folder);
   for (size_t i = 0; i < store.documents().size(); ++i) {
-    const TokenDocument& document = store.documents()[i];
+    const data::TokenDocument& document = store.documents()[i];
     texts.push_back({document.name, document.tokens, [store, i](int64_t first, std::span<int32_t> out) {
                        store.read(static_cast<int64_t>(i), first, out);
                      }});
   }
 }
 
-void add_plain_texts(const std::string& input, const MemoryOptions& options, const TextModel& model,
-                     std::vector<LibraryText>& texts) {
-  SourceOptions source_options = options.source;
+void add_plain_texts(const std::string& input, const MemoryOptions& options, const model::TextModel& model,
+                     std::vector<model::LibraryText>& texts) {
+  text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  DocumentSource source(list_input_files({&input, 1}), source_options);
+  text::DocumentSource source(text::list_input_files({&input, 1}), source_options);
   std::vector<int32_t> tokens;
-  EncodeOptions encoding;
+  data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  encode_documents(source, model.tokenizer, encoding, [&](const EncodedBlock& block) {
+  data::encode_documents(source, model.tokenizer, encoding, [&](const data::EncodedBlock& block) {
     tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
     if (!block.is_last) return;
     texts.push_back(text_of(std::string(block.name), std::exchange(tokens, {})));
@@ -56,11 +57,11 @@ void add_plain_texts(const std::string& input, const MemoryOptions& options, con
   fmt::print(stderr, "{}", source_remarks(source.counts()));
 }
 
-std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel& model) {
-  std::vector<LibraryText> texts;
+std::vector<model::LibraryText> texts_of(const MemoryOptions& options, const model::TextModel& model) {
+  std::vector<model::LibraryText> texts;
   for (const std::string& input : options.inputs) {
-    const std::string format = folder_format(input);
-    if (format == kTokenFormat)
+    const std::string format = data::folder_format(input);
+    if (format == data::kTokenFormat)
       add_shards(input, model, texts);
     else if (format.empty())
       add_plain_texts(input, options, model, texts);
@@ -75,15 +76,15 @@ std::vector<LibraryText> texts_of(const MemoryOptions& options, const TextModel&
 
 void run_memory_build(const MemoryOptions& options) {
   JsonReport report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
-  const TextModel model = open_checkpoint(options.checkpoint, options.common);
-  claim_library_folder(options.output);
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
+  model::claim_library_folder(options.output);
   install_interrupt_handler();
-  const std::vector<LibraryText> texts = texts_of(options, model);
+  const std::vector<model::LibraryText> texts = texts_of(options, model);
 
   const int64_t chunk_text = std::max<int64_t>(1, model.model.config().chunk_text_size());
   int64_t total = 0;
-  for (const LibraryText& text : texts) total += text.tokens / chunk_text * chunk_text;
-  ReadMemoryOptions reading;
+  for (const model::LibraryText& text : texts) total += text.tokens / chunk_text * chunk_text;
+  model::ReadMemoryOptions reading;
   reading.threads = thread_count(options.common);
   reading.segment_positions = options.segment_positions;
   const auto start = std::chrono::steady_clock::now();
@@ -98,15 +99,15 @@ void run_memory_build(const MemoryOptions& options) {
       fmt::print(stderr, "\r{:.1f} of {:.1f} million tokens, {:.0f} tokens/s ", tokens / 1e6,
                  static_cast<double>(total) / 1e6, tokens / seconds());
   };
-  const MemoryDtype dtype = options.memory_dtype.empty()
-                                ? lossless_dtype(model.model.compute_dtype())
-                                : memory_dtype_of(options.memory_dtype, "--memory-dtype");
-  const MemoryIndex index = build_library(options.output, model, texts, dtype, reading);
+  const model::MemoryDtype dtype = options.memory_dtype.empty()
+                                       ? model::lossless_dtype(model.model.compute_dtype())
+                                       : model::memory_dtype_of(options.memory_dtype, "--memory-dtype");
+  const model::MemoryIndex index = model::build_library(options.output, model, texts, dtype, reading);
   if (shows) fmt::print(stderr, "\r\033[K");
 
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["action"] = options.action;
-  report.config["memory_dtype"] = name_of(dtype);
+  report.config["memory_dtype"] = model::name_of(dtype);
   report.result = library_to_json(index);
   report.result["build_seconds"] = seconds();
   report.result["tokens_per_second"] = static_cast<double>(index.token_count()) / seconds();
@@ -118,4 +119,4 @@ void run_memory_build(const MemoryOptions& options) {
                                          memory_text(static_cast<double>(peak_memory_bytes()))));
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -31,7 +31,7 @@
 #include "lib/train/training_run.h"
 #include "lib/train/validation.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// Part of --minutes after which no further step is measured.
@@ -42,23 +42,23 @@ at::ScalarType scalar_type(const std::string& dtype) {
 }
 
 /// A fine-tuned model must read the ids that it was trained on.
-void require_tokenizer_of(const std::string& checkpoint, const TaskData& data) {
+void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& data) {
   const std::string path = checkpoint + "/tokenizer.model";
   if (data.tokenizer_fingerprint.empty() || !std::filesystem::exists(path)) return;
-  if (Tokenizer::load(path).fingerprint() != data.tokenizer_fingerprint)
+  if (text::Tokenizer::load(path).fingerprint() != data.tokenizer_fingerprint)
     fail_usage("--init " + checkpoint, "its tokenizer is not that of the data",
                "run gca tokenize with --tokenizer " + path);
 }
 
 /// Steps that read at least so many text tokens.
-int64_t steps_of_tokens(int64_t tokens, const TrainConfig& config) {
+int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
   const int64_t each = config.sequences_per_step() * config.context;
   return tokens / each + (tokens % each != 0);
 }
 
 /// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and resumed.
-int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, const TaskData& data,
-                      Trainer& trainer, double elapsed_seconds) {
+int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
+                      const train::TaskData& data, train::Trainer& trainer, double elapsed_seconds) {
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
@@ -66,21 +66,21 @@ int64_t planned_steps(const PretrainOptions& options, const RunConfig& config, c
   const auto measuring_seconds = [begin] {
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
-  ValidationSource probe = data.validation;
+  train::ValidationSource probe = data.validation;
   probe.sequences = std::min(probe.sequences, config.train.batch);
   double validation_seconds = 0.0;
   if (probe.sequences > 0) {
-    validate(trainer.model(), probe, config.train.batch);
+    train::validate(trainer.model(), probe, config.train.batch);
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
   const double step_seconds = trainer.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
-  return steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(), step_seconds,
-                      validation_seconds, config.train.eval_interval);
+  return train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(), step_seconds,
+                             validation_seconds, config.train.eval_interval);
 }
 
 /// Where a resumed run is to end: as planned, unless the command line says otherwise.
-int64_t resumed_steps(const PretrainOptions& options, const TrainerState& state) {
+int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState& state) {
   int64_t total = state.total_steps;
   if (!state.phases.is_null() && (options.steps >= 0 || options.tokens >= 0))
     fail_usage("--steps", "the phases of this run say how long it goes on", "leave it out");
@@ -95,8 +95,8 @@ int64_t resumed_steps(const PretrainOptions& options, const TrainerState& state)
 }
 
 /// What a report says of how the run was made.
-nlohmann::ordered_json config_of(const PretrainOptions& options, const TrainerState& state,
-                                 const RunConfig& config) {
+nlohmann::ordered_json config_of(const PretrainOptions& options, const train::TrainerState& state,
+                                 const train::RunConfig& config) {
   nlohmann::ordered_json json = config.to_json();
   json["task"] = state.task;
   if (!state.phases.is_null()) json["phases"] = state.phases;
@@ -112,8 +112,8 @@ nlohmann::ordered_json number_or_null(double x) {
   return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
 }
 
-nlohmann::ordered_json result_of(const PretrainOptions& options, const LanguageModel& model,
-                                 const TrainerState& state, const TaskData& data) {
+nlohmann::ordered_json result_of(const PretrainOptions& options, const model::LanguageModel& model,
+                                 const train::TrainerState& state, const train::TaskData& data) {
   const double tokens_per_second =
       state.train_seconds > 0 ? static_cast<double>(state.tokens) / state.train_seconds : 0.0;
   const double flops_per_token = 3.0 * model.cost(state.train.context).forward_flops();
@@ -128,7 +128,7 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const LanguageM
   result["peak_gflops"] = nullptr;
   if (options.peak) {
     constexpr int kRounds = 5;
-    MachineRates machine(model.compute_dtype());
+    profile::MachineRates machine(model.compute_dtype());
     for (int round = 0; round < kRounds; ++round) machine.measure_products();
     result["utilization"] = tokens_per_second * flops_per_token / machine.flops_per_second();
     result["peak_gflops"] = machine.flops_per_second() / 1e9;
@@ -136,13 +136,14 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const LanguageM
   result["peak_memory_bytes"] = peak_memory_bytes();
   result["train_loss"] = number_or_null(state.train_loss());
   result["valid"] = nlohmann::ordered_json::array();
-  for (const ValidationResult& one : state.valid_results) result["valid"].push_back(validation_to_json(one));
+  for (const train::ValidationResult& one : state.valid_results)
+    result["valid"].push_back(train::validation_to_json(one));
   if (data.chance > 0) {
     result["copy_accuracy"] =
         state.valid_results.empty() ? nullptr : number_or_null(state.valid_results.back().accuracy);
     result["copy_chance"] = data.chance;
   }
-  result["checkpoint"] = checkpoint_folder(options.output);
+  result["checkpoint"] = train::checkpoint_folder(options.output);
   return result;
 }
 
@@ -170,7 +171,8 @@ std::string table_of(const nlohmann::ordered_json& result) {
 }
 
 void require_free_output(const PretrainOptions& options) {
-  if (!options.resume && !options.overwrite && std::filesystem::exists(checkpoint_folder(options.output)))
+  if (!options.resume && !options.overwrite &&
+      std::filesystem::exists(train::checkpoint_folder(options.output)))
     fail_usage("--output " + options.output, "holds the checkpoint of a run",
                "go on with --resume, replace it with --overwrite, or choose another folder");
 }
@@ -191,32 +193,32 @@ void check_options(const PretrainOptions& options) {
 }
 
 /// The folder of the run, made where it is missing, and this process alone in it.
-std::unique_ptr<RunLock> claim_output(const PretrainOptions& options) {
+std::unique_ptr<train::RunLock> claim_output(const PretrainOptions& options) {
   std::error_code error;
   std::filesystem::create_directories(options.output, error);
   if (error)
     fail_usage("--output " + options.output, "cannot be made: " + error.message(),
                "name a folder that can be written");
-  auto lock = std::make_unique<RunLock>(options.output);
+  auto lock = std::make_unique<train::RunLock>(options.output);
   require_free_output(options);  // Once more: another run may have begun and ended meanwhile.
   return lock;
 }
 
 /// What a run is, before anything of it is made: where it stands, its settings, its data.
 struct PlannedRun {
-  TrainerState state;
-  RunConfig config;
-  TaskData data;
+  train::TrainerState state;
+  train::RunConfig config;
+  train::TaskData data;
 };
 
 /// A run that goes on: its own settings, and what the command line may change of them.
 void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
-  TrainerState& state = run.state;
-  state = load_trainer_state(checkpoint_folder(options.output));
-  RunConfig asked = recorded_config(state);
+  train::TrainerState& state = run.state;
+  state = train::load_trainer_state(train::checkpoint_folder(options.output));
+  train::RunConfig asked = train::recorded_config(state);
   asked.take_all(options.config_files);
   apply_flags(options, asked);
-  run.config = resumed_config(state, asked);
+  run.config = train::resumed_config(state, asked);
   if (options.is_given("--task") && options.task != state.task)
     fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
   if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
@@ -245,42 +247,42 @@ PlannedRun plan_run(const PretrainOptions& options) {
   const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
                           run.state.task != "text";
   if (needs_data)
-    run.data = open_task_data(
+    run.data = train::open_task_data(
         {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
   const std::string where = run.config.places();
   run.config.model.validate(where);
   run.config.train.validate(where);
-  require_memory_for_weights(run.config.model, run.state.dtype, where);
+  train::require_memory_for_weights(run.config.model, run.state.dtype, where);
   return run;
 }
 
 /// The flag or file that says how large a batch is.
-std::string source_of_batch(const RunConfig& config) {
+std::string source_of_batch(const train::RunConfig& config) {
   const auto found = config.sources.find("batch");
   return found == config.sources.end() ? "batch" : found->second;
 }
 
 /// The settings of the step that takes the most memory.
-TrainConfig largest_step(const PlannedRun& run) {
+train::TrainConfig largest_step(const PlannedRun& run) {
   return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
 }
 
-void require_memory(const MemoryEstimate& memory, const PlannedRun& run) {
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) {
   const std::string where = run.data.phases ? "--phases, task " + run.data.phases->largest_task().task
                                             : source_of_batch(run.config);
-  require_memory_for_batch(memory, largest_step(run), where);
+  train::require_memory_for_batch(memory, largest_step(run), where);
 }
 
 void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun run = plan_run(options);
-  LanguageModel model(run.config.model, scalar_type(run.state.dtype));
+  model::LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
-  const TrainConfig train = largest_step(run);
-  const StepProbe probe = probe_step(model, train, kSeconds);
-  const MemoryEstimate memory = estimate_memory(model, train, probe, program_bytes);
+  const train::TrainConfig train = largest_step(run);
+  const train::StepProbe probe = train::probe_step(model, train, kSeconds);
+  const train::MemoryEstimate memory = train::estimate_memory(model, train, probe, program_bytes);
   RunLength length{options.steps, options.minutes};
   if (options.resume) length = {resumed_steps(options, run.state) - run.state.step, 0};
   if (!options.resume && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
@@ -299,8 +301,8 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
 void run_pretrain(const PretrainOptions& given) {
   PretrainOptions options = given;
   read_input_files(options);
-  keep_freed_memory();
-  use_threads(thread_count(options.common));
+  train::keep_freed_memory();
+  train::use_threads(thread_count(options.common));
   JsonReport report = begin_tensor_report("pretrain", options.common, options.tensor);
   check_options(options);
   if (options.dry_run) {
@@ -309,57 +311,59 @@ void run_pretrain(const PretrainOptions& given) {
   }
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
   // before all that it was given has been found usable.
-  std::unique_ptr<RunLock> lock;
+  std::unique_ptr<train::RunLock> lock;
   if (options.resume) {
-    load_trainer_state(checkpoint_folder(options.output));
+    train::load_trainer_state(train::checkpoint_folder(options.output));
     lock = claim_output(options);
   }
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun planned = plan_run(options);
   auto& [state, config, data] = planned;
 
-  LanguageModel model(config.model, scalar_type(state.dtype),
-                      open_device(options.tensor.device, state.dtype));
+  model::LanguageModel model(config.model, scalar_type(state.dtype),
+                             device::open_device(options.tensor.device, state.dtype));
   if (options.resume) {
-    require_same_data(state, state.data, data.train.fingerprint);
-    load_weights(checkpoint_folder(options.output), model);
+    train::require_same_data(state, state.data, data.train.fingerprint);
+    train::load_weights(train::checkpoint_folder(options.output), model);
     state.total_steps = resumed_steps(options, state);
   } else if (!options.init.empty()) {
-    const std::string init = find_checkpoint(options.init, "--init " + options.init);
+    const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
     require_tokenizer_of(init, data);
-    load_weights(init, model);
+    train::load_weights(init, model);
   } else {
     model.initialise(state.seed);
     model.refresh_compute_weights();
   }
-  const TrainConfig largest = largest_step(planned);
-  require_memory(estimate_memory(model, largest, probe_step(model, largest, 0), program_bytes), planned);
+  const train::TrainConfig largest = largest_step(planned);
+  require_memory(train::estimate_memory(model, largest, train::probe_step(model, largest, 0), program_bytes),
+                 planned);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
   if (!lock) lock = claim_output(options);
   state.model = config.model;
   state.train = config.train;
   state.data_fingerprint = data.train.fingerprint;
 
-  Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
+  train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
   trainer.follow(data.phases);
   if (options.resume) {
-    load_optimizer(checkpoint_folder(options.output), model, trainer.optimizer());
+    train::load_optimizer(train::checkpoint_folder(options.output), model, trainer.optimizer());
   } else {
     state.total_steps = planned_steps(options, config, data, trainer, report.elapsed_seconds());
     trainer.set_total_steps(state.total_steps);
   }
 
   install_interrupt_handler();
-  RunOptions run;
+  train::RunOptions run;
   run.output = options.output;
   run.tokenizer_model = data.tokenizer_model;
   run.stop_at = options.stop_at;
   run.quiet = options.common.quiet;
   run.is_new = !options.resume;
   run.stop = &interrupt_flag();
-  OperatorProfile profile;
+  profile::OperatorProfile profile;
   if (options.profile) run.profile = &profile;
-  if (run_training(trainer, state, data.validation_plan, run) == RunEnd::interrupted) throw Interrupted();
+  if (train::run_training(trainer, state, data.validation_plan, run) == train::RunEnd::interrupted)
+    throw Interrupted();
 
   report.seed = state.seed;
   report.config = config_of(options, state, config);
@@ -369,4 +373,4 @@ void run_pretrain(const PretrainOptions& given) {
                 table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -2,7 +2,7 @@
 
 #include "kernels/common/instruction_set.h"
 
-namespace gca {
+namespace gca::app {
 
 JsonReport begin_tensor_report(const std::string& stage, const CommonOptions& options,
                                const TensorOptions& tensors) {
@@ -11,4 +11,4 @@ JsonReport begin_tensor_report(const std::string& stage, const CommonOptions& op
   return report;
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -6,10 +6,10 @@
 #include "apps/gca/common_options.h"
 #include "lib/core/json_report.h"
 
-namespace gca {
+namespace gca::app {
 
 /// begin_report(), with the instruction set that CPU kernels use.
 JsonReport begin_tensor_report(const std::string& stage, const CommonOptions& options,
                                const TensorOptions& tensors);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -7,7 +7,7 @@
 
 #include "apps/gca/common_options.h"
 
-namespace gca {
+namespace gca::app {
 
 struct BenchOptions {
   CommonOptions common;
@@ -34,4 +34,4 @@ inline const std::vector<std::string>& mode_names() {
   return names;
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,7 +9,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::app {
 
 void add_bench_command(CLI::App& app) {
   auto options = std::make_shared<BenchOptions>();
@@ -64,4 +64,4 @@ void add_bench_command(CLI::App& app) {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,17 +9,17 @@
 #include "apps/gca/common_options.h"
 #include "lib/data/sequence_index.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 struct ChunkOptions {
   CommonOptions common;
   std::string tokens;
   std::string output;
-  ChunkSettings settings;
+  data::ChunkSettings settings;
 };
 
-nlohmann::ordered_json counts_to_json(const SplitCounts& counts) {
+nlohmann::ordered_json counts_to_json(const data::SplitCounts& counts) {
   return {{"documents", counts.documents},
           {"sequences", counts.sequences},
           {"chunks", counts.chunks},
@@ -27,12 +27,12 @@ nlohmann::ordered_json counts_to_json(const SplitCounts& counts) {
           {"dropped_tokens", counts.dropped_tokens}};
 }
 
-SplitCounts sum(const SplitCounts& a, const SplitCounts& b) {
+data::SplitCounts sum(const data::SplitCounts& a, const data::SplitCounts& b) {
   return {a.documents + b.documents, a.sequences + b.sequences, a.chunks + b.chunks, a.tokens + b.tokens,
           a.dropped_tokens + b.dropped_tokens};
 }
 
-std::string table_of(const ChunkSummary& summary) {
+std::string table_of(const data::ChunkSummary& summary) {
   std::string table = fmt::format("{:6} {:>10} {:>10} {:>10} {:>12} {:>8}\n", "split", "documents",
                                   "sequences", "chunks", "tokens", "dropped");
   for (const auto& [name, counts] : {std::pair{"train", summary.train}, std::pair{"valid", summary.valid}})
@@ -44,15 +44,15 @@ std::string table_of(const ChunkSummary& summary) {
 void run_chunk(ChunkOptions& options) {
   options.settings.seed = options.common.seed;
   JsonReport report = begin_report("chunk", options.common);
-  const ChunkSettings& settings = options.settings;
+  const data::ChunkSettings& settings = options.settings;
   report.config = {{"tokens", options.tokens},
                    {"output", options.output},
                    {"chunk_size", settings.chunk_size},
                    {"context", settings.context},
                    {"valid_fraction", settings.valid_fraction},
                    {"join_documents", settings.join_documents}};
-  const TokenStore tokens = TokenStore::open(options.tokens);
-  const ChunkSummary summary = write_sequence_index(tokens, options.output, settings);
+  const data::TokenStore tokens = data::TokenStore::open(options.tokens);
+  const data::ChunkSummary summary = data::write_sequence_index(tokens, options.output, settings);
   report.result = counts_to_json(sum(summary.train, summary.valid));
   report.result["train"] = counts_to_json(summary.train);
   report.result["valid"] = counts_to_json(summary.valid);
@@ -84,4 +84,4 @@ void add_chunk_command(CLI::App& app) {
   command->callback([options] { run_chunk(*options); });
 }
 
-}  // namespace gca
+}  // namespace gca::app

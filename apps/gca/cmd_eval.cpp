@@ -12,16 +12,16 @@
 #include "lib/core/size_suffix.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 constexpr const char* kPlantedGroup = "Task";
 
 /// The kinds that have this setting: "passkey, multikey, multihop".
-std::string kinds_with(const TaskSetting& setting) {
+std::string kinds_with(const tasks::TaskSetting& setting) {
   std::vector<std::string> names;
-  for (const TaskKind* kind : task_kinds()) {
-    const auto settings = eval_settings(*kind);
+  for (const tasks::TaskKind* kind : tasks::task_kinds()) {
+    const auto settings = tasks::eval_settings(*kind);
     if (std::find(settings.begin(), settings.end(), &setting) != settings.end())
       names.emplace_back(kind->name);
   }
@@ -33,13 +33,13 @@ void refuse_unused_flags(const CLI::App& command, const std::string& task) {
   const auto refuse = [&](const std::string& flag, const std::string& remedy) {
     if (command.count(flag) > 0) fail_usage(flag, "has no meaning for --task " + task, remedy);
   };
-  const TaskKind* kind = find_task_kind(task);
-  const auto own = kind != nullptr ? eval_settings(*kind) : std::vector<const TaskSetting*>();
-  for (const TaskSetting* setting : all_task_settings())
+  const tasks::TaskKind* kind = tasks::find_task_kind(task);
+  const auto own = kind != nullptr ? tasks::eval_settings(*kind) : std::vector<const tasks::TaskSetting*>();
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings())
     if (setting->flag != nullptr && std::find(own.begin(), own.end(), setting) == own.end())
       refuse(setting->flag, "leave it out, or give --task " + kinds_with(*setting));
   if (kind == nullptr) {
-    const std::vector<std::string> names = eval_task_names();
+    const std::vector<std::string> names = tasks::eval_task_names();
     for (const char* flag : {"--trials", "--haystacks", "--full-prefill"})
       refuse(flag, "leave it out, or give --task " + joined({names.begin() + 1, names.end()}, ", "));
   } else {
@@ -49,13 +49,13 @@ void refuse_unused_flags(const CLI::App& command, const std::string& task) {
 
 std::string task_help(const std::string& default_task) {
   std::string help = "What to measure: perplexity of the text";
-  for (const TaskKind* kind : task_kinds())
+  for (const tasks::TaskKind* kind : tasks::task_kinds())
     if (kind->make_trials != nullptr) help += std::string("; ") + kind->name + ": " + kind->help;
   return with_default(help, default_task);
 }
 
-void add_task_settings(CLI::App& command, TaskSettings& settings) {
-  for (const TaskSetting* setting : all_task_settings()) {
+void add_task_settings(CLI::App& command, tasks::TaskSettings& settings) {
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings()) {
     if (setting->flag == nullptr) continue;
     command
         .add_option_function<std::string>(
@@ -79,7 +79,7 @@ void add_eval_command(CLI::App& app) {
   command->add_option("--data", options->data, "Folder written by gca chunk or gca tokenize")
       ->type_name("DIR");
   command->add_option("--task", options->task, task_help(options->task))
-      ->check(CLI::IsMember(eval_task_names()))
+      ->check(CLI::IsMember(tasks::eval_task_names()))
       ->type_name("NAME");
   command
       ->add_option(
@@ -127,4 +127,4 @@ void add_eval_command(CLI::App& app) {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -7,12 +7,12 @@
 #include "apps/gca/generate_options.h"
 #include "apps/gca/tensor_stages.h"
 
-namespace gca {
+namespace gca::app {
 
 void add_generate_command(CLI::App& app) {
   auto options = std::make_shared<GenerateOptions>();
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt");
-  GenerationOptions& generation = options->generation;
+  generate::GenerationOptions& generation = options->generation;
   add_checkpoint_options(*command, options->checkpoint);
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--max-new-tokens", generation.max_new_tokens,
@@ -53,4 +53,4 @@ void add_generate_command(CLI::App& app) {
   command->callback([options] { run_generate(*options); });
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -11,7 +11,7 @@
 #include "lib/core/config_fields.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 struct HelpOptions {
@@ -65,4 +65,4 @@ void add_help_command(CLI::App& app) {
   command->callback([&app, options] { run_help(app, *options); });
 }
 
-}  // namespace gca
+}  // namespace gca::app

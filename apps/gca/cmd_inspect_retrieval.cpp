@@ -7,7 +7,7 @@
 #include "apps/gca/inspect_retrieval_options.h"
 #include "apps/gca/tensor_stages.h"
 
-namespace gca {
+namespace gca::app {
 
 void add_inspect_retrieval_command(CLI::App& app) {
   auto options = std::make_shared<InspectOptions>();
@@ -32,4 +32,4 @@ void add_inspect_retrieval_command(CLI::App& app) {
   command->callback([options] { run_inspect(*options); });
 }
 
-}  // namespace gca
+}  // namespace gca::app

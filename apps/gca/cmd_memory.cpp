@@ -11,7 +11,7 @@
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 void require_output(const MemoryOptions& options, bool wanted) {
@@ -23,7 +23,7 @@ void require_output(const MemoryOptions& options, bool wanted) {
 void run_join(const MemoryOptions& options) {
   require_output(options, true);
   JsonReport report = begin_report("memory", options.common);
-  const MemoryIndex index = join_libraries(options.inputs, options.output);
+  const model::MemoryIndex index = model::join_libraries(options.inputs, options.output);
   report.config["action"] = options.action;
   report.result = library_to_json(index);
   finish_report(report, options.common, options.output, library_table(index));
@@ -34,7 +34,7 @@ void run_info(const MemoryOptions& options) {
   if (options.inputs.size() > 1)
     fail_usage(options.inputs[1], "is one library too many", "info describes one at a time");
   JsonReport report = begin_report("memory", options.common);
-  const MemoryIndex index = read_memory_index(options.inputs.front());
+  const model::MemoryIndex index = model::read_memory_index(options.inputs.front());
   report.config["action"] = options.action;
   report.result = library_to_json(index);
   finish_report(report, options.common, "", library_table(index));
@@ -42,7 +42,7 @@ void run_info(const MemoryOptions& options) {
 
 }  // namespace
 
-nlohmann::ordered_json library_to_json(const MemoryIndex& index) {
+nlohmann::ordered_json library_to_json(const model::MemoryIndex& index) {
   nlohmann::ordered_json result;
   result["chunk_size"] = index.chunk_size;
   result["chunks"] = index.chunk_count();
@@ -52,11 +52,11 @@ nlohmann::ordered_json library_to_json(const MemoryIndex& index) {
   result["model"] = index.model;
   result["tokenizer"] = index.tokenizer;
   result["parts"] = nlohmann::ordered_json::array();
-  for (const MemoryPart& part : index.parts)
+  for (const model::MemoryPart& part : index.parts)
     result["parts"].push_back(
         {{"chunks", part.chunks}, {"dtype", part.dtype}, {"bytes_per_chunk", part.record_bytes}});
   result["documents"] = nlohmann::ordered_json::array();
-  for (const MemoryDocument& document : index.documents)
+  for (const model::MemoryDocument& document : index.documents)
     result["documents"].push_back({{"name", document.name},
                                    {"first_chunk", document.first_chunk},
                                    {"chunks", document.chunks},
@@ -64,13 +64,13 @@ nlohmann::ordered_json library_to_json(const MemoryIndex& index) {
   return result;
 }
 
-std::string library_table(const MemoryIndex& index) {
+std::string library_table(const model::MemoryIndex& index) {
   std::string table = fmt::format("{:>10} {:>10} {:>12}  document\n", "from chunk", "chunks", "tokens");
-  for (const MemoryDocument& document : index.documents)
+  for (const model::MemoryDocument& document : index.documents)
     table += fmt::format("{:>10} {:>10} {:>12}  {}\n", document.first_chunk, document.chunks, document.tokens,
                          document.name);
   std::string dtypes;
-  for (const MemoryPart& part : index.parts)
+  for (const model::MemoryPart& part : index.parts)
     if (dtypes.find(part.dtype) == std::string::npos) dtypes += (dtypes.empty() ? "" : ", ") + part.dtype;
   table += fmt::format(
       "\n{} documents, {} chunks of {}, {} tokens ({} left out at their ends), {} of {} on disk\n",
@@ -127,4 +127,4 @@ void add_memory_command(CLI::App& app) {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::app

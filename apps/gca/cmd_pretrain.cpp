@@ -13,18 +13,18 @@
 #include "lib/core/error.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 void print_config(PretrainOptions& options) {
   read_input_files(options);
-  const RunConfig config = new_run_config(options);
+  const train::RunConfig config = new_run_config(options);
   write_output(options.common.json ? config.to_json().dump(2) + "\n" : config_table(config));
 }
 
 std::string task_help(const std::string& default_task) {
   std::string help = "What to train on: the text of --data";
-  for (const TaskKind* kind : task_kinds())
+  for (const tasks::TaskKind* kind : tasks::task_kinds())
     if (kind->make_sequences != nullptr) help += std::string("; ") + kind->name + ": " + kind->help;
   return with_default(help, default_task);
 }
@@ -82,7 +82,7 @@ void add_pretrain_command(CLI::App& app) {
       ->excludes(resume);
   command->add_flag("--overwrite", options->overwrite, "Replace the run in --output")->excludes(resume);
   CLI::Option* task = command->add_option("--task", options->task, task_help(options->task));
-  task->check(CLI::IsMember(training_task_names()))->type_name("NAME");
+  task->check(CLI::IsMember(tasks::training_task_names()))->type_name("NAME");
   command
       ->add_option(
           "--phases", options->phases,
@@ -114,4 +114,4 @@ void add_pretrain_command(CLI::App& app) {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,7 +9,7 @@
 #include "lib/report/report_csv.h"
 #include "lib/report/report_page.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 struct ReportOptions {
@@ -19,11 +19,11 @@ struct ReportOptions {
   std::string csv_path;
 };
 
-nlohmann::ordered_json group_to_json(const RunGroup& group) {
+nlohmann::ordered_json group_to_json(const report::RunGroup& group) {
   nlohmann::ordered_json runs = nlohmann::ordered_json::array();
   std::vector<double> losses;
-  for (const RunResults* run : group.runs) {
-    const double loss = run->valid.empty() ? kUnknownNumber : run->valid.back().loss;
+  for (const report::RunResults* run : group.runs) {
+    const double loss = run->valid.empty() ? report::kUnknownNumber : run->valid.back().loss;
     losses.push_back(loss);
     runs.push_back({{"run", run->name},
                     {"seed", run->seed},
@@ -31,7 +31,7 @@ nlohmann::ordered_json group_to_json(const RunGroup& group) {
                     {"steps", run->train.empty() ? 0 : run->train.back().step},
                     {"valid_loss", loss}});
   }
-  const Spread loss = spread_of(losses);
+  const report::Spread loss = report::spread_of(losses);
   return {{"settings", group.label},
           {"valid_loss", {{"mean", loss.mean}, {"low", loss.low}, {"high", loss.high}}},
           {"runs", std::move(runs)}};
@@ -39,20 +39,20 @@ nlohmann::ordered_json group_to_json(const RunGroup& group) {
 
 void run_report(const ReportOptions& options) {
   JsonReport report = begin_report("report", options.common);
-  const std::vector<RunResults> runs = read_runs(options.runs);
-  const std::vector<RunGroup> groups = group_runs(runs);
-  std::string shown = report_table(groups);
+  const std::vector<report::RunResults> runs = report::read_runs(options.runs);
+  const std::vector<report::RunGroup> groups = report::group_runs(runs);
+  std::string shown = report::report_table(groups);
   if (!options.html_path.empty()) {
-    write_file_atomically(options.html_path, report_page(groups));
+    write_file_atomically(options.html_path, report::report_page(groups));
     shown += options.html_path + "\n";
   }
   if (!options.csv_path.empty()) {
-    write_file_atomically(options.csv_path, report_csv(groups));
+    write_file_atomically(options.csv_path, report::report_csv(groups));
     shown += options.csv_path + "\n";
   }
   report.config = {{"runs", options.runs}, {"html", options.html_path}, {"csv", options.csv_path}};
   report.result["groups"] = nlohmann::ordered_json::array();
-  for (const RunGroup& group : groups) report.result["groups"].push_back(group_to_json(group));
+  for (const report::RunGroup& group : groups) report.result["groups"].push_back(group_to_json(group));
   finish_report(report, options.common, "", shown);
 }
 
@@ -77,4 +77,4 @@ void add_report_command(CLI::App& app) {
   command->callback([options] { run_report(*options); });
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -18,13 +18,13 @@
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 struct TokenizeOptions {
   CommonOptions common;
   std::vector<std::string> inputs;
-  SourceOptions source;
+  text::SourceOptions source;
   std::string output;
   std::string tokenizer_path;
   int64_t train_vocab = 0;
@@ -37,7 +37,7 @@ struct TokenizeTotals {
   int64_t documents = 0;
   int64_t tokens = 0;
   int64_t bytes = 0;
-  TextFaults faults;
+  text::TextFaults faults;
 };
 
 void check_options(const TokenizeOptions& options) {
@@ -58,23 +58,23 @@ void check_options(const TokenizeOptions& options) {
     fail_usage("--train-vocab", "is not used with --print-ids", "give --tokenizer FILE.model");
 }
 
-Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const InputFile> files) {
-  if (!options.tokenizer_path.empty()) return Tokenizer::load(options.tokenizer_path);
+text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const text::InputFile> files) {
+  if (!options.tokenizer_path.empty()) return text::Tokenizer::load(options.tokenizer_path);
   std::vector<std::string> paths;
-  for (const InputFile& file : files) {
+  for (const text::InputFile& file : files) {
     if (file.is_stream)
       fail_usage(file.path, "can be read only once, so no vocabulary can be trained on it",
                  "save it to a file, or give --tokenizer FILE.model");
     paths.push_back(file.path);
   }
-  TokenizerTraining training;
+  text::TokenizerTraining training;
   training.source = options.source;
   training.vocab_size = options.train_vocab;
   training.seed = options.common.seed;
-  return Tokenizer::from_serialized(train_tokenizer(paths, training), "the trained vocabulary");
+  return text::Tokenizer::from_serialized(text::train_tokenizer(paths, training), "the trained vocabulary");
 }
 
-void print_ids(const EncodedBlock& block) {
+void print_ids(const data::EncodedBlock& block) {
   std::string line;
   for (size_t i = 0; i < block.ids.size(); ++i) {
     if (!block.is_first || i > 0) line += ' ';
@@ -84,20 +84,20 @@ void print_ids(const EncodedBlock& block) {
   write_output(line);
 }
 
-void write_block(TokenWriter& writer, const EncodedBlock& block) {
+void write_block(data::TokenWriter& writer, const data::EncodedBlock& block) {
   if (block.is_first) writer.begin_document(std::string(block.name));
   writer.append(block.ids, block.text);
   if (block.is_last) writer.end_document();
 }
 
-TokenizeTotals encode_inputs(const TokenizeOptions& options, const Tokenizer& tokenizer,
-                             DocumentSource& source, TokenWriter* writer) {
+TokenizeTotals encode_inputs(const TokenizeOptions& options, const text::Tokenizer& tokenizer,
+                             text::DocumentSource& source, data::TokenWriter* writer) {
   TokenizeTotals totals;
   const bool progress = shows_progress(options.common);
   int64_t shown_megabytes = -1;
-  EncodeOptions encoding;
+  data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  encode_documents(source, tokenizer, encoding, [&](const EncodedBlock& block) {
+  data::encode_documents(source, tokenizer, encoding, [&](const data::EncodedBlock& block) {
     if (writer != nullptr)
       write_block(*writer, block);
     else
@@ -119,9 +119,9 @@ double ratio(double numerator, double denominator) {
   return denominator > 0 ? numerator / denominator : 0;
 }
 
-nlohmann::ordered_json counts_to_json(std::span<const SourceCounts> counts) {
+nlohmann::ordered_json counts_to_json(std::span<const text::SourceCounts> counts) {
   nlohmann::ordered_json sources = nlohmann::ordered_json::array();
-  for (const SourceCounts& source : counts) {
+  for (const text::SourceCounts& source : counts) {
     sources.push_back({{"input", source.input},
                        {"files", source.files},
                        {"documents", source.documents},
@@ -133,8 +133,8 @@ nlohmann::ordered_json counts_to_json(std::span<const SourceCounts> counts) {
   return sources;
 }
 
-void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokenizer& tokenizer,
-                 const DocumentSource& source, int64_t skipped_files, double encode_seconds) {
+void fill_result(JsonReport& report, const TokenizeTotals& totals, const text::Tokenizer& tokenizer,
+                 const text::DocumentSource& source, int64_t skipped_files, double encode_seconds) {
   report.result = {
       {"documents", totals.documents},
       {"tokens", totals.tokens},
@@ -152,17 +152,17 @@ void fill_result(JsonReport& report, const TokenizeTotals& totals, const Tokeniz
 }
 
 /// A line for each input where there are a few.
-std::string source_table(std::span<const SourceCounts> counts) {
+std::string source_table(std::span<const text::SourceCounts> counts) {
   constexpr size_t kMostRows = 20;
   if (counts.size() < 2 || counts.size() > kMostRows) return "";
   std::string table = fmt::format("{:>10} {:>15} {:>10}  input\n", "documents", "bytes", "skipped");
-  for (const SourceCounts& source : counts)
+  for (const text::SourceCounts& source : counts)
     table += fmt::format("{:>10} {:>15} {:>10}  {}\n", source.documents, source.bytes, source.skipped_lines,
                          source.input);
   return table + "\n";
 }
 
-std::string table_of(const nlohmann::ordered_json& result, const DocumentSource& source) {
+std::string table_of(const nlohmann::ordered_json& result, const text::DocumentSource& source) {
   std::string table = source_table(source.counts());
   table +=
       fmt::format("{} documents, {} tokens, {} bytes ({:.2f} bytes per token), vocabulary {}, {:.1f} MB/s\n",
@@ -182,8 +182,8 @@ std::string table_of(const nlohmann::ordered_json& result, const DocumentSource&
 
 void decode_shards(const TokenizeOptions& options) {
   constexpr int64_t kTokensAtOnce = int64_t{1} << 16;
-  const TokenStore store = TokenStore::open(options.decode_folder);
-  const Tokenizer tokenizer = Tokenizer::load(store.tokenizer_path());
+  const data::TokenStore store = data::TokenStore::open(options.decode_folder);
+  const text::Tokenizer tokenizer = text::Tokenizer::load(store.tokenizer_path());
   std::vector<int32_t> ids;
   for (size_t i = 0; i < store.documents().size(); ++i) {
     const int64_t tokens = store.documents()[i].tokens;
@@ -204,22 +204,23 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"tokenizer", options.tokenizer_path},
                    {"train_vocab", options.train_vocab}};
   report.config.update(source_config(options.source));
-  const InputFiles inputs = list_texts(options.inputs);
-  if (!options.output.empty()) TokenWriter::check_folder(options.output);  // before a vocabulary is trained
-  const Tokenizer tokenizer = make_tokenizer(options, inputs.files);
+  const text::InputFiles inputs = list_texts(options.inputs);
+  if (!options.output.empty())
+    data::TokenWriter::check_folder(options.output);  // before a vocabulary is trained
+  const text::Tokenizer tokenizer = make_tokenizer(options, inputs.files);
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();
-  SourceOptions source_options = options.source;
+  text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  DocumentSource source(inputs, source_options);
+  text::DocumentSource source(inputs, source_options);
   if (options.print_ids) {
     encode_inputs(options, tokenizer, source, nullptr);
     fmt::print(stderr, "{}", source_remarks(source.counts()));
     return;
   }
   const double start_seconds = report.elapsed_seconds();
-  TokenWriter writer(options.output, tokenizer.serialized(), tokenizer.fingerprint(),
-                     tokenizer.piece_count());
+  data::TokenWriter writer(options.output, tokenizer.serialized(), tokenizer.fingerprint(),
+                           tokenizer.piece_count());
   const TokenizeTotals totals = encode_inputs(options, tokenizer, source, &writer);
   writer.finish();
   fill_result(report, totals, tokenizer, source, inputs.skipped_files,
@@ -250,4 +251,4 @@ void add_tokenize_command(CLI::App& app) {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::app

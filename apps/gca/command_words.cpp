@@ -6,7 +6,7 @@
 
 #include "lib/model/presets.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// "a,b,c" of a value name such as "NAME:{a,b,c}", as words.
@@ -98,7 +98,7 @@ std::vector<CommandWords> all_command_words(const CLI::App& app) {
 
 std::vector<std::string> preset_names() {
   std::vector<std::string> names;
-  for (const PresetText& preset : embedded_presets()) names.emplace_back(preset.name);
+  for (const model::PresetText& preset : model::embedded_presets()) names.emplace_back(preset.name);
   return names;
 }
 
@@ -117,4 +117,4 @@ std::string marked(const std::string& text, const std::string& special, const st
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::app {
 
 /// What a value is, for completion.
 enum class ValueKind {
@@ -56,4 +56,4 @@ std::string joined(const std::vector<std::string>& words, const std::string& sep
 /// `text` with every character of `special` behind a `mark`.
 std::string marked(const std::string& text, const std::string& special, const std::string& mark);
 
-}  // namespace gca
+}  // namespace gca::app

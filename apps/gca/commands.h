@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::app {
 
 void add_tokenize_command(CLI::App& app);
 void add_chunk_command(CLI::App& app);
@@ -28,4 +28,4 @@ struct Interrupted : std::exception {
   const char* what() const noexcept override { return "interrupted"; }
 };
 
-}  // namespace gca
+}  // namespace gca::app

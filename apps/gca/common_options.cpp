@@ -14,7 +14,7 @@
 #include "lib/core/error.h"
 #include "lib/core/size_suffix.h"
 
-namespace gca {
+namespace gca::app {
 
 void add_common_options(CLI::App& command, CommonOptions& options) {
   const std::string group = "Common";
@@ -142,4 +142,4 @@ void finish_report(const JsonReport& report, const CommonOptions& options, const
     write_output(table);
 }
 
-}  // namespace gca
+}  // namespace gca::app

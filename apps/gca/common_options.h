@@ -8,7 +8,7 @@
 
 #include "lib/core/json_report.h"
 
-namespace gca {
+namespace gca::app {
 
 struct CommonOptions {
   std::string report_path;  ///< --report; empty: report.json in the output folder, if there is one
@@ -65,4 +65,4 @@ JsonReport begin_report(const std::string& stage, const CommonOptions& options,
 void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
                    const std::string& table);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -4,7 +4,7 @@
 
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 std::vector<std::string> names_of(const std::vector<CommandWords>& commands) {
@@ -81,7 +81,7 @@ std::string fish_values(const FlagWords& flag, const std::vector<std::string>& s
     case ValueKind::config:
       return " -r -F -a " + in_quotes(joined(preset_names(), " "));
     case ValueKind::setting:
-      return " -x -a " + in_quotes(joined(run_config_keys(), "= ") + "=");
+      return " -x -a " + in_quotes(joined(train::run_config_keys(), "= ") + "=");
     case ValueKind::subcommand:
       return " -x -a " + in_quotes(joined(subcommands, " "));
     default:
@@ -140,7 +140,7 @@ constexpr const char* kZshHead = R"sh(#compdef gca
 std::string bash_completion(const std::vector<CommandWords>& commands) {
   const std::vector<std::string> names = names_of(commands);
   std::string script = kBashHead;
-  script += "    local gca_settings=" + in_quotes(joined(run_config_keys(), " ")) + "\n";
+  script += "    local gca_settings=" + in_quotes(joined(train::run_config_keys(), " ")) + "\n";
   script += "    case $command in\n";
   for (const CommandWords& command : commands) {
     script += "        " + command.name + ")\n            case $previous in\n";
@@ -167,7 +167,7 @@ std::string zsh_completion(const std::vector<CommandWords>& commands) {
   std::string script = kZshHead;
   script += "_gca_config() {\n    _alternative 'presets:preset:(" + joined(preset_names(), " ") +
             ")' 'files:file:_files'\n}\n\n";
-  script += "_gca_setting() {\n    compadd -S = -q -- " + joined(run_config_keys(), " ") + "\n}\n\n";
+  script += "_gca_setting() {\n    compadd -S = -q -- " + joined(train::run_config_keys(), " ") + "\n}\n\n";
   script += "_gca() {\n    local -a commands=(\n";
   for (const CommandWords& command : commands)
     script += "        " + in_quotes(command.name + ":" + marked(command.summary, ":", "\\")) + "\n";
@@ -224,4 +224,4 @@ std::string fish_completion(const std::vector<CommandWords>& commands) {
   return script;
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -6,10 +6,10 @@
 
 #include "apps/gca/command_words.h"
 
-namespace gca {
+namespace gca::app {
 
 std::string bash_completion(const std::vector<CommandWords>& commands);
 std::string zsh_completion(const std::vector<CommandWords>& commands);
 std::string fish_completion(const std::vector<CommandWords>& commands);
 
-}  // namespace gca
+}  // namespace gca::app

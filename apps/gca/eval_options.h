@@ -9,15 +9,15 @@
 #include "apps/gca/text_arguments.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::app {
 
 struct EvalOptions {
   CommonOptions common;
   CheckpointOptions checkpoint;
   std::string data;
   std::vector<std::string> inputs;
-  SourceOptions source;
-  std::string task = kPerplexityTask;
+  text::SourceOptions source;
+  std::string task = tasks::kPerplexityTask;
   std::string split = "auto";
   std::vector<int64_t> contexts;
   std::vector<std::string> retrievers = {"learned"};
@@ -26,7 +26,7 @@ struct EvalOptions {
   // The tasks that plant something.
   int64_t trials = 200;
   int64_t haystacks = 0;  // 0: chosen
-  TaskSettings task_settings;
+  tasks::TaskSettings task_settings;
   bool full_prefill = false;
   std::string memory = "ram";
   std::string memory_dtype;
@@ -34,4 +34,4 @@ struct EvalOptions {
   bool chooses_memory() const { return memory != "ram" || !memory_dtype.empty(); }
 };
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,13 +9,13 @@
 #include "apps/gca/text_arguments.h"
 #include "lib/generate/generation_options.h"
 
-namespace gca {
+namespace gca::app {
 
 struct GenerateOptions {
   CommonOptions common;
   CheckpointOptions checkpoint;
   PromptOptions prompt;
-  GenerationOptions generation;
+  generate::GenerationOptions generation;
   std::string memory = "ram";
   std::string memory_dtype;
   std::string save_memory;
@@ -23,4 +23,4 @@ struct GenerateOptions {
   bool profile = false;
 };
 
-}  // namespace gca
+}  // namespace gca::app

@@ -15,7 +15,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// gca-tensor: beside gca in a build folder, under libexec where it is installed.
@@ -78,4 +78,4 @@ void run_bench(const BenchOptions& /*options*/) {
   hand_over();
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -7,7 +7,7 @@
 
 #include "apps/gca/command_words.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 constexpr size_t kWidth = 80;
@@ -61,4 +61,4 @@ std::string HelpFormatter::make_help(const CLI::App* app, std::string name, CLI:
   return text + make_subcommands(app, mode);
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::app {
 
 class HelpFormatter : public CLI::Formatter {
  public:
@@ -13,4 +13,4 @@ class HelpFormatter : public CLI::Formatter {
   std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override;
 };
 
-}  // namespace gca
+}  // namespace gca::app

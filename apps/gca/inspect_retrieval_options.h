@@ -8,7 +8,7 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/text_arguments.h"
 
-namespace gca {
+namespace gca::app {
 
 struct InspectOptions {
   CommonOptions common;
@@ -20,4 +20,4 @@ struct InspectOptions {
   bool ascii = false;
 };
 
-}  // namespace gca
+}  // namespace gca::app

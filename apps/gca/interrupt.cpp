@@ -4,7 +4,7 @@
 
 #include "apps/gca/commands.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 std::atomic<bool> g_interrupted{false};
@@ -32,4 +32,4 @@ void throw_if_interrupted() {
   if (g_interrupted.load()) throw Interrupted();
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -3,7 +3,7 @@
 
 #include <atomic>
 
-namespace gca {
+namespace gca::app {
 
 /// Set by the first SIGINT or SIGTERM after install_interrupt_handler().
 const std::atomic<bool>& interrupt_flag();
@@ -13,4 +13,4 @@ void install_interrupt_handler();
 /// Throws Interrupted (commands.h) when the flag is set.
 void throw_if_interrupted();
 
-}  // namespace gca
+}  // namespace gca::app

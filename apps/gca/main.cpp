@@ -74,7 +74,7 @@ int finish_parse(const CLI::App& app, const CLI::ParseError& error) {
     if (!words.front().starts_with("-"))
       return report_error(app,
                           words.front() + ": no such subcommand; did you mean " +
-                              gca::nearest_name(words.front(), gca::subcommand_names(app)) + "?",
+                              gca::nearest_name(words.front(), gca::app::subcommand_names(app)) + "?",
                           kUsage);
   }
   if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr)
@@ -85,13 +85,13 @@ int finish_parse(const CLI::App& app, const CLI::ParseError& error) {
 int run(CLI::App& app, int argc, char** argv) {
   try {
     app.parse(argc, argv);
-    gca::flush_output();
+    gca::app::flush_output();
     return kDone;
   } catch (const CLI::ParseError& error) {
     return finish_parse(app, error);
-  } catch (const gca::ClosedPipe&) {
+  } catch (const gca::app::ClosedPipe&) {
     return kDone;
-  } catch (const gca::Interrupted&) {
+  } catch (const gca::app::Interrupted&) {
     return report_error(app, "interrupted", kInterrupted);
   } catch (const gca::Error& error) {
     return report_error(app, error.what(), static_cast<int>(error.kind()));
@@ -117,21 +117,21 @@ int main(int argc, char** argv) {
   // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its log.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no more (ulimit -f)
-  gca::command_line().assign(argv, argv + argc);
+  gca::app::command_line().assign(argv, argv + argc);
 
   CLI::App app("Grouped cross-attention: a language model that retrieves from its own past.", "gca");
-  app.set_version_flag("--version", [] { return std::string("gca ") + gca::program_version(); });
-  app.formatter(std::make_shared<gca::HelpFormatter>());
+  app.set_version_flag("--version", [] { return std::string("gca ") + gca::app::program_version(); });
+  app.formatter(std::make_shared<gca::app::HelpFormatter>());
   app.require_subcommand(1);
-  gca::add_tokenize_command(app);
-  gca::add_chunk_command(app);
-  gca::add_pretrain_command(app);
-  gca::add_eval_command(app);
-  gca::add_generate_command(app);
-  gca::add_inspect_retrieval_command(app);
-  gca::add_memory_command(app);
-  gca::add_bench_command(app);
-  gca::add_report_command(app);
-  gca::add_help_command(app);
+  gca::app::add_tokenize_command(app);
+  gca::app::add_chunk_command(app);
+  gca::app::add_pretrain_command(app);
+  gca::app::add_eval_command(app);
+  gca::app::add_generate_command(app);
+  gca::app::add_inspect_retrieval_command(app);
+  gca::app::add_memory_command(app);
+  gca::app::add_bench_command(app);
+  gca::app::add_report_command(app);
+  gca::app::add_help_command(app);
   return run(app, argc, argv);
 }

@@ -4,7 +4,7 @@
 
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// Text that roff shows as it is.
@@ -53,10 +53,10 @@ std::string man_options(const CommandWords& command) {
                   [](const FlagWords& flag) { return flag.kind == ValueKind::setting; });
   if (!has_settings) return page;
   page += ".SH SETTINGS\nKeys of \\fB\\-\\-set\\fR and of configuration files, with their defaults.\n";
-  for (const Setting& setting : run_config_settings())
+  for (const train::Setting& setting : train::run_config_settings())
     page += ".TP\n" + bold(setting.key) + " = " + plain(setting.default_value) + "\n" +
             plain(setting.meaning) + ".\n";
   return page;
 }
 
-}  // namespace gca
+}  // namespace gca::app

@@ -5,9 +5,9 @@
 
 #include "apps/gca/command_words.h"
 
-namespace gca {
+namespace gca::app {
 
 /// Sections OPTIONS and, where the command takes --set, SETTINGS, in the man(7) language.
 std::string man_options(const CommandWords& command);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -6,7 +6,7 @@
 #include "lib/model/checkpoint_folder.h"
 #include "lib/train/training_phases.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 /// The entry `name` of `json`, as T.
@@ -23,7 +23,7 @@ T entry(const nlohmann::json& json, const std::string& name, const std::string& 
 }
 
 /// Where `file` is the report of a run: see read_input_files().
-void take_flags_from(const SettingsFile& file, PretrainOptions& options) {
+void take_flags_from(const train::SettingsFile& file, PretrainOptions& options) {
   const nlohmann::json& report = file.content;
   if (file.is_preset || !report.contains("schema")) return;
   const std::string where = "--config " + file.where;
@@ -54,28 +54,30 @@ void take_flags_from(const SettingsFile& file, PretrainOptions& options) {
 
 }  // namespace
 
-void apply_flags(const PretrainOptions& options, RunConfig& config) {
+void apply_flags(const PretrainOptions& options, train::RunConfig& config) {
   for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
   if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
 }
 
-RunConfig new_run_config(const PretrainOptions& options) {
-  RunConfig config;
+train::RunConfig new_run_config(const PretrainOptions& options) {
+  train::RunConfig config;
   if (!options.init.empty())
-    config.take(SettingsFile::read(find_checkpoint(options.init, "--init " + options.init) + "/config.json"));
+    config.take(train::SettingsFile::read(model::find_checkpoint(options.init, "--init " + options.init) +
+                                          "/config.json"));
   config.take_all(options.config_files);
   apply_flags(options, config);
   return config;
 }
 
 void read_input_files(PretrainOptions& options) {
-  for (const std::string& name : options.configs) options.config_files.push_back(SettingsFile::read(name));
+  for (const std::string& name : options.configs)
+    options.config_files.push_back(train::SettingsFile::read(name));
   if (!options.resume)
-    for (const SettingsFile& file : options.config_files) take_flags_from(file, options);
-  if (!options.phases.empty()) options.phases_json = TrainingPhases::read(options.phases);
+    for (const train::SettingsFile& file : options.config_files) take_flags_from(file, options);
+  if (!options.phases.empty()) options.phases_json = train::TrainingPhases::read(options.phases);
 }
 
-std::string config_table(const RunConfig& config) {
+std::string config_table(const train::RunConfig& config) {
   const nlohmann::ordered_json settings = config.to_json();
   std::string table;
   for (const auto& [key, value] : settings.items()) {
@@ -86,4 +88,4 @@ std::string config_table(const RunConfig& config) {
   return table;
 }
 
-}  // namespace gca
+}  // namespace gca::app

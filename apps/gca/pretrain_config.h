@@ -6,14 +6,14 @@
 #include "apps/gca/pretrain_options.h"
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::app {
 
 /// Defaults, then the checkpoint of --init, the preset or file of --config, --set, and flags that stand for
 /// settings; each overrules those before it.
-RunConfig new_run_config(const PretrainOptions& options);
+train::RunConfig new_run_config(const PretrainOptions& options);
 
 /// --set and the flags that stand for settings, on top of `config`.
-void apply_flags(const PretrainOptions& options, RunConfig& config);
+void apply_flags(const PretrainOptions& options, train::RunConfig& config);
 
 /// Reads the files of --config and --phases, each once: a pipe gives its content no second time, so this is
 /// for the process that uses them. Where --config names the report of a run, what that run was told beside
@@ -22,6 +22,6 @@ void apply_flags(const PretrainOptions& options, RunConfig& config);
 void read_input_files(PretrainOptions& options);
 
 /// A line a setting: key, value, where it comes from.
-std::string config_table(const RunConfig& config);
+std::string config_table(const train::RunConfig& config);
 
-}  // namespace gca
+}  // namespace gca::app

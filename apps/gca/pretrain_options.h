@@ -11,19 +11,19 @@
 #include "lib/tasks/task_kinds.h"
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::app {
 
 struct PretrainOptions {
   CommonOptions common;
   TensorOptions tensor;
   std::string data;
   std::string valid;
-  std::vector<std::string> configs;        ///< presets and files
-  std::vector<SettingsFile> config_files;  ///< what they say (read_input_files())
+  std::vector<std::string> configs;               ///< presets and files
+  std::vector<train::SettingsFile> config_files;  ///< what they say (read_input_files())
   std::vector<std::string> settings;
   std::string output;
   std::string init;
-  std::string task = kTextTask;
+  std::string task = tasks::kTextTask;
   std::string phases;          ///< file
   nlohmann::json phases_json;  ///< its content, or that of a report given as --config; null for none
   int64_t steps = -1;          ///< -1: not given
@@ -42,4 +42,4 @@ struct PretrainOptions {
   bool is_given(const std::string& flag) const { return given.contains(flag); }
 };
 
-}  // namespace gca
+}  // namespace gca::app

@@ -7,7 +7,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
 [[noreturn]] void fail_output() {
@@ -25,4 +25,4 @@ void flush_output() {
   if (std::fflush(stdout) != 0) fail_output();
 }
 
-}  // namespace gca
+}  // namespace gca::app

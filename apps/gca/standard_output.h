@@ -4,7 +4,7 @@
 #include <exception>
 #include <string_view>
 
-namespace gca {
+namespace gca::app {
 
 /// Whoever read standard output has closed it: the process ends quietly.
 struct ClosedPipe : std::exception {
@@ -17,4 +17,4 @@ void write_output(std::string_view text);
 /// Sends on what is buffered; called after each piece of streamed text and by main at the end.
 void flush_output();
 
-}  // namespace gca
+}  // namespace gca::app

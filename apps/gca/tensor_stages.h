@@ -3,7 +3,7 @@
 // linked twice: in gca these functions hand the process over to gca-tensor (hand_over.cpp), so that help,
 // wrong usage, tokenize and chunk do not wait; in gca-tensor they do the work (apps/gca-tensor).
 
-namespace gca {
+namespace gca::app {
 
 struct PretrainOptions;
 struct EvalOptions;
@@ -19,4 +19,4 @@ void run_inspect(const InspectOptions& options);
 void run_memory_build(const MemoryOptions& options);
 void run_bench(const BenchOptions& options);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -9,11 +9,13 @@
 #include "lib/core/error.h"
 #include "lib/data/sealed_json.h"
 
-namespace gca {
+namespace gca::app {
 namespace {
 
-constexpr std::array<std::pair<const char*, InvalidUtf8>, 3> kInvalidUtf8Names = {
-    {{"error", InvalidUtf8::error}, {"replace", InvalidUtf8::replace}, {"keep", InvalidUtf8::keep}}};
+constexpr std::array<std::pair<const char*, text::InvalidUtf8>, 3> kInvalidUtf8Names = {
+    {{"error", text::InvalidUtf8::error},
+     {"replace", text::InvalidUtf8::replace},
+     {"keep", text::InvalidUtf8::keep}}};
 
 constexpr const char* kSourceFlags[] = {"--input-format", "--text-key", "--skip-bad", "--invalid-utf8"};
 
@@ -35,10 +37,10 @@ void add_prompt_options(CLI::App& command, PromptOptions& options) {
       ->excludes(text);
 }
 
-void add_source_options(CLI::App& command, SourceOptions& options) {
+void add_source_options(CLI::App& command, text::SourceOptions& options) {
   const std::string group = "Input";
   std::vector<std::string> formats = {"auto"};
-  for (const DocumentFormat& format : document_formats()) formats.emplace_back(format.name);
+  for (const text::DocumentFormat& format : text::document_formats()) formats.emplace_back(format.name);
   command
       .add_option(
           "--input-format", options.format,
@@ -75,7 +77,7 @@ void refuse_source_options(const CLI::App& command, const std::string& where) {
     if (command.count(flag) > 0) fail_usage(flag, "has no meaning " + where, "leave it out");
 }
 
-nlohmann::ordered_json source_config(const SourceOptions& options) {
+nlohmann::ordered_json source_config(const text::SourceOptions& options) {
   const auto* invalid_utf8 =
       std::find_if(kInvalidUtf8Names.begin(), kInvalidUtf8Names.end(),
                    [&](const auto& name) { return name.second == options.invalid_utf8; });
@@ -85,17 +87,17 @@ nlohmann::ordered_json source_config(const SourceOptions& options) {
           {"invalid_utf8", invalid_utf8->first}};
 }
 
-InputFiles list_texts(std::span<const std::string> inputs) {
+text::InputFiles list_texts(std::span<const std::string> inputs) {
   for (const std::string& input : inputs)
-    if (const std::string format = folder_format(input); !format.empty())
+    if (const std::string format = data::folder_format(input); !format.empty())
       fail_usage(input, "holds " + format + " and no text", "name files or folders with text");
-  return list_input_files(inputs);
+  return text::list_input_files(inputs);
 }
 
-std::string source_remarks(std::span<const SourceCounts> counts) {
+std::string source_remarks(std::span<const text::SourceCounts> counts) {
   int64_t skipped = 0, replaced = 0;
   std::string first_skipped;
-  for (const SourceCounts& source : counts) {
+  for (const text::SourceCounts& source : counts) {
     skipped += source.skipped_lines;
     replaced += source.replaced_sequences;
     if (first_skipped.empty()) first_skipped = source.first_skipped_line;
@@ -106,4 +108,4 @@ std::string source_remarks(std::span<const SourceCounts> counts) {
   return remarks;
 }
 
-}  // namespace gca
+}  // namespace gca::app

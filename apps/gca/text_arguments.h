@@ -10,7 +10,7 @@
 #include "apps/gca/common_options.h"
 #include "lib/text/sources/document_source.h"
 
-namespace gca {
+namespace gca::app {
 
 /// --checkpoint, --device, --dtype.
 struct CheckpointOptions {
@@ -29,18 +29,18 @@ struct PromptOptions {
 void add_prompt_options(CLI::App& command, PromptOptions& options);
 
 /// --input-format, --text-key, --skip-bad, --invalid-utf8: how the documents of INPUT... are read.
-void add_source_options(CLI::App& command, SourceOptions& options);
+void add_source_options(CLI::App& command, text::SourceOptions& options);
 /// Throws Error(usage) where one of them was given: "FLAG: has no meaning `where`".
 void refuse_source_options(const CLI::App& command, const std::string& where);
 /// What they say, for `config` of a report.
-nlohmann::ordered_json source_config(const SourceOptions& options);
+nlohmann::ordered_json source_config(const text::SourceOptions& options);
 
 /// The files of INPUT.... Throws Error(usage) on a missing one, and on a folder that another subcommand wrote
 /// and that holds no text.
-InputFiles list_texts(std::span<const std::string> inputs);
+text::InputFiles list_texts(std::span<const std::string> inputs);
 
 /// "3 broken lines of JSON skipped, the first ..." and "2 sequences of invalid UTF-8 replaced", a line each;
 /// empty where there were none.
-std::string source_remarks(std::span<const SourceCounts> counts);
+std::string source_remarks(std::span<const text::SourceCounts> counts);
 
-}  // namespace gca
+}  // namespace gca::app

@@ -2,10 +2,10 @@
 
 #include "kernels/common/philox.h"
 
-namespace gca {
+namespace gca::bench {
 
 std::vector<int32_t> random_text(uint64_t seed, int64_t row, int64_t count, int64_t vocab_size,
-                                 const ChunkLayout& layout) {
+                                 const data::ChunkLayout& layout) {
   const bool skips_landmark = layout.has_landmarks() && layout.landmark_id < vocab_size;
   const auto choices = static_cast<uint64_t>(vocab_size - skips_landmark);
   std::vector<int32_t> text;
@@ -20,16 +20,16 @@ std::vector<int32_t> random_text(uint64_t seed, int64_t row, int64_t count, int6
   return text;
 }
 
-Batch random_batch(uint64_t seed, int64_t first, int64_t rows, int64_t T, int64_t vocab_size,
-                   const ChunkLayout& layout) {
-  Batch batch;
+data::Batch random_batch(uint64_t seed, int64_t first, int64_t rows, int64_t T, int64_t vocab_size,
+                         const data::ChunkLayout& layout) {
+  data::Batch batch;
   batch.rows = rows;
   batch.length = layout.length_of(T);
   for (int64_t row = first; row < first + rows; ++row) {
     std::vector<int32_t> text = random_text(seed, row, T + 1, vocab_size, layout);
     const int64_t next = text.back();
     text.pop_back();
-    const LaidOutText laid_out = lay_out(text, next, layout);
+    const data::LaidOutText laid_out = data::lay_out(text, next, layout);
     batch.ids.insert(batch.ids.end(), laid_out.ids.begin(), laid_out.ids.end());
     batch.targets.insert(batch.targets.end(), laid_out.targets.begin(), laid_out.targets.end());
     batch.text_tokens += T;
@@ -38,4 +38,4 @@ Batch random_batch(uint64_t seed, int64_t first, int64_t rows, int64_t T, int64_
   return batch;
 }
 
-}  // namespace gca
+}  // namespace gca::bench

@@ -14,7 +14,7 @@
 #include "lib/model/text_feeder.h"
 #include "lib/train/trainer.h"
 
-namespace gca {
+namespace gca::bench {
 namespace {
 
 /// Median time of `run`, which is called once more at first: that one allocates.
@@ -34,7 +34,7 @@ double median_seconds(const SpeedSettings& settings, const std::function<void()>
 }
 
 /// The projection to the vocabulary, a block of rows at a time: all logits of a long text do not fit.
-void score_rows(const LanguageModel& model, const at::Tensor& hidden) {
+void score_rows(const model::LanguageModel& model, const at::Tensor& hidden) {
   constexpr int64_t kRows = 256;
   const at::NoGradGuard no_grad;
   for (int64_t row = 0; row < hidden.size(1); row += kRows)
@@ -42,28 +42,29 @@ void score_rows(const LanguageModel& model, const at::Tensor& hidden) {
 }
 
 /// A feeder with its chunk memory where the settings say.
-TextFeeder feeder_of(const LanguageModel& model, const SpeedSettings& settings) {
-  TextFeeder feeder(model, {});
+model::TextFeeder feeder_of(const model::LanguageModel& model, const SpeedSettings& settings) {
+  model::TextFeeder feeder(model, {});
   if (settings.memory) feeder.keep_memory_at(*settings.memory);
   return feeder;
 }
 
-double projection_flops(const ModelConfig& config) {
+double projection_flops(const model::ModelConfig& config) {
   return 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.d_model);
 }
 
 }  // namespace
 
-SpeedResult measure_training(LanguageModel& model, TrainConfig config, const SpeedSettings& settings) {
+SpeedResult measure_training(model::LanguageModel& model, train::TrainConfig config,
+                             const SpeedSettings& settings) {
   config.context = settings.context;
-  const ChunkLayout layout = chunk_layout_of(model.config());
-  BatchSource source;
+  const data::ChunkLayout layout = model::chunk_layout_of(model.config());
+  train::BatchSource source;
   source.fingerprint = "random text";
   source.batch = [&](int64_t consumed, int64_t rows) {
     return random_batch(settings.seed, consumed, rows, config.context, model.config().vocab_size, layout);
   };
   const int64_t total_steps = settings.repeats + 1;
-  Trainer trainer(model, config, source, settings.seed, total_steps);
+  train::Trainer trainer(model, config, source, settings.seed, total_steps);
   int64_t step = 0;
 
   SpeedResult result;
@@ -77,8 +78,9 @@ SpeedResult measure_training(LanguageModel& model, TrainConfig config, const Spe
   return result;
 }
 
-SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const SpeedSettings& settings) {
-  const ChunkLayout layout = chunk_layout_of(model.config());
+SpeedResult measure_prefill(const model::LanguageModel& model, bool with_logits,
+                            const SpeedSettings& settings) {
+  const data::ChunkLayout layout = model::chunk_layout_of(model.config());
   const std::vector<int32_t> text =
       random_text(settings.seed, 0, settings.context, model.config().vocab_size, layout);
   SpeedResult result;
@@ -88,7 +90,7 @@ SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const 
       model.cost(settings.context).forward_flops() - (with_logits ? 0.0 : projection_flops(model.config()));
   result.flops = per_token * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
-    TextFeeder feeder = feeder_of(model, settings);
+    model::TextFeeder feeder = feeder_of(model, settings);
     feeder.feed(text, [&](const at::Tensor& hidden, int64_t) {
       if (with_logits) score_rows(model, hidden);
     });
@@ -96,15 +98,15 @@ SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const 
   return result;
 }
 
-SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& settings) {
-  const ChunkLayout layout = chunk_layout_of(model.config());
+SpeedResult measure_decoding(const model::LanguageModel& model, const SpeedSettings& settings) {
+  const data::ChunkLayout layout = model::chunk_layout_of(model.config());
   const int64_t vocab_size = model.config().vocab_size;
   std::vector<uint8_t> allowed(static_cast<size_t>(vocab_size), 1);
   if (layout.has_landmarks()) allowed[static_cast<size_t>(layout.landmark_id)] = 0;
-  const SamplingOptions greedy{.temperature = 0.0};
-  TokenSampler sampler;
+  const generate::SamplingOptions greedy{.temperature = 0.0};
+  generate::TokenSampler sampler;
 
-  TextFeeder feeder = feeder_of(model, settings);
+  model::TextFeeder feeder = feeder_of(model, settings);
   at::Tensor hidden;
   const auto feed = [&](std::span<const int32_t> tokens) {
     feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });
@@ -135,4 +137,4 @@ SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& se
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::bench

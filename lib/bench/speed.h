@@ -10,15 +10,16 @@
 #include "lib/profile/operator_profile.h"
 #include "lib/train/train_config.h"
 
-namespace gca {
+namespace gca::bench {
 
 struct SpeedSettings {
   int64_t context = 0;  ///< text tokens of a sequence; decoding: of the past
   int repeats = 5;      ///< measured runs, after one that is not
   uint64_t seed = 0;
-  int64_t decoded_tokens = 0;              ///< of one run of decoding
-  OperatorProfile* profile = nullptr;      ///< collects all measured runs; null: none
-  std::optional<MemoryPlace> memory = {};  ///< of chunk memory; none: as TextFeeder's own. Not for training
+  int64_t decoded_tokens = 0;                   ///< of one run of decoding
+  profile::OperatorProfile* profile = nullptr;  ///< collects all measured runs; null: none
+  std::optional<model::MemoryPlace> memory =
+      {};  ///< of chunk memory; none: as TextFeeder's own. Not for training
 };
 
 /// What a run costs beside the median of its time.
@@ -31,10 +32,12 @@ struct SpeedResult {
 };
 
 /// One optimizer step of config.batch * config.gradient_accumulation sequences.
-SpeedResult measure_training(LanguageModel& model, TrainConfig config, const SpeedSettings& settings);
+SpeedResult measure_training(model::LanguageModel& model, train::TrainConfig config,
+                             const SpeedSettings& settings);
 /// A text of T tokens read in segments; `with_logits` also scores every token, as eval does.
-SpeedResult measure_prefill(const LanguageModel& model, bool with_logits, const SpeedSettings& settings);
+SpeedResult measure_prefill(const model::LanguageModel& model, bool with_logits,
+                            const SpeedSettings& settings);
 /// Greedy tokens, one at a time, after a past of T tokens.
-SpeedResult measure_decoding(const LanguageModel& model, const SpeedSettings& settings);
+SpeedResult measure_decoding(const model::LanguageModel& model, const SpeedSettings& settings);
 
-}  // namespace gca
+}  // namespace gca::bench

@@ -1,6 +1,6 @@
 #include "lib/data/chunk_layout.h"
 
-namespace gca {
+namespace gca::data {
 
 LaidOutText lay_out(std::span<const int32_t> text, int64_t next, const ChunkLayout& layout) {
   const auto text_count = static_cast<int64_t>(text.size());
@@ -16,4 +16,4 @@ LaidOutText lay_out(std::span<const int32_t> text, int64_t next, const ChunkLayo
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace gca {
+namespace gca::data {
 
 struct ChunkLayout {
   int64_t chunk_size = 0;  ///< S, counting the landmark; 0: no landmarks
@@ -43,4 +43,4 @@ struct LaidOutText {
 };
 LaidOutText lay_out(std::span<const int32_t> text, int64_t next, const ChunkLayout& layout);
 
-}  // namespace gca
+}  // namespace gca::data

@@ -8,7 +8,7 @@
 
 #include "lib/data/worker_pool.h"
 
-namespace gca {
+namespace gca::data {
 namespace {
 
 /// A cut is judged by the bytes on both sides: this many after it must be known.
@@ -33,7 +33,7 @@ struct Batch {
 
 /// Calls `sink(text, is_last)` with the text of the current document, cut where no token can span the cut.
 template <class Sink>
-void cut_document(DocumentSource& documents, const Tokenizer& tokenizer, size_t block_bytes,
+void cut_document(text::DocumentSource& documents, const text::Tokenizer& tokenizer, size_t block_bytes,
                   const Sink& sink) {
   std::string carried;  // read, not yet handed on
   size_t wanted = block_bytes;
@@ -62,8 +62,8 @@ void cut_document(DocumentSource& documents, const Tokenizer& tokenizer, size_t 
 
 }  // namespace
 
-void encode_documents(DocumentSource& documents, const Tokenizer& tokenizer, const EncodeOptions& options,
-                      const std::function<void(const EncodedBlock&)>& sink) {
+void encode_documents(text::DocumentSource& documents, const text::Tokenizer& tokenizer,
+                      const EncodeOptions& options, const std::function<void(const EncodedBlock&)>& sink) {
   // Batches in flight bound the memory: a few for each thread, so that none waits for the one that hands
   // results on.
   const size_t most_pending = static_cast<size_t>(std::max(1, options.threads)) * 4;
@@ -104,4 +104,4 @@ void encode_documents(DocumentSource& documents, const Tokenizer& tokenizer, con
   while (!pending.empty()) hand_on_oldest();
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -10,7 +10,7 @@
 #include "lib/text/sources/document_source.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::data {
 
 struct EncodedBlock {
   bool is_first = false;  ///< begins its document
@@ -18,7 +18,7 @@ struct EncodedBlock {
   std::string_view name;  ///< of its document, alive during the call only
   std::string_view text;  ///< the bytes encoded, alive during the call only
   std::vector<int32_t> ids;
-  TextFaults faults;
+  text::TextFaults faults;
 };
 
 struct EncodeOptions {
@@ -28,7 +28,7 @@ struct EncodeOptions {
 
 /// Calls `sink` once per block, in the order of the text, from the calling thread. Every document gives at
 /// least one block; an empty one gives an empty block.
-void encode_documents(DocumentSource& documents, const Tokenizer& tokenizer, const EncodeOptions& options,
-                      const std::function<void(const EncodedBlock&)>& sink);
+void encode_documents(text::DocumentSource& documents, const text::Tokenizer& tokenizer,
+                      const EncodeOptions& options, const std::function<void(const EncodedBlock&)>& sink);
 
-}  // namespace gca
+}  // namespace gca::data

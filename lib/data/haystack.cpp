@@ -6,7 +6,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::data {
 
 void Haystack::add(int64_t tokens, std::function<void(int64_t, std::span<int32_t>)> read) {
   if (tokens == 0) return;
@@ -65,4 +65,4 @@ void Haystack::read(int64_t first, std::span<int32_t> out) const {
   }
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -11,7 +11,7 @@
 #include "lib/data/sequence_index.h"
 #include "lib/data/token_shard.h"
 
-namespace gca {
+namespace gca::data {
 
 /// Read-only; cheap to copy.
 class Haystack {
@@ -40,4 +40,4 @@ class Haystack {
   int64_t token_count_ = 0;
 };
 
-}  // namespace gca
+}  // namespace gca::data

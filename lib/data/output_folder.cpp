@@ -8,7 +8,7 @@
 
 namespace fs = std::filesystem;
 
-namespace gca {
+namespace gca::data {
 
 std::string claim_output_folder(const std::string& folder, const std::string& format,
                                 std::span<const char* const> own_names, const std::string& flag) {
@@ -33,4 +33,4 @@ std::string claim_output_folder(const std::string& folder, const std::string& fo
   return path.string();
 }
 
-}  // namespace gca
+}  // namespace gca::data

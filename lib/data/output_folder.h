@@ -4,7 +4,7 @@
 #include <span>
 #include <string>
 
-namespace gca {
+namespace gca::data {
 
 /// `flag` is what errors name. The folder to write, absolute and without symbolic links. Throws Error(usage)
 /// when `folder` exists and is no empty folder and no folder of `format` ("gca.tokens/1") that holds nothing
@@ -12,4 +12,4 @@ namespace gca {
 std::string claim_output_folder(const std::string& folder, const std::string& format,
                                 std::span<const char* const> own_names, const std::string& flag = "--output");
 
-}  // namespace gca
+}  // namespace gca::data

@@ -8,7 +8,7 @@
 
 #include "kernels/common/philox.h"
 
-namespace gca {
+namespace gca::data {
 
 /// The step that decides which documents are held out; epochs of training count from 0.
 inline constexpr uint64_t kSplitOrder = 0xFFFFFFFF;
@@ -25,4 +25,4 @@ inline std::vector<int64_t> philox_permutation(int64_t count, uint64_t seed, uin
   return order;
 }
 
-}  // namespace gca
+}  // namespace gca::data

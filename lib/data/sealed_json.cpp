@@ -6,7 +6,7 @@
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
 
-namespace gca {
+namespace gca::data {
 namespace {
 
 constexpr const char* kSeal = "seal";
@@ -58,4 +58,4 @@ std::string folder_format(const std::string& folder) {
   return string_field(nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false), "format");
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-namespace gca {
+namespace gca::data {
 
 /// Writes `content` with its seal to `path`; returns the seal.
 std::string write_sealed_json(const std::string& path, nlohmann::json content);
@@ -24,4 +24,4 @@ nlohmann::json read_sealed_json(const std::string& path, const std::string& form
 /// The "format" of the index.json in `folder`; empty when there is none.
 std::string folder_format(const std::string& folder);
 
-}  // namespace gca
+}  // namespace gca::data

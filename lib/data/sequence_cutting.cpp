@@ -10,7 +10,7 @@
 #include "lib/core/error.h"
 #include "lib/data/philox_shuffle.h"
 
-namespace gca {
+namespace gca::data {
 namespace {
 
 /// Documents with the same text: they are held out together or not at all.
@@ -135,4 +135,4 @@ CutPlan cut_documents(std::span<const TokenDocument> documents, const ChunkSetti
   return plan;
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -7,7 +7,7 @@
 
 #include "lib/data/sequence_index.h"
 
-namespace gca {
+namespace gca::data {
 
 /// The documents of one split and the sequences cut from them.
 struct SplitPlan {
@@ -26,4 +26,4 @@ void check_chunk_settings(const ChunkSettings& settings);
 /// Throws Error(usage) on settings out of range, or when a split would be empty.
 CutPlan cut_documents(std::span<const TokenDocument> documents, const ChunkSettings& settings);
 
-}  // namespace gca
+}  // namespace gca::data

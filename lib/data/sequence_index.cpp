@@ -17,7 +17,7 @@
 
 namespace fs = std::filesystem;
 
-namespace gca {
+namespace gca::data {
 namespace {
 
 constexpr const char* kOwnNames[] = {"index.json", "train.bin", "valid.bin", "report.json"};
@@ -249,4 +249,4 @@ std::vector<int32_t> SequenceIndex::read(const SequenceEntry& entry, int64_t* ne
   return text;
 }
 
-}  // namespace gca
+}  // namespace gca::data

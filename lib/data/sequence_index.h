@@ -16,7 +16,7 @@
 
 #include "lib/data/token_shard.h"
 
-namespace gca {
+namespace gca::data {
 
 inline constexpr const char* kSequenceFormat = "gca.sequences/1";
 
@@ -72,4 +72,4 @@ class SequenceIndex {
   std::shared_ptr<const Impl> impl_;
 };
 
-}  // namespace gca
+}  // namespace gca::data

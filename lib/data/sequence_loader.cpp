@@ -5,7 +5,7 @@
 #include "lib/core/error.h"
 #include "lib/data/philox_shuffle.h"
 
-namespace gca {
+namespace gca::data {
 
 SequenceLoader::SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout,
                                uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes)
@@ -59,4 +59,4 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
   return batch;
 }
 
-}  // namespace gca
+}  // namespace gca::data

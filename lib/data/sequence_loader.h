@@ -9,7 +9,7 @@
 #include "lib/data/chunk_layout.h"
 #include "lib/data/sequence_index.h"
 
-namespace gca {
+namespace gca::data {
 
 /// Row-major (B, L) ids and targets; rows shorter than L are padded with id 0 and no target.
 struct Batch {
@@ -44,4 +44,4 @@ class SequenceLoader {
   mutable std::vector<int64_t> cached_permutation_;
 };
 
-}  // namespace gca
+}  // namespace gca::data

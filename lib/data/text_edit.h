@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace gca {
+namespace gca::data {
 
 /// text[first, first + size) becomes `tokens`.
 struct TextEdit {
@@ -29,4 +29,4 @@ inline void apply_edits(std::span<const TextEdit> edits, int64_t first, std::spa
   }
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gca {
+namespace gca::data {
 
 inline constexpr const char* kTokenFormat = "gca.tokens/1";
 /// A shard is checked by blocks, each when something of it is first read.
@@ -78,4 +78,4 @@ class TokenWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace gca
+}  // namespace gca::data

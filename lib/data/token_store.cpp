@@ -14,7 +14,7 @@
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
 
-namespace gca {
+namespace gca::data {
 
 struct TokenStore::Impl {
   struct Shard {
@@ -183,4 +183,4 @@ void TokenStore::verify() const {
   }
 }
 
-}  // namespace gca
+}  // namespace gca::data

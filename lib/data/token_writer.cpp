@@ -17,7 +17,7 @@
 
 namespace fs = std::filesystem;
 
-namespace gca {
+namespace gca::data {
 namespace {
 
 constexpr const char* kOwnNames[] = {"index.json", "tokens-", "tokenizer.model", "report.json"};
@@ -175,4 +175,4 @@ void TokenWriter::finish() {
   });
 }
 
-}  // namespace gca
+}  // namespace gca::data

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <vector>
 
-namespace gca {
+namespace gca::data {
 
 class WorkerPool {
  public:
@@ -68,4 +68,4 @@ class WorkerPool {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace gca
+}  // namespace gca::data

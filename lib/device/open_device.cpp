@@ -7,7 +7,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::device {
 namespace {
 
 /// Loads a library for the rest of the process.
@@ -41,4 +41,4 @@ c10::Device open_device(const std::string& name, const std::string& dtype, const
   return {c10::kCUDA, 0};
 }
 
-}  // namespace gca
+}  // namespace gca::device

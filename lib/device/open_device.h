@@ -6,7 +6,7 @@
 
 #include <string>
 
-namespace gca {
+namespace gca::device {
 
 /// What a CUDA device needs, by the names that the dynamic loader looks for.
 struct CudaLibraries {
@@ -20,4 +20,4 @@ struct CudaLibraries {
 c10::Device open_device(const std::string& name, const std::string& dtype,
                         const CudaLibraries& libraries = {});
 
-}  // namespace gca
+}  // namespace gca::device

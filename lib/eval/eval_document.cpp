@@ -7,22 +7,22 @@
 #include <tuple>
 #include <utility>
 
-namespace gca {
+namespace gca::eval {
 namespace {
 
-EvalDocument stored_document(const TokenStore& tokens, int64_t number) {
-  const TokenDocument& document = tokens.documents()[static_cast<size_t>(number)];
+EvalDocument stored_document(const data::TokenStore& tokens, int64_t number) {
+  const data::TokenDocument& document = tokens.documents()[static_cast<size_t>(number)];
   return {document.name, document.tokens,
           [tokens, number](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); }};
 }
 
 /// A joined split is one text: the index reads on past the end of its first document.
-EvalDocument joined_document(const SequenceIndex& index, std::span<const SequenceEntry> entries) {
+EvalDocument joined_document(const data::SequenceIndex& index, std::span<const data::SequenceEntry> entries) {
   const int64_t first_document = entries.front().document;
   const int64_t tokens = std::accumulate(entries.begin(), entries.end(), int64_t{0},
                                          [](int64_t sum, const auto& entry) { return sum + entry.tokens; });
   return {"joined documents", tokens, [index, first_document](int64_t first, std::span<int32_t> out) {
-            const SequenceEntry entry{first_document, first, static_cast<int32_t>(out.size())};
+            const data::SequenceEntry entry{first_document, first, static_cast<int32_t>(out.size())};
             int64_t next = 0;
             const std::vector<int32_t> text = index.read(entry, &next);
             std::copy(text.begin(), text.end(), out.begin());
@@ -31,20 +31,20 @@ EvalDocument joined_document(const SequenceIndex& index, std::span<const Sequenc
 
 }  // namespace
 
-std::vector<EvalDocument> eval_documents(const TokenStore& tokens) {
+std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens) {
   std::vector<EvalDocument> documents;
   for (size_t i = 0; i < tokens.documents().size(); ++i)
     documents.push_back(stored_document(tokens, static_cast<int64_t>(i)));
   return documents;
 }
 
-std::span<const SequenceEntry> entries_of(const SequenceIndex& index, EvalSplit split) {
+std::span<const data::SequenceEntry> entries_of(const data::SequenceIndex& index, EvalSplit split) {
   return split == EvalSplit::train   ? index.train()
          : split == EvalSplit::valid ? index.valid()
                                      : index.held_out();
 }
 
-std::vector<EvalDocument> eval_documents(const SequenceIndex& index, EvalSplit split) {
+std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split) {
   const auto entries = entries_of(index, split);
   if (entries.empty()) return {};
   if (index.settings().join_documents) return {joined_document(index, entries)};
@@ -83,4 +83,4 @@ std::vector<EvalSpan> choose_eval_spans(std::span<const EvalDocument> documents,
   return spans;
 }
 
-}  // namespace gca
+}  // namespace gca::eval

@@ -11,7 +11,7 @@
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::eval {
 
 struct EvalDocument {
   std::string name;
@@ -23,13 +23,13 @@ struct EvalDocument {
 enum class EvalSplit { held_out, train, valid };
 
 /// The sequences of a split. held_out: valid where there is one, train otherwise.
-std::span<const SequenceEntry> entries_of(const SequenceIndex& index, EvalSplit split);
+std::span<const data::SequenceEntry> entries_of(const data::SequenceIndex& index, EvalSplit split);
 
 /// Every document of a shard folder.
-std::vector<EvalDocument> eval_documents(const TokenStore& tokens);
+std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens);
 
 /// The documents of a split, whole, whatever the context they were cut for. Joined documents are one text.
-std::vector<EvalDocument> eval_documents(const SequenceIndex& index, EvalSplit split);
+std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split);
 
 /// One text held in memory.
 EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens);
@@ -47,4 +47,4 @@ struct EvalSpan {
 std::vector<EvalSpan> choose_eval_spans(std::span<const EvalDocument> documents, int64_t span_tokens,
                                         int64_t max_tokens);
 
-}  // namespace gca
+}  // namespace gca::eval

@@ -15,7 +15,7 @@
 #include "lib/data/chunk_layout.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::eval {
 namespace {
 
 size_t bucket_of(int64_t j) {
@@ -25,7 +25,7 @@ size_t bucket_of(int64_t j) {
 /// Runs the stretches of one measurement and adds their losses up.
 class StretchScorer {
  public:
-  StretchScorer(const LanguageModel& model, std::span<const int32_t> piece_bytes,
+  StretchScorer(const model::LanguageModel& model, std::span<const int32_t> piece_bytes,
                 const PerplexityOptions& options, const std::function<void(const LossSum&)>& progress)
       : model_(model),
         piece_bytes_(piece_bytes),
@@ -40,11 +40,11 @@ class StretchScorer {
     std::vector<int32_t> text(static_cast<size_t>(predicting + 1));
     document.read(first, text);
 
-    ForwardOptions forward;
+    model::ForwardOptions forward;
     forward.retriever = options_.retriever;
     forward.seed = options_.seed;
     forward.batch_offset = result_.stretches;  // each stretch draws random chunks of its own
-    TextFeeder feeder(model_, forward, options_.segment_positions);
+    model::TextFeeder feeder(model_, forward, options_.segment_positions);
     if (options_.memory) feeder.keep_memory_at(*options_.memory);
     feeder.feed(
         std::span(text).first(static_cast<size_t>(predicting)), [&](const at::Tensor& hidden, int64_t start) {
@@ -88,7 +88,7 @@ class StretchScorer {
     if (progress_) progress_(result_.total);
   }
 
-  const LanguageModel& model_;
+  const model::LanguageModel& model_;
   std::span<const int32_t> piece_bytes_;
   const PerplexityOptions& options_;
   const std::function<void(const LossSum&)>& progress_;
@@ -113,7 +113,7 @@ LossSum& LossSum::operator+=(const LossSum& other) {
   return *this;
 }
 
-Perplexity measure_perplexity(const LanguageModel& model, std::span<const EvalDocument> documents,
+Perplexity measure_perplexity(const model::LanguageModel& model, std::span<const EvalDocument> documents,
                               std::span<const EvalSpan> spans, std::span<const int32_t> piece_bytes,
                               const PerplexityOptions& options,
                               const std::function<void(const LossSum&)>& progress) {
@@ -129,4 +129,4 @@ Perplexity measure_perplexity(const LanguageModel& model, std::span<const EvalDo
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::eval

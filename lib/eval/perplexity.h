@@ -16,7 +16,7 @@
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
 
-namespace gca {
+namespace gca::eval {
 
 /// Loss summed over targets; means are weighted by tokens.
 struct LossSum {
@@ -42,10 +42,11 @@ struct PositionBucket {
 
 struct PerplexityOptions {
   int64_t context = 0;  ///< text tokens of a stretch
-  Retriever retriever = Retriever::learned;
-  uint64_t seed = 0;                       ///< of Retriever::random
-  int64_t segment_positions = 0;           ///< 0: chosen by default_segment_positions()
-  std::optional<MemoryPlace> memory = {};  ///< of the chunk memory of each stretch; none: as TextFeeder's own
+  model::Retriever retriever = model::Retriever::learned;
+  uint64_t seed = 0;              ///< of Retriever::random
+  int64_t segment_positions = 0;  ///< 0: chosen by default_segment_positions()
+  std::optional<model::MemoryPlace> memory =
+      {};  ///< of the chunk memory of each stretch; none: as TextFeeder's own
 };
 
 struct Perplexity {
@@ -59,9 +60,9 @@ struct Perplexity {
 
 /// `piece_bytes` (V): bytes of each id. `progress` is called after each segment with the sum so far; it may
 /// throw to stop. Throws Error(failed) naming document and token when a loss is not finite.
-Perplexity measure_perplexity(const LanguageModel& model, std::span<const EvalDocument> documents,
+Perplexity measure_perplexity(const model::LanguageModel& model, std::span<const EvalDocument> documents,
                               std::span<const EvalSpan> spans, std::span<const int32_t> piece_bytes,
                               const PerplexityOptions& options,
                               const std::function<void(const LossSum&)>& progress);
 
-}  // namespace gca
+}  // namespace gca::eval

@@ -13,20 +13,20 @@
 #include "lib/model/memory/stored_chunk_memory.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::eval {
 
 /// A stretch of a haystack with edits.
 struct EditedText {
   int64_t haystack_first = 0;  ///< number of the haystack's token that is text token 0
-  std::span<const TextEdit> edits;
+  std::span<const data::TextEdit> edits;
 
-  std::vector<int32_t> read(const Haystack& haystack, int64_t first, int64_t count) const;
+  std::vector<int32_t> read(const data::Haystack& haystack, int64_t first, int64_t count) const;
 };
 
 struct PrefillOptions {
-  ForwardOptions forward = {};
+  model::ForwardOptions forward = {};
   int64_t segment_positions = 0;                      ///< as in TextFeeder
-  MemoryPlace memory = {};                            ///< of the chunk memory of a whole text
+  model::MemoryPlace memory = {};                     ///< of the chunk memory of a whole text
   int threads = 1;                                    ///< that read a haystack
   std::function<void(int64_t tokens)> progress = {};  ///< called while a haystack is read; may throw to stop
 };
@@ -36,21 +36,21 @@ struct PrefillOptions {
 class PrefilledText {
  public:
   virtual ~PrefilledText() = default;
-  virtual TextFeeder prefill(const EditedText& text, int64_t tokens) = 0;
+  virtual model::TextFeeder prefill(const EditedText& text, int64_t tokens) = 0;
   /// Spent so far on what several texts share.
   virtual double shared_seconds() const { return 0; }
 };
 
 /// The plain way: every text from its first token on, all layers. Only a model without retrieval, whose
 /// windows reach no further, begins where they do.
-std::unique_ptr<PrefilledText> plain_prefill(const LanguageModel& model, const Haystack& haystack,
-                                             const PrefillOptions& options);
+std::unique_ptr<PrefilledText> plain_prefill(const model::LanguageModel& model,
+                                             const data::Haystack& haystack, const PrefillOptions& options);
 
 /// Chunk memory of a haystack is read once; for each text only the chunks that its edits reach are made
 /// again, and the upper layers run where something is asked. The same results
 /// (lib/model/memory/memory_reader.h). One haystack is kept: texts that begin at the same place of it should
 /// come one after the other.
-std::unique_ptr<PrefilledText> patched_prefill(const LanguageModel& model, const Haystack& haystack,
-                                               const PrefillOptions& options);
+std::unique_ptr<PrefilledText> patched_prefill(const model::LanguageModel& model,
+                                               const data::Haystack& haystack, const PrefillOptions& options);
 
-}  // namespace gca
+}  // namespace gca::eval

@@ -10,13 +10,13 @@
 #include <chrono>
 #include <limits>
 
-namespace gca {
+namespace gca::eval {
 namespace {
 
 constexpr int64_t kDepths = 10;
 
 /// Best first, without the empty slots.
-std::vector<int64_t> chosen_chunks(const Choices& choices) {
+std::vector<int64_t> chosen_chunks(const model::Choices& choices) {
   const at::Tensor idx = choices.idx.to(at::kCPU, at::kLong).contiguous();
   std::vector<int64_t> chunks(idx.const_data_ptr<int64_t>(), idx.const_data_ptr<int64_t>() + idx.numel());
   std::erase(chunks, -1);
@@ -32,8 +32,9 @@ at::Tensor penalty_of(std::span<const uint8_t> allowed) {
 }
 
 /// The most probable id for each token of the answer: one pass over what stands before them.
-std::vector<int32_t> predict_answer(const LanguageModel& model, TextFeeder& feeder, const Trial& trial,
-                                    const Haystack& haystack, const at::Tensor& penalty) {
+std::vector<int32_t> predict_answer(const model::LanguageModel& model, model::TextFeeder& feeder,
+                                    const tasks::Trial& trial, const data::Haystack& haystack,
+                                    const at::Tensor& penalty) {
   const EditedText text{trial.haystack_first, trial.edits};
   const auto answer_tokens = static_cast<int64_t>(trial.answer.size());
   const int64_t end = trial.first_answer - 1 + answer_tokens;
@@ -57,8 +58,9 @@ std::vector<int64_t> trials_by_haystack(const TrialPlan& plan) {
   return trials;
 }
 
-TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Haystack& haystack,
-                          PrefilledText& prefill, const TrialPlan& plan, std::span<const uint8_t> allowed,
+TaskAccuracy measure_task(const model::LanguageModel& model, tasks::TaskTrials& task,
+                          const data::Haystack& haystack, PrefilledText& prefill, const TrialPlan& plan,
+                          std::span<const uint8_t> allowed,
                           const std::function<void(const TaskAccuracy&)>& progress) {
   const at::NoGradGuard no_grad;
   const auto start = std::chrono::steady_clock::now();
@@ -68,15 +70,16 @@ TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Ha
     result.depths.push_back({static_cast<double>(tenth) / kDepths, 0, 0});
   for (const int64_t number : trials_by_haystack(plan)) {
     const int64_t haystack_first = number % plan.haystacks * (haystack.token_count() / plan.haystacks);
-    const Trial trial = task.begin(number, haystack_first);
+    const tasks::Trial trial = task.begin(number, haystack_first);
     result.text_tokens = trial.text_tokens;
 
-    TextFeeder feeder = prefill.prefill({trial.haystack_first, trial.edits}, trial.read_tokens);
-    TrialReading reading;
-    for (const Choices& group : feeder.past().choices()) reading.retrieved.push_back(chosen_chunks(group));
+    model::TextFeeder feeder = prefill.prefill({trial.haystack_first, trial.edits}, trial.read_tokens);
+    tasks::TrialReading reading;
+    for (const model::Choices& group : feeder.past().choices())
+      reading.retrieved.push_back(chosen_chunks(group));
     if (!trial.answer.empty()) reading.predicted = predict_answer(model, feeder, trial, haystack, penalty);
 
-    const TrialOutcome outcome = task.score(reading);
+    const tasks::TrialOutcome outcome = task.score(reading);
     const int64_t correct = outcome.is_correct ? 1 : 0;
     ++result.trials;
     result.correct += correct;
@@ -90,4 +93,4 @@ TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Ha
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::eval

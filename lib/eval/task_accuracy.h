@@ -11,7 +11,7 @@
 #include "lib/model/language_model.h"
 #include "lib/tasks/task_kind.h"
 
-namespace gca {
+namespace gca::eval {
 
 /// Trials in which what is to be found begins in a tenth of the places where it can stand.
 struct DepthCount {
@@ -37,8 +37,9 @@ struct TrialPlan {
 std::vector<int64_t> trials_by_haystack(const TrialPlan& plan);
 
 /// `allowed` (V): ids that may be generated. `progress` is called after each trial; it may throw to stop.
-TaskAccuracy measure_task(const LanguageModel& model, TaskTrials& task, const Haystack& haystack,
-                          PrefilledText& prefill, const TrialPlan& plan, std::span<const uint8_t> allowed,
+TaskAccuracy measure_task(const model::LanguageModel& model, tasks::TaskTrials& task,
+                          const data::Haystack& haystack, PrefilledText& prefill, const TrialPlan& plan,
+                          std::span<const uint8_t> allowed,
                           const std::function<void(const TaskAccuracy&)>& progress);
 
-}  // namespace gca
+}  // namespace gca::eval

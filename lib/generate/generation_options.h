@@ -6,9 +6,11 @@
 
 #include "lib/generate/sampler.h"
 
-namespace gca {
-
+namespace gca::profile {
 class OperatorProfile;
+}  // namespace gca::profile
+
+namespace gca::generate {
 
 struct GenerationOptions {
   SamplingOptions sampling;
@@ -17,8 +19,8 @@ struct GenerationOptions {
   std::string stop_text;          ///< ends the text where it comes; empty: none
   bool keeps_session = false;     ///< the last token is read, too, so that the session can go on after it
   int64_t segment_positions = 0;  ///< of prefill; 0: chosen by default_segment_positions()
-  OperatorProfile* prefill_profile = nullptr;  ///< collects the prefill; null: none
-  OperatorProfile* decode_profile = nullptr;
+  profile::OperatorProfile* prefill_profile = nullptr;  ///< collects the prefill; null: none
+  profile::OperatorProfile* decode_profile = nullptr;
 };
 
-}  // namespace gca
+}  // namespace gca::generate

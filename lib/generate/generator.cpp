@@ -13,7 +13,7 @@
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
 
-namespace gca {
+namespace gca::generate {
 namespace {
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
@@ -21,20 +21,21 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 }
 
 /// Logits (V) after the last position of hidden (1, m, d), on the CPU.
-at::Tensor last_logits(const LanguageModel& model, const at::Tensor& hidden) {
+at::Tensor last_logits(const model::LanguageModel& model, const at::Tensor& hidden) {
   const at::NoGradGuard no_grad;
   return model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
 }
 
 }  // namespace
 
-Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
-                    TextSession& session, const std::function<void(const std::string&)>& show,
+Generation generate(const model::TextModel& model, std::span<const int32_t> prompt,
+                    const GenerationOptions& options, TextSession& session,
+                    const std::function<void(const std::string&)>& show,
                     const std::function<bool()>& interrupted) {
   if (prompt.empty() && !session.last_hidden.defined())
     fail_usage("prompt", "is empty", "give at least one character to continue");
   const std::vector<uint8_t> allowed = model.text_ids();
-  TextFeeder feeder(model.model, {}, options.segment_positions);
+  model::TextFeeder feeder(model.model, {}, options.segment_positions);
   if (session.past) feeder.start_from(std::move(session.past));
   TextStream stream(options.stop_text);
   TokenSampler sampler;
@@ -61,7 +62,8 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   // A session that ends early must end as the text up to there would: the upper layers need their reach.
   const bool ends_early = options.keeps_session && prompt.size() - rest.size() < unneeded;
   if (ends_early)
-    rest = rest.first(std::min(rest.size(), static_cast<size_t>(reach_of(model.model.config()).upper + 1)));
+    rest = rest.first(
+        std::min(rest.size(), static_cast<size_t>(model::reach_of(model.model.config()).upper + 1)));
   while (!rest.empty() && (ends_early || !interrupted())) feed(next_segment(rest.size()));
   if (options.prefill_profile != nullptr) options.prefill_profile->stop();
   result.prefill_seconds = seconds_since(prefill_start);
@@ -93,4 +95,4 @@ Generation generate(const TextModel& model, std::span<const int32_t> prompt, con
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::generate

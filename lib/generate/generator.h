@@ -11,7 +11,7 @@
 #include "lib/generate/text_session.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::generate {
 
 struct Generation {
   std::vector<int32_t> tokens;  ///< new tokens
@@ -28,8 +28,9 @@ struct Generation {
 /// and before each token. Upper layers are run only where the last token of the prompt needs them
 /// (TextFeeder::unneeded()). The landmark and control pieces are never drawn. Throws Error(usage) when there
 /// is nothing to continue: an empty prompt after an empty text.
-Generation generate(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
-                    TextSession& session, const std::function<void(const std::string&)>& show,
+Generation generate(const model::TextModel& model, std::span<const int32_t> prompt,
+                    const GenerationOptions& options, TextSession& session,
+                    const std::function<void(const std::string&)>& show,
                     const std::function<bool()>& interrupted);
 
-}  // namespace gca
+}  // namespace gca::generate

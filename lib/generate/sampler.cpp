@@ -9,7 +9,7 @@
 #include "kernels/common/tile_kernels.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::generate {
 namespace {
 
 constexpr float kNever = -std::numeric_limits<float>::infinity();
@@ -105,4 +105,4 @@ int64_t sample_token(std::span<const float> logits, std::span<const uint8_t> all
   return TokenSampler().draw(logits, allowed, options, uniform);
 }
 
-}  // namespace gca
+}  // namespace gca::generate

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-namespace gca {
+namespace gca::generate {
 
 struct SamplingOptions {
   double temperature = 1.0;  ///< logits are divided by it; 0: always the most probable token
@@ -36,4 +36,4 @@ class TokenSampler {
 int64_t sample_token(std::span<const float> logits, std::span<const uint8_t> allowed,
                      const SamplingOptions& options, double uniform);
 
-}  // namespace gca
+}  // namespace gca::generate

@@ -4,20 +4,20 @@
 #include "lib/core/json_number.h"
 #include "lib/data/sealed_json.h"
 
-namespace gca {
+namespace gca::generate {
 
 void write_session_index(const std::string& path, const SessionIndex& index) {
-  write_sealed_json(path, {{"format", kSessionFormat},
-                           {"position", index.position},
-                           {"drawn_tokens", index.drawn_tokens},
-                           {"dtype", index.dtype},
-                           {"model", index.model},
-                           {"tokenizer", index.tokenizer},
-                           {"tensors", index.tensors}});
+  data::write_sealed_json(path, {{"format", kSessionFormat},
+                                 {"position", index.position},
+                                 {"drawn_tokens", index.drawn_tokens},
+                                 {"dtype", index.dtype},
+                                 {"model", index.model},
+                                 {"tokenizer", index.tokenizer},
+                                 {"tensors", index.tensors}});
 }
 
 SessionIndex read_session_index(const std::string& path) {
-  const nlohmann::json json = read_sealed_json(path, kSessionFormat, "gca generate --save-memory");
+  const nlohmann::json json = data::read_sealed_json(path, kSessionFormat, "gca generate --save-memory");
   SessionIndex index;
   try {
     index.position = whole_number(json.at("position"));
@@ -34,4 +34,4 @@ SessionIndex read_session_index(const std::string& path) {
   return index;
 }
 
-}  // namespace gca
+}  // namespace gca::generate

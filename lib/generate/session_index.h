@@ -5,7 +5,7 @@
 #include <map>
 #include <string>
 
-namespace gca {
+namespace gca::generate {
 
 inline constexpr const char* kSessionFormat = "gca.session/1";
 
@@ -24,4 +24,4 @@ void write_session_index(const std::string& path, const SessionIndex& index);
 /// Throws Error(usage) when the file is missing, damaged, or says what no session can.
 SessionIndex read_session_index(const std::string& path);
 
-}  // namespace gca
+}  // namespace gca::generate

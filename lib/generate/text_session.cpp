@@ -18,7 +18,7 @@
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::generate {
 namespace {
 
 constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensors"};
@@ -41,7 +41,7 @@ std::string digest_of(const at::Tensor& tensor) {
 }
 
 /// Visits every tensor of a session. One list for saving and loading: `visitor` reads or sets the tensor.
-void visit_session(TextSession& session, const Past::Visitor& visitor) {
+void visit_session(TextSession& session, const model::Past::Visitor& visitor) {
   visitor("last_hidden", session.last_hidden);
   session.past->visit(visitor);
 }
@@ -69,12 +69,12 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::map<std::string, 
 }  // namespace
 
 void check_session_folder(const std::string& folder, const std::string& flag) {
-  claim_output_folder(folder, kSessionFormat, kFiles, flag);
+  data::claim_output_folder(folder, kSessionFormat, kFiles, flag);
 }
 
-void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
+void save_session(const std::string& folder, const std::string& flag, const model::TextModel& model,
                   const TextSession& session) {
-  const std::string path = claim_output_folder(folder, kSessionFormat, kFiles, flag);
+  const std::string path = data::claim_output_folder(folder, kSessionFormat, kFiles, flag);
   TextSession copy{session.past->clone(), session.last_hidden, session.drawn_tokens};
   std::vector<at::Tensor> alive;
   std::vector<SafetensorsTensor> tensors;
@@ -92,27 +92,28 @@ void save_session(const std::string& folder, const std::string& flag, const Text
     index.position = copy.past->position();
     index.drawn_tokens = copy.drawn_tokens;
     index.dtype = name_of(model.model.compute_dtype());
-    index.model = model_fingerprint(model.model);
+    index.model = model::model_fingerprint(model.model);
     index.tokenizer = model.tokenizer.fingerprint();
     index.tensors = digests;
     write_session_index(aside + "/index.json", index);
   });
 }
 
-TextSession load_session(const std::string& folder, const TextModel& model, const MemoryPlace& place) {
+TextSession load_session(const std::string& folder, const model::TextModel& model,
+                         const model::MemoryPlace& place) {
   const SessionIndex index = read_session_index(folder + "/index.json");
   if (index.dtype != name_of(model.model.compute_dtype()))
     fail_usage(folder,
                fmt::format("was saved in {}, the model now computes in {}", index.dtype,
                            name_of(model.model.compute_dtype())),
                "give the --dtype of the run that saved it");
-  if (!is_fingerprint_of(index.model, model.model))
+  if (!model::is_fingerprint_of(index.model, model.model))
     fail_usage(folder, "was saved with another model than " + model.folder,
                "give the checkpoint that saved it");
   model.require_tokenizer(index.tokenizer, folder);
 
   TextSession session;
-  session.past = begin_with_memory_at(model.model, place, index.position);
+  session.past = model::begin_with_memory_at(model.model, place, index.position);
   session.drawn_tokens = index.drawn_tokens;
   const SafetensorsFile file(folder + "/session.safetensors");
   visit_session(session, [&](const std::string& name, at::Tensor& tensor) {
@@ -122,4 +123,4 @@ TextSession load_session(const std::string& folder, const TextModel& model, cons
   return session;
 }
 
-}  // namespace gca
+}  // namespace gca::generate

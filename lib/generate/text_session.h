@@ -10,13 +10,13 @@
 #include "lib/model/memory/chunk_store.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::generate {
 
 /// Begins as the empty text.
 struct TextSession {
-  std::unique_ptr<Past> past;  ///< null: a new one
-  at::Tensor last_hidden;      ///< (1, 1, d) after the last text token; undefined for the empty text
-  int64_t drawn_tokens = 0;    ///< tokens of the text that were drawn: the next is drawn by this number
+  std::unique_ptr<model::Past> past;  ///< null: a new one
+  at::Tensor last_hidden;             ///< (1, 1, d) after the last text token; undefined for the empty text
+  int64_t drawn_tokens = 0;  ///< tokens of the text that were drawn: the next is drawn by this number
 };
 
 /// Checks that `folder` can be written: new, empty, or one that save_session() wrote. `flag` is what errors
@@ -24,11 +24,12 @@ struct TextSession {
 void check_session_folder(const std::string& folder, const std::string& flag);
 
 /// Writes `folder` aside and puts it in place: session.safetensors and index.json (sealed, "gca.session/1").
-void save_session(const std::string& folder, const std::string& flag, const TextModel& model,
+void save_session(const std::string& folder, const std::string& flag, const model::TextModel& model,
                   const TextSession& session);
 
 /// Chunk memory goes to `place`. Throws Error(usage) when a file is missing or damaged, or when the session
 /// is of another model or type.
-TextSession load_session(const std::string& folder, const TextModel& model, const MemoryPlace& place = {});
+TextSession load_session(const std::string& folder, const model::TextModel& model,
+                         const model::MemoryPlace& place = {});
 
-}  // namespace gca
+}  // namespace gca::generate

@@ -4,7 +4,7 @@
 
 #include "lib/core/utf8.h"
 
-namespace gca {
+namespace gca::generate {
 
 std::string TextStream::append(std::string_view bytes) {
   if (stopped_) return "";
@@ -35,4 +35,4 @@ size_t TextStream::start_of_possible_stop() const {
   return text_.size();
 }
 
-}  // namespace gca
+}  // namespace gca::generate

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace gca {
+namespace gca::generate {
 
 class TextStream {
  public:
@@ -30,4 +30,4 @@ class TextStream {
   bool stopped_ = false;
 };
 
-}  // namespace gca
+}  // namespace gca::generate

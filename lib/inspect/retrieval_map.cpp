@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-namespace gca {
+namespace gca::inspect {
 namespace {
 
 constexpr std::string_view kShades = " .:-=+*#%@";
@@ -53,4 +53,4 @@ std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group,
   return picture;
 }
 
-}  // namespace gca
+}  // namespace gca::inspect

@@ -7,11 +7,11 @@
 
 #include "lib/inspect/retrieval_trace.h"
 
-namespace gca {
+namespace gca::inspect {
 
 /// A square of at most `width` columns for one group: a row a reading chunk, a column a read one, the largest
 /// weight of a cell as one of " .:-=+*#%@"; more chunks than columns share cells. What was read before the
 /// text began has no column. The half that lies in the future is left blank.
 std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group, int64_t width);
 
-}  // namespace gca
+}  // namespace gca::inspect

@@ -6,7 +6,7 @@
 
 #include "lib/core/json_report.h"
 
-namespace gca {
+namespace gca::inspect {
 
 extern const std::string_view kRetrievalPageHtml;  // retrieval_page.html
 
@@ -60,4 +60,4 @@ std::string retrieval_page(const RetrievalPageInput& input) {
   return page;
 }
 
-}  // namespace gca
+}  // namespace gca::inspect

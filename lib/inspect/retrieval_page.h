@@ -9,7 +9,7 @@
 
 #include "lib/inspect/retrieval_trace.h"
 
-namespace gca {
+namespace gca::inspect {
 
 /// A chunk from before the text that one of its chunks read.
 struct PageChunk {
@@ -30,4 +30,4 @@ struct RetrievalPageInput {
 /// The page. The matrix of who read whom is drawn on a canvas and binned where chunks outnumber pixels.
 std::string retrieval_page(const RetrievalPageInput& input);
 
-}  // namespace gca
+}  // namespace gca::inspect

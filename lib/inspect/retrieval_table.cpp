@@ -8,7 +8,7 @@
 
 #include "lib/inspect/one_line.h"
 
-namespace gca {
+namespace gca::inspect {
 namespace {
 
 constexpr const char* kReset = "\033[0m";
@@ -62,4 +62,4 @@ std::string retrieval_table(std::span<const ChunkReading> readings,
   return table;
 }
 
-}  // namespace gca
+}  // namespace gca::inspect

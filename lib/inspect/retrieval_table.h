@@ -8,7 +8,7 @@
 
 #include "lib/inspect/retrieval_trace.h"
 
-namespace gca {
+namespace gca::inspect {
 
 struct RetrievalTableOptions {
   int64_t width = 100;  ///< columns of the terminal
@@ -22,4 +22,4 @@ std::string retrieval_table(std::span<const ChunkReading> readings,
                             const std::function<std::string(int64_t chunk)>& text_of,
                             const RetrievalTableOptions& options);
 
-}  // namespace gca
+}  // namespace gca::inspect

@@ -8,11 +8,11 @@
 #include "lib/core/error.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::inspect {
 namespace {
 
 /// What row `row` of a group's choices names. `past_chunks`: those before the text.
-std::vector<RetrievedChunk> row_of_choice(const Choices& choices, int64_t row, int64_t past_chunks) {
+std::vector<RetrievedChunk> row_of_choice(const model::Choices& choices, int64_t row, int64_t past_chunks) {
   const auto row_of = [row](const at::Tensor& rows, at::ScalarType type) {
     return rows.select(0, 0).select(0, row).to(at::kCPU, type).contiguous();
   };
@@ -33,10 +33,10 @@ std::vector<RetrievedChunk> row_of_choice(const Choices& choices, int64_t row, i
 
 }  // namespace
 
-std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<const int32_t> text,
-                                          int64_t segment_positions, std::unique_ptr<Past> past) {
-  const ModelConfig& config = model.config();
-  require_chunk_memory(config, "checkpoint");
+std::vector<ChunkReading> trace_retrieval(const model::LanguageModel& model, std::span<const int32_t> text,
+                                          int64_t segment_positions, std::unique_ptr<model::Past> past) {
+  const model::ModelConfig& config = model.config();
+  model::require_chunk_memory(config, "checkpoint");
   const int64_t chunk_text = config.chunk_text_size();
   const auto text_count = static_cast<int64_t>(text.size());
 
@@ -46,9 +46,9 @@ std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<
     readings.back().groups.resize(static_cast<size_t>(config.retrieval_groups));
   }
 
-  ForwardOptions options;
-  options.choices = ChoiceDetail::chosen;
-  TextFeeder feeder(model, options, segment_positions);
+  model::ForwardOptions options;
+  options.choices = model::ChoiceDetail::chosen;
+  model::TextFeeder feeder(model, options, segment_positions);
   if (past) feeder.start_from(std::move(past));
   const int64_t past_chunks = feeder.past().position() / config.chunk_size;
   TORCH_CHECK(feeder.past().position() % config.chunk_size == 0, "the past ends within a chunk");
@@ -57,7 +57,7 @@ std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<
     // Landmarks of this segment: those of the chunks that it completes. Each serves the chunk after its own.
     const int64_t first_landmark = first_text / chunk_text;
     const int64_t end_landmark = (first_text + hidden.size(1)) / chunk_text;
-    const std::vector<Choices> choices = feeder.past().choices();
+    const std::vector<model::Choices> choices = feeder.past().choices();
     for (int64_t landmark = first_landmark; landmark < end_landmark; ++landmark) {
       if (landmark + 1 >= static_cast<int64_t>(readings.size())) break;
       auto& groups = readings[static_cast<size_t>(landmark + 1)].groups;
@@ -68,4 +68,4 @@ std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<
   return readings;
 }
 
-}  // namespace gca
+}  // namespace gca::inspect

@@ -9,7 +9,7 @@
 
 #include "lib/model/language_model.h"
 
-namespace gca {
+namespace gca::inspect {
 
 struct RetrievedChunk {
   int64_t chunk =
@@ -36,8 +36,8 @@ struct ChunkReading {
 /// Runs `text` after `past`, which ends with a chunk (null: a new one), and returns all its chunks; what a
 /// last landmark of the past chose for the first of them is not told. `segment_positions` as in TextFeeder.
 /// Throws Error(usage) for a model without chunk memory.
-std::vector<ChunkReading> trace_retrieval(const LanguageModel& model, std::span<const int32_t> text,
+std::vector<ChunkReading> trace_retrieval(const model::LanguageModel& model, std::span<const int32_t> text,
                                           int64_t segment_positions = 0,
-                                          std::unique_ptr<Past> past = nullptr);
+                                          std::unique_ptr<model::Past> past = nullptr);
 
-}  // namespace gca
+}  // namespace gca::inspect

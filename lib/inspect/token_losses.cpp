@@ -8,13 +8,14 @@
 
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::inspect {
 
-std::vector<float> token_losses(const LanguageModel& model, std::span<const int32_t> text,
-                                Retriever retriever, int64_t segment_positions, std::unique_ptr<Past> past) {
-  ForwardOptions options;
+std::vector<float> token_losses(const model::LanguageModel& model, std::span<const int32_t> text,
+                                model::Retriever retriever, int64_t segment_positions,
+                                std::unique_ptr<model::Past> past) {
+  model::ForwardOptions options;
   options.retriever = retriever;
-  TextFeeder feeder(model, options, segment_positions);
+  model::TextFeeder feeder(model, options, segment_positions);
   if (past) feeder.start_from(std::move(past));
   const int64_t past_tokens = feeder.text_count();
   std::vector<float> losses(text.size(), 0.0F);
@@ -33,4 +34,4 @@ std::vector<float> token_losses(const LanguageModel& model, std::span<const int3
   return losses;
 }
 
-}  // namespace gca
+}  // namespace gca::inspect

@@ -15,7 +15,7 @@
 #include "lib/model/layers/transformer_layer.h"
 #include "lib/model/memory/chunk_memory.h"
 
-namespace gca {
+namespace gca::model {
 
 /// What a retrieval group chose to read: a row for each landmark of the last run, or for the last landmark
 /// alone, as ForwardOptions::choices says.
@@ -91,4 +91,4 @@ Kind& past_as(Past& past) {
   return *known;
 }
 
-}  // namespace gca
+}  // namespace gca::model

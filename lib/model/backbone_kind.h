@@ -9,7 +9,7 @@
 #include "lib/model/model_config.h"
 #include "lib/model/model_cost.h"
 
-namespace gca {
+namespace gca::model {
 
 /// How far back results depend on the text, in positions; kWholeText where there is no end to it.
 struct Reach {
@@ -41,4 +41,4 @@ struct BackboneKind {
   ModelCost (*cost)(const ModelConfig& config, int64_t context);
 };
 
-}  // namespace gca
+}  // namespace gca::model

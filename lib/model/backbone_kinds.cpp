@@ -5,7 +5,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 template <class... Kinds>
@@ -41,7 +41,7 @@ Reach reach_of(const ModelConfig& config) {
   return backbone_kind(config).reach(config);
 }
 
-ChunkLayout chunk_layout_of(const ModelConfig& config) {
+data::ChunkLayout chunk_layout_of(const ModelConfig& config) {
   if (!backbone_kind(config).has_landmarks) return {};
   return {.chunk_size = config.chunk_size, .landmark_id = config.resolved_landmark_id()};
 }
@@ -54,4 +54,4 @@ void require_chunk_memory(const ModelConfig& config, const std::string& where) {
                          names_where([](const BackboneKind& one) { return one.keeps_chunk_memory; })));
 }
 
-}  // namespace gca
+}  // namespace gca::model

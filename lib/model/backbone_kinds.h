@@ -9,7 +9,7 @@
 #include "lib/model/backbones/gca/gca_kind.h"
 #include "lib/model/backbones/window/window_kind.h"
 
-namespace gca {
+namespace gca::model {
 
 template <class... Kinds>
 struct KindList {};
@@ -26,9 +26,9 @@ const BackboneKind& backbone_kind(const ModelConfig& config, const std::string& 
 Reach reach_of(const ModelConfig& config);
 
 /// Where the landmarks of this model stand.
-ChunkLayout chunk_layout_of(const ModelConfig& config);
+data::ChunkLayout chunk_layout_of(const ModelConfig& config);
 
 /// Throws Error(usage) naming `where` unless the model keeps chunk memory.
 void require_chunk_memory(const ModelConfig& config, const std::string& where);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -4,7 +4,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 
 std::string find_checkpoint(const std::string& folder, const std::string& where) {
   namespace fs = std::filesystem;
@@ -16,4 +16,4 @@ std::string find_checkpoint(const std::string& folder, const std::string& where)
       "give a folder that gca pretrain wrote, with config.json, model.safetensors and tokenizer.model");
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -9,7 +9,7 @@
 
 #include "lib/model/model_config.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Which chunks are read; all but `learned` are for evaluation.
 enum class Retriever {
@@ -53,4 +53,4 @@ struct ForwardOptions {
   bool memory_only = false;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -12,7 +12,7 @@
 #include "kernels/common/philox.h"
 #include "lib/model/language_model.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// Two independent standard normals from one block (Box and Muller).
@@ -57,4 +57,4 @@ void LanguageModel::initialise(uint64_t seed) {
   refresh_compute_weights();
 }
 
-}  // namespace gca
+}  // namespace gca::model

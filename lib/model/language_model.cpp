@@ -12,7 +12,7 @@
 #include "kernels/matrix_product/matrix_product.h"
 #include "lib/model/backbone_kinds.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 std::shared_ptr<const ModelConfig> completed(ModelConfig config) {
@@ -98,4 +98,4 @@ int64_t LanguageModel::parameter_count() const {
   return count;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -16,7 +16,7 @@
 #include "lib/model/model_config.h"
 #include "lib/model/model_cost.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Loss of a segment.
 struct LossResult {
@@ -89,4 +89,4 @@ void require_sound_model_files(const std::string& folder);
 LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype,
                          at::Device device = at::kCPU);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -7,7 +7,7 @@
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/setting_checks.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 using Field = ConfigField<ModelConfig>;
@@ -139,4 +139,4 @@ ModelConfig model_config_from_json(const nlohmann::json& json, const std::string
   return config;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -11,7 +11,7 @@
 #include "lib/core/config_fields.h"
 #include "lib/model/backbones/gca/gca_config.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Plain data; validate() before use. Member comments give the symbol and the key in config.json. As
 /// config.json is flat, so are the members: what a kind of backbone adds is a base.
@@ -53,4 +53,4 @@ nlohmann::ordered_json model_config_to_json(const ModelConfig& config);
 /// Reads config.json; unknown keys are errors with the nearest known name.
 ModelConfig model_config_from_json(const nlohmann::json& json, const std::string& where);
 
-}  // namespace gca
+}  // namespace gca::model

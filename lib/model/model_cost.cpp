@@ -4,7 +4,7 @@
 
 #include "lib/model/backbone_kinds.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// Mean number of keys that a position sees in a text of T: itself and at most W before it.
@@ -48,4 +48,4 @@ double parameter_count(const ModelConfig& config) {
   return model_cost(config, /*context=*/1).parameters;
 }
 
-}  // namespace gca
+}  // namespace gca::model

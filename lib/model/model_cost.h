@@ -6,7 +6,7 @@
 
 #include "lib/model/model_config.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Sums over the parts of a model. Work and traffic are those of a text of a given number of text tokens:
 /// its mean for a forward pass over the whole, its end for decoding.
@@ -38,4 +38,4 @@ double parameter_count(const ModelConfig& config);
 /// Parts that kinds have in common: `layers` decoder layers of sliding-window attention and SwiGLU.
 ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context);
 
-}  // namespace gca
+}  // namespace gca::model

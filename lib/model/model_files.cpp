@@ -14,7 +14,7 @@
 #include "lib/model/model_cost.h"
 #include "lib/model/weight_files.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -130,4 +130,4 @@ LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype
   return model;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -8,7 +8,7 @@
 #include "lib/core/sha256.h"
 #include "lib/model/backbone_kinds.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 // The keys of the first version, in its order, whatever the order is now.
@@ -56,4 +56,4 @@ bool is_fingerprint_of(const std::string& fingerprint, const LanguageModel& mode
   return fingerprint == digest_of(model, checksum_kind_of(fingerprint));
 }
 
-}  // namespace gca
+}  // namespace gca::model

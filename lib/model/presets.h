@@ -3,7 +3,7 @@
 
 #include <span>
 
-namespace gca {
+namespace gca::model {
 
 struct PresetText {
   const char* name;  ///< what --config takes: "nano", "mini", ...
@@ -13,4 +13,4 @@ struct PresetText {
 /// In the order of size, smallest first.
 std::span<const PresetText> embedded_presets();
 
-}  // namespace gca
+}  // namespace gca::model

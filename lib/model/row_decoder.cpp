@@ -13,7 +13,7 @@
 #include "kernels/common/thread_workspace.h"
 #include "kernels/linear/linear_few_rows.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 using kernels::HeadRows;
@@ -318,4 +318,4 @@ DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding) {
   return RowDecoder<at::BFloat16>(stack, embedding).run();
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -22,7 +22,7 @@
 #include "lib/model/memory/chunk_memory.h"
 #include "lib/model/model_config.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Grouped cross-attention between a layer's attention and its MLP.
 struct RowReader {
@@ -66,4 +66,4 @@ struct DecodedRow {
 /// Runs the position whose token has the embedding `embedding` (d, float32) and appends it to the windows.
 DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding);
 
-}  // namespace gca
+}  // namespace gca::model

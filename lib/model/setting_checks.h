@@ -6,7 +6,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Sizes are stored in 64 bits; products of two of them must fit, too.
 inline constexpr int64_t kLargestSize = (int64_t{1} << 31) - 1;
@@ -26,4 +26,4 @@ inline void require_positive(int64_t value, const char* key, const std::string& 
                   "give a whole number from 1 to " + std::to_string(kLargestSize));
 }
 
-}  // namespace gca
+}  // namespace gca::model

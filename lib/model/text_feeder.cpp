@@ -9,7 +9,7 @@
 
 #include "lib/model/memory/stored_chunk_memory.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 at::Tensor row_of(const std::vector<int64_t>& values) {
@@ -105,4 +105,4 @@ int64_t TextFeeder::room() const {
   return layout_.text_before(border) - text_count();
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -16,7 +16,7 @@
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Positions of a prefill segment: a multiple of S longer than W whose activations take some 256 MiB.
 int64_t default_segment_positions(const ModelConfig& config);
@@ -57,7 +57,7 @@ class TextFeeder {
   /// Text tokens that the segment now begun still takes: feeding or reading at most so many runs one segment.
   int64_t room() const;
 
-  const ChunkLayout& layout() const { return layout_; }
+  const data::ChunkLayout& layout() const { return layout_; }
   const Past& past() const { return *past_; }
   /// Text tokens fed so far.
   int64_t text_count() const { return layout_.text_before(past_->position()); }
@@ -74,9 +74,9 @@ class TextFeeder {
 
   const LanguageModel& model_;
   ForwardOptions options_;
-  ChunkLayout layout_;
+  data::ChunkLayout layout_;
   int64_t segment_positions_;
   std::unique_ptr<Past> past_;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -9,7 +9,7 @@
 #include "lib/model/checkpoint_folder.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -29,8 +29,8 @@ int64_t read_trained_context(const std::string& folder) {
 TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device) {
   const std::string checkpoint = find_checkpoint(folder, folder);
   LanguageModel model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
-  Tokenizer tokenizer = Tokenizer::load(checkpoint + "/tokenizer.model");
-  const ChunkLayout layout = chunk_layout_of(model.config());
+  text::Tokenizer tokenizer = text::Tokenizer::load(checkpoint + "/tokenizer.model");
+  const data::ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t pieces = tokenizer.piece_count();
   if (model.config().vocab_size < pieces || (layout.has_landmarks() && layout.landmark_id < pieces)) {
     fail_usage(checkpoint + "/tokenizer.model",
@@ -61,4 +61,4 @@ std::vector<int32_t> TextModel::id_bytes() const {
   return bytes;
 }
 
-}  // namespace gca
+}  // namespace gca::model

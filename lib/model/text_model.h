@@ -8,12 +8,12 @@
 #include "lib/model/language_model.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::model {
 
 struct TextModel {
   std::string folder;
   LanguageModel model;
-  Tokenizer tokenizer;
+  text::Tokenizer tokenizer;
   int64_t trained_context = 0;  ///< text tokens of a training sequence; 0 when not known
 
   /// A checkpoint folder, or a run's folder that holds one. `dtype`: "fp32" or "bf16". Throws Error(usage)
@@ -29,4 +29,4 @@ struct TextModel {
   std::vector<int32_t> id_bytes() const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -6,10 +6,10 @@
 #include "lib/core/safetensors_file.h"
 #include "lib/model/language_model.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Sets the weights of `model` from F32 or BF16. Throws Error(usage), which ends in `remedy`, when a tensor
 /// is missing, of another shape or one too many.
 void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy);
 
-}  // namespace gca
+}  // namespace gca::model

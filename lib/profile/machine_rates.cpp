@@ -12,7 +12,7 @@
 #include "kernels/linear/linear_few_rows.h"
 #include "kernels/matrix_product/matrix_product.h"
 
-namespace gca {
+namespace gca::profile {
 namespace {
 
 constexpr int64_t kSize = 1024;
@@ -57,4 +57,4 @@ void MachineRates::measure_reads() {
   bytes_per_second_ = std::max(bytes_per_second_, static_cast<double>(kBytes) / seconds);
 }
 
-}  // namespace gca
+}  // namespace gca::profile

@@ -3,7 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace gca {
+namespace gca::profile {
 
 /// Best rates of matrix products and of reading memory over several rounds. Other programs on a machine can slow a
 /// single round several times over, so rounds are spread over a run: one before it, one after each measurement.
@@ -26,4 +26,4 @@ class MachineRates {
   double bytes_per_second_ = 0;
 };
 
-}  // namespace gca
+}  // namespace gca::profile

@@ -8,7 +8,7 @@
 #include <memory>
 #include <string_view>
 
-namespace gca {
+namespace gca::profile {
 
 struct ProfileFrame;
 
@@ -126,4 +126,4 @@ std::string OperatorProfile::table() const {
   return table;
 }
 
-}  // namespace gca
+}  // namespace gca::profile

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::profile {
 
 struct OperatorTime {
   std::string name;  ///< "gca::sliding_window_attention", "aten::mm", "LinearFunction backward"
@@ -47,4 +47,4 @@ class OperatorProfile {
   uint64_t callback_ = 0;  // LibTorch's handle while running
 };
 
-}  // namespace gca
+}  // namespace gca::profile

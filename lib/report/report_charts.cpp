@@ -9,7 +9,7 @@
 
 #include "lib/core/size_suffix.h"
 
-namespace gca {
+namespace gca::report {
 namespace {
 
 using nlohmann::json;
@@ -242,4 +242,4 @@ json report_charts(std::span<const RunGroup> groups) {
   return charts;
 }
 
-}  // namespace gca
+}  // namespace gca::report

@@ -6,7 +6,7 @@
 
 #include "lib/report/run_groups.h"
 
-namespace gca {
+namespace gca::report {
 
 /// The charts of what there is, in this order: losses by tokens, perplexity by context, loss by position of
 /// the longest context, and for each task accuracy by context and a map of accuracy by context and depth for
@@ -18,4 +18,4 @@ namespace gca {
 /// Numbers that are not known are left out.
 nlohmann::json report_charts(std::span<const RunGroup> groups);
 
-}  // namespace gca
+}  // namespace gca::report

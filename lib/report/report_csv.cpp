@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-namespace gca {
+namespace gca::report {
 namespace {
 
 std::string quoted(const std::string& text) {
@@ -78,4 +78,4 @@ std::string report_csv(std::span<const RunGroup> groups) {
   return text;
 }
 
-}  // namespace gca
+}  // namespace gca::report

@@ -8,7 +8,7 @@
 #include "lib/core/json_report.h"
 #include "lib/report/report_charts.h"
 
-namespace gca {
+namespace gca::report {
 
 extern const std::string_view kReportPageHtml;  // report_page.html
 
@@ -87,4 +87,4 @@ std::string report_page(std::span<const RunGroup> groups) {
   return page;
 }
 
-}  // namespace gca
+}  // namespace gca::report

@@ -6,7 +6,7 @@
 
 #include "lib/report/run_groups.h"
 
-namespace gca {
+namespace gca::report {
 
 /// A line for each group: runs, parameters, tokens, last validation loss with its range.
 std::string report_table(std::span<const RunGroup> groups);
@@ -14,4 +14,4 @@ std::string report_table(std::span<const RunGroup> groups);
 /// The page: a table, and the charts of report_charts.h, which its script draws.
 std::string report_page(std::span<const RunGroup> groups);
 
-}  // namespace gca
+}  // namespace gca::report

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <set>
 
-namespace gca {
+namespace gca::report {
 namespace {
 
 using nlohmann::json;
@@ -72,4 +72,4 @@ Spread spread_of(const std::vector<double>& values) {
   return {std::accumulate(known.begin(), known.end(), 0.0) / static_cast<double>(known.size()), *low, *high};
 }
 
-}  // namespace gca
+}  // namespace gca::report

@@ -7,7 +7,7 @@
 
 #include "lib/report/run_results.h"
 
-namespace gca {
+namespace gca::report {
 
 struct RunGroup {
   std::string label;  ///< the settings in which the groups differ: "long_range none"; the run's name where
@@ -28,4 +28,4 @@ struct Spread {
 /// NaN is left out; all NaN where nothing is left.
 Spread spread_of(const std::vector<double>& values);
 
-}  // namespace gca
+}  // namespace gca::report

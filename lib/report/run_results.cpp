@@ -9,7 +9,7 @@
 #include "lib/core/error.h"
 #include "lib/core/json_number.h"
 
-namespace gca {
+namespace gca::report {
 namespace {
 
 namespace fs = std::filesystem;
@@ -192,4 +192,4 @@ std::vector<RunResults> read_runs(const std::vector<std::string>& paths) {
   return runs;
 }
 
-}  // namespace gca
+}  // namespace gca::report

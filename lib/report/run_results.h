@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::report {
 
 inline constexpr double kUnknownNumber = std::numeric_limits<double>::quiet_NaN();
 
@@ -63,4 +63,4 @@ struct RunResults {
 /// Throws Error(usage) naming a path that holds nothing of the kind, or a file that is damaged.
 std::vector<RunResults> read_runs(const std::vector<std::string>& paths);
 
-}  // namespace gca
+}  // namespace gca::report

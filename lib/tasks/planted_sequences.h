@@ -8,7 +8,7 @@
 
 #include "lib/tasks/task_kind.h"
 
-namespace gca {
+namespace gca::tasks {
 
 /// `Task` makes batches of as many chunks as a context has room for, and says what decides them.
 template <class Task>
@@ -20,7 +20,7 @@ class PlantedSequences final : public TrainingSequences {
         context_(site.context),
         chunks_(task_.chunks_within(site.context)) {}
 
-  Batch batch(int64_t first, int64_t rows, const Haystack& haystack) const override {
+  data::Batch batch(int64_t first, int64_t rows, const data::Haystack& haystack) const override {
     return task_.batch(first, rows, chunks_, haystack, layout_);
   }
   std::string fingerprint() const override {
@@ -30,9 +30,9 @@ class PlantedSequences final : public TrainingSequences {
 
  private:
   Task task_;
-  ChunkLayout layout_;
+  data::ChunkLayout layout_;
   int64_t context_;
   int64_t chunks_;
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

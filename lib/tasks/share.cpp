@@ -6,7 +6,7 @@
 
 #include "lib/tasks/wilson_interval.h"
 
-namespace gca {
+namespace gca::tasks {
 
 nlohmann::ordered_json share_to_json(int64_t correct, int64_t trials) {
   const WilsonInterval interval = wilson_interval(correct, trials);
@@ -26,4 +26,4 @@ std::string percent_text(double part, int64_t trials) {
   return fmt::format("{:5.1f} %", 100.0 * part / static_cast<double>(std::max<int64_t>(trials, 1)));
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -17,7 +17,7 @@
 #include "lib/tasks/task_settings.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::tasks {
 
 /// Sequences and trials from this number on are never trained on. Numbers are below 2^32.
 inline constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
@@ -26,13 +26,13 @@ inline constexpr int64_t kFirstHeldOut = int64_t{1} << 31;
 struct TaskSite {
   TaskSettings settings;
   SettingNames names = SettingNames::keys;  ///< how errors name settings
-  ChunkLayout layout;
-  int64_t chunk_text = 0;                ///< S-1: text tokens of a chunk
-  int64_t context = 0;                   ///< text tokens of a text at most
-  const Tokenizer* tokenizer = nullptr;  ///< null for none: only where the kind reads no data
-  int64_t ids = 0;                       ///< ids of text are below this; 0: not known
-  int64_t retrieval_groups = 0;          ///< of the model; 0: it retrieves nothing
-  int64_t chunk_top_k = 0;               ///< chunks that a group retrieves
+  data::ChunkLayout layout;
+  int64_t chunk_text = 0;                      ///< S-1: text tokens of a chunk
+  int64_t context = 0;                         ///< text tokens of a text at most
+  const text::Tokenizer* tokenizer = nullptr;  ///< null for none: only where the kind reads no data
+  int64_t ids = 0;                             ///< ids of text are below this; 0: not known
+  int64_t retrieval_groups = 0;                ///< of the model; 0: it retrieves nothing
+  int64_t chunk_top_k = 0;                     ///< chunks that a group retrieves
   uint64_t seed = 0;
 };
 
@@ -41,7 +41,7 @@ class TrainingSequences {
  public:
   virtual ~TrainingSequences() = default;
   /// Sequences [first, first + rows). `haystack` is the text of --data; empty for a kind that reads none.
-  virtual Batch batch(int64_t first, int64_t rows, const Haystack& haystack) const = 0;
+  virtual data::Batch batch(int64_t first, int64_t rows, const data::Haystack& haystack) const = 0;
   /// Names the task and its settings: resuming a run with others is refused.
   virtual std::string fingerprint() const = 0;
   /// Text tokens of a sequence, at most.
@@ -52,8 +52,8 @@ class TrainingSequences {
 
 /// One trial: a stretch of the haystack with edits, and what is asked of a model that reads it.
 struct Trial {
-  int64_t haystack_first = 0;   ///< number of the haystack's token that is text token 0
-  std::vector<TextEdit> edits;  ///< in the order of the text
+  int64_t haystack_first = 0;         ///< number of the haystack's token that is text token 0
+  std::vector<data::TextEdit> edits;  ///< in the order of the text
   int64_t text_tokens = 0;
   int64_t read_tokens = 0;      ///< whole chunks: what the last of their landmarks retrieves is looked at
   int64_t first_answer = 0;     ///< text index, above read_tokens
@@ -93,7 +93,7 @@ class TaskTrials {
 
 struct TaskKind {
   using MakeSequences = std::unique_ptr<TrainingSequences> (*)(const TaskSite& site);
-  using MakeTrials = std::unique_ptr<TaskTrials> (*)(const TaskSite& site, const Haystack& haystack);
+  using MakeTrials = std::unique_ptr<TaskTrials> (*)(const TaskSite& site, const data::Haystack& haystack);
 
   const char* name;  ///< of --task
   const char* help;  ///< half a line
@@ -104,4 +104,4 @@ struct TaskKind {
   bool takes_context = true;               ///< the context says how long its texts are
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -6,7 +6,7 @@
 #include "lib/tasks/recall/recall_kind.h"
 #include "lib/tasks/self_copy/self_copy_kind.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
 constexpr const TaskKind* kKinds[] = {&kSelfCopyKind, &kPasskeyKind, &kMultikeyKind, &kMultihopKind,
@@ -61,4 +61,4 @@ std::vector<const TaskSetting*> eval_settings(const TaskKind& kind) {
   return settings;
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

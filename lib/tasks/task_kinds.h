@@ -7,7 +7,7 @@
 
 #include "lib/tasks/task_kind.h"
 
-namespace gca {
+namespace gca::tasks {
 
 /// Training on the text of --data as it is, and measuring how well it is predicted: what --task says where it
 /// names no kind.
@@ -32,4 +32,4 @@ const TaskSetting* find_task_setting(const std::string& key);
 /// The settings of `kind` that gca eval has flags for.
 std::vector<const TaskSetting*> eval_settings(const TaskKind& kind);
 
-}  // namespace gca
+}  // namespace gca::tasks

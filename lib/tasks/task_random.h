@@ -5,7 +5,7 @@
 
 #include "kernels/common/philox.h"
 
-namespace gca {
+namespace gca::tasks {
 
 class TaskRandom {
  public:
@@ -25,4 +25,4 @@ class TaskRandom {
   uint64_t draws_ = 0;
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

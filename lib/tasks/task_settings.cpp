@@ -6,7 +6,7 @@
 #include "lib/core/error.h"
 #include "lib/core/size_suffix.h"
 
-namespace gca {
+namespace gca::tasks {
 
 std::string name_of(const TaskSetting& setting, SettingNames names) {
   return names == SettingNames::flags && setting.flag != nullptr ? setting.flag : setting.key;
@@ -54,4 +54,4 @@ void validate_task_settings(const TaskSettings& settings, std::span<const TaskSe
   }
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -9,7 +9,7 @@
 #include <span>
 #include <string>
 
-namespace gca {
+namespace gca::tasks {
 
 /// The upper bound of a setting that has no other.
 inline constexpr int64_t kMostOfATaskSetting = int64_t{1} << 20;
@@ -54,4 +54,4 @@ class TaskSettings {
 void validate_task_settings(const TaskSettings& settings, std::span<const TaskSetting* const> known,
                             SettingNames names, const std::string& where);
 
-}  // namespace gca
+}  // namespace gca::tasks

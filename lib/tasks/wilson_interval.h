@@ -5,7 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace gca {
+namespace gca::tasks {
 
 struct WilsonInterval {
   double low = 0.0;
@@ -26,4 +26,4 @@ inline WilsonInterval wilson_interval(int64_t successes, int64_t trials) {
           std::fmin(1.0, std::fmax(p, (middle + reach) / scale))};
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 struct ProtoField {
@@ -136,4 +136,4 @@ std::string without_dummy_prefix(std::string_view serialized) {
   return std::string(serialized) + std::string(kOverride, sizeof(kOverride));
 }
 
-}  // namespace gca
+}  // namespace gca::text

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace gca {
+namespace gca::text {
 
 /// Defaults are the schema's.
 struct ModelTraits {
@@ -37,4 +37,4 @@ ModelTraits read_model_traits(std::string_view serialized);
 /// The same model without a space before the text.
 std::string without_dummy_prefix(std::string_view serialized);
 
-}  // namespace gca
+}  // namespace gca::text

@@ -2,7 +2,7 @@
 
 #include "lib/core/utf8.h"
 
-namespace gca {
+namespace gca::text {
 
 size_t plain_prefix(std::string_view text) {
   size_t at = 0;
@@ -25,4 +25,4 @@ std::string_view special_prefix(std::string_view text) {
   return text.starts_with(kSpaceSymbol) ? text.substr(0, kSpaceSymbol.size()) : text.substr(0, 1);
 }
 
-}  // namespace gca
+}  // namespace gca::text

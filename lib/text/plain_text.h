@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <string_view>
 
-namespace gca {
+namespace gca::text {
 
 /// U+2581 LOWER ONE EIGHTH BLOCK, which stands for a space in pieces.
 inline constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";
@@ -17,4 +17,4 @@ size_t plain_prefix(std::string_view text);
 /// byte, or U+2581.
 std::string_view special_prefix(std::string_view text);
 
-}  // namespace gca
+}  // namespace gca::text

@@ -18,7 +18,7 @@
 #include "lib/text/plain_text.h"
 #include "lib/text/word_cache.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 /// Text per task of encode_parallel().
@@ -357,4 +357,4 @@ size_t Tokenizer::safe_cut(std::string_view text, size_t limit) const {
   return impl_->safe_cut(text, limit);
 }
 
-}  // namespace gca
+}  // namespace gca::text

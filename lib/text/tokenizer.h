@@ -14,7 +14,7 @@
 
 #include "lib/text/sources/source_options.h"
 
-namespace gca {
+namespace gca::text {
 
 /// What had to be worked around in a text; reported, never fatal.
 struct TextFaults {
@@ -84,4 +84,4 @@ struct TokenizerTraining {
 /// says how many it gives.
 std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training);
 
-}  // namespace gca
+}  // namespace gca::text

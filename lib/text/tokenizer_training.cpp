@@ -14,7 +14,7 @@
 #include "lib/text/tokenizer.h"
 #include "lib/text/training_sample.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr const char* kVocabFlag = "--train-vocab";
@@ -188,4 +188,4 @@ std::string train_tokenizer(std::span<const std::string> paths, const TokenizerT
   return serialized;
 }
 
-}  // namespace gca
+}  // namespace gca::text

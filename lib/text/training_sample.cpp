@@ -7,7 +7,7 @@
 
 #include "lib/text/sources/document_source.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr int64_t kSampleBlockBytes = int64_t{1} << 16;
@@ -105,4 +105,4 @@ std::string sample_text(std::span<const std::string> paths, const TokenizerTrain
   return sampler.take_sample();
 }
 
-}  // namespace gca
+}  // namespace gca::text

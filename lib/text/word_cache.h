@@ -9,7 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace gca {
+namespace gca::text {
 
 /// One thread's; emptied when it is full.
 class WordCache {
@@ -46,4 +46,4 @@ class WordCache {
   std::vector<int32_t> ids_;
 };
 
-}  // namespace gca
+}  // namespace gca::text

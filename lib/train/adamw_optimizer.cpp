@@ -5,34 +5,34 @@
 
 #include "kernels/adamw/adamw.h"
 
-namespace gca {
+namespace gca::train {
 
-double learning_rate_factor(const TrainConfig& config, WeightGroup group) {
+double learning_rate_factor(const TrainConfig& config, model::WeightGroup group) {
   switch (group) {
-    case WeightGroup::embedding:
+    case model::WeightGroup::embedding:
       return config.embedding_factor;
-    case WeightGroup::lower:
+    case model::WeightGroup::lower:
       return config.lower_factor;
-    case WeightGroup::encoder:
+    case model::WeightGroup::encoder:
       return config.encoder_factor;
-    case WeightGroup::memory:
+    case model::WeightGroup::memory:
       return config.memory_factor;
-    case WeightGroup::upper:
+    case model::WeightGroup::upper:
       break;
   }
   return config.upper_factor;
 }
 
-AdamWOptimizer::AdamWOptimizer(const std::vector<Weight>& weights, const TrainConfig& config)
+AdamWOptimizer::AdamWOptimizer(const std::vector<model::Weight>& weights, const TrainConfig& config)
     : config_(config) {
   const at::NoGradGuard no_grad;
-  for (const Weight& weight : weights) {
+  for (const model::Weight& weight : weights) {
     first_moments_.push_back(at::zeros_like(weight.master));
     second_moments_.push_back(at::zeros_like(weight.master));
   }
 }
 
-void AdamWOptimizer::update(std::vector<Weight>& weights, int64_t step, double learning_rate,
+void AdamWOptimizer::update(std::vector<model::Weight>& weights, int64_t step, double learning_rate,
                             double gradient_scale) {
   const at::NoGradGuard no_grad;
   kernels::AdamWSettings settings;
@@ -58,4 +58,4 @@ void AdamWOptimizer::reset() {
   for (at::Tensor& moment : second_moments_) moment.zero_();
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -8,19 +8,19 @@
 #include "lib/model/language_model.h"
 #include "lib/train/train_config.h"
 
-namespace gca {
+namespace gca::train {
 
 /// Factor on the learning rate of the weight `name`, by the part of the model it belongs to.
-double learning_rate_factor(const TrainConfig& config, WeightGroup group);
+double learning_rate_factor(const TrainConfig& config, model::WeightGroup group);
 
 class AdamWOptimizer {
  public:
   /// Moments are zero, in the type and shape of the masters.
-  AdamWOptimizer(const std::vector<Weight>& weights, const TrainConfig& config);
+  AdamWOptimizer(const std::vector<model::Weight>& weights, const TrainConfig& config);
 
   /// Update number `step` (counted from 0) of every weight that has a gradient, in place. The gradients are
   /// multiplied by `gradient_scale` (the clipping factor) as they are read.
-  void update(std::vector<Weight>& weights, int64_t step, double learning_rate, double gradient_scale);
+  void update(std::vector<model::Weight>& weights, int64_t step, double learning_rate, double gradient_scale);
   /// Back to zero moments.
   void reset();
 
@@ -36,4 +36,4 @@ class AdamWOptimizer {
   std::vector<at::Tensor> second_moments_;
 };
 
-}  // namespace gca
+}  // namespace gca::train

@@ -10,11 +10,11 @@
 #include "lib/data/sequence_loader.h"
 #include "lib/train/training_phases.h"
 
-namespace gca {
+namespace gca::train {
 
 struct BatchSource {
   /// The `rows` sequences after the first `consumed` of the run.
-  std::function<Batch(int64_t consumed, int64_t rows)> batch;
+  std::function<data::Batch(int64_t consumed, int64_t rows)> batch;
   /// Changes whenever the batches would: resuming on others is refused.
   std::string fingerprint;
 };
@@ -33,4 +33,4 @@ struct ValidationSource {
 /// What to look at after so many optimizer steps.
 using ValidationPlan = std::function<std::vector<ValidationSource>(int64_t step)>;
 
-}  // namespace gca
+}  // namespace gca::train

@@ -2,7 +2,7 @@
 
 #include <ATen/ops/from_blob.h>
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 at::Tensor copy_of(const std::vector<int64_t>& values, int64_t rows, int64_t length) {
@@ -13,8 +13,8 @@ at::Tensor copy_of(const std::vector<int64_t>& values, int64_t rows, int64_t len
 
 }  // namespace
 
-BatchTensors to_tensors(const Batch& batch) {
+BatchTensors to_tensors(const data::Batch& batch) {
   return {copy_of(batch.ids, batch.rows, batch.length), copy_of(batch.targets, batch.rows, batch.length)};
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -5,13 +5,13 @@
 
 #include "lib/data/sequence_loader.h"
 
-namespace gca {
+namespace gca::train {
 
 struct BatchTensors {
   at::Tensor ids;      ///< (B, L) int64
   at::Tensor targets;  ///< (B, L) int64, negative where there is none
 };
 
-BatchTensors to_tensors(const Batch& batch);
+BatchTensors to_tensors(const data::Batch& batch);
 
-}  // namespace gca
+}  // namespace gca::train

@@ -15,7 +15,7 @@
 #include "lib/data/sealed_json.h"
 #include "lib/model/weight_files.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 const std::string kFirstMoment = "first_moment.";
@@ -35,9 +35,10 @@ std::vector<at::Tensor> on_cpu(const std::vector<at::Tensor>& tensors) {
   return copies;
 }
 
-void save_optimizer(const std::string& path, const LanguageModel& model, const AdamWOptimizer& optimizer) {
+void save_optimizer(const std::string& path, const model::LanguageModel& model,
+                    const AdamWOptimizer& optimizer) {
   std::vector<SafetensorsTensor> tensors;
-  const std::vector<Weight>& weights = model.weights();
+  const std::vector<model::Weight>& weights = model.weights();
   const std::vector<at::Tensor> first = on_cpu(optimizer.first_moments());
   const std::vector<at::Tensor> second = on_cpu(optimizer.second_moments());
   for (size_t i = 0; i < weights.size(); ++i)
@@ -68,14 +69,14 @@ std::string checkpoint_folder(const std::string& output) {
   return output + "/checkpoint";
 }
 
-void save_checkpoint(const std::string& folder, const LanguageModel& model, const ModelConfig& config,
-                     const AdamWOptimizer& optimizer, const TrainerState& state,
-                     const std::string& tokenizer_model) {
+void save_checkpoint(const std::string& folder, const model::LanguageModel& model,
+                     const model::ModelConfig& config, const AdamWOptimizer& optimizer,
+                     const TrainerState& state, const std::string& tokenizer_model) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
-    save_model(model, config, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
+    model::save_model(model, config, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
     save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
     if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
-    write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));
+    data::write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));
   });
 }
 
@@ -86,11 +87,11 @@ TrainerState load_trainer_state(const std::string& folder) {
   const nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, false);
   TrainerState state = trainer_state_from_json(json, path);
   if (json.contains("seal"))  // checkpoints of earlier versions have none
-    require_seal(json, path, "resume from a checkpoint that is whole, or begin a new run with --init");
+    data::require_seal(json, path, "resume from a checkpoint that is whole, or begin a new run with --init");
   return state;
 }
 
-void load_optimizer(const std::string& folder, const LanguageModel& model, AdamWOptimizer& optimizer) {
+void load_optimizer(const std::string& folder, const model::LanguageModel& model, AdamWOptimizer& optimizer) {
   const SafetensorsFile file(folder + "/optimizer.safetensors");
   file.verify();
   for (size_t i = 0; i < model.weights().size(); ++i) {
@@ -100,10 +101,10 @@ void load_optimizer(const std::string& folder, const LanguageModel& model, AdamW
   }
 }
 
-void load_weights(const std::string& folder, LanguageModel& model) {
-  require_sound_model_files(folder);
-  read_weights(SafetensorsFile(folder + "/model.safetensors"), model,
-               "use the sizes that the checkpoint's config.json names");
+void load_weights(const std::string& folder, model::LanguageModel& model) {
+  model::require_sound_model_files(folder);
+  model::read_weights(SafetensorsFile(folder + "/model.safetensors"), model,
+                      "use the sizes that the checkpoint's config.json names");
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -14,25 +14,25 @@
 #include "lib/train/adamw_optimizer.h"
 #include "lib/train/trainer_state.h"
 
-namespace gca {
+namespace gca::train {
 
 /// Name of the checkpoint within a run's output folder.
 std::string checkpoint_folder(const std::string& output);
 
 /// `config` is the model's but for settings that may change while it is trained. `tokenizer_model` is the
 /// text of tokenizer.model, empty for none.
-void save_checkpoint(const std::string& folder, const LanguageModel& model, const ModelConfig& config,
-                     const AdamWOptimizer& optimizer, const TrainerState& state,
-                     const std::string& tokenizer_model);
+void save_checkpoint(const std::string& folder, const model::LanguageModel& model,
+                     const model::ModelConfig& config, const AdamWOptimizer& optimizer,
+                     const TrainerState& state, const std::string& tokenizer_model);
 
 /// Error(usage) when there is no checkpoint or it cannot be resumed.
 TrainerState load_trainer_state(const std::string& folder);
 
 /// Reads the moments of `model`'s weights; Error(usage) naming a tensor that is missing or of another shape.
-void load_optimizer(const std::string& folder, const LanguageModel& model, AdamWOptimizer& optimizer);
+void load_optimizer(const std::string& folder, const model::LanguageModel& model, AdamWOptimizer& optimizer);
 
 /// Sets the weights of `model` from a checkpoint of the same sizes, whatever its switches, in F32 or BF16;
 /// Error(usage) naming a tensor that is missing or of another shape.
-void load_weights(const std::string& folder, LanguageModel& model);
+void load_weights(const std::string& folder, model::LanguageModel& model);
 
-}  // namespace gca
+}  // namespace gca::train

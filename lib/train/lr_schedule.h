@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <numbers>
 
-namespace gca {
+namespace gca::train {
 
 struct LearningRateSchedule {
   double peak = 0.0;
@@ -27,4 +27,4 @@ struct LearningRateSchedule {
   }
 };
 
-}  // namespace gca
+}  // namespace gca::train

@@ -12,7 +12,7 @@
 #include "lib/core/error.h"
 #include "lib/core/json_number.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 /// The lines of `text` up to and with those of `step`.
@@ -51,4 +51,4 @@ void MetricsLog::append(const nlohmann::ordered_json& line) {
     fail_run(path_, std::string("cannot be written: ") + std::strerror(errno), "free space on the disk");
 }
 
-}  // namespace gca
+}  // namespace gca::train

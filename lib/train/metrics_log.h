@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-namespace gca {
+namespace gca::train {
 
 class MetricsLog {
  public:
@@ -26,4 +26,4 @@ class MetricsLog {
   int descriptor_ = -1;
 };
 
-}  // namespace gca
+}  // namespace gca::train

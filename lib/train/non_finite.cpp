@@ -6,7 +6,7 @@
 
 #include "lib/train/batch_tensors.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 bool is_finite(const at::Tensor& x) {
@@ -22,22 +22,22 @@ bool is_usable_score(const at::Tensor& r) {
 
 }  // namespace
 
-std::optional<std::string> first_non_finite_weight(const LanguageModel& model) {
-  for (const Weight& weight : model.weights())
+std::optional<std::string> first_non_finite_weight(const model::LanguageModel& model) {
+  for (const model::Weight& weight : model.weights())
     if (!is_finite(weight.master)) return weight.name;
   return std::nullopt;
 }
 
-std::optional<std::string> first_non_finite_gradient(const LanguageModel& model) {
-  for (const Weight& weight : model.weights()) {
+std::optional<std::string> first_non_finite_gradient(const model::LanguageModel& model) {
+  for (const model::Weight& weight : model.weights()) {
     const at::Tensor& gradient = weight.master.grad();
     if (gradient.defined() && !is_finite(gradient)) return weight.name;
   }
   return std::nullopt;
 }
 
-std::optional<std::string> first_non_finite_result(const LanguageModel& model, const Batch& batch,
-                                                   ForwardOptions options) {
+std::optional<std::string> first_non_finite_result(const model::LanguageModel& model,
+                                                   const data::Batch& batch, model::ForwardOptions options) {
   const at::NoGradGuard no_grad;
   std::optional<std::string> first;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
@@ -45,7 +45,7 @@ std::optional<std::string> first_non_finite_result(const LanguageModel& model, c
     if (!first && !(is_score ? is_usable_score(value) : is_finite(value))) first = name;
   };
   const auto [ids, targets] = to_tensors(batch);
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   const at::Tensor hidden = model.forward(ids, *past, options);
   if (first) return first;
   if (!is_finite(hidden)) return "hidden";
@@ -53,4 +53,4 @@ std::optional<std::string> first_non_finite_result(const LanguageModel& model, c
   return std::nullopt;
 }
 
-}  // namespace gca
+}  // namespace gca::train

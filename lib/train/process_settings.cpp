@@ -3,7 +3,7 @@
 #include <ATen/Parallel.h>
 #include <malloc.h>
 
-namespace gca {
+namespace gca::train {
 
 void use_threads(int threads) {
   at::set_num_threads(threads);
@@ -15,4 +15,4 @@ void keep_freed_memory() {
   mallopt(M_TRIM_THRESHOLD, kOneGibibyte);
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -1,7 +1,7 @@
 #pragma once
 // Settings of the whole process that long runs want.
 
-namespace gca {
+namespace gca::train {
 
 /// Operators run on `threads` threads.
 void use_threads(int threads);
@@ -10,4 +10,4 @@ void use_threads(int threads);
 /// getting them from the system each time, page by page, costs a good part of the step.
 void keep_freed_memory();
 
-}  // namespace gca
+}  // namespace gca::train

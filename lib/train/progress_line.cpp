@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstdio>
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 constexpr double kTerminalInterval_s = 0.2;
@@ -70,4 +70,4 @@ void ProgressLine::say(const std::string& line) {
   std::fputs((line + "\n").c_str(), stderr);
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <string>
 
-namespace gca {
+namespace gca::train {
 
 struct Progress {
   int64_t step = 0;
@@ -39,4 +39,4 @@ class ProgressLine {
   std::chrono::steady_clock::time_point last_;
 };
 
-}  // namespace gca
+}  // namespace gca::train

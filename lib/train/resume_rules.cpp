@@ -4,7 +4,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 /// Keys that the data completes: a preset's value is only a proposal.
@@ -45,4 +45,4 @@ void require_same_data(const TrainerState& state, const std::string& data,
              fmt::format("give --data {} as it was, or begin a new run with --init", state.data));
 }
 
-}  // namespace gca
+}  // namespace gca::train

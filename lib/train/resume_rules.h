@@ -7,7 +7,7 @@
 #include "lib/train/run_config.h"
 #include "lib/train/trainer_state.h"
 
-namespace gca {
+namespace gca::train {
 
 /// What the run was begun with.
 RunConfig recorded_config(const TrainerState& state);
@@ -20,4 +20,4 @@ RunConfig resumed_config(const TrainerState& state, const RunConfig& asked);
 void require_same_data(const TrainerState& state, const std::string& data,
                        const std::string& data_fingerprint);
 
-}  // namespace gca
+}  // namespace gca::train

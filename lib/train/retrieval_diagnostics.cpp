@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 double mean_of(double sum, int64_t count) {
@@ -64,12 +64,13 @@ GroupDiagnostics diagnose_retrieval(const at::Tensor& r, const at::Tensor& idx, 
   return {mean_of(spread_sum, landmarks), mean_of(entropy_sum, landmarks), mean_of(distance_sum, chosen)};
 }
 
-std::vector<GroupDiagnostics> diagnose_choices(const std::vector<Choices>& choices, int64_t chunk_text_size) {
+std::vector<GroupDiagnostics> diagnose_choices(const std::vector<model::Choices>& choices,
+                                               int64_t chunk_text_size) {
   std::vector<GroupDiagnostics> groups;
-  for (const Choices& group : choices)
+  for (const model::Choices& group : choices)
     if (group.all_scores.defined())
       groups.push_back(diagnose_retrieval(group.all_scores, group.idx, group.weights, chunk_text_size));
   return groups;
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -8,7 +8,7 @@
 
 #include "lib/model/backbone.h"
 
-namespace gca {
+namespace gca::train {
 
 struct GroupDiagnostics {
   double spread =
@@ -24,6 +24,7 @@ GroupDiagnostics diagnose_retrieval(const at::Tensor& r, const at::Tensor& idx, 
                                     int64_t chunk_text_size);
 
 /// One entry a group of what a past tells after a run with ChoiceDetail::all_scores.
-std::vector<GroupDiagnostics> diagnose_choices(const std::vector<Choices>& choices, int64_t chunk_text_size);
+std::vector<GroupDiagnostics> diagnose_choices(const std::vector<model::Choices>& choices,
+                                               int64_t chunk_text_size);
 
-}  // namespace gca
+}  // namespace gca::train

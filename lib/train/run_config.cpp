@@ -7,13 +7,13 @@
 #include "lib/model/presets.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::train {
 
 SettingsFile SettingsFile::read(const std::string& preset_or_file) {
   SettingsFile file;
   std::string text;
   std::string known;
-  for (const PresetText& preset : embedded_presets()) {
+  for (const model::PresetText& preset : model::embedded_presets()) {
     if (preset_or_file == preset.name) {
       file.where = "preset " + preset_or_file;
       file.is_preset = true;
@@ -35,9 +35,9 @@ SettingsFile SettingsFile::read(const std::string& preset_or_file) {
 }
 
 std::vector<std::string> run_config_keys() {
-  std::vector<std::string> keys = field_names(model_config_fields());
+  std::vector<std::string> keys = field_names(model::model_config_fields());
   for (const std::string& key : field_names(train_config_fields())) keys.push_back(key);
-  for (const TaskSetting* setting : all_task_settings()) keys.emplace_back(setting->key);
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings()) keys.emplace_back(setting->key);
   return keys;
 }
 
@@ -47,17 +47,17 @@ std::vector<Setting> run_config_settings() {
   const auto add = [&](const auto& fields) {
     for (const auto& field : fields) settings.push_back({field.key, field.help, defaults[field.key].dump()});
   };
-  add(model_config_fields());
+  add(model::model_config_fields());
   add(train_config_fields());
-  for (const TaskSetting* setting : all_task_settings())
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings())
     settings.push_back({setting->key, setting->help, defaults[setting->key].dump()});
   return settings;
 }
 
 void RunConfig::set(const std::string& where, const std::string& key, const nlohmann::json& value) {
-  if (const TaskSetting* setting = find_task_setting(key))
+  if (const tasks::TaskSetting* setting = tasks::find_task_setting(key))
     train.tasks.set(*setting, where, value);
-  else if (!set_field(model, model_config_fields(), where, key, value) &&
+  else if (!set_field(model, model::model_config_fields(), where, key, value) &&
            !set_field(train, train_config_fields(), where, key, value))
     fail_usage(where, "unknown setting '" + key + "'",
                "did you mean '" + nearest_name(key, run_config_keys()) + "'?");
@@ -65,7 +65,7 @@ void RunConfig::set(const std::string& where, const std::string& key, const nloh
 }
 
 void RunConfig::set_number(const std::string& where, const std::string& key, double value) {
-  if (!set_field_number(model, model_config_fields(), where, key, value))
+  if (!set_field_number(model, model::model_config_fields(), where, key, value))
     set_field_number(train, train_config_fields(), where, key, value);
 }
 
@@ -83,8 +83,8 @@ void RunConfig::take(const SettingsFile& file) {
   const std::string& where = file.where;
   const nlohmann::json& json = file.content;
   if (json.contains("model_type")) {  // the config.json of a checkpoint
-    model = model_config_from_json(json, where);
-    for (const std::string& key : field_names(model_config_fields())) sources[key] = where;
+    model = model::model_config_from_json(json, where);
+    for (const std::string& key : field_names(model::model_config_fields())) sources[key] = where;
     return;
   }
   if (json.contains(
@@ -119,10 +119,11 @@ std::string RunConfig::places() const {
 }
 
 nlohmann::ordered_json RunConfig::to_json() const {
-  nlohmann::ordered_json json = fields_to_json(model, model_config_fields());
+  nlohmann::ordered_json json = fields_to_json(model, model::model_config_fields());
   json.update(fields_to_json(train, train_config_fields()));
-  for (const TaskSetting* setting : all_task_settings()) json[setting->key] = train.tasks.to_json(*setting);
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings())
+    json[setting->key] = train.tasks.to_json(*setting);
   return json;
 }
 
-}  // namespace gca
+}  // namespace gca::train

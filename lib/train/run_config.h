@@ -12,7 +12,7 @@
 #include "lib/model/model_config.h"
 #include "lib/train/train_config.h"
 
-namespace gca {
+namespace gca::train {
 
 /// A preset or a JSON file of settings, read once: a pipe gives its content no second time.
 struct SettingsFile {
@@ -25,7 +25,7 @@ struct SettingsFile {
 };
 
 struct RunConfig {
-  ModelConfig model;
+  model::ModelConfig model;
   TrainConfig train;
   /// Keys given by hand (--set, --batch): these must be obeyed or refused, never quietly replaced.
   std::set<std::string> explicit_keys;
@@ -64,4 +64,4 @@ struct Setting {
 /// In the order of run_config_keys().
 std::vector<Setting> run_config_settings();
 
-}  // namespace gca
+}  // namespace gca::train

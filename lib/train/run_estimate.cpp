@@ -8,7 +8,7 @@
 #include "lib/model/model_cost.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 constexpr double kMasterBytes = 4;   // fp32
@@ -41,28 +41,29 @@ double MemoryEstimate::total_bytes() const {
   return total;
 }
 
-void require_memory_for_weights(const ModelConfig& config, const std::string& dtype,
+void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
                                 const std::string& where) {
   const double each = 2 * kMasterBytes + kMomentsBytes + (dtype == "bf16" ? 2 : 0);
-  const double needed = parameter_count(config) * each;
+  const double needed = model::parameter_count(config) * each;
   const double obtainable = obtainable_bytes();
   if (needed <= obtainable) return;
   fail_usage(where,
              fmt::format("{:.3g} parameters take {} with gradients and moments, {} are free",
-                         parameter_count(config), memory_text(needed), memory_text(obtainable)),
+                         model::parameter_count(config), memory_text(needed), memory_text(obtainable)),
              "choose smaller sizes, or free memory");
 }
 
-MemoryEstimate estimate_memory(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe,
-                               double program_bytes) {
+MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
+                               const StepProbe& probe, double program_bytes) {
   double masters = 0;
   double copies = 0;
-  for (const Weight& weight : model.weights()) {
+  for (const model::Weight& weight : model.weights()) {
     masters += static_cast<double>(weight.master.nbytes());
     if (!weight.compute.is_same(weight.master)) copies += static_cast<double>(weight.compute.nbytes());
   }
-  const double positions = static_cast<double>(config.batch) *
-                           static_cast<double>(chunk_layout_of(model.config()).length_of(config.context));
+  const double positions =
+      static_cast<double>(config.batch) *
+      static_cast<double>(model::chunk_layout_of(model.config()).length_of(config.context));
   MemoryEstimate estimate;
   const double activations = probe.bytes_per_position * positions;
   estimate.parts = {{"program", program_bytes + kRuntimeBytes},
@@ -96,21 +97,22 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
       remedy);
 }
 
-double estimate_step_seconds(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe) {
+double estimate_step_seconds(const model::LanguageModel& model, const TrainConfig& config,
+                             const StepProbe& probe) {
   const double tokens =
       static_cast<double>(config.sequences_per_step()) * static_cast<double>(config.context);
   const double flops = 3.0 * model.cost(config.context).forward_flops() * tokens;
   return probe.fixed_seconds + flops * probe.seconds_per_flop;
 }
 
-double estimate_validation_seconds(const LanguageModel& model, const TrainConfig& config,
+double estimate_validation_seconds(const model::LanguageModel& model, const TrainConfig& config,
                                    const StepProbe& probe, int64_t sequences) {
   const double tokens = static_cast<double>(sequences) * static_cast<double>(config.context);
   return model.cost(config.context).forward_flops() * tokens * probe.seconds_per_flop;
 }
 
-double checkpoint_size_bytes(const LanguageModel& model) {
+double checkpoint_size_bytes(const model::LanguageModel& model) {
   return static_cast<double>(model.parameter_count()) * (kMasterBytes + kMomentsBytes);
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -7,7 +7,7 @@
 
 #include "lib/train/step_probe.h"
 
-namespace gca {
+namespace gca::train {
 
 struct EstimatedPart {
   std::string name;  ///< "weights", "activations", ...
@@ -22,12 +22,12 @@ struct MemoryEstimate {
 
 /// Error(usage) naming `where` when weights, gradients and moments alone are more than this process can get.
 /// Allocates nothing. `dtype` is "bf16" or "fp32".
-void require_memory_for_weights(const ModelConfig& config, const std::string& dtype,
+void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
                                 const std::string& where);
 
 /// Parts of the peak of a training step. `program_bytes`: what the process held before the model was made.
-MemoryEstimate estimate_memory(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe,
-                               double program_bytes);
+MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
+                               const StepProbe& probe, double program_bytes);
 
 /// Error(usage) naming `where`, with the largest batch that fits, when the estimate is more than is
 /// available.
@@ -35,13 +35,14 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
                               const std::string& where);
 
 /// Seconds of one optimizer step, by a probe that was timed.
-double estimate_step_seconds(const LanguageModel& model, const TrainConfig& config, const StepProbe& probe);
+double estimate_step_seconds(const model::LanguageModel& model, const TrainConfig& config,
+                             const StepProbe& probe);
 
 /// Seconds of a validation of `sequences` sequences of the run's context.
-double estimate_validation_seconds(const LanguageModel& model, const TrainConfig& config,
+double estimate_validation_seconds(const model::LanguageModel& model, const TrainConfig& config,
                                    const StepProbe& probe, int64_t sequences);
 
 /// Bytes of a checkpoint; twice as many are on the disk while one replaces another.
-double checkpoint_size_bytes(const LanguageModel& model);
+double checkpoint_size_bytes(const model::LanguageModel& model);
 
-}  // namespace gca
+}  // namespace gca::train

@@ -9,7 +9,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::train {
 
 RunLock::RunLock(const std::string& folder) {
   const std::string path = folder + "/.lock";
@@ -25,4 +25,4 @@ RunLock::~RunLock() {
   ::close(descriptor_);
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace gca {
+namespace gca::train {
 
 class RunLock {
  public:
@@ -18,4 +18,4 @@ class RunLock {
   int descriptor_ = -1;
 };
 
-}  // namespace gca
+}  // namespace gca::train

@@ -13,7 +13,7 @@
 #include "lib/train/batch_tensors.h"
 #include "lib/train/trainer.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 /// Bytes of tensors that are alive, as LibTorch's allocator tells them.
@@ -33,34 +33,35 @@ class AllocationWatch : public c10::MemoryReportingInfoBase {
 };
 
 /// One sequence of T text tokens that means nothing.
-Batch meaningless_batch(const LanguageModel& model, int64_t T) {
-  const ChunkLayout layout = chunk_layout_of(model.config());
+data::Batch meaningless_batch(const model::LanguageModel& model, int64_t T) {
+  const data::ChunkLayout layout = model::chunk_layout_of(model.config());
   const int64_t ids = model.config().vocab_size;
   std::vector<int32_t> text(static_cast<size_t>(T));
   for (size_t i = 0; i < text.size(); ++i) {
     const int64_t id = static_cast<int64_t>(i) * 7919 % ids;
     text[i] = static_cast<int32_t>(id == layout.landmark_id ? (id + 1) % ids : id);
   }
-  LaidOutText laid_out = lay_out(text, kNoTarget, layout);
-  Batch batch;
+  data::LaidOutText laid_out = data::lay_out(text, data::kNoTarget, layout);
+  data::Batch batch;
   batch.rows = 1;
   batch.length = static_cast<int64_t>(laid_out.ids.size());
   batch.ids = std::move(laid_out.ids);
   batch.targets = std::move(laid_out.targets);
   batch.text_tokens = T;
-  batch.target_count = batch.length - std::count(batch.targets.begin(), batch.targets.end(), kNoTarget);
+  batch.target_count = batch.length - std::count(batch.targets.begin(), batch.targets.end(), data::kNoTarget);
   return batch;
 }
 
 /// Peak of a forward and backward pass, its gradients left out: they are there before it.
-int64_t measure_bytes(const LanguageModel& model, const TrainConfig& config, const Batch& batch) {
+int64_t measure_bytes(const model::LanguageModel& model, const TrainConfig& config,
+                      const data::Batch& batch) {
   const auto [ids, targets] = to_tensors(batch);
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.recompute_activations = config.recompute_activations;
   options.draw_gumbel = config.gumbel_noise && model.config().gumbel_scale > 0;
   const auto watch = std::make_shared<AllocationWatch>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, watch);
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   model.loss(model.forward(ids, *past, options), targets).mean.backward();
   return watch->peak_bytes();
 }
@@ -78,31 +79,31 @@ Line line_through(double x1, double y1, double x2, double y2) {
 }
 
 /// Seconds of a whole step on one sequence of T text tokens.
-double measure_seconds(LanguageModel& model, TrainConfig config, int64_t T, double at_most_seconds) {
+double measure_seconds(model::LanguageModel& model, TrainConfig config, int64_t T, double at_most_seconds) {
   config.batch = 1;
   config.gradient_accumulation = 1;
-  const Batch batch = meaningless_batch(model, T);
+  const data::Batch batch = meaningless_batch(model, T);
   const BatchSource source = {[&](int64_t, int64_t) { return batch; }, ""};
   return Trainer(model, config, source, 0, 1).measure_step_seconds(at_most_seconds);
 }
 
 }  // namespace
 
-StepProbe probe_step(LanguageModel& model, const TrainConfig& config, double at_most_seconds) {
+StepProbe probe_step(model::LanguageModel& model, const TrainConfig& config, double at_most_seconds) {
   // Chunks enough that some are read, and a text that fills the tiles of the kernels.
   const int64_t longest = std::max<int64_t>(256, 4 * model.config().chunk_text_size());
   const int64_t longer = std::max<int64_t>(2, std::min(config.context, longest));
   const int64_t shorter = std::max<int64_t>(1, longer / 2);
 
-  for (Weight& weight : model.weights()) {
+  for (model::Weight& weight : model.weights()) {
     const at::NoGradGuard no_grad;
     weight.master.mutable_grad() = at::zeros_like(weight.master);
   }
-  const Batch short_batch = meaningless_batch(model, shorter);
-  const Batch long_batch = meaningless_batch(model, longer);
+  const data::Batch short_batch = meaningless_batch(model, shorter);
+  const data::Batch long_batch = meaningless_batch(model, longer);
   const auto short_bytes = static_cast<double>(measure_bytes(model, config, short_batch));
   const auto long_bytes = static_cast<double>(measure_bytes(model, config, long_batch));
-  for (Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
+  for (model::Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
   const Line bytes = line_through(static_cast<double>(short_batch.length), short_bytes,
                                   static_cast<double>(long_batch.length), long_bytes);
   StepProbe probe;
@@ -129,4 +130,4 @@ StepProbe probe_step(LanguageModel& model, const TrainConfig& config, double at_
   return probe;
 }
 
-}  // namespace gca
+}  // namespace gca::train

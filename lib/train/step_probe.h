@@ -7,7 +7,7 @@
 #include "lib/model/language_model.h"
 #include "lib/train/train_config.h"
 
-namespace gca {
+namespace gca::train {
 
 struct StepProbe {
   double fixed_bytes = 0;         ///< of a backward pass, whatever the length of the text
@@ -20,6 +20,6 @@ struct StepProbe {
 /// Where `at_most_seconds` is above 0 it also times whole steps, for about as long, at lengths that grow
 /// until they take a good part of it; otherwise the times stay 0. Changes no bit of the weights; gradients
 /// are gone afterwards.
-StepProbe probe_step(LanguageModel& model, const TrainConfig& config, double at_most_seconds);
+StepProbe probe_step(model::LanguageModel& model, const TrainConfig& config, double at_most_seconds);
 
-}  // namespace gca
+}  // namespace gca::train

@@ -13,19 +13,19 @@
 #include "lib/tasks/task_kinds.h"
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
-ChunkLayout layout_of(const ModelConfig& model) {
-  ChunkLayout layout;
-  layout.chunk_size = backbone_kind(model).has_landmarks ? model.chunk_size : 0;
+data::ChunkLayout layout_of(const model::ModelConfig& model) {
+  data::ChunkLayout layout;
+  layout.chunk_size = model::backbone_kind(model).has_landmarks ? model.chunk_size : 0;
   layout.landmark_id = model.landmark_id >= 0 ? model.landmark_id : model.vocab_size - 1;
   return layout;
 }
 
 /// The vocabulary is the tokenizer's and the landmark, unless --set asks for more rows.
-void take_vocabulary(const Tokenizer& tokenizer, const std::string& folder, RunConfig& config) {
-  ModelConfig& model = config.model;
+void take_vocabulary(const text::Tokenizer& tokenizer, const std::string& folder, RunConfig& config) {
+  model::ModelConfig& model = config.model;
   const int64_t needed = tokenizer.vocab_size_with_landmark();
   if (!config.explicit_keys.contains("vocab_size")) model.vocab_size = needed;
   if (model.vocab_size < needed)
@@ -39,12 +39,13 @@ void take_vocabulary(const Tokenizer& tokenizer, const std::string& folder, RunC
 }
 
 /// Opens sequences, or shards to cut on the fly, for this model.
-SequenceIndex open_sequences(const std::string& folder, const RunConfig& config) {
-  ChunkSettings fallback;
+data::SequenceIndex open_sequences(const std::string& folder, const RunConfig& config) {
+  data::ChunkSettings fallback;
   fallback.chunk_size = config.model.chunk_size;
   fallback.context = config.train.context;
-  SequenceIndex index = SequenceIndex::open(folder, fallback);
-  if (backbone_kind(config.model).has_landmarks && index.settings().chunk_size != config.model.chunk_size)
+  data::SequenceIndex index = data::SequenceIndex::open(folder, fallback);
+  if (model::backbone_kind(config.model).has_landmarks &&
+      index.settings().chunk_size != config.model.chunk_size)
     fail_usage(folder,
                fmt::format("sequences of chunk size {}, the model's is {}", index.settings().chunk_size,
                            config.model.chunk_size),
@@ -52,8 +53,8 @@ SequenceIndex open_sequences(const std::string& folder, const RunConfig& config)
   return index;
 }
 
-Tokenizer load_tokenizer(const TokenStore& tokens) {
-  Tokenizer tokenizer = Tokenizer::load(tokens.tokenizer_path());
+text::Tokenizer load_tokenizer(const data::TokenStore& tokens) {
+  text::Tokenizer tokenizer = text::Tokenizer::load(tokens.tokenizer_path());
   if (tokenizer.fingerprint() != tokens.tokenizer_fingerprint())
     fail_usage(tokens.tokenizer_path(), "not the tokenizer that made the tokens beside it",
                "run gca tokenize again");
@@ -61,19 +62,20 @@ Tokenizer load_tokenizer(const TokenStore& tokens) {
 }
 
 /// At most `count` entries, spread evenly.
-std::vector<SequenceEntry> spread_choice(std::span<const SequenceEntry> entries, int64_t count) {
+std::vector<data::SequenceEntry> spread_choice(std::span<const data::SequenceEntry> entries, int64_t count) {
   const auto size = static_cast<int64_t>(entries.size());
   const int64_t chosen = std::min(count, size);
-  std::vector<SequenceEntry> choice;
+  std::vector<data::SequenceEntry> choice;
   for (int64_t i = 0; i < chosen; ++i) choice.push_back(entries[static_cast<size_t>(i * size / chosen)]);
   return choice;
 }
 
-BatchSource loader_source(SequenceIndex index, std::vector<SequenceEntry> entries, const ChunkLayout& layout,
-                          uint64_t seed, bool shuffle, const std::vector<int32_t>& piece_bytes) {
+BatchSource loader_source(data::SequenceIndex index, std::vector<data::SequenceEntry> entries,
+                          const data::ChunkLayout& layout, uint64_t seed, bool shuffle,
+                          const std::vector<int32_t>& piece_bytes) {
   std::string fingerprint = index.fingerprint();
-  auto loader = std::make_shared<SequenceLoader>(std::move(index), std::move(entries), layout, seed, shuffle,
-                                                 piece_bytes);
+  auto loader = std::make_shared<data::SequenceLoader>(std::move(index), std::move(entries), layout, seed,
+                                                       shuffle, piece_bytes);
   return {[loader](int64_t consumed, int64_t rows) { return loader->batch(consumed, rows); }, fingerprint};
 }
 
@@ -96,12 +98,12 @@ class TaskOpener {
     take_vocabulary(*tokenizer_, request_.data, config);
   }
 
-  const std::optional<Tokenizer>& tokenizer() const { return tokenizer_; }
+  const std::optional<text::Tokenizer>& tokenizer() const { return tokenizer_; }
 
   /// Completes `config` with the length of a sequence, where the data decides it.
   Sources open(const std::string& task, RunConfig& config) const {
-    const TaskKind* kind = find_task_kind(task);
-    if (task != kTextTask && (kind == nullptr || kind->make_sequences == nullptr))
+    const tasks::TaskKind* kind = tasks::find_task_kind(task);
+    if (task != tasks::kTextTask && (kind == nullptr || kind->make_sequences == nullptr))
       fail_usage("--task " + task, "no such task to train on", "gca pretrain --help lists them");
     if (request_.data.empty() && (kind == nullptr || kind->reads_data))
       fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
@@ -110,12 +112,12 @@ class TaskOpener {
 
  private:
   Sources open_text(RunConfig& config) const;
-  Sources open_kind(const TaskKind& kind, RunConfig& config) const;
+  Sources open_kind(const tasks::TaskKind& kind, RunConfig& config) const;
 
   /// The folder to validate on, where it is another; its tokens must be of the same tokenizer.
-  SequenceIndex open_valid(const SequenceIndex& index, const RunConfig& config) const {
+  data::SequenceIndex open_valid(const data::SequenceIndex& index, const RunConfig& config) const {
     if (request_.valid.empty()) return index;
-    SequenceIndex valid = open_sequences(request_.valid, config);
+    data::SequenceIndex valid = open_sequences(request_.valid, config);
     if (valid.tokens().tokenizer_fingerprint() != tokenizer_->fingerprint())
       fail_usage("--valid " + request_.valid, "made with another tokenizer than " + request_.data,
                  "run gca tokenize with --tokenizer " + index.tokens().tokenizer_path());
@@ -124,28 +126,28 @@ class TaskOpener {
 
   /// The texts to plant something in: to train on, and to validate on.
   struct Haystacks {
-    Haystack train;
-    Haystack held_out;
+    data::Haystack train;
+    data::Haystack held_out;
     std::string fingerprint;  ///< of the data
   };
 
   Haystacks open_haystacks(const RunConfig& config) const {
     // Haystacks are whole documents: how they would be cut does not matter.
-    ChunkSettings settings;
+    data::ChunkSettings settings;
     settings.chunk_size = config.model.chunk_size;
-    const SequenceIndex index = SequenceIndex::open(request_.data, settings);
-    const SequenceIndex valid = open_valid(index, config);
-    const Haystack train = Haystack::of(index, index.train());
+    const data::SequenceIndex index = data::SequenceIndex::open(request_.data, settings);
+    const data::SequenceIndex valid = open_valid(index, config);
+    const data::Haystack train = data::Haystack::of(index, index.train());
     const bool is_other = !request_.valid.empty() || !index.valid().empty();
-    return {train, is_other ? Haystack::of(valid, valid.held_out()) : train, index.fingerprint()};
+    return {train, is_other ? data::Haystack::of(valid, valid.held_out()) : train, index.fingerprint()};
   }
 
   const TaskRequest& request_;
-  std::optional<Tokenizer> tokenizer_;
+  std::optional<text::Tokenizer> tokenizer_;
 };
 
 Sources TaskOpener::open_text(RunConfig& config) const {
-  const SequenceIndex index = open_sequences(request_.data, config);
+  const data::SequenceIndex index = open_sequences(request_.data, config);
   if (index.settings().context != config.train.context) {
     if (config.explicit_keys.contains("context"))
       fail_usage("--set context",
@@ -154,13 +156,13 @@ Sources TaskOpener::open_text(RunConfig& config) const {
                  "leave context out, or run gca chunk with --context");
     config.train.context = index.settings().context;
   }
-  const ChunkLayout layout = layout_of(config.model);
+  const data::ChunkLayout layout = layout_of(config.model);
   const std::vector<int32_t> piece_bytes = tokenizer_->piece_bytes_table();
   Sources sources;
   sources.train = loader_source(index, {index.train().begin(), index.train().end()}, layout, request_.seed,
                                 true, piece_bytes);
-  const SequenceIndex valid = open_valid(index, config);
-  std::vector<SequenceEntry> entries =
+  const data::SequenceIndex valid = open_valid(index, config);
+  std::vector<data::SequenceEntry> entries =
       spread_choice(request_.valid.empty() ? valid.valid() : valid.held_out(), config.train.eval_sequences);
   sources.validation.sequences = static_cast<int64_t>(entries.size());
   sources.validation.batch = config.train.batch;
@@ -169,8 +171,8 @@ Sources TaskOpener::open_text(RunConfig& config) const {
   return sources;
 }
 
-Sources TaskOpener::open_kind(const TaskKind& kind, RunConfig& config) const {
-  TaskSite site;
+Sources TaskOpener::open_kind(const tasks::TaskKind& kind, RunConfig& config) const {
+  tasks::TaskSite site;
   site.settings = config.train.tasks;
   site.layout = layout_of(config.model);
   site.chunk_text = config.model.chunk_text_size();
@@ -178,7 +180,7 @@ Sources TaskOpener::open_kind(const TaskKind& kind, RunConfig& config) const {
   site.tokenizer = tokenizer_ ? &*tokenizer_ : nullptr;
   site.ids = tokenizer_ ? tokenizer_->piece_count() : config.model.vocab_size;
   site.seed = request_.seed;
-  const std::shared_ptr<const TrainingSequences> sequences = kind.make_sequences(site);
+  const std::shared_ptr<const tasks::TrainingSequences> sequences = kind.make_sequences(site);
   const Haystacks texts = kind.reads_data ? open_haystacks(config) : Haystacks();
   const std::string fingerprint = sequences->fingerprint();
   config.train.context = sequences->context();
@@ -189,7 +191,7 @@ Sources TaskOpener::open_kind(const TaskKind& kind, RunConfig& config) const {
                    },
                    kind.reads_data ? fingerprint + " " + texts.fingerprint : fingerprint};
   sources.validation.source = {[sequences, haystack = texts.held_out](int64_t consumed, int64_t rows) {
-                                 return sequences->batch(kFirstHeldOut + consumed, rows, haystack);
+                                 return sequences->batch(tasks::kFirstHeldOut + consumed, rows, haystack);
                                },
                                fingerprint};
   sources.validation.sequences = config.train.eval_sequences;
@@ -264,4 +266,4 @@ TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
   return data;
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -10,7 +10,7 @@
 #include "lib/train/batch_source.h"
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::train {
 
 struct TaskRequest {
   std::string task;   ///< one of training_task_names() (lib/tasks/task_kinds.h); ignored with phases
@@ -34,4 +34,4 @@ struct TaskData {
 /// Throws Error(usage) where data and configuration do not agree.
 TaskData open_task_data(const TaskRequest& request, RunConfig& config);
 
-}  // namespace gca
+}  // namespace gca::train

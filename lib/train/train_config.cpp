@@ -7,7 +7,7 @@
 #include "lib/core/error.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 using Field = ConfigField<TrainConfig>;
@@ -106,7 +106,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
   require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",
           "0, or a step not before residual_blend_begin");
-  validate_task_settings(tasks, all_task_settings(), SettingNames::keys, where);
+  tasks::validate_task_settings(tasks, tasks::all_task_settings(), tasks::SettingNames::keys, where);
   require(eval_interval >= 0, "eval_interval", "0 or more steps");
   require(eval_sequences > 0, "eval_sequences", "1 or more");
   require(checkpoint_interval >= 0, "checkpoint_interval", "0 or more steps");
@@ -114,4 +114,4 @@ void TrainConfig::validate(const std::string& where) const {
   require(diagnostics_interval >= 0, "diagnostics_interval", "0 or more steps");
 }
 
-}  // namespace gca
+}  // namespace gca::train

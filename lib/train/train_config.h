@@ -9,7 +9,7 @@
 #include "lib/core/config_fields.h"
 #include "lib/tasks/task_settings.h"
 
-namespace gca {
+namespace gca::train {
 
 struct TrainConfig {
   // Learning rate: linear warm-up to the peak, cosine down to the floor.
@@ -47,7 +47,7 @@ struct TrainConfig {
   int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
   int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule
 
-  TaskSettings tasks;  ///< of the tasks that are trained on (lib/tasks/task_kinds.h)
+  tasks::TaskSettings tasks;  ///< of the tasks that are trained on (lib/tasks/task_kinds.h)
 
   // Intervals, in steps; 0: never (a run always ends with a validation and a checkpoint).
   int64_t eval_interval = 200;
@@ -71,4 +71,4 @@ std::span<const ConfigField<TrainConfig>> train_config_fields();
 /// run may change them.
 bool is_observation_key(const std::string& key);
 
-}  // namespace gca
+}  // namespace gca::train

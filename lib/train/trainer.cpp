@@ -13,7 +13,7 @@
 #include "lib/train/batch_tensors.h"
 #include "lib/train/non_finite.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 LearningRateSchedule make_schedule(const TrainConfig& config, int64_t total_steps) {
@@ -37,21 +37,22 @@ int64_t silent_group(double probability, int64_t groups, uint64_t seed, int64_t 
   return static_cast<int64_t>(block.word[1] % static_cast<uint64_t>(groups));
 }
 
-std::vector<at::Tensor> gradients_of(const std::vector<Weight>& weights) {
+std::vector<at::Tensor> gradients_of(const std::vector<model::Weight>& weights) {
   std::vector<at::Tensor> gradients;
-  for (const Weight& weight : weights) gradients.push_back(weight.master.grad());
+  for (const model::Weight& weight : weights) gradients.push_back(weight.master.grad());
   return gradients;
 }
 
 /// Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
-ForwardOptions of_micro_batch(ForwardOptions options, const std::vector<Batch>& batches, size_t number) {
+model::ForwardOptions of_micro_batch(model::ForwardOptions options, const std::vector<data::Batch>& batches,
+                                     size_t number) {
   options.batch_offset = static_cast<int64_t>(number) * batches[number].rows;
   return options;
 }
 
 }  // namespace
 
-Trainer::Trainer(LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
                  int64_t total_steps)
     : model_(model),
       config_(config),
@@ -75,27 +76,27 @@ StepSettings Trainer::settings_at(int64_t step) const {
   return settings;
 }
 
-ModelConfig Trainer::config_with(const ModelConfig& settings) const {
-  ModelConfig config = model_.config();
-  copy_changing_fields(config, model_config_fields(), settings);
+model::ModelConfig Trainer::config_with(const model::ModelConfig& settings) const {
+  model::ModelConfig config = model_.config();
+  copy_changing_fields(config, model::model_config_fields(), settings);
   return config;
 }
 
-ModelConfig Trainer::config_after(int64_t steps) const {
+model::ModelConfig Trainer::config_after(int64_t steps) const {
   if (phases_) return config_with(phases_->kept_after(steps).model);
   return steps > 0 ? settings_at(steps - 1).model : model_.config();
 }
 
-std::vector<Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
-  std::vector<Batch> batches;
+std::vector<data::Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
+  std::vector<data::Batch> batches;
   for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
     batches.push_back(source_.batch(first_sequence + i * rows, rows));
   return batches;
 }
 
-ForwardOptions Trainer::forward_options(const StepSettings& settings, int64_t step) const {
-  ForwardOptions options;
-  options.config = std::make_shared<const ModelConfig>(settings.model);
+model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int64_t step) const {
+  model::ForwardOptions options;
+  options.config = std::make_shared<const model::ModelConfig>(settings.model);
   options.recompute_activations = config_.recompute_activations;
   options.draw_gumbel = config_.gumbel_noise && settings.model.gumbel_scale > 0;
   options.seed = seed_;
@@ -107,13 +108,13 @@ ForwardOptions Trainer::forward_options(const StepSettings& settings, int64_t st
 }
 
 void Trainer::clear_gradients() {
-  for (Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
+  for (model::Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
 }
 
-StepResult Trainer::accumulate_gradients(const ForwardOptions& step_options,
-                                         const std::vector<Batch>& batches, bool look_at_retrieval) {
+StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_options,
+                                         const std::vector<data::Batch>& batches, bool look_at_retrieval) {
   StepResult result;
-  for (const Batch& batch : batches) {
+  for (const data::Batch& batch : batches) {
     result.sequences += batch.rows;
     result.text_tokens += batch.text_tokens;
     result.target_count += batch.target_count;
@@ -125,12 +126,12 @@ StepResult Trainer::accumulate_gradients(const ForwardOptions& step_options,
 
   for (size_t i = 0; i < batches.size(); ++i) {
     if (batches[i].target_count == 0) continue;
-    ForwardOptions options = of_micro_batch(step_options, batches, i);
+    model::ForwardOptions options = of_micro_batch(step_options, batches, i);
     const bool looks = look_at_retrieval && i == 0;
-    if (looks) options.choices = ChoiceDetail::all_scores;
+    if (looks) options.choices = model::ChoiceDetail::all_scores;
     const auto [ids, targets] = to_tensors(batches[i]);
-    const std::unique_ptr<Past> past = model_.begin();
-    const LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
+    const std::unique_ptr<model::Past> past = model_.begin();
+    const model::LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
     if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
     // The mean over the step, not the mean of means: every target counts the same.
     const double share =
@@ -143,9 +144,9 @@ StepResult Trainer::accumulate_gradients(const ForwardOptions& step_options,
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
   const StepSettings settings = settings_at(step);
-  const ForwardOptions options = forward_options(settings, step);
+  const model::ForwardOptions options = forward_options(settings, step);
   clear_gradients();
-  const std::vector<Batch> batches = step_batches(first_sequence, settings.train.batch);
+  const std::vector<data::Batch> batches = step_batches(first_sequence, settings.train.batch);
   StepResult result = accumulate_gradients(options, batches, look_at_retrieval);
   result.residual_blend = settings.model.residual_blend;
   result.learning_rate = settings.learning_rate;
@@ -162,7 +163,7 @@ StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at
 
 double Trainer::measure_step_seconds(double at_most_seconds) {
   constexpr int kRuns = 4;
-  const ForwardOptions options = forward_options(settings_at(0), 0);
+  const model::ForwardOptions options = forward_options(settings_at(0), 0);
   double total_seconds = 0.0;
   double first_seconds = 0.0;
   int runs = 0;
@@ -183,7 +184,7 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
   return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
 }
 
-void Trainer::fail_non_finite(const ForwardOptions& options, const std::vector<Batch>& batches,
+void Trainer::fail_non_finite(const model::ForwardOptions& options, const std::vector<data::Batch>& batches,
                               const StepResult& result) {
   std::string culprit;
   if (const auto weight = first_non_finite_weight(model_)) {
@@ -204,4 +205,4 @@ void Trainer::fail_non_finite(const ForwardOptions& options, const std::vector<B
            "the last checkpoint is untouched; lower learning_rate or gradient_clip and resume from it");
 }
 
-}  // namespace gca
+}  // namespace gca::train

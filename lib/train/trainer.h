@@ -18,7 +18,7 @@
 #include "lib/train/train_config.h"
 #include "lib/train/training_phases.h"
 
-namespace gca {
+namespace gca::train {
 
 struct StepResult {
   double loss = 0.0;           ///< nats, mean over all targets of the step
@@ -36,7 +36,7 @@ class Trainer {
  public:
   /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
   /// the length of the run (and of the schedule, unless the configuration sets another).
-  Trainer(LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+  Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
           int64_t total_steps);
 
   /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
@@ -53,25 +53,25 @@ class Trainer {
   /// What step number `step` is made with.
   StepSettings settings_at(int64_t step) const;
   /// The model's configuration with what a step may change as `settings` have it.
-  ModelConfig config_with(const ModelConfig& settings) const;
+  model::ModelConfig config_with(const model::ModelConfig& settings) const;
   /// The one that the model is saved and looked at with after `steps` steps.
-  ModelConfig config_after(int64_t steps) const;
+  model::ModelConfig config_after(int64_t steps) const;
 
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
   AdamWOptimizer& optimizer() { return optimizer_; }
-  LanguageModel& model() { return model_; }
+  model::LanguageModel& model() { return model_; }
 
  private:
-  std::vector<Batch> step_batches(int64_t first_sequence, int64_t rows) const;
-  ForwardOptions forward_options(const StepSettings& settings, int64_t step) const;
-  StepResult accumulate_gradients(const ForwardOptions& options, const std::vector<Batch>& batches,
-                                  bool look_at_retrieval);
+  std::vector<data::Batch> step_batches(int64_t first_sequence, int64_t rows) const;
+  model::ForwardOptions forward_options(const StepSettings& settings, int64_t step) const;
+  StepResult accumulate_gradients(const model::ForwardOptions& options,
+                                  const std::vector<data::Batch>& batches, bool look_at_retrieval);
   void clear_gradients();
-  [[noreturn]] void fail_non_finite(const ForwardOptions& options, const std::vector<Batch>& batches,
-                                    const StepResult& result);
+  [[noreturn]] void fail_non_finite(const model::ForwardOptions& options,
+                                    const std::vector<data::Batch>& batches, const StepResult& result);
 
-  LanguageModel& model_;
+  model::LanguageModel& model_;
   TrainConfig config_;
   BatchSource source_;
   uint64_t seed_;
@@ -80,4 +80,4 @@ class Trainer {
   AdamWOptimizer optimizer_;
 };
 
-}  // namespace gca
+}  // namespace gca::train

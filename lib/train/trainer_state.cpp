@@ -8,7 +8,7 @@
 #include "lib/core/json_number.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 constexpr const char* kFormat = "gca.trainer_state/1";
@@ -80,9 +80,9 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["data"] = state.data;
   json["valid_data"] = state.valid;
   json["data_fingerprint"] = state.data_fingerprint;
-  json["model_config"] = fields_to_json(state.model, model_config_fields());
+  json["model_config"] = fields_to_json(state.model, model::model_config_fields());
   json["train_config"] = fields_to_json(state.train, train_config_fields());
-  for (const TaskSetting* setting : all_task_settings())
+  for (const tasks::TaskSetting* setting : tasks::all_task_settings())
     json["train_config"][setting->key] = state.train.tasks.to_json(*setting);
   json["recent_losses"] = state.recent_losses;
   json["valid"] = nlohmann::ordered_json::array();
@@ -109,10 +109,10 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
     json.at("data").get_to(state.data);
     json.at("valid_data").get_to(state.valid);
     json.at("data_fingerprint").get_to(state.data_fingerprint);
-    read_config(state.model, model_config_fields(), where, json.at("model_config"));
+    read_config(state.model, model::model_config_fields(), where, json.at("model_config"));
     const nlohmann::json& train = json.at("train_config");
     read_config(state.train, train_config_fields(), where, train);
-    for (const TaskSetting* setting : all_task_settings())
+    for (const tasks::TaskSetting* setting : tasks::all_task_settings())
       if (train.contains(setting->key)) state.train.tasks.set(*setting, where, train.at(setting->key));
     json.at("recent_losses").get_to(state.recent_losses);
     for (const auto& result : json.at("valid")) state.valid_results.push_back(validation_from_json(result));
@@ -123,4 +123,4 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
   }
 }
 
-}  // namespace gca
+}  // namespace gca::train

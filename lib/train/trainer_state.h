@@ -10,7 +10,7 @@
 #include "lib/model/model_config.h"
 #include "lib/train/train_config.h"
 
-namespace gca {
+namespace gca::train {
 
 /// One validation.
 struct ValidationResult {
@@ -38,7 +38,7 @@ struct TrainerState {
   std::string data;       ///< folders as given
   std::string valid;
   std::string data_fingerprint;
-  ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment
+  model::ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment
   TrainConfig train;
   std::vector<double> recent_losses;  ///< of the last steps, at most kRecentLosses
   std::vector<ValidationResult> valid_results;
@@ -52,4 +52,4 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state);
 /// Throws Error(usage) naming `where` when a field is missing or of a wrong type.
 TrainerState trainer_state_from_json(const nlohmann::json& json, const std::string& where);
 
-}  // namespace gca
+}  // namespace gca::train

@@ -9,20 +9,20 @@
 #include "lib/core/error.h"
 #include "lib/tasks/task_kinds.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 using Json = nlohmann::json;
 
 /// How the setting `key` may change; unknown keys never.
 Change change_of(const std::string& key) {
-  if (find_task_setting(key) != nullptr) return Change::per_phase;
+  if (tasks::find_task_setting(key) != nullptr) return Change::per_phase;
   const auto find = [&](const auto& fields) {
     for (const auto& field : fields)
       if (key == field.key) return field.change;
     return Change::never;
   };
-  const Change of_model = find(model_config_fields());
+  const Change of_model = find(model::model_config_fields());
   return of_model != Change::never ? of_model : find(train_config_fields());
 }
 
@@ -53,7 +53,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   PhaseTask task;
   task.config = base;
   task.task = read_text(settings, where, "task");
-  const std::vector<std::string> names = training_task_names();
+  const std::vector<std::string> names = tasks::training_task_names();
   if (std::find(names.begin(), names.end(), task.task) == names.end())
     fail_usage(where, "no such task: " + task.task, "did you mean " + nearest_name(task.task, names) + "?");
   for (const auto& [key, value] : settings.items()) {
@@ -73,7 +73,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
     if (change == Change::never)
       fail_usage(where, key + " cannot change while a model is trained", "set it with --set");
   }
-  const TaskKind* kind = find_task_kind(task.task);
+  const tasks::TaskKind* kind = tasks::find_task_kind(task.task);
   const bool takes_context = kind == nullptr || kind->takes_context;
   if (!settings.contains("chunks") && !settings.contains("context") && takes_context)
     fail_usage(where, "task " + task.task + " has no length", "give it \"context\" (tokens) or \"chunks\"");
@@ -222,4 +222,4 @@ StepSettings TrainingPhases::at(int64_t step, size_t number) const {
   return {config.train.learning_rate, config.model, config.train};
 }
 
-}  // namespace gca
+}  // namespace gca::train

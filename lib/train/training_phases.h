@@ -24,7 +24,7 @@
 
 #include "lib/train/run_config.h"
 
-namespace gca {
+namespace gca::train {
 
 /// A number that moves evenly.
 struct Ramp {
@@ -38,7 +38,7 @@ struct Ramp {
 /// What one optimizer step is made with: settings with what moves at its place.
 struct StepSettings {
   double learning_rate = 0.0;
-  ModelConfig model;
+  model::ModelConfig model;
   TrainConfig train;
 };
 
@@ -106,4 +106,4 @@ class TrainingPhases {
   std::vector<PhaseStep> steps_;
 };
 
-}  // namespace gca
+}  // namespace gca::train

@@ -12,7 +12,7 @@
 #include "lib/train/progress_line.h"
 #include "lib/train/validation.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -89,10 +89,10 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   const auto look = [&] {
     for (const ValidationSource& source : validation(state.step)) {
       if (source.sequences == 0) continue;
-      const ModelConfig looked_at =
+      const model::ModelConfig looked_at =
           source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
-      ValidationResult result =
-          validate(trainer.model(), source, source.batch, std::make_shared<const ModelConfig>(looked_at));
+      ValidationResult result = validate(trainer.model(), source, source.batch,
+                                         std::make_shared<const model::ModelConfig>(looked_at));
       result.step = state.step;
       result.tokens = state.tokens;
       state.valid_results.push_back(result);
@@ -114,7 +114,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   bool is_saved = true;
   while (state.step < last_step && !is_stopped()) {
     const auto step_start = Clock::now();
-    OperatorProfile* profile = state.step > first_step ? options.profile : nullptr;
+    profile::OperatorProfile* profile = state.step > first_step ? options.profile : nullptr;
     if (profile != nullptr) profile->start();
     const StepResult result =
         trainer.make_step(state.step, state.sequences, is_due(state.step, config.diagnostics_interval));
@@ -154,4 +154,4 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   return state.step < last_step ? RunEnd::interrupted : RunEnd::finished;
 }
 
-}  // namespace gca
+}  // namespace gca::train

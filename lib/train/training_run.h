@@ -10,16 +10,16 @@
 #include "lib/train/trainer.h"
 #include "lib/train/trainer_state.h"
 
-namespace gca {
+namespace gca::train {
 
 struct RunOptions {
   std::string output;           ///< folder; holds checkpoint/ and metrics.jsonl
   std::string tokenizer_model;  ///< text of tokenizer.model, empty for none
   int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
   bool quiet = false;
-  bool is_new = true;                       ///< metrics of an earlier run are dropped
-  const std::atomic<bool>* stop = nullptr;  ///< asked between steps; may be null
-  OperatorProfile* profile = nullptr;       ///< collects the steps after the first; may be null
+  bool is_new = true;                           ///< metrics of an earlier run are dropped
+  const std::atomic<bool>* stop = nullptr;      ///< asked between steps; may be null
+  profile::OperatorProfile* profile = nullptr;  ///< collects the steps after the first; may be null
 };
 
 enum class RunEnd { finished, interrupted };
@@ -34,4 +34,4 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
 /// `validation_seconds` every `eval_interval` steps (0: only at both ends). At least 1.
 int64_t steps_within(double seconds, double step_seconds, double validation_seconds, int64_t eval_interval);
 
-}  // namespace gca
+}  // namespace gca::train

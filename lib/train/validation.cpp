@@ -11,11 +11,11 @@
 
 #include "lib/train/batch_tensors.h"
 
-namespace gca {
+namespace gca::train {
 namespace {
 
 /// How many targets are the arg-max of their logits.
-int64_t count_hits(const LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets) {
+int64_t count_hits(const model::LanguageModel& model, const at::Tensor& hidden, const at::Tensor& targets) {
   const at::Tensor there = targets.to(hidden.device());
   const at::Tensor has_target = there.ge(0);
   const at::Tensor expected = there.masked_select(has_target);  // (n)
@@ -25,19 +25,19 @@ int64_t count_hits(const LanguageModel& model, const at::Tensor& hidden, const a
 
 }  // namespace
 
-ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows,
-                          std::shared_ptr<const ModelConfig> config) {
+ValidationResult validate(const model::LanguageModel& model, const ValidationSource& source, int64_t rows,
+                          std::shared_ptr<const model::ModelConfig> config) {
   const at::NoGradGuard no_grad;
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.config = std::move(config);
   double loss_sum = 0.0;
   int64_t targets_seen = 0;
   int64_t bytes_seen = 0;
   int64_t hits = 0;
   for (int64_t first = 0; first < source.sequences; first += rows) {
-    const Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
+    const data::Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
     const auto [ids, targets] = to_tensors(batch);
-    const std::unique_ptr<Past> past = model.begin();
+    const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(ids, *past, options);
     loss_sum += model.loss(hidden, targets).per_target.sum(at::kDouble).item<double>();
     if (source.measures_accuracy) hits += count_hits(model, hidden, targets);
@@ -58,4 +58,4 @@ ValidationResult validate(const LanguageModel& model, const ValidationSource& so
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::train

@@ -7,11 +7,11 @@
 #include "lib/train/batch_source.h"
 #include "lib/train/trainer_state.h"
 
-namespace gca {
+namespace gca::train {
 
 /// `rows` sequences at a time, with `config` where it is given (ForwardOptions::config). step and tokens of
 /// the result are left to the caller.
-ValidationResult validate(const LanguageModel& model, const ValidationSource& source, int64_t rows,
-                          std::shared_ptr<const ModelConfig> config = nullptr);
+ValidationResult validate(const model::LanguageModel& model, const ValidationSource& source, int64_t rows,
+                          std::shared_ptr<const model::ModelConfig> config = nullptr);
 
-}  // namespace gca
+}  // namespace gca::train

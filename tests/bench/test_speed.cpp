@@ -4,8 +4,8 @@
 
 namespace {
 
-gca::ModelConfig tiny_config(const std::string& long_range) {
-  gca::ModelConfig config;
+gca::model::ModelConfig tiny_config(const std::string& long_range) {
+  gca::model::ModelConfig config;
   config.vocab_size = 50;
   config.d_model = 32;
   config.n_heads = config.n_kv_heads = 2;
@@ -18,22 +18,22 @@ gca::ModelConfig tiny_config(const std::string& long_range) {
   return config;
 }
 
-gca::LanguageModel tiny_model(const std::string& long_range) {
-  gca::LanguageModel model(tiny_config(long_range), at::kFloat);
+gca::model::LanguageModel tiny_model(const std::string& long_range) {
+  gca::model::LanguageModel model(tiny_config(long_range), at::kFloat);
   model.initialise(1);
   model.refresh_compute_weights();
   return model;
 }
 
-double matrix_bytes(const gca::LanguageModel& model, const std::string& part) {
+double matrix_bytes(const gca::model::LanguageModel& model, const std::string& part) {
   double bytes = 0;
-  for (const gca::Weight& weight : model.weights())
+  for (const gca::model::Weight& weight : model.weights())
     if (weight.name.starts_with(part) && weight.master.dim() == 2)
       bytes += static_cast<double>(weight.master.nbytes());
   return bytes;
 }
 
-double decoding_bytes(const gca::LanguageModel& model, int64_t context) {
+double decoding_bytes(const gca::model::LanguageModel& model, int64_t context) {
   return model.cost(context).decoding_bytes_per_token(
       static_cast<int64_t>(c10::elementSize(model.compute_dtype())));
 }
@@ -41,7 +41,7 @@ double decoding_bytes(const gca::LanguageModel& model, int64_t context) {
 }  // namespace
 
 TEST_CASE("decoding reads every matrix of the decoder once, and the windows' keys and values") {
-  const gca::LanguageModel model = tiny_model("none");
+  const gca::model::LanguageModel model = tiny_model("none");
   const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
   CHECK(decoding_bytes(model, 1000) == doctest::Approx(matrix_bytes(model, "") + windows));
   const double short_windows = 4.0 * 2 * 5 * 32 * sizeof(float);
@@ -49,7 +49,7 @@ TEST_CASE("decoding reads every matrix of the decoder once, and the windows' key
 }
 
 TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks once a chunk") {
-  const gca::LanguageModel model = tiny_model("gca");
+  const gca::model::LanguageModel model = tiny_model("gca");
   constexpr int64_t kChunks = 10;
   const double once_a_chunk =
       matrix_bytes(model, "enc.") + matrix_bytes(model, "mem.") + kChunks * 32.0 * sizeof(int8_t);
@@ -62,27 +62,27 @@ TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks onc
 }
 
 TEST_CASE("speed: tokens, positions and work are those of one run") {
-  gca::LanguageModel model = tiny_model("gca");
-  gca::TrainConfig train;
+  gca::model::LanguageModel model = tiny_model("gca");
+  gca::train::TrainConfig train;
   train.batch = 2;
-  gca::OperatorProfile profile;
-  const gca::SpeedSettings settings{
+  gca::profile::OperatorProfile profile;
+  const gca::bench::SpeedSettings settings{
       .context = 70, .repeats = 2, .seed = 4, .decoded_tokens = 14, .profile = &profile};
-  const gca::SpeedResult training = measure_training(model, train, settings);
+  const gca::bench::SpeedResult training = gca::bench::measure_training(model, train, settings);
   CHECK(training.tokens == 140);
   CHECK(training.positions == 160);
   CHECK(training.flops == doctest::Approx(3 * 140 * model.cost(70).forward_flops()));
   CHECK(training.median_seconds > 0);
   int64_t updates = 0;
-  for (const gca::OperatorTime& time : profile.operators())
+  for (const gca::profile::OperatorTime& time : profile.operators())
     if (time.name == "gca::adamw_step") updates = time.calls;
   CHECK(updates == 2);
 
-  const gca::SpeedResult prefill = measure_prefill(model, false, settings);
-  const gca::SpeedResult scoring = measure_prefill(model, true, settings);
+  const gca::bench::SpeedResult prefill = gca::bench::measure_prefill(model, false, settings);
+  const gca::bench::SpeedResult scoring = gca::bench::measure_prefill(model, true, settings);
   CHECK(prefill.tokens == 70);
   CHECK(scoring.flops - prefill.flops == doctest::Approx(70.0 * 2 * 50 * 32));
-  const gca::SpeedResult decoding = measure_decoding(model, settings);
+  const gca::bench::SpeedResult decoding = gca::bench::measure_decoding(model, settings);
   CHECK(decoding.tokens == 14);
   CHECK(decoding.positions == 16);
   CHECK(decoding.bytes == doctest::Approx(14 * decoding_bytes(model, 70)));

@@ -112,7 +112,8 @@ std::vector<Damage> damages(bool with_flips) {
 
 }  // namespace
 
-TEST_CASE("damaged files are refused by name, by every command that reads them, and nothing is touched") {
+TEST_CASE("damaged files are refused by name, by every command that reads them, and nothing is touched" *
+          doctest::test_suite("slow")) {
   const Workshop shop;
   struct Row {
     std::string file;  ///< below the workshop
@@ -170,7 +171,7 @@ TEST_CASE("damaged files are refused by name, by every command that reads them, 
   NanoRun::must_run(with(shop.generate(), {"--quiet"}));  // all is mended
 }
 
-TEST_CASE("every byte region of a checkpoint's weights is guarded") {
+TEST_CASE("every byte region of a checkpoint's weights is guarded" * doctest::test_suite("slow")) {
   const TemporaryFolder folder;
   REQUIRE(run_gca(tiny_run(folder / "run", {"--steps", "1", "--quiet"})).status == 0);
   for (const std::string name : {"model.safetensors", "optimizer.safetensors"}) {
@@ -185,7 +186,7 @@ TEST_CASE("every byte region of a checkpoint's weights is guarded") {
   }
 }
 
-TEST_CASE("files that belong to others are refused") {
+TEST_CASE("files that belong to others are refused" * doctest::test_suite("slow")) {
   const Workshop shop;
   const NanoRun other({"hidden_size=32"});
   const std::string wide = shop / "other-tokens";
@@ -241,7 +242,7 @@ TEST_CASE("files that belong to others are refused") {
   check_refused(shop.resume(), "--resume");
 }
 
-TEST_CASE("numbers out of range are refused by flag or key") {
+TEST_CASE("numbers out of range are refused by flag or key" * doctest::test_suite("slow")) {
   const Workshop shop;
   const FolderImage before = image_of(shop.folder());
   const Words pretrain = {"pretrain", "--data",   shop.sequences(), "--config",
@@ -337,7 +338,8 @@ TEST_CASE("numbers out of range are refused by flag or key") {
   MESSAGE(table.size() << " numbers out of range");
 }
 
-TEST_CASE("plans of phases that cannot be meant are refused before anything begins") {
+TEST_CASE("plans of phases that cannot be meant are refused before anything begins" *
+          doctest::test_suite("slow")) {
   const Workshop shop;
   const std::string file = shop / "phases.json";
   const auto refused = [&](const std::string& plan, const std::string& name) {
@@ -387,7 +389,8 @@ TEST_CASE("plans of phases that cannot be meant are refused before anything begi
                 "--phases");
 }
 
-TEST_CASE("flags of the planted tasks and of chunk memory are refused where they cannot be used") {
+TEST_CASE("flags of the planted tasks and of chunk memory are refused where they cannot be used" *
+          doctest::test_suite("slow")) {
   const Workshop shop;
   put(shop / "precious", "text");
   const FolderImage before = image_of(shop.folder());

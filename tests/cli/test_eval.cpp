@@ -78,7 +78,7 @@ TEST_CASE("eval: the table, and a sliding-window model") {
   CHECK(run_gca({"eval", "--checkpoint", run / "run", run.book(), "--retriever", "random"}).status == 2);
 }
 
-TEST_CASE("eval: needles and recall, at several contexts") {
+TEST_CASE("eval: needles and recall, at several contexts" * doctest::test_suite("slow")) {
   const NanoRun run;
   for (const std::string task : {"passkey", "multikey", "multihop", "recall"}) {
     CAPTURE(task);
@@ -134,7 +134,7 @@ TEST_CASE("eval: needles and recall, at several contexts") {
   CHECK(table.out.find("whole answer") != std::string::npos);
 }
 
-TEST_CASE("eval: wrong usage is told in one line") {
+TEST_CASE("eval: wrong usage is told in one line" * doctest::test_suite("slow")) {
   const NanoRun run;
   NanoRun::must_run({"tokenize", run.book(), "--output", run / "others", "--train-vocab", "380"});
   const std::string checkpoint = run.checkpoint();

@@ -83,7 +83,8 @@ bool is_one_line(const ProcessResult& result) {
 
 }  // namespace
 
-TEST_CASE("a run killed at 50 random moments ends with the bits of one that was not") {
+TEST_CASE("a run killed at 50 random moments ends with the bits of one that was not" *
+          doctest::test_suite("slow")) {
   const TemporaryFolder folder;
   const std::string killed = folder / "killed";
   // Every step is saved, so that many kills fall into a save.
@@ -113,7 +114,8 @@ TEST_CASE("a run killed at 50 random moments ends with the bits of one that was 
   CHECK(metrics_of(killed) == metrics_of(folder / "straight"));
 }
 
-TEST_CASE("a disk that fills up or breaks at any call of a save leaves a whole checkpoint") {
+TEST_CASE("a disk that fills up or breaks at any call of a save leaves a whole checkpoint" *
+          doctest::test_suite("slow")) {
   const HalvedRun runs;
   int failures = 0;
   for (const std::string call : {"write", "fsync", "rename", "create", "mkdir"})

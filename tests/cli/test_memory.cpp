@@ -42,7 +42,8 @@ void check_names(const nlohmann::json& chunks, const std::string& book, const st
 
 }  // namespace
 
-TEST_CASE("memory: a library built, told about, joined, asked and looked into") {
+TEST_CASE("memory: a library built, told about, joined, asked and looked into" *
+          doctest::test_suite("slow")) {
   const NanoRun run;
   const std::string checkpoint = run.checkpoint();
   const std::string book = run.book(), other = run / "other.txt";

@@ -4,7 +4,7 @@
 namespace gca::testing {
 
 at::Device device_under_test() {
-  static const at::Device device = open_device("cuda", "bf16");
+  static const at::Device device = device::open_device("cuda", "bf16");
   return device;
 }
 

@@ -24,8 +24,8 @@ using namespace gca::testing;
 namespace {
 
 /// As tests/support/tiny_model.h, with sizes that the CUDA kernels take.
-ModelConfig device_config() {
-  ModelConfig config = tiny_config();
+model::ModelConfig device_config() {
+  model::ModelConfig config = tiny_config();
   config.vocab_size = 80;
   config.d_model = 128;
   config.d_ff = 96;
@@ -34,8 +34,8 @@ ModelConfig device_config() {
   return config;
 }
 
-LanguageModel model_on(at::Device device, at::ScalarType dtype, const ModelConfig& config) {
-  LanguageModel model(config, dtype, device);
+model::LanguageModel model_on(at::Device device, at::ScalarType dtype, const model::ModelConfig& config) {
+  model::LanguageModel model(config, dtype, device);
   model.initialise(1);
   return model;
 }
@@ -50,20 +50,21 @@ at::Tensor plain(const at::Tensor& x) {
   return x.detach().to(at::kCPU).to(at::kDouble);
 }
 
-void update(LanguageModel& model) {
-  AdamWOptimizer optimizer(model.weights(), TrainConfig{});
+void update(model::LanguageModel& model) {
+  train::AdamWOptimizer optimizer(model.weights(), train::TrainConfig{});
   optimizer.update(model.weights(), 0, 1e-3, 0.5);
 }
 
 /// One optimizer step from the model's first weights.
-Step training_step(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
-  const std::unique_ptr<Past> past = model.begin();
-  const LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
+Step training_step(model::LanguageModel& model, const TextBatch& batch,
+                   const model::ForwardOptions& options) {
+  const std::unique_ptr<model::Past> past = model.begin();
+  const model::LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({loss.mean}, {});
   Step step;
   step.loss = loss.mean.item<double>();
   std::vector<at::Tensor> gradients;
-  for (const Weight& weight : model.weights()) {
+  for (const model::Weight& weight : model.weights()) {
     const at::Tensor& gradient = weight.master.grad();
     REQUIRE(gradient.defined());
     REQUIRE(gradient.device() == weight.master.device());
@@ -72,7 +73,7 @@ Step training_step(LanguageModel& model, const TextBatch& batch, const ForwardOp
   }
   step.norm = kernels::gradient_norm(gradients);
   update(model);
-  for (const Weight& weight : model.weights()) {
+  for (const model::Weight& weight : model.weights()) {
     step.weights.push_back(plain(weight.master));
     if (weight.compute.scalar_type() == at::kBFloat16)
       CHECK(at::equal(weight.compute.to(at::kCPU), weight.master.detach().to(at::kCPU).to(at::kBFloat16)));
@@ -87,19 +88,19 @@ double distance(const at::Tensor& a, const at::Tensor& b) {
 }  // namespace
 
 TEST_CASE("a training step of the whole model on the device equals that on the CPU") {
-  const ModelConfig config = device_config();
+  const model::ModelConfig config = device_config();
   const TextBatch one = batch_of(some_text(6 * config.chunk_text_size(), config.vocab_size), config);
   const TextBatch two = batch_of(some_text(6 * config.chunk_text_size(), config.vocab_size, 5), config);
   const TextBatch batch{at::cat({one.ids, two.ids}), at::cat({one.targets, two.targets})};
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.draw_gumbel = true;
   options.seed = 7;
   for (const bool recompute : {false, true}) {
     CAPTURE(recompute);
     options.recompute_activations = recompute;
-    LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
-    LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
-    LanguageModel device_model = model_on(device_under_test(), at::kBFloat16, config);
+    model::LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
+    model::LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
+    model::LanguageModel device_model = model_on(device_under_test(), at::kBFloat16, config);
     const Step exact = training_step(exact_model, batch, options);
     const Step cpu = training_step(cpu_model, batch, options);
     const Step device = training_step(device_model, batch, options);
@@ -112,7 +113,7 @@ TEST_CASE("a training step of the whole model on the device equals that on the C
             3 * distance(cpu.gradients[i], exact.gradients[i]) + 1e-9);
     }
     // The device's gradients through the CPU's optimizer.
-    LanguageModel updated = model_on(at::kCPU, at::kBFloat16, config);
+    model::LanguageModel updated = model_on(at::kCPU, at::kBFloat16, config);
     for (size_t i = 0; i < updated.weights().size(); ++i)
       updated.weights()[i].master.mutable_grad() = device.gradients[i].to(at::kFloat);
     update(updated);
@@ -156,15 +157,15 @@ TEST_CASE("golden files of grouped cross-attention on a device of Hopper's capab
 TEST_CASE("text fed in segments and token by token on the device gives the logits of one batch") {
   for (const char* long_range : {"gca", "none"}) {
     CAPTURE(long_range);
-    ModelConfig config = device_config();
+    model::ModelConfig config = device_config();
     config.long_range = long_range;
-    const LanguageModel model = model_on(device_under_test(), at::kBFloat16, config);
-    const LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
-    const LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
+    const model::LanguageModel model = model_on(device_under_test(), at::kBFloat16, config);
+    const model::LanguageModel exact_model = model_on(at::kCPU, at::kDouble, config);
+    const model::LanguageModel cpu_model = model_on(at::kCPU, at::kBFloat16, config);
     const std::vector<int32_t> text = some_text(60, config.vocab_size);
     const at::NoGradGuard no_grad;
-    const auto logits_of = [&](const LanguageModel& one) {
-      TextFeeder feeder(one, {}, 2 * config.chunk_size);
+    const auto logits_of = [&](const model::LanguageModel& one) {
+      model::TextFeeder feeder(one, {}, 2 * config.chunk_size);
       std::vector<at::Tensor> rows;
       const auto keep = [&](const at::Tensor& hidden, int64_t) { rows.push_back(plain(one.logits(hidden))); };
       feeder.feed(std::span(text).first(40), keep);

@@ -16,12 +16,12 @@ struct NumberedDocument {
 inline const std::string kPretendedModel = "stands for a SentencePiece model";
 
 /// `piece_count` above 65536 gives 32-bit shards.
-inline gca::TokenStore write_numbered_tokens(const std::string& folder,
-                                             const std::vector<NumberedDocument>& documents,
-                                             int64_t piece_count = 65536,
-                                             int64_t tokens_per_shard = 1 << 20) {
-  gca::TokenWriter writer(folder, kPretendedModel, gca::sha256_hex(kPretendedModel), piece_count,
-                          tokens_per_shard);
+inline gca::data::TokenStore write_numbered_tokens(const std::string& folder,
+                                                   const std::vector<NumberedDocument>& documents,
+                                                   int64_t piece_count = 65536,
+                                                   int64_t tokens_per_shard = 1 << 20) {
+  gca::data::TokenWriter writer(folder, kPretendedModel, gca::sha256_hex(kPretendedModel), piece_count,
+                                tokens_per_shard);
   int32_t next_id = 0;
   for (size_t i = 0; i < documents.size(); ++i) {
     std::vector<int32_t> ids(static_cast<size_t>(documents[i].tokens));
@@ -33,7 +33,7 @@ inline gca::TokenStore write_numbered_tokens(const std::string& folder,
     writer.end_document();
   }
   writer.finish();
-  return gca::TokenStore::open(folder);
+  return gca::data::TokenStore::open(folder);
 }
 
 /// Id of the first token of document `document`.

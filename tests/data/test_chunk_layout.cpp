@@ -43,10 +43,10 @@ TEST_CASE("a landmark follows every S-1 text tokens, and positions count both") 
     for (int64_t text_count = 0; text_count < 3 * 64 + 2; ++text_count) {
       CAPTURE(chunk_size);
       CAPTURE(text_count);
-      const ChunkLayout layout{chunk_size, kLandmark};
+      const data::ChunkLayout layout{chunk_size, kLandmark};
       const SpelledOut expected = spell_out(text_count, chunk_size);
       REQUIRE(layout.length_of(text_count) == static_cast<int64_t>(expected.ids.size()));
-      REQUIRE(lay_out(numbered(text_count), kNoTarget, layout).ids == expected.ids);
+      REQUIRE(data::lay_out(numbered(text_count), data::kNoTarget, layout).ids == expected.ids);
       int64_t text_so_far = 0;
       for (size_t position = 0; position < expected.ids.size(); ++position) {
         REQUIRE(layout.is_landmark(static_cast<int64_t>(position)) == (expected.ids[position] == kLandmark));
@@ -60,12 +60,12 @@ TEST_CASE("a landmark follows every S-1 text tokens, and positions count both") 
 
 TEST_CASE("each text token predicts the next text token across landmarks, landmarks predict nothing") {
   for (const int64_t chunk_size : {0, 2, 4})
-    for (const int64_t next : {int64_t{777}, kNoTarget}) {
+    for (const int64_t next : {int64_t{777}, data::kNoTarget}) {
       const int64_t text_count = 10;
-      const LaidOutText laid_out = lay_out(numbered(text_count), next, {chunk_size, kLandmark});
+      const data::LaidOutText laid_out = data::lay_out(numbered(text_count), next, {chunk_size, kLandmark});
       for (size_t position = 0; position < laid_out.ids.size(); ++position) {
         const int64_t id = laid_out.ids[position];
-        const int64_t expected = id == kLandmark ? kNoTarget : id == text_count - 1 ? next : id + 1;
+        const int64_t expected = id == kLandmark ? data::kNoTarget : id == text_count - 1 ? next : id + 1;
         CHECK(laid_out.targets[position] == expected);
       }
     }

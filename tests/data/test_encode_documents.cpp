@@ -18,12 +18,12 @@ namespace {
 const std::string kBook =
     std::string(GCA_SOURCE_DIR) + "/examples/books/train/alices-adventures-in-wonderland.txt";
 
-const Tokenizer& tokenizer() {
-  static const Tokenizer instance = [] {
-    TokenizerTraining training;
+const text::Tokenizer& tokenizer() {
+  static const text::Tokenizer instance = [] {
+    text::TokenizerTraining training;
     training.vocab_size = 700;
     training.sample_bytes = 100000;
-    return Tokenizer::from_serialized(train_tokenizer(std::vector{kBook}, training), "trained");
+    return text::Tokenizer::from_serialized(text::train_tokenizer(std::vector{kBook}, training), "trained");
   }();
   return instance;
 }
@@ -45,15 +45,15 @@ struct Collected {
   std::vector<std::vector<int32_t>> ids;  ///< by document
   std::vector<std::string> texts;
   std::vector<int> ends;
-  TextFaults faults;
+  text::TextFaults faults;
   int64_t blocks = 0;
 };
 
-Collected collect(const std::vector<std::string>& paths, const EncodeOptions& options) {
+Collected collect(const std::vector<std::string>& paths, const data::EncodeOptions& options) {
   Collected all;
-  const InputFiles files = list_input_files(paths);
-  DocumentSource source(files, {.invalid_utf8 = InvalidUtf8::keep});
-  encode_documents(source, tokenizer(), options, [&](const EncodedBlock& block) {
+  const text::InputFiles files = text::list_input_files(paths);
+  text::DocumentSource source(files, {.invalid_utf8 = text::InvalidUtf8::keep});
+  data::encode_documents(source, tokenizer(), options, [&](const data::EncodedBlock& block) {
     if (block.is_first) {
       if (!all.ends.empty()) CHECK(all.ends.back() == 1);
       all.names.emplace_back(block.name);
@@ -81,7 +81,7 @@ TEST_CASE("blocks of any size on any number of threads give the ids of the whole
                                           difficult_text() + "!"};
   std::vector<std::string> inputs;
   std::vector<std::vector<int32_t>> expected;
-  TextFaults expected_faults;
+  text::TextFaults expected_faults;
   for (size_t i = 0; i < texts.size(); ++i) {
     inputs.push_back(folder / (std::to_string(i) + ".txt"));
     write_file_atomically(inputs.back(), texts[i]);
@@ -140,10 +140,10 @@ TEST_CASE("short documents are encoded many at a time, each with its own ids") {
 }
 
 TEST_CASE("what the sink throws reaches the caller, with blocks still under way") {
-  DocumentSource source(list_input_files(std::vector{kBook}), {});
+  text::DocumentSource source(text::list_input_files(std::vector{kBook}), {});
   const auto error = error_of([&] {
-    encode_documents(source, tokenizer(), {2, 1000},
-                     [](const EncodedBlock&) { fail_run("sink", "is full"); });
+    data::encode_documents(source, tokenizer(), {2, 1000},
+                           [](const data::EncodedBlock&) { fail_run("sink", "is full"); });
   });
   REQUIRE(error);
   CHECK(error->says("is full"));
@@ -152,9 +152,9 @@ TEST_CASE("what the sink throws reaches the caller, with blocks still under way"
 TEST_CASE("what the source throws reaches the caller, with blocks still under way") {
   const TemporaryFolder folder;
   write_file_atomically(folder / "a.txt", difficult_text());
-  DocumentSource source(list_input_files(std::vector{kBook, folder / "a.txt"}), {});
+  text::DocumentSource source(text::list_input_files(std::vector{kBook, folder / "a.txt"}), {});
   const auto error = error_of([&] {
-    encode_documents(source, tokenizer(), {2, 1000}, [](const EncodedBlock&) {});
+    data::encode_documents(source, tokenizer(), {2, 1000}, [](const data::EncodedBlock&) {});
   });
   REQUIRE(error);
   CHECK(error->is_usage());

@@ -10,9 +10,9 @@ using namespace gca;
 
 TEST_CASE("A haystack is its documents one after the other, again and again") {
   const TemporaryFolder folder;
-  const TokenStore tokens =
+  const data::TokenStore tokens =
       write_numbered_tokens(folder / "tokens", {{7, ""}, {1, ""}, {0, "empty"}, {12, ""}});
-  const Haystack haystack = Haystack::of(tokens);
+  const data::Haystack haystack = data::Haystack::of(tokens);
   REQUIRE(haystack.token_count() == 20);
   for (int64_t first = 0; first < 45; ++first)
     for (const int64_t count : {1, 5, 20, 53}) {
@@ -25,16 +25,16 @@ TEST_CASE("A haystack is its documents one after the other, again and again") {
 TEST_CASE("The haystack of a split has the documents of that split, whole") {
   const TemporaryFolder folder;
   const std::vector<NumberedDocument> documents = {{40, ""}, {30, ""}, {50, ""}, {60, ""}};
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
-  ChunkSettings settings;
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
+  data::ChunkSettings settings;
   settings.chunk_size = 5;
   settings.context = 16;
   settings.valid_fraction = 0.4;
-  write_sequence_index(tokens, folder / "index", settings);
-  const SequenceIndex index = SequenceIndex::open(folder / "index");
+  data::write_sequence_index(tokens, folder / "index", settings);
+  const data::SequenceIndex index = data::SequenceIndex::open(folder / "index");
   REQUIRE(!index.valid().empty());
-  const Haystack train = Haystack::of(index, index.train());
-  const Haystack valid = Haystack::of(index, index.valid());
+  const data::Haystack train = data::Haystack::of(index, index.train());
+  const data::Haystack valid = data::Haystack::of(index, index.valid());
   CHECK(train.token_count() + valid.token_count() == 180);
   std::vector<int32_t> ids(static_cast<size_t>(valid.token_count()));
   valid.read(0, ids);
@@ -50,5 +50,5 @@ TEST_CASE("The haystack of a split has the documents of that split, whole") {
 }
 
 TEST_CASE("A haystack without a token is refused") {
-  CHECK(error_of([] { Haystack::of(std::vector<int32_t>{}, "nothing"); })->says("nothing"));
+  CHECK(error_of([] { data::Haystack::of(std::vector<int32_t>{}, "nothing"); })->says("nothing"));
 }

@@ -21,25 +21,25 @@ const std::vector<NumberedDocument> kDocuments = {{100, ""}, {0, ""}, {7, ""},  
                                                   {31, ""},  {1, ""}, {500, ""}};
 constexpr int64_t kTotal = 703;
 
-ChunkSettings settings_of(int64_t chunk_size, int64_t context, bool joined = false) {
-  ChunkSettings settings;
+data::ChunkSettings settings_of(int64_t chunk_size, int64_t context, bool joined = false) {
+  data::ChunkSettings settings;
   settings.chunk_size = chunk_size;
   settings.context = context;
   settings.join_documents = joined;
   return settings;
 }
 
-SequenceIndex written(const TemporaryFolder& folder, const TokenStore& tokens, const ChunkSettings& settings,
-                      ChunkSummary* summary = nullptr) {
-  const ChunkSummary counts = write_sequence_index(tokens, folder / "sequences", settings);
+data::SequenceIndex written(const TemporaryFolder& folder, const data::TokenStore& tokens,
+                            const data::ChunkSettings& settings, data::ChunkSummary* summary = nullptr) {
+  const data::ChunkSummary counts = data::write_sequence_index(tokens, folder / "sequences", settings);
   if (summary != nullptr) *summary = counts;
-  return SequenceIndex::open(folder / "sequences");
+  return data::SequenceIndex::open(folder / "sequences");
 }
 
 /// Documents that the entries of a split begin in.
-std::set<int64_t> documents_of(std::span<const SequenceEntry> entries) {
+std::set<int64_t> documents_of(std::span<const data::SequenceEntry> entries) {
   std::set<int64_t> documents;
-  for (const SequenceEntry& entry : entries) documents.insert(entry.document);
+  for (const data::SequenceEntry& entry : entries) documents.insert(entry.document);
   return documents;
 }
 
@@ -54,20 +54,20 @@ std::vector<NumberedDocument> documents_with_texts(const std::vector<std::string
 
 TEST_CASE("every token is in one sequence or dropped with a tail, no sequence crosses a document") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
   for (const int64_t chunk_size : {0, 2, 5, 9, 33})
     for (const int64_t context : {32, 40, 64, 1000}) {
       CAPTURE(chunk_size);
       CAPTURE(context);
-      ChunkSummary summary;
-      const SequenceIndex index = written(folder, tokens, settings_of(chunk_size, context), &summary);
+      data::ChunkSummary summary;
+      const data::SequenceIndex index = written(folder, tokens, settings_of(chunk_size, context), &summary);
       CHECK(index.valid().empty());
       CHECK(summary.train.documents == 7);
       CHECK(summary.train.sequences == static_cast<int64_t>(index.train().size()));
 
       std::vector<int> uses(kTotal, 0);
       int64_t chunks = 0;
-      for (const SequenceEntry& entry : index.train()) {
+      for (const data::SequenceEntry& entry : index.train()) {
         int64_t next = -2;
         const std::vector<int32_t> text = index.read(entry, &next);
         const int64_t begin = first_id(kDocuments, entry.document) + entry.first_token;
@@ -79,7 +79,7 @@ TEST_CASE("every token is in one sequence or dropped with a tail, no sequence cr
           REQUIRE(text[static_cast<size_t>(i)] == begin + i);
           ++uses[static_cast<size_t>(begin + i)];
         }
-        CHECK(next == (begin + entry.tokens < document_end ? begin + entry.tokens : kNoTarget));
+        CHECK(next == (begin + entry.tokens < document_end ? begin + entry.tokens : data::kNoTarget));
         if (chunk_size > 0) chunks += entry.tokens / (chunk_size - 1);
       }
       CHECK(summary.train.chunks == chunks);
@@ -104,14 +104,14 @@ TEST_CASE("every token is in one sequence or dropped with a tail, no sequence cr
 TEST_CASE(
     "joined documents are one stretch: all but the last tail is used, in order, and next crosses borders") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
-  ChunkSummary summary;
-  const SequenceIndex index = written(folder, tokens, settings_of(9, 40, true), &summary);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  data::ChunkSummary summary;
+  const data::SequenceIndex index = written(folder, tokens, settings_of(9, 40, true), &summary);
   int64_t expected = 0;
-  for (const SequenceEntry& entry : index.train()) {
+  for (const data::SequenceEntry& entry : index.train()) {
     int64_t next = -2;
     for (const int32_t id : index.read(entry, &next)) REQUIRE(id == expected++);
-    CHECK(next == (expected < kTotal ? expected : kNoTarget));
+    CHECK(next == (expected < kTotal ? expected : data::kNoTarget));
   }
   CHECK(expected == kTotal);  // 703 = 17 * 40 + 23, and 23 tokens are more than a chunk
   CHECK(summary.train.dropped_tokens == 0);
@@ -121,15 +121,15 @@ TEST_CASE(
 TEST_CASE("joining stays within the split") {
   const TemporaryFolder folder;
   std::vector<NumberedDocument> documents(20, NumberedDocument{50, ""});
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
-  ChunkSettings settings = settings_of(5, 120, true);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
+  data::ChunkSettings settings = settings_of(5, 120, true);
   settings.valid_fraction = 0.3;
-  const SequenceIndex index = written(folder, tokens, settings);
+  const data::SequenceIndex index = written(folder, tokens, settings);
   std::map<int64_t, int> split_of_document;
   int split = 0;
   for (const auto entries : {index.train(), index.valid()}) {
     ++split;
-    for (const SequenceEntry& entry : entries)
+    for (const data::SequenceEntry& entry : entries)
       for (const int32_t id : index.read(entry, nullptr)) {
         int& seen = split_of_document[id / 50];
         CHECK((seen == 0 || seen == split));
@@ -142,13 +142,13 @@ TEST_CASE("joining stays within the split") {
 TEST_CASE("documents with the same text are on the same side, whatever the seed") {
   const TemporaryFolder folder;
   const auto documents = documents_with_texts({"a", "b", "a", "c", "d", "b", "a", "e", "f", "d"});
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", documents);
   std::set<std::set<int64_t>> choices;
   for (uint64_t seed = 0; seed < 20; ++seed) {
-    ChunkSettings settings = settings_of(5, 8);
+    data::ChunkSettings settings = settings_of(5, 8);
     settings.valid_fraction = 0.4;
     settings.seed = seed;
-    const SequenceIndex index = SequenceIndex::open(folder / "tokens", settings);
+    const data::SequenceIndex index = data::SequenceIndex::open(folder / "tokens", settings);
     const std::set<int64_t> train = documents_of(index.train());
     const std::set<int64_t> valid = documents_of(index.valid());
     CHECK_FALSE(train.empty());
@@ -167,9 +167,9 @@ TEST_CASE("the held-out part comes near to the fraction asked for") {
   const std::vector<NumberedDocument> documents(100, NumberedDocument{100, ""});
   write_numbered_tokens(folder / "tokens", documents);
   for (const double fraction : {0.0, 0.05, 0.3, 0.9}) {
-    ChunkSettings settings = settings_of(5, 100);
+    data::ChunkSettings settings = settings_of(5, 100);
     settings.valid_fraction = fraction;
-    const SequenceIndex index = SequenceIndex::open(folder / "tokens", settings);
+    const data::SequenceIndex index = data::SequenceIndex::open(folder / "tokens", settings);
     CHECK(static_cast<double>(index.valid().size()) == doctest::Approx(100 * fraction).epsilon(0.011));
     CHECK(index.held_out().size() == (fraction > 0 ? index.valid().size() : 100));
   }
@@ -177,37 +177,37 @@ TEST_CASE("the held-out part comes near to the fraction asked for") {
 
 TEST_CASE("a folder of shards opens as if it had been cut with the same settings") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
-  ChunkSettings settings = settings_of(9, 40);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  data::ChunkSettings settings = settings_of(9, 40);
   settings.valid_fraction = 0.2;
   settings.seed = 3;
-  const SequenceIndex cut = written(folder, tokens, settings);
-  const SequenceIndex on_the_fly = SequenceIndex::open(folder / "tokens", settings);
+  const data::SequenceIndex cut = written(folder, tokens, settings);
+  const data::SequenceIndex on_the_fly = data::SequenceIndex::open(folder / "tokens", settings);
   CHECK(cut.fingerprint() == on_the_fly.fingerprint());
   CHECK(cut.train().size() == on_the_fly.train().size());
   CHECK(cut.valid().size() == on_the_fly.valid().size());
   settings.seed = 4;
-  CHECK(SequenceIndex::open(folder / "tokens", settings).fingerprint() != cut.fingerprint());
+  CHECK(data::SequenceIndex::open(folder / "tokens", settings).fingerprint() != cut.fingerprint());
 }
 
 TEST_CASE("shards and sequences may be moved together") {
   const TemporaryFolder folder;
   fs::create_directory(folder / "before");
-  const TokenStore tokens = write_numbered_tokens(folder / "before/tokens", kDocuments);
-  write_sequence_index(tokens, folder / "before/sequences", settings_of(9, 40));
+  const data::TokenStore tokens = write_numbered_tokens(folder / "before/tokens", kDocuments);
+  data::write_sequence_index(tokens, folder / "before/sequences", settings_of(9, 40));
   fs::rename(folder / "before", folder / "after");
-  const SequenceIndex index = SequenceIndex::open(folder / "after/sequences");
+  const data::SequenceIndex index = data::SequenceIndex::open(folder / "after/sequences");
   CHECK(index.read(index.train()[0], nullptr)[3] == 3);
 }
 
 TEST_CASE("other tokens than were cut are refused") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
   written(folder, tokens, settings_of(9, 40));
   auto changed = kDocuments;
   changed[0].tokens = 99;
   write_numbered_tokens(folder / "tokens", changed);
-  const auto error = error_of([&] { SequenceIndex::open(folder / "sequences"); });
+  const auto error = error_of([&] { data::SequenceIndex::open(folder / "sequences"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("gca chunk"));
@@ -215,12 +215,12 @@ TEST_CASE("other tokens than were cut are refused") {
 
 TEST_CASE("a flipped bit or a missing end in any file of the index is refused") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
-  ChunkSettings settings = settings_of(9, 40);
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  data::ChunkSettings settings = settings_of(9, 40);
   settings.valid_fraction = 0.2;
   written(folder, tokens, settings);
   const auto is_refused = [&] {
-    const auto error = error_of([&] { SequenceIndex::open(folder / "sequences"); });
+    const auto error = error_of([&] { data::SequenceIndex::open(folder / "sequences"); });
     return error && error->is_usage();
   };
   for (const std::string name : {"index.json", "train.bin", "valid.bin"}) {
@@ -251,9 +251,9 @@ TEST_CASE("damaged shards are found before they are cut") {
   std::string content = read_file(path);
   content[10] = static_cast<char>(content[10] ^ 1);
   write_file_atomically(path, content);
-  const TokenStore tokens = TokenStore::open(folder / "tokens");
+  const data::TokenStore tokens = data::TokenStore::open(folder / "tokens");
   const auto error =
-      error_of([&] { write_sequence_index(tokens, folder / "sequences", settings_of(9, 40)); });
+      error_of([&] { data::write_sequence_index(tokens, folder / "sequences", settings_of(9, 40)); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK_FALSE(fs::exists(folder / "sequences"));
@@ -261,9 +261,9 @@ TEST_CASE("damaged shards are found before they are cut") {
 
 TEST_CASE("settings out of range are refused by flag") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
-  const auto refused = [&](const ChunkSettings& settings, const std::string& flag) {
-    const auto error = error_of([&] { write_sequence_index(tokens, folder / "sequences", settings); });
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  const auto refused = [&](const data::ChunkSettings& settings, const std::string& flag) {
+    const auto error = error_of([&] { data::write_sequence_index(tokens, folder / "sequences", settings); });
     return error && error->is_usage() && error->says(flag);
   };
   CHECK(refused(settings_of(1, 100), "--chunk-size"));
@@ -271,21 +271,21 @@ TEST_CASE("settings out of range are refused by flag") {
   CHECK(refused(settings_of(64, 10), "--context"));
   CHECK(refused(settings_of(2, 1), "--context"));
   for (const double fraction : {-0.1, 1.0, 1.5, std::numeric_limits<double>::quiet_NaN()}) {
-    ChunkSettings settings = settings_of(9, 40);
+    data::ChunkSettings settings = settings_of(9, 40);
     settings.valid_fraction = fraction;
     CHECK(refused(settings, "--valid-fraction"));
   }
-  const TokenStore one = write_numbered_tokens(folder / "one", {{100, ""}});
-  ChunkSettings settings = settings_of(9, 40);
+  const data::TokenStore one = write_numbered_tokens(folder / "one", {{100, ""}});
+  data::ChunkSettings settings = settings_of(9, 40);
   settings.valid_fraction = 0.5;
-  const auto error = error_of([&] { write_sequence_index(one, folder / "sequences", settings); });
+  const auto error = error_of([&] { data::write_sequence_index(one, folder / "sequences", settings); });
   REQUIRE(error);
   CHECK(error->says("--valid-fraction"));
 }
 
 TEST_CASE("an index does not replace the shards it was cut from") {
   const TemporaryFolder folder;
-  const TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
-  CHECK(error_of([&] { write_sequence_index(tokens, folder / "tokens", settings_of(9, 40)); }));
-  TokenStore::open(folder / "tokens").verify();
+  const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);
+  CHECK(error_of([&] { data::write_sequence_index(tokens, folder / "tokens", settings_of(9, 40)); }));
+  data::TokenStore::open(folder / "tokens").verify();
 }

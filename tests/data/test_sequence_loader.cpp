@@ -19,37 +19,37 @@ const std::vector<NumberedDocument> kDocuments = {{100, ""}, {37, ""}, {220, ""}
 /// Sequences of at most 40 tokens with chunks of 4 text tokens: 3 + 1 + 6 + 1, of 40, 20 and 9 tokens and one tail.
 struct Fixture {
   TemporaryFolder folder;
-  SequenceIndex index;
+  data::SequenceIndex index;
 
   Fixture() {
     write_numbered_tokens(folder / "tokens", kDocuments);
-    ChunkSettings settings;
+    data::ChunkSettings settings;
     settings.chunk_size = 5;
     settings.context = 40;
-    index = SequenceIndex::open(folder / "tokens", settings);
+    index = data::SequenceIndex::open(folder / "tokens", settings);
   }
 
-  SequenceLoader loader(uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes = {}) const {
+  data::SequenceLoader loader(uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes = {}) const {
     const auto entries = index.train();
-    return SequenceLoader(index, {entries.begin(), entries.end()}, {5, kLandmark}, seed, shuffle,
-                          std::move(piece_bytes));
+    return data::SequenceLoader(index, {entries.begin(), entries.end()}, {5, kLandmark}, seed, shuffle,
+                                std::move(piece_bytes));
   }
 };
 
 /// The first id of each row tells which sequence it is.
-std::vector<int64_t> first_ids(const Batch& batch) {
+std::vector<int64_t> first_ids(const data::Batch& batch) {
   std::vector<int64_t> ids;
   for (int64_t row = 0; row < batch.rows; ++row)
     ids.push_back(batch.ids[static_cast<size_t>(row * batch.length)]);
   return ids;
 }
 
-std::vector<int64_t> epoch_order(const SequenceLoader& loader, int64_t epoch) {
+std::vector<int64_t> epoch_order(const data::SequenceLoader& loader, int64_t epoch) {
   const int64_t count = loader.sequence_count();
   return first_ids(loader.batch(epoch * count, count));
 }
 
-bool same(const Batch& a, const Batch& b) {
+bool same(const data::Batch& a, const data::Batch& b) {
   return a.ids == b.ids && a.targets == b.targets && a.length == b.length && a.target_count == b.target_count;
 }
 
@@ -57,7 +57,7 @@ bool same(const Batch& a, const Batch& b) {
 
 TEST_CASE("an epoch hands out every sequence once, each in another order, the seed decides") {
   const Fixture fixture;
-  const SequenceLoader loader = fixture.loader(1, true);
+  const data::SequenceLoader loader = fixture.loader(1, true);
   CHECK(loader.sequence_count() == 11);
   const std::vector<int64_t> unshuffled = epoch_order(fixture.loader(1, false), 0);
   CHECK(std::is_sorted(unshuffled.begin(), unshuffled.end()));
@@ -76,7 +76,7 @@ TEST_CASE("an epoch hands out every sequence once, each in another order, the se
 
 TEST_CASE("every place of the order is equally likely for every sequence") {
   const Fixture fixture;
-  const SequenceLoader loader = fixture.loader(9, true);
+  const data::SequenceLoader loader = fixture.loader(9, true);
   const auto count = static_cast<size_t>(loader.sequence_count());
   const std::vector<int64_t> sequences = epoch_order(fixture.loader(0, false), 0);
   constexpr int64_t kEpochs = 1100;
@@ -97,10 +97,10 @@ TEST_CASE("every place of the order is equally likely for every sequence") {
 
 TEST_CASE("batches depend on the number of sequences handed out only, across epochs and after a resume") {
   const Fixture fixture;
-  const SequenceLoader loader = fixture.loader(1, true);
+  const data::SequenceLoader loader = fixture.loader(1, true);
   std::vector<int64_t> stream;
   for (int64_t consumed = 0; consumed < 60; consumed += 4) {
-    const Batch batch = loader.batch(consumed, 4);
+    const data::Batch batch = loader.batch(consumed, 4);
     const auto ids = first_ids(batch);
     stream.insert(stream.end(), ids.begin(), ids.end());
     CHECK(same(batch, fixture.loader(1, true).batch(consumed, 4)));
@@ -111,8 +111,8 @@ TEST_CASE("batches depend on the number of sequences handed out only, across epo
 
 TEST_CASE("rows are the laid-out sequences, what is shorter is padded and has no targets there") {
   const Fixture fixture;
-  const SequenceLoader loader = fixture.loader(0, false);
-  const Batch batch = loader.batch(0, 4);  // 40, 40, 20 tokens of document 0, 37 of document 1
+  const data::SequenceLoader loader = fixture.loader(0, false);
+  const data::Batch batch = loader.batch(0, 4);  // 40, 40, 20 tokens of document 0, 37 of document 1
   CHECK(batch.length == 50);
   CHECK(batch.text_tokens == 137);
   CHECK(batch.target_count == 135);  // the two ends of documents have none
@@ -130,13 +130,13 @@ TEST_CASE("rows are the laid-out sequences, what is shorter is padded and has no
           text == tokens[row] && (position % 5 != 4 || text % 4 != 0 || position != text / 4 * 5 - 1);
       if (is_padding) {
         CHECK(id == 0);
-        CHECK(target == kNoTarget);
+        CHECK(target == data::kNoTarget);
       } else if (position % 5 == 4) {
         CHECK(id == kLandmark);
-        CHECK(target == kNoTarget);
+        CHECK(target == data::kNoTarget);
       } else {
         CHECK(id == begins[row] + text);
-        CHECK(target == (id + 1 < document_ends[row] ? id + 1 : kNoTarget));
+        CHECK(target == (id + 1 < document_ends[row] ? id + 1 : data::kNoTarget));
         ++text;
       }
     }
@@ -148,14 +148,14 @@ TEST_CASE("the bytes of a batch are those of its targets") {
   const Fixture fixture;
   std::vector<int32_t> piece_bytes(1000);
   std::iota(piece_bytes.begin(), piece_bytes.end(), 0);  // id i stands for i bytes
-  const Batch batch = fixture.loader(0, false, piece_bytes).batch(0, 3);
+  const data::Batch batch = fixture.loader(0, false, piece_bytes).batch(0, 3);
   CHECK(batch.target_bytes == 99 * 100 / 2);  // targets 1..99
   CHECK(fixture.loader(0, false).batch(0, 3).target_bytes == 0);
 }
 
 TEST_CASE("a loader without sequences is refused") {
   const Fixture fixture;
-  const auto error = error_of([&] { SequenceLoader(fixture.index, {}, {5, kLandmark}, 0, true, {}); });
+  const auto error = error_of([&] { data::SequenceLoader(fixture.index, {}, {5, kLandmark}, 0, true, {}); });
   REQUIRE(error);
   CHECK(error->is_usage());
 }

@@ -32,7 +32,7 @@ TEST_CASE("every slice of every document is read back, in 16 and 32 bits, in one
       CAPTURE(piece_count);
       CAPTURE(tokens_per_shard);
       const TemporaryFolder folder;
-      const TokenStore store =
+      const data::TokenStore store =
           write_numbered_tokens(folder / "tokens", kDocuments, piece_count, tokens_per_shard);
       CHECK(store.token_count() == 33);
       CHECK(store.piece_count() == piece_count);
@@ -55,7 +55,7 @@ TEST_CASE("every slice of every document is read back, in 16 and 32 bits, in one
 
 TEST_CASE("reading past the end of a document is an error") {
   const TemporaryFolder folder;
-  const TokenStore store = write_numbered_tokens(folder / "tokens", kDocuments);
+  const data::TokenStore store = write_numbered_tokens(folder / "tokens", kDocuments);
   std::vector<int32_t> ids(2);
   CHECK(error_of([&] { store.read(0, 4, ids); }));
   CHECK(error_of([&] { store.read(0, -1, ids); }));
@@ -63,7 +63,7 @@ TEST_CASE("reading past the end of a document is an error") {
 
 TEST_CASE("a folder without documents can be written and opened") {
   const TemporaryFolder folder;
-  const TokenStore store = write_numbered_tokens(folder / "tokens", {});
+  const data::TokenStore store = write_numbered_tokens(folder / "tokens", {});
   CHECK(store.token_count() == 0);
   CHECK(store.documents().empty());
 }
@@ -85,7 +85,7 @@ TEST_CASE("a flipped bit anywhere in the index is refused") {
        byte += 3) {  // the last byte is a newline that means nothing
     CAPTURE(byte);
     overwrite(path, with_bit_flipped(content, byte, static_cast<int>(byte % 7)));
-    const auto error = error_of([&] { TokenStore::open(folder / "tokens"); });
+    const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
     REQUIRE(error);
     REQUIRE(error->is_usage());
   }
@@ -99,25 +99,25 @@ TEST_CASE("a truncated index or shard, and one with bytes too many, is refused b
     const std::string content = read_file(path);
     for (const std::string& damaged : {content.substr(0, content.size() / 2), std::string(), content + "x"}) {
       overwrite(path, damaged);
-      const auto error = error_of([&] { TokenStore::open(folder / "tokens"); });
+      const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
       REQUIRE(error);
       CHECK(error->is_usage());
       CHECK(error->says(name));
     }
     fs::remove(path);
-    const auto error = error_of([&] { TokenStore::open(folder / "tokens"); });
+    const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
     REQUIRE(error);
     CHECK(error->says(name));
     overwrite(path, content);
   }
-  TokenStore::open(folder / "tokens");
+  data::TokenStore::open(folder / "tokens");
 }
 
 TEST_CASE("a flipped bit anywhere in a shard is found by verify, and by the first read of its block") {
   const TemporaryFolder folder;
   constexpr int64_t kTokens = 600000;  // two blocks of 16-bit ids, the second not whole
   const std::vector<int32_t> ids(static_cast<size_t>(kTokens), 7);
-  TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
+  data::TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
   writer.begin_document("one");
   writer.append(std::span(ids).subspan(0, 70001), "text");  // pieces that do not fit the blocks
   writer.append(std::span(ids).subspan(70001), "text");
@@ -125,16 +125,16 @@ TEST_CASE("a flipped bit anywhere in a shard is found by verify, and by the firs
   writer.finish();
   const std::string path = folder / "tokens/tokens-00000.bin";
   const std::string content = read_file(path);
-  REQUIRE(content.size() > static_cast<size_t>(kShardBlockBytes));
+  REQUIRE(content.size() > static_cast<size_t>(data::kShardBlockBytes));
   std::vector<int32_t> read(1);
-  for (const size_t byte : {size_t{0}, size_t{12345}, size_t{kShardBlockBytes} - 1, size_t{kShardBlockBytes},
-                            content.size() - 1}) {
+  for (const size_t byte : {size_t{0}, size_t{12345}, size_t{data::kShardBlockBytes} - 1,
+                            size_t{data::kShardBlockBytes}, content.size() - 1}) {
     CAPTURE(byte);
     overwrite(path, with_bit_flipped(content, byte, 0));
-    const TokenStore store = TokenStore::open(folder / "tokens");
+    const data::TokenStore store = data::TokenStore::open(folder / "tokens");
     const auto found = error_of([&] { store.verify(); });
     REQUIRE(found);
-    const bool is_second = byte >= size_t{kShardBlockBytes};
+    const bool is_second = byte >= size_t{data::kShardBlockBytes};
     const auto error = error_of([&] { store.read(0, is_second ? kTokens - 1 : 5, read); });
     REQUIRE(error);
     CHECK(error->is_usage());
@@ -146,13 +146,13 @@ TEST_CASE("a flipped bit anywhere in a shard is found by verify, and by the firs
 
 TEST_CASE("an id that the vocabulary has not is refused, also where the checksum vouches for it") {
   const TemporaryFolder folder;
-  TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
+  data::TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
   writer.begin_document("one");
   writer.append(std::vector<int32_t>{1, 2, 100}, "text");
   writer.end_document();
   writer.finish();
   std::vector<int32_t> ids(3);
-  const auto error = error_of([&] { TokenStore::open(folder / "tokens").read(0, 0, ids); });
+  const auto error = error_of([&] { data::TokenStore::open(folder / "tokens").read(0, 0, ids); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("id 100 of 100"));
@@ -162,7 +162,7 @@ TEST_CASE("another tokenizer beside the shards is refused") {
   const TemporaryFolder folder;
   write_numbered_tokens(folder / "tokens", kDocuments);
   overwrite(folder / "tokens/tokenizer.model", "another model");
-  const auto error = error_of([&] { TokenStore::open(folder / "tokens"); });
+  const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("tokenizer.model"));
@@ -171,7 +171,7 @@ TEST_CASE("another tokenizer beside the shards is refused") {
 TEST_CASE("nothing is visible before finish, and nothing is left of a writer that never finished") {
   const TemporaryFolder folder;
   {
-    TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
+    data::TokenWriter writer(folder / "tokens", kPretendedModel, sha256_hex(kPretendedModel), 100);
     writer.begin_document("one");
     writer.append(std::vector<int32_t>{1, 2, 3}, "text");
     CHECK_FALSE(fs::exists(folder / "tokens"));

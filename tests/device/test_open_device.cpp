@@ -7,19 +7,19 @@
 using namespace gca;
 
 TEST_CASE("--device cpu needs nothing") {
-  const CudaLibraries nothing{"libnone-driver.so", "libnone-torch.so", "libnone-kernels.so"};
-  CHECK(open_device("cpu", "fp32", nothing) == c10::Device(c10::kCPU));
+  const device::CudaLibraries nothing{"libnone-driver.so", "libnone-torch.so", "libnone-kernels.so"};
+  CHECK(device::open_device("cpu", "fp32", nothing) == c10::Device(c10::kCPU));
 }
 
 TEST_CASE("--device cuda names what is missing: driver, LibTorch's part, kernels") {
   // Any library that is there stands for one that is.
   const std::string there = "libm.so.6";
-  const CudaLibraries no_driver{"libnone-driver.so", there, there};
-  const CudaLibraries no_torch{there, "libnone-torch.so", there};
-  const CudaLibraries no_kernels{there, there, "libnone-kernels.so"};
-  const CudaLibraries no_gpu{there, there, there};
-  const auto error = [](const CudaLibraries& libraries) {
-    return error_of([&] { open_device("cuda", "bf16", libraries); }).value();
+  const device::CudaLibraries no_driver{"libnone-driver.so", there, there};
+  const device::CudaLibraries no_torch{there, "libnone-torch.so", there};
+  const device::CudaLibraries no_kernels{there, there, "libnone-kernels.so"};
+  const device::CudaLibraries no_gpu{there, there, there};
+  const auto error = [](const device::CudaLibraries& libraries) {
+    return error_of([&] { device::open_device("cuda", "bf16", libraries); }).value();
   };
   CHECK(error(no_driver).says("no NVIDIA driver"));
   CHECK(error(no_driver).says("libnone-driver.so"));
@@ -28,12 +28,12 @@ TEST_CASE("--device cuda names what is missing: driver, LibTorch's part, kernels
   CHECK(error(no_kernels).says("no CUDA kernels"));
   CHECK(error(no_kernels).says("libnone-kernels.so"));
   CHECK(error(no_gpu).says("the driver shows no GPU"));
-  for (const CudaLibraries& libraries : {no_driver, no_torch, no_kernels, no_gpu})
+  for (const device::CudaLibraries& libraries : {no_driver, no_torch, no_kernels, no_gpu})
     CHECK(error(libraries).says("--device cpu"));
 }
 
 TEST_CASE("the CUDA kernels compute in bf16 only") {
-  const auto error = error_of([] { open_device("cuda", "fp32"); });
+  const auto error = error_of([] { device::open_device("cuda", "fp32"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("--dtype fp32"));

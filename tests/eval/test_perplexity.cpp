@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t kVocabulary = 40;
 
 /// -log p of every token of `text` but the first, in one batch.
-std::vector<double> direct_losses(const LanguageModel& model, std::span<const int32_t> text,
-                                  const ForwardOptions& options = {}) {
+std::vector<double> direct_losses(const model::LanguageModel& model, std::span<const int32_t> text,
+                                  const model::ForwardOptions& options = {}) {
   const at::Tensor log_p = at::log_softmax(one_batch_logits(model, text, options), -1);
   std::vector<double> losses;
   for (size_t j = 0; j + 1 < text.size(); ++j)
@@ -41,28 +41,28 @@ std::vector<int32_t> bytes_of_ids() {
 
 struct Corpus {
   std::vector<std::vector<int32_t>> texts;
-  std::vector<EvalDocument> documents;
+  std::vector<eval::EvalDocument> documents;
 
   explicit Corpus(const std::vector<size_t>& lengths) {
     for (size_t i = 0; i < lengths.size(); ++i) {
       texts.push_back(some_text(static_cast<int64_t>(lengths[i]), kVocabulary, static_cast<uint32_t>(i + 1)));
-      documents.push_back(eval_document("document " + std::to_string(i), texts.back()));
+      documents.push_back(eval::eval_document("document " + std::to_string(i), texts.back()));
     }
   }
 
-  Perplexity measure(const LanguageModel& model, const PerplexityOptions& options,
-                     int64_t max_tokens = 0) const {
-    const auto spans = choose_eval_spans(documents, options.context, max_tokens);
-    return measure_perplexity(model, documents, spans, bytes_of_ids(), options, {});
+  eval::Perplexity measure(const model::LanguageModel& model, const eval::PerplexityOptions& options,
+                           int64_t max_tokens = 0) const {
+    const auto spans = eval::choose_eval_spans(documents, options.context, max_tokens);
+    return eval::measure_perplexity(model, documents, spans, bytes_of_ids(), options, {});
   }
 };
 
 }  // namespace
 
 TEST_CASE("the loss of whole documents is that of their logits in one batch") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const Corpus corpus({100, 37, 1, 2});
-  const Perplexity measured = corpus.measure(model, {.context = 1000});
+  const eval::Perplexity measured = corpus.measure(model, {.context = 1000});
 
   double nats = 0;
   int64_t targets = 0, bytes = 0;
@@ -83,10 +83,10 @@ TEST_CASE("the loss of whole documents is that of their logits in one batch") {
 }
 
 TEST_CASE("a context cuts documents into stretches of their own, each with the token after it as a target") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
   const Corpus corpus({100, 64});
   const int64_t context = 32;
-  const Perplexity measured = corpus.measure(model, {.context = context});
+  const eval::Perplexity measured = corpus.measure(model, {.context = context});
 
   double nats = 0;
   std::vector<double> by_position(static_cast<size_t>(context), 0.0);
@@ -108,7 +108,7 @@ TEST_CASE("a context cuts documents into stretches of their own, each with the t
   CHECK(measured.positions[0].to == 16);
   CHECK(measured.positions[1].from == 16);
   CHECK(measured.positions[1].to == 32);
-  for (const PositionBucket& position : measured.positions) {
+  for (const eval::PositionBucket& position : measured.positions) {
     double expected = 0;
     for (int64_t j = position.from; j < position.to; ++j) expected += by_position[static_cast<size_t>(j)];
     CHECK(position.sum.nats == doctest::Approx(expected).epsilon(1e-5));
@@ -118,14 +118,14 @@ TEST_CASE("a context cuts documents into stretches of their own, each with the t
 }
 
 TEST_CASE("every context scores the same targets, and their positions add up to the whole") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
   const Corpus corpus({130, 90, 41});
   for (const int64_t context : {5, 16, 33, 64, 200}) {
     CAPTURE(context);
-    const Perplexity measured = corpus.measure(model, {.context = context});
+    const eval::Perplexity measured = corpus.measure(model, {.context = context});
     CHECK(measured.total.tokens == 129 + 89 + 40);
-    LossSum total;
-    for (const PositionBucket& position : measured.positions) {
+    eval::LossSum total;
+    for (const eval::PositionBucket& position : measured.positions) {
       CHECK(position.to <= context);
       total += position.sum;
     }
@@ -136,7 +136,7 @@ TEST_CASE("every context scores the same targets, and their positions add up to 
 }
 
 TEST_CASE("the segment size does not change the loss") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
   const Corpus corpus({150});
   const double whole = corpus.measure(model, {.context = 150, .segment_positions = 1024}).total.loss();
   for (const int64_t segment : {1, 8, 16, 24, 64}) {
@@ -147,13 +147,14 @@ TEST_CASE("the segment size does not change the loss") {
 }
 
 TEST_CASE("chunk memory in a file changes nothing, as int8 the loss moves within its error") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 6);
   const Corpus corpus({150, 70});
   const TemporaryFolder folder;
   const double plain = corpus.measure(model, {.context = 100}).total.loss();
   const auto loss_with = [&](const std::string& dtype) {
     return corpus
-        .measure(model, {.context = 100, .memory = MemoryPlace::of("file:" + (folder / "memory"), dtype)})
+        .measure(model,
+                 {.context = 100, .memory = model::MemoryPlace::of("file:" + (folder / "memory"), dtype)})
         .total.loss();
   };
   CHECK(loss_with("fp32") == doctest::Approx(plain).epsilon(1e-7));
@@ -163,19 +164,21 @@ TEST_CASE("chunk memory in a file changes nothing, as int8 the loss moves within
 }
 
 TEST_CASE("each retriever is the model's own, and they differ") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 7);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 7);
   const Corpus corpus({120});
   std::vector<double> losses;
-  for (const Retriever retriever : {Retriever::learned, Retriever::recent, Retriever::none}) {
-    ForwardOptions forward;
+  for (const model::Retriever retriever :
+       {model::Retriever::learned, model::Retriever::recent, model::Retriever::none}) {
+    model::ForwardOptions forward;
     forward.retriever = retriever;
     const double expected = sum(direct_losses(model, corpus.texts[0], forward));
-    const Perplexity measured = corpus.measure(model, {.context = 120, .retriever = retriever});
+    const eval::Perplexity measured = corpus.measure(model, {.context = 120, .retriever = retriever});
     CHECK(measured.total.nats == doctest::Approx(expected).epsilon(1e-5));
     losses.push_back(measured.total.loss());
   }
   const auto random = [&](uint64_t seed) {
-    return corpus.measure(model, {.context = 120, .retriever = Retriever::random, .seed = seed}).total.nats;
+    return corpus.measure(model, {.context = 120, .retriever = model::Retriever::random, .seed = seed})
+        .total.nats;
   };
   CHECK(random(1) == random(1));
   CHECK(std::abs(random(1) - random(2)) > 1e-3);
@@ -184,17 +187,17 @@ TEST_CASE("each retriever is the model's own, and they differ") {
 }
 
 TEST_CASE("a sliding-window model is measured without landmarks") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.long_range = "none";
-  const LanguageModel model = tiny_model(config, at::kFloat, 8);
+  const model::LanguageModel model = tiny_model(config, at::kFloat, 8);
   const Corpus corpus({70});
-  const Perplexity measured = corpus.measure(model, {.context = 100, .segment_positions = 9});
+  const eval::Perplexity measured = corpus.measure(model, {.context = 100, .segment_positions = 9});
   CHECK(measured.total.nats == doctest::Approx(sum(direct_losses(model, corpus.texts[0]))).epsilon(1e-5));
 }
 
 TEST_CASE("a loss that is not finite names the document") {
-  LanguageModel model = tiny_model(tiny_config(), at::kFloat, 9);
-  for (Weight& weight : model.weights()) {
+  model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 9);
+  for (model::Weight& weight : model.weights()) {
     const at::NoGradGuard no_grad;
     if (weight.name == "out_norm") weight.master.fill_(std::numeric_limits<float>::quiet_NaN());
   }

@@ -21,21 +21,21 @@ namespace {
 
 constexpr int64_t kIds = 24;  // few, so that a random model is right now and then
 
-ModelConfig small_config() {
-  ModelConfig config = tiny_config();
+model::ModelConfig small_config() {
+  model::ModelConfig config = tiny_config();
   config.vocab_size = kIds + 1;
   return config;
 }
 
-NeedleTask needle_task(NeedleKind kind) {
-  NeedlePhrases phrases;
+tasks::NeedleTask needle_task(tasks::NeedleKind kind) {
+  tasks::NeedlePhrases phrases;
   phrases.open = {0, 1};
   phrases.close = {0};
   phrases.ask = {0, 2};
   phrases.answer = {3};
   phrases.link = {3};
   phrases.value_ids = {4, 5, 6, 7};
-  NeedleSettings settings;
+  tasks::NeedleSettings settings;
   settings.kind = kind;
   settings.chunk_text = small_config().chunk_text_size();
   settings.value_tokens = 2;
@@ -59,18 +59,18 @@ int64_t most_probable(const at::Tensor& logits) {
 }
 
 /// Logits (V) after the last of `text`, the whole of it in one batch.
-at::Tensor logits_after(const LanguageModel& model, const std::vector<int32_t>& text,
-                        const ForwardOptions& options = {}) {
+at::Tensor logits_after(const model::LanguageModel& model, const std::vector<int32_t>& text,
+                        const model::ForwardOptions& options = {}) {
   const TextBatch batch = batch_of(text, model.config());
   const at::Tensor logits = logits_in_segments(model, batch.ids, {batch.ids.size(1)}, options).select(0, 0);
   return logits[layout_of(model.config()).position_of(static_cast<int64_t>(text.size()) - 1)];
 }
 
 /// Chunks that each group chose at the landmark of chunk `chunk`.
-std::vector<std::set<int64_t>> choices_at(const LanguageModel& model, const std::vector<int32_t>& text,
+std::vector<std::set<int64_t>> choices_at(const model::LanguageModel& model, const std::vector<int32_t>& text,
                                           int64_t chunk) {
   std::vector<std::set<int64_t>> chosen(static_cast<size_t>(model.config().retrieval_groups));
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
     if (!name.starts_with("idx.")) return;
     const at::Tensor row = value.select(0, 0).select(0, chunk);
@@ -81,27 +81,29 @@ std::vector<std::set<int64_t>> choices_at(const LanguageModel& model, const std:
   return chosen;
 }
 
-Haystack haystack() {
-  return Haystack::of(some_text(900, kIds + 1), "test");
+data::Haystack haystack() {
+  return data::Haystack::of(some_text(900, kIds + 1), "test");
 }
 
 }  // namespace
 
 TEST_CASE("Needles: scores and retrieval are those of generating token by token from the whole text") {
-  const Haystack hay = haystack();
-  for (const NeedleKind kind : {NeedleKind::passkey, NeedleKind::multikey, NeedleKind::multihop}) {
-    CAPTURE(name_of(kind));
-    const LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
-    const NeedleTask task = needle_task(kind);
-    const TrialPlan how{.trials = 60, .haystacks = 7};
-    const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
-    const auto trials = needle_trials(task, 100, hay);
-    const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const data::Haystack hay = haystack();
+  for (const tasks::NeedleKind kind :
+       {tasks::NeedleKind::passkey, tasks::NeedleKind::multikey, tasks::NeedleKind::multihop}) {
+    CAPTURE(tasks::name_of(kind));
+    const model::LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
+    const tasks::NeedleTask task = needle_task(kind);
+    const eval::TrialPlan how{.trials = 60, .haystacks = 7};
+    const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 32});
+    const auto trials = tasks::needle_trials(task, 100, hay);
+    const eval::TaskAccuracy measured =
+        eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
     const nlohmann::json told = trials->to_json();
-    const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24, .threads = 2});
-    const auto shortcut_trials = needle_trials(task, 100, hay);
-    const TaskAccuracy patched =
-        measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
+    const auto shortcut = eval::patched_prefill(model, hay, {.segment_positions = 24, .threads = 2});
+    const auto shortcut_trials = tasks::needle_trials(task, 100, hay);
+    const eval::TaskAccuracy patched =
+        eval::measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
     CHECK(patched.correct == measured.correct);
     CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
     CHECK(shortcut->shared_seconds() > 0);
@@ -111,16 +113,17 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     std::vector<int64_t> retrieved(told["retrieval"].size(), 0);
     std::vector<int64_t> depth_trials(10, 0);
     for (int64_t trial = 0; trial < how.trials; ++trial) {
-      const NeedleText text = task.text(kFirstHeldOut + trial, chunks, 900, trial % 7 * (900 / 7));
-      std::vector<int32_t> tokens = tokens_of(text, hay);
-      const NeedleQuestion& question = text.questions.back();
+      const tasks::NeedleText text =
+          task.text(tasks::kFirstHeldOut + trial, chunks, 900, trial % 7 * (900 / 7));
+      std::vector<int32_t> tokens = tasks::tokens_of(text, hay);
+      const tasks::NeedleQuestion& question = text.questions.back();
       const std::vector<int32_t> prompt(tokens.begin(), tokens.begin() + question.first_answer);
       std::vector<int32_t> generated = prompt;
       for (size_t i = 0; i < question.answer.size(); ++i)
         generated.push_back(static_cast<int32_t>(most_probable(logits_after(model, generated))));
       exact += std::equal(question.answer.begin(), question.answer.end(),
                           generated.begin() + question.first_answer);
-      if (kind == NeedleKind::multihop) {
+      if (kind == tasks::NeedleKind::multihop) {
         tokens.pop_back();
         correct += most_probable(logits_after(model, tokens)) == question.answer.back();
       } else {
@@ -128,7 +131,7 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
       }
       const auto chosen = choices_at(model, prompt, chunks - 1);
       for (size_t i = 0; i < retrieved.size(); ++i) {
-        const TokenSpan value = question.values[told["retrieval"][i]["needle"].get<size_t>()];
+        const tasks::TokenSpan value = question.values[told["retrieval"][i]["needle"].get<size_t>()];
         const auto& group = chosen[told["retrieval"][i]["group"].get<size_t>()];
         retrieved[i] += group.contains(value.first / task.settings().chunk_text) &&
                         group.contains((value.first + value.tokens - 1) / task.settings().chunk_text);
@@ -141,7 +144,7 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     CHECK(told["exact"]["correct"] == exact);
     CHECK(correct > 0);
     CHECK(correct < 60);
-    CHECK(retrieved.size() == (kind == NeedleKind::multihop ? 4U : 2U));
+    CHECK(retrieved.size() == (kind == tasks::NeedleKind::multihop ? 4U : 2U));
     int64_t any = 0, depth_correct = 0;
     for (size_t i = 0; i < retrieved.size(); ++i) {
       CHECK(told["retrieval"][i]["correct"] == retrieved[i]);
@@ -158,21 +161,23 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
 }
 
 TEST_CASE("A sliding-window model is read from where its windows reach, and nothing else changes") {
-  ModelConfig config = small_config();
+  model::ModelConfig config = small_config();
   config.long_range = "none";
   config.window_size = 4;
-  const LanguageModel model = tiny_model(config, at::kFloat, 5);
-  const Haystack hay = haystack();
-  const NeedleTask task = needle_task(NeedleKind::passkey);
-  const auto prefill = plain_prefill(model, hay, {.segment_positions = 16});
-  const TrialPlan how{.trials = 40, .haystacks = 40};
-  const auto trials = needle_trials(task, 200, hay);
-  const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const model::LanguageModel model = tiny_model(config, at::kFloat, 5);
+  const data::Haystack hay = haystack();
+  const tasks::NeedleTask task = needle_task(tasks::NeedleKind::passkey);
+  const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 16});
+  const eval::TrialPlan how{.trials = 40, .haystacks = 40};
+  const auto trials = tasks::needle_trials(task, 200, hay);
+  const eval::TaskAccuracy measured =
+      eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
   CHECK(trials->to_json()["retrieval"].empty());
   int64_t correct = 0;
   for (int64_t trial = 0; trial < how.trials; ++trial) {
-    const NeedleText text = task.text(kFirstHeldOut + trial, task.chunks_within(200), 900, trial * 22);
-    std::vector<int32_t> tokens = tokens_of(text, hay);
+    const tasks::NeedleText text =
+        task.text(tasks::kFirstHeldOut + trial, task.chunks_within(200), 900, trial * 22);
+    std::vector<int32_t> tokens = tasks::tokens_of(text, hay);
     tokens.resize(static_cast<size_t>(text.questions.back().first_answer));
     correct += most_probable(logits_after(model, tokens)) == text.questions.back().answer.front();
   }
@@ -180,24 +185,25 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
 }
 
 TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
-  const LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
-  const Haystack hay = haystack();
+  const model::LanguageModel model = tiny_model(small_config(), at::kFloat, 5);
+  const data::Haystack hay = haystack();
   const int64_t chunk_text = small_config().chunk_text_size();
-  const RecallTask task({chunk_text, 3 * chunk_text, 0});
-  TaskSite site;
-  site.settings.set(kRecallChunks, 3);
+  const tasks::RecallTask task({chunk_text, 3 * chunk_text, 0});
+  tasks::TaskSite site;
+  site.settings.set(tasks::kRecallChunks, 3);
   site.chunk_text = chunk_text;
   site.context = 100;
   site.retrieval_groups = 2;
   site.chunk_top_k = 2;
-  const auto prefill = plain_prefill(model, hay, {.segment_positions = 32});
-  const TrialPlan how{.trials = 40, .haystacks = 3};
-  const auto trials = kRecallKind.make_trials(site, hay);
-  const TaskAccuracy measured = measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 32});
+  const eval::TrialPlan how{.trials = 40, .haystacks = 3};
+  const auto trials = tasks::kRecallKind.make_trials(site, hay);
+  const eval::TaskAccuracy measured =
+      eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
   const nlohmann::json told = trials->to_json();
-  const auto shortcut = patched_prefill(model, hay, {.segment_positions = 24});
-  const auto shortcut_trials = kRecallKind.make_trials(site, hay);
-  measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
+  const auto shortcut = eval::patched_prefill(model, hay, {.segment_positions = 24});
+  const auto shortcut_trials = tasks::kRecallKind.make_trials(site, hay);
+  eval::measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
   CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
 
   const int64_t chunks = task.chunks_within(100);
@@ -205,10 +211,10 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
   int64_t hits = 0, bm25_hits = 0;
   double random_hits = 0;
   for (int64_t trial = 0; trial < how.trials; ++trial) {
-    const RecallText text = task.text(kFirstHeldOut + trial, chunks, hay, trial % 3 * 300);
+    const tasks::RecallText text = task.text(tasks::kFirstHeldOut + trial, chunks, hay, trial % 3 * 300);
     std::vector<int32_t> tokens(static_cast<size_t>(chunks * chunk_text));
     hay.read(text.haystack_first, tokens);
-    apply_edits(text.edits, 0, tokens);
+    data::apply_edits(text.edits, 0, tokens);
     const auto is_wanted = [&](int64_t chunk) {
       int64_t inside = 0;
       for (int64_t j = chunk * chunk_text; j < (chunk + 1) * chunk_text; ++j)
@@ -226,7 +232,7 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
     hits += any;
     const std::vector<int32_t> query(tokens.end() - chunk_text, tokens.end());
     bool bm25_hit = false;
-    for (const int64_t chunk : bm25_top_k(tokens, chunk_text, chunks - 1, query, 2))
+    for (const int64_t chunk : tasks::bm25_top_k(tokens, chunk_text, chunks - 1, query, 2))
       bm25_hit |= is_wanted(chunk);
     bm25_hits += bm25_hit;
     // Two of the candidates: one less the pairs without a wanted one.

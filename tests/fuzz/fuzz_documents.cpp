@@ -9,10 +9,10 @@
 namespace {
 
 /// Names and texts of the documents that could be read to their ends, then the error that stopped it, if any.
-std::string read_all(const std::string& path, const gca::SourceOptions& options, size_t piece_bytes) {
+std::string read_all(const std::string& path, const gca::text::SourceOptions& options, size_t piece_bytes) {
   std::string all;
   try {
-    gca::DocumentSource source(gca::list_input_files(std::vector{path}), options);
+    gca::text::DocumentSource source(gca::text::list_input_files(std::vector{path}), options);
     while (source.next()) {
       std::string document = source.name() + "\n";
       // A few bytes may decompress to very many.
@@ -36,10 +36,10 @@ std::string read_all(const std::string& path, const gca::SourceOptions& options,
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string path = scratch_folder() + "/input";
   put(path, text_of(data, size));
-  using gca::InvalidUtf8;
+  using gca::text::InvalidUtf8;
   for (const char* format : {"auto", "text", "jsonl"})
     for (const InvalidUtf8 invalid_utf8 : {InvalidUtf8::error, InvalidUtf8::replace, InvalidUtf8::keep}) {
-      gca::SourceOptions options;
+      gca::text::SourceOptions options;
       options.format = format;
       options.invalid_utf8 = invalid_utf8;
       options.skip_bad = invalid_utf8 == InvalidUtf8::replace;

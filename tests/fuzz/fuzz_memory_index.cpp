@@ -7,13 +7,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = text_of(data, size);
   const std::string folder = scratch_folder();
   nlohmann::json index = parsed(text);
-  if (index.is_object()) index["format"] = gca::kLibraryFormat;
+  if (index.is_object()) index["format"] = gca::model::kLibraryFormat;
   put_sealed(folder + "/index.json", index, text);
-  put(gca::records_path(folder, 0), "0123456789");  // of the corpus: 2 chunks of 5 bytes
-  put(gca::tensors_path(folder, 0), "");
+  put(gca::model::records_path(folder, 0), "0123456789");  // of the corpus: 2 chunks of 5 bytes
+  put(gca::model::tensors_path(folder, 0), "");
   read_or_refuse([&] {
-    const gca::MemoryIndex library = gca::read_memory_index(folder);
-    for (const gca::MemoryDocument& document : library.documents)
+    const gca::model::MemoryIndex library = gca::model::read_memory_index(folder);
+    for (const gca::model::MemoryDocument& document : library.documents)
       if (document.chunks > 0 &&
           library.document_of(document.first_chunk).first_chunk != document.first_chunk)
         abort();

@@ -14,11 +14,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<std::string> paths = {folder};
   if (!parts[2].empty()) paths.push_back(scratch_folder() + "/eval.json");
   read_or_refuse([&] {
-    const std::vector<gca::RunResults> runs = gca::read_runs(paths);
-    const std::vector<gca::RunGroup> groups = gca::group_runs(runs);
-    gca::report_page(groups);
-    gca::report_csv(groups);
-    gca::report_table(groups);
+    const std::vector<gca::report::RunResults> runs = gca::report::read_runs(paths);
+    const std::vector<gca::report::RunGroup> groups = gca::report::group_runs(runs);
+    gca::report::report_page(groups);
+    gca::report::report_csv(groups);
+    gca::report::report_table(groups);
   });
   return 0;
 }

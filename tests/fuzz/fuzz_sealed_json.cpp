@@ -8,9 +8,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = text_of(data, size);
   const std::string path = scratch_folder() + "/index.json";
   put(path, text);
-  read_or_refuse([&] { gca::read_sealed_json(path, gca::kTokenFormat, "gca tokenize"); });
-  gca::folder_format(scratch_folder());
+  read_or_refuse([&] { gca::data::read_sealed_json(path, gca::data::kTokenFormat, "gca tokenize"); });
+  gca::data::folder_format(scratch_folder());
   put_sealed(path, parsed(text), text);
-  read_or_refuse([&] { gca::read_sealed_json(path, gca::kTokenFormat, "gca tokenize"); });
+  read_or_refuse([&] { gca::data::read_sealed_json(path, gca::data::kTokenFormat, "gca tokenize"); });
   return 0;
 }

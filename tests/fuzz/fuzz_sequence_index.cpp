@@ -10,10 +10,10 @@
 
 namespace {
 
-const gca::TokenStore& sound_tokens() {
-  static const gca::TokenStore store = [] {
+const gca::data::TokenStore& sound_tokens() {
+  static const gca::data::TokenStore store = [] {
     const std::string folder = scratch_folder() + "/tokens";
-    gca::TokenWriter writer(folder, "model", gca::sha256_hex("model"), 300);
+    gca::data::TokenWriter writer(folder, "model", gca::sha256_hex("model"), 300);
     for (const int length : {50, 0, 70, 9}) {
       std::vector<int32_t> ids(static_cast<size_t>(length));
       std::iota(ids.begin(), ids.end(), 0);
@@ -22,7 +22,7 @@ const gca::TokenStore& sound_tokens() {
       writer.end_document();
     }
     writer.finish();
-    return gca::TokenStore::open(folder);
+    return gca::data::TokenStore::open(folder);
   }();
   return store;
 }
@@ -37,7 +37,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   put(folder + "/valid.bin", parts[2]);
   nlohmann::json index = parsed(parts[0]);
   if (index.is_object()) {
-    index["format"] = gca::kSequenceFormat;
+    index["format"] = gca::data::kSequenceFormat;
     index["tokens_folder"] = "../tokens";
     index["tokens_fingerprint"] = sound_tokens().content_fingerprint();
     for (const auto& [name, part] : {std::pair{"train", parts[1]}, std::pair{"valid", parts[2]}})
@@ -48,14 +48,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   put_sealed(folder + "/index.json", index, parts[0]);
   read_or_refuse([&] {
-    const gca::SequenceIndex sequences = gca::SequenceIndex::open(folder);
+    const gca::data::SequenceIndex sequences = gca::data::SequenceIndex::open(folder);
     for (const auto& entries : {sequences.train(), sequences.valid()})
-      for (const gca::SequenceEntry& entry : entries) {
+      for (const gca::data::SequenceEntry& entry : entries) {
         int64_t next = 0;
         read_or_refuse([&] { sequences.read(entry, &next); });
       }
-    const gca::SequenceLoader loader(sequences, {sequences.train().begin(), sequences.train().end()},
-                                     {sequences.settings().chunk_size, 300}, 0, true, {});
+    const gca::data::SequenceLoader loader(sequences, {sequences.train().begin(), sequences.train().end()},
+                                           {sequences.settings().chunk_size, 300}, 0, true, {});
     loader.batch(0, 2);
   });
   return 0;

@@ -7,10 +7,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view text = text_of(data, size);
   const std::string path = scratch_folder() + "/index.json";
   nlohmann::json index = parsed(text);
-  if (index.is_object()) index["format"] = gca::kSessionFormat;
+  if (index.is_object()) index["format"] = gca::generate::kSessionFormat;
   put_sealed(path, index, text);
   read_or_refuse([&] {
-    const gca::SessionIndex session = gca::read_session_index(path);
+    const gca::generate::SessionIndex session = gca::generate::read_session_index(path);
     if (session.position < 0 || session.drawn_tokens < 0) abort();
   });
   return 0;

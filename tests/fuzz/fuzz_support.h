@@ -65,7 +65,7 @@ inline void put_sealed(const std::string& path, nlohmann::json content, std::str
   if (!content.is_object()) return put(path, text);
   content.erase("seal");
   try {
-    content["seal"] = gca::seal_of(content);
+    content["seal"] = gca::data::seal_of(content);
   } catch (const nlohmann::json::exception&) {
     return put(path, text);
   }

@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   put(folder + "/tokenizer.model", "model");
   nlohmann::json index = parsed(parts[0]);
   if (index.is_object()) {
-    index["format"] = gca::kTokenFormat;
+    index["format"] = gca::data::kTokenFormat;
     index["tokenizer"] = gca::sha256_hex("model");
     if (index.contains("shards") && index["shards"].is_array())
       for (auto& shard : index["shards"]) {
@@ -28,7 +28,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   put_sealed(folder + "/index.json", index, parts[0]);
   read_or_refuse([&] {
-    const gca::TokenStore store = gca::TokenStore::open(folder);
+    const gca::data::TokenStore store = gca::data::TokenStore::open(folder);
     for (size_t d = 0; d < store.documents().size(); ++d) {
       std::vector<int32_t> ids(static_cast<size_t>(store.documents()[d].tokens));
       store.read(static_cast<int64_t>(d), 0, ids);

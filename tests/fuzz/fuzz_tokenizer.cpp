@@ -5,8 +5,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   read_or_refuse([&] {
-    const gca::Tokenizer tokenizer =
-        gca::Tokenizer::from_serialized(std::string(text_of(data, size)), "input");
+    const gca::text::Tokenizer tokenizer =
+        gca::text::Tokenizer::from_serialized(std::string(text_of(data, size)), "input");
     const std::string text = "On day 7 the keeper\nwalked  to the na\xC3\xAFve \xFF harbour\xE2\x96\x81.";
     const std::vector<int32_t> ids = tokenizer.encode(text);
     const std::string again = tokenizer.decode(ids);

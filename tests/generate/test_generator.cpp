@@ -14,10 +14,10 @@ using namespace gca::testing;
 
 namespace {
 
-Generation run(const TextModel& model, std::span<const int32_t> prompt, const GenerationOptions& options,
-               std::string* shown = nullptr) {
-  TextSession session;
-  return generate(
+generate::Generation run(const model::TextModel& model, std::span<const int32_t> prompt,
+                         const generate::GenerationOptions& options, std::string* shown = nullptr) {
+  generate::TextSession session;
+  return generate::generate(
       model, prompt, options, session,
       [&](const std::string& text) { shown ? * shown += text : std::string(); }, [] { return false; });
 }
@@ -35,17 +35,17 @@ const std::vector<size_t> kPromptLengths = {1, 3, 6, 7, 8, 13, 14, 15, 20, 21, 2
 
 TEST_CASE("greedy tokens are the arg-max of one batch over the whole text") {
   for (const char* long_range : {"gca", "none"}) {
-    const TextModel model = make_text_model(1, long_range);
+    const model::TextModel model = make_text_model(1, long_range);
     const std::vector<uint8_t> allowed = model.text_ids();
     for (const size_t length : kPromptLengths) {
       CAPTURE(long_range);
       CAPTURE(length);
       const std::vector<int32_t> prompt = prompt_of(model, length);
-      GenerationOptions options;
+      generate::GenerationOptions options;
       options.sampling.temperature = 0;
       options.max_new_tokens = 30;
       options.segment_positions = 16;
-      const Generation generation = run(model, prompt, options);
+      const generate::Generation generation = run(model, prompt, options);
       REQUIRE(generation.tokens.size() == 30);
 
       const at::Tensor logits = one_batch_logits(model.model, joined(prompt, generation.tokens));
@@ -62,25 +62,25 @@ TEST_CASE("greedy tokens are the arg-max of one batch over the whole text") {
 }
 
 TEST_CASE("sampled tokens are those that one batch and the same random numbers give") {
-  const TextModel model = make_text_model(2);
+  const model::TextModel model = make_text_model(2);
   const std::vector<int32_t> prompt = prompt_of(model, 20);
-  GenerationOptions options;
+  generate::GenerationOptions options;
   options.sampling = {0.8, 40, 0.95};
   options.max_new_tokens = 40;
   options.seed = 5;
-  const Generation generation = run(model, prompt, options);
+  const generate::Generation generation = run(model, prompt, options);
   const at::Tensor logits = one_batch_logits(model.model, joined(prompt, generation.tokens)).to(at::kFloat);
   for (size_t i = 0; i < generation.tokens.size(); ++i) {
     CAPTURE(i);
     const at::Tensor row = logits[static_cast<int64_t>(prompt.size() + i - 1)].contiguous();
     const double uniform = open_unit_double(philox_block(5, RandomStream::sampling, 0, i));
-    CHECK(sample_token({row.const_data_ptr<float>(), static_cast<size_t>(row.numel())}, model.text_ids(),
-                       options.sampling, uniform) == generation.tokens[i]);
+    CHECK(generate::sample_token({row.const_data_ptr<float>(), static_cast<size_t>(row.numel())},
+                                 model.text_ids(), options.sampling, uniform) == generation.tokens[i]);
   }
 }
 
 TEST_CASE("the landmark, control pieces and ids without a piece are not text") {
-  const TextModel model = make_text_model(3);
+  const model::TextModel model = make_text_model(3);
   const std::vector<uint8_t> is_text = model.text_ids();
   REQUIRE(is_text.size() == kPieces + 1);
   CHECK(is_text[static_cast<size_t>(model.tokenizer.landmark_id())] == 0);
@@ -91,12 +91,12 @@ TEST_CASE("the landmark, control pieces and ids without a piece are not text") {
 }
 
 TEST_CASE("a seed decides the text, and fewer tokens are a beginning of more") {
-  const TextModel model = make_text_model(4);
+  const model::TextModel model = make_text_model(4);
   const std::vector<int32_t> prompt = prompt_of(model, 11);
-  GenerationOptions options;
+  generate::GenerationOptions options;
   options.max_new_tokens = 25;
   options.seed = 1;
-  const Generation first = run(model, prompt, options);
+  const generate::Generation first = run(model, prompt, options);
   CHECK(run(model, prompt, options).tokens == first.tokens);
   options.max_new_tokens = 9;
   CHECK(run(model, prompt, options).tokens ==
@@ -107,36 +107,36 @@ TEST_CASE("a seed decides the text, and fewer tokens are a beginning of more") {
 }
 
 TEST_CASE("what is shown is the text of the tokens, and a stop text ends it") {
-  const TextModel model = make_text_model(5);
+  const model::TextModel model = make_text_model(5);
   const std::vector<int32_t> prompt = prompt_of(model, 11);
-  GenerationOptions options;
+  generate::GenerationOptions options;
   options.max_new_tokens = 40;
   std::string shown;
-  const Generation whole = run(model, prompt, options, &shown);
+  const generate::Generation whole = run(model, prompt, options, &shown);
   CHECK(whole.text == model.tokenizer.decode(whole.tokens));
   CHECK(shown == whole.text);
   CHECK_FALSE(whole.stopped);
   CHECK(whole.memory_bytes > 0);
 
   options.stop_text = whole.text.substr(whole.text.size() / 2, 3);
-  const Generation stopped = run(model, prompt, options);
+  const generate::Generation stopped = run(model, prompt, options);
   CHECK(stopped.stopped);
   CHECK(stopped.text == whole.text.substr(0, whole.text.find(options.stop_text)));
   CHECK(stopped.tokens.size() < whole.tokens.size());
 }
 
 TEST_CASE("no prompt, no new tokens, an interruption") {
-  const TextModel model = make_text_model(6);
+  const model::TextModel model = make_text_model(6);
   const std::vector<int32_t> prompt = prompt_of(model, 5);
-  GenerationOptions options;
+  generate::GenerationOptions options;
   CHECK_THROWS_AS(run(model, {}, options), Error);
   options.max_new_tokens = 0;
   CHECK(run(model, prompt, options).tokens.empty());
   options.max_new_tokens = 10;
   const auto tokens_when_asked = [&](int times) {
     int asked = 0;
-    TextSession session;
-    return generate(
+    generate::TextSession session;
+    return generate::generate(
                model, prompt_of(model, 20), options, session, [](const std::string&) {},
                [&] { return ++asked > times; })
         .tokens.size();
@@ -149,9 +149,9 @@ TEST_CASE("no prompt, no new tokens, an interruption") {
 }
 
 TEST_CASE("a prefill that is interrupted keeps a session that goes on as if it had not been") {
-  const TextModel model = make_text_model(7);
+  const model::TextModel model = make_text_model(7);
   const std::vector<int32_t> prompt = prompt_of(model, 301);
-  GenerationOptions options;
+  generate::GenerationOptions options;
   options.sampling.temperature = 0;
   options.segment_positions = 16;
   options.keeps_session = true;
@@ -159,9 +159,9 @@ TEST_CASE("a prefill that is interrupted keeps a session that goes on as if it h
   const std::vector<int32_t> whole = run(model, prompt, options).tokens;
   for (const int times : {1, 2, 9, 16, 18}) {  // upper layers are left out of the first fifteen segments
     CAPTURE(times);
-    TextSession session;
+    generate::TextSession session;
     int asked = 0;
-    CHECK(generate(
+    CHECK(generate::generate(
               model, prompt, options, session, [](const std::string&) {}, [&] { return ++asked > times; })
               .tokens.empty());
     const auto read =
@@ -169,7 +169,7 @@ TEST_CASE("a prefill that is interrupted keeps a session that goes on as if it h
     CHECK(read > 0);
     CHECK(read < prompt.size());
     CHECK(session.last_hidden.defined());
-    CHECK(generate(
+    CHECK(generate::generate(
               model, std::span(prompt).subspan(read), options, session, [](const std::string&) {},
               [] { return false; })
               .tokens == whole);

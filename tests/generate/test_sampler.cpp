@@ -17,7 +17,7 @@ namespace {
 
 /// The distribution by its definition: softmax, the top k of it, the top p of what is left, each normalised.
 std::vector<double> plain_distribution(const std::vector<float>& logits, const std::vector<uint8_t>& allowed,
-                                       const SamplingOptions& options) {
+                                       const generate::SamplingOptions& options) {
   std::vector<size_t> order;
   for (size_t id = 0; id < logits.size(); ++id)
     if (allowed.empty() || allowed[id]) order.push_back(id);
@@ -61,11 +61,12 @@ TEST_CASE("over evenly spaced numbers each id is drawn as often as its probabili
         CAPTURE(temperature);
         CAPTURE(top_k);
         CAPTURE(top_p);
-        const SamplingOptions options{temperature, top_k, top_p};
+        const generate::SamplingOptions options{temperature, top_k, top_p};
         const std::vector<double> expected = plain_distribution(logits, allowed, options);
         std::vector<int> drawn(logits.size(), 0);
         for (int i = 0; i < kNumbers; ++i)
-          ++drawn[static_cast<size_t>(sample_token(logits, allowed, options, (i + 0.5) / kNumbers))];
+          ++drawn[static_cast<size_t>(
+              generate::sample_token(logits, allowed, options, (i + 0.5) / kNumbers))];
         for (size_t id = 0; id < logits.size(); ++id) {
           CAPTURE(id);
           CHECK(std::abs(drawn[id] - expected[id] * kNumbers) <= 1.001);
@@ -79,12 +80,12 @@ TEST_CASE("over evenly spaced numbers each id is drawn as often as its probabili
 TEST_CASE("the frequencies of random draws pass a chi-square test") {
   constexpr int kDraws = 50000;
   const std::vector<float> logits = some_logits(12);
-  const SamplingOptions options{1.5, 0, 1.0};
+  const generate::SamplingOptions options{1.5, 0, 1.0};
   const std::vector<double> expected = plain_distribution(logits, {}, options);
   std::vector<int> drawn(logits.size(), 0);
   for (uint64_t i = 0; i < kDraws; ++i) {
     const double uniform = open_unit_double(philox_block(11, RandomStream::sampling, 0, i));
-    ++drawn[static_cast<size_t>(sample_token(logits, {}, options, uniform))];
+    ++drawn[static_cast<size_t>(generate::sample_token(logits, {}, options, uniform))];
   }
   double chi_square = 0;
   for (size_t id = 0; id < logits.size(); ++id) {
@@ -97,19 +98,20 @@ TEST_CASE("the frequencies of random draws pass a chi-square test") {
 
 TEST_CASE("temperature 0 takes the most probable allowed id, the lower one of equals") {
   const std::vector<float> logits = {1, 5, 3, 5, 9};
-  const SamplingOptions greedy{0.0, 0, 1.0};
+  const generate::SamplingOptions greedy{0.0, 0, 1.0};
   for (const double uniform : {1e-9, 0.5, 1 - 1e-9}) {
-    CHECK(sample_token(logits, {}, greedy, uniform) == 4);
-    CHECK(sample_token(logits, std::vector<uint8_t>{1, 1, 1, 1, 0}, greedy, uniform) == 1);
+    CHECK(generate::sample_token(logits, {}, greedy, uniform) == 4);
+    CHECK(generate::sample_token(logits, std::vector<uint8_t>{1, 1, 1, 1, 0}, greedy, uniform) == 1);
   }
 }
 
 TEST_CASE("extreme logits") {
   const float infinity = std::numeric_limits<float>::infinity();
-  CHECK(sample_token(std::vector<float>{-1e30F, 3e38F, 0}, {}, {1.0, 0, 1.0}, 0.7) == 1);
-  CHECK(sample_token(std::vector<float>{-infinity, -2, -infinity}, {}, {1.0, 0, 1.0}, 0.999) == 1);
+  CHECK(generate::sample_token(std::vector<float>{-1e30F, 3e38F, 0}, {}, {1.0, 0, 1.0}, 0.7) == 1);
+  CHECK(generate::sample_token(std::vector<float>{-infinity, -2, -infinity}, {}, {1.0, 0, 1.0}, 0.999) == 1);
   const std::vector<float> with_nan = {0, std::numeric_limits<float>::quiet_NaN()};
-  CHECK_THROWS_AS(sample_token(with_nan, {}, {}, 0.5), Error);
-  CHECK(sample_token(with_nan, std::vector<uint8_t>{1, 0}, {}, 0.5) == 0);
-  CHECK_THROWS_AS(sample_token(std::vector<float>{1, 2}, std::vector<uint8_t>{0, 0}, {}, 0.5), Error);
+  CHECK_THROWS_AS(generate::sample_token(with_nan, {}, {}, 0.5), Error);
+  CHECK(generate::sample_token(with_nan, std::vector<uint8_t>{1, 0}, {}, 0.5) == 0);
+  CHECK_THROWS_AS(generate::sample_token(std::vector<float>{1, 2}, std::vector<uint8_t>{0, 0}, {}, 0.5),
+                  Error);
 }

@@ -18,14 +18,14 @@ namespace {
 using Tokens = std::vector<int32_t>;
 
 /// `count` new tokens after the session's text and `prompt`.
-Tokens continued(const TextModel& model, TextSession& session, const Tokens& prompt, int64_t count,
-                 double temperature) {
-  GenerationOptions options;
+Tokens continued(const model::TextModel& model, generate::TextSession& session, const Tokens& prompt,
+                 int64_t count, double temperature) {
+  generate::GenerationOptions options;
   options.max_new_tokens = count;
   options.seed = 3;
   options.sampling.temperature = temperature;
   options.keeps_session = true;
-  return generate(
+  return generate::generate(
              model, prompt, options, session, [](const std::string&) {}, [] { return false; })
       .tokens;
 }
@@ -35,10 +35,10 @@ Tokens joined(Tokens a, const Tokens& b) {
   return a;
 }
 
-TextSession saved_and_loaded(const TextModel& model, const TextSession& session) {
+generate::TextSession saved_and_loaded(const model::TextModel& model, const generate::TextSession& session) {
   const TemporaryFolder folder;
-  save_session(folder / "text", "--save-memory", model, session);
-  return load_session(folder / "text", model);
+  generate::save_session(folder / "text", "--save-memory", model, session);
+  return generate::load_session(folder / "text", model);
 }
 
 }  // namespace
@@ -47,13 +47,13 @@ TEST_CASE(
     "saving, loading and going on equals never having stopped, at every position about a chunk border") {
   for (const char* long_range : {"gca", "none"}) {
     CAPTURE(long_range);
-    const TextModel model = make_text_model(4, long_range);
+    const model::TextModel model = make_text_model(4, long_range);
     for (const size_t prompt_tokens : {1, 5, 6, 7, 8, 20, 21, 55, 56, 57}) {
       CAPTURE(prompt_tokens);
       const Tokens prompt = prompt_of(model, prompt_tokens);
       for (const int64_t first : {0, 1, 9}) {
         CAPTURE(first);
-        TextSession whole, part;
+        generate::TextSession whole, part;
         const Tokens expected = continued(model, whole, prompt, first + 12, 1.0);
         const Tokens before = continued(model, part, prompt, first, 1.0);
         part = saved_and_loaded(model, part);
@@ -65,36 +65,39 @@ TEST_CASE(
 }
 
 TEST_CASE("a book that was read once is asked several times") {
-  const TextModel model = make_text_model(5);
+  const model::TextModel model = make_text_model(5);
   const Tokens book = prompt_of(model, 150);
-  TextSession read;
+  generate::TextSession read;
   continued(model, read, book, 0, 0.0);
   const TemporaryFolder folder;
-  save_session(folder / "book", "--save-memory", model, read);
+  generate::save_session(folder / "book", "--save-memory", model, read);
   for (const size_t question_tokens : {1, 6, 13}) {
     CAPTURE(question_tokens);
     const Tokens question = prompt_of(model, question_tokens);
-    TextSession loaded = load_session(folder / "book", model);
-    TextSession plain;
+    generate::TextSession loaded = generate::load_session(folder / "book", model);
+    generate::TextSession plain;
     continued(model, plain, book, 0, 0.0);
     CHECK(continued(model, loaded, question, 15, 0.0) == continued(model, plain, question, 15, 0.0));
   }
   // The same folder may be written again, and only such a folder.
-  save_session(folder / "book", "--save-memory", model, read);
+  generate::save_session(folder / "book", "--save-memory", model, read);
   write_file_atomically(folder / "book/mine.txt", "x");
-  CHECK(error_of([&] { save_session(folder / "book", "--save-memory", model, read); })->says("mine.txt"));
-  CHECK(error_of([&] { check_session_folder(folder / "", "--save-memory"); })->says("--save-memory"));
+  CHECK(error_of([&] {
+          generate::save_session(folder / "book", "--save-memory", model, read);
+        })->says("mine.txt"));
+  CHECK(
+      error_of([&] { generate::check_session_folder(folder / "", "--save-memory"); })->says("--save-memory"));
 }
 
 TEST_CASE("a session of another model, or a damaged one, is refused") {
-  const TextModel model = make_text_model(6);
-  TextSession session;
+  const model::TextModel model = make_text_model(6);
+  generate::TextSession session;
   continued(model, session, prompt_of(model, 40), 3, 0.0);
   const TemporaryFolder folder;
   const std::string path = folder / "text";
-  save_session(path, "--save-memory", model, session);
-  CHECK(error_of([&] { load_session(path, make_text_model(7)); })->says("another model"));
-  CHECK(error_of([&] { load_session(folder / "nothing", model); })->is_usage());
+  generate::save_session(path, "--save-memory", model, session);
+  CHECK(error_of([&] { generate::load_session(path, make_text_model(7)); })->says("another model"));
+  CHECK(error_of([&] { generate::load_session(folder / "nothing", model); })->is_usage());
 
   for (const char* name : {"/index.json", "/session.safetensors"}) {
     const std::string whole = read_file(path + name);
@@ -105,10 +108,10 @@ TEST_CASE("a session of another model, or a damaged one, is refused") {
       CAPTURE(place);
       damaged[place] = static_cast<char>(damaged[place] ^ 0x10);
       write_file_atomically(path + name, damaged);
-      const auto error = error_of([&] { load_session(path, model); });
+      const auto error = error_of([&] { generate::load_session(path, model); });
       // The padding of a header may change; whatever loads is what was saved.
       if (!error) {
-        const TextSession loaded = load_session(path, model);
+        const generate::TextSession loaded = generate::load_session(path, model);
         CHECK(name == std::string("/session.safetensors"));
         CHECK(loaded.past->position() == session.past->position());
         continue;
@@ -117,27 +120,27 @@ TEST_CASE("a session of another model, or a damaged one, is refused") {
     }
     for (const size_t length : {size_t{0}, whole.size() / 2, whole.size() - 2}) {
       write_file_atomically(path + name, whole.substr(0, length));
-      const auto error = error_of([&] { load_session(path, model); });
+      const auto error = error_of([&] { generate::load_session(path, model); });
       REQUIRE(error);
       CHECK(error->is_usage());
     }
     write_file_atomically(path + name, whole);
   }
-  CHECK(load_session(path, model).past->position() == session.past->position());
+  CHECK(generate::load_session(path, model).past->position() == session.past->position());
 }
 
 TEST_CASE("a session whose index has keys that this version does not know loads") {
-  const TextModel model = make_text_model(8);
-  TextSession session;
+  const model::TextModel model = make_text_model(8);
+  generate::TextSession session;
   continued(model, session, prompt_of(model, 40), 3, 0.0);
   const TemporaryFolder folder;
   const std::string path = folder / "text";
-  save_session(path, "--save-memory", model, session);
+  generate::save_session(path, "--save-memory", model, session);
   nlohmann::json index = nlohmann::json::parse(read_file(path + "/index.json"));
   index.erase("seal");
   index["windows"] = 4;  // as earlier versions wrote
   index["groups"] = 1;
-  write_sealed_json(path + "/index.json", index);
-  TextSession loaded = load_session(path, model);
+  data::write_sealed_json(path + "/index.json", index);
+  generate::TextSession loaded = generate::load_session(path, model);
   CHECK(continued(model, loaded, {}, 9, 0.0) == continued(model, session, {}, 9, 0.0));
 }

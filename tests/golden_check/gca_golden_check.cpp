@@ -57,7 +57,7 @@ bool print_file(const std::string& path, const std::vector<Quantity>& quantities
 }
 
 int check_all(const std::vector<std::string>& paths, at::ScalarType dtype, const std::string& device_name) {
-  const at::Device device = open_device(device_name, dtype == at::kBFloat16 ? "bf16" : "fp32");
+  const at::Device device = device::open_device(device_name, dtype == at::kBFloat16 ? "bf16" : "fp32");
   int failed = 0;
   int files = 0;
   for (const std::string& path : paths) {

@@ -81,8 +81,9 @@ class Recorder {
   bool keep_gradients_;
 };
 
-void store_losses(const std::string& prefix, const LanguageModel& model, const at::Tensor& hidden,
-                  const LossResult& loss, const ChunkLayout& layout, int64_t T, NamedTensors& results) {
+void store_losses(const std::string& prefix, const model::LanguageModel& model, const at::Tensor& hidden,
+                  const model::LossResult& loss, const data::ChunkLayout& layout, int64_t T,
+                  NamedTensors& results) {
   std::vector<int64_t> predicting;
   for (int64_t j = 0; j + 1 < T; ++j) predicting.push_back(layout.position_of(j));
   results[prefix + "token_loss"] =
@@ -94,11 +95,11 @@ void store_losses(const std::string& prefix, const LanguageModel& model, const a
 
 }  // namespace
 
-ModelConfig model_config_of(const GoldenFile& golden) {
+model::ModelConfig model_config_of(const GoldenFile& golden) {
   const auto entry = golden.metadata.find("config");
   if (entry == golden.metadata.end()) fail_usage("golden model case", "has no metadata entry config");
   const nlohmann::json json = nlohmann::json::parse(entry->second);
-  ModelConfig config;
+  model::ModelConfig config;
   config.vocab_size = json.at("vocab");
   config.landmark_id = json.at("lmk_id");
   config.d_model = json.at("d");
@@ -122,16 +123,16 @@ ModelConfig model_config_of(const GoldenFile& golden) {
   return config;
 }
 
-CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config) {
+CaseBatch batch_of(const GoldenFile& golden, const model::ModelConfig& config) {
   const at::Tensor tokens = golden.tensors.at("input/tokens").contiguous();  // (B, T)
-  const ChunkLayout layout{.chunk_size = config.chunk_size, .landmark_id = config.landmark_id};
+  const data::ChunkLayout layout{.chunk_size = config.chunk_size, .landmark_id = config.landmark_id};
   const int64_t B = tokens.size(0);
   const int64_t T = tokens.size(1);
   std::vector<int64_t> ids;
   std::vector<int64_t> targets;
   for (int64_t b = 0; b < B; ++b) {
-    const LaidOutText row =
-        lay_out({tokens.const_data_ptr<int32_t>() + b * T, static_cast<size_t>(T)}, kNoTarget, layout);
+    const data::LaidOutText row = data::lay_out(
+        {tokens.const_data_ptr<int32_t>() + b * T, static_cast<size_t>(T)}, data::kNoTarget, layout);
     ids.insert(ids.end(), row.ids.begin(), row.ids.end());
     targets.insert(targets.end(), row.targets.begin(), row.targets.end());
   }
@@ -140,8 +141,8 @@ CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config) {
 
 NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter,
                             at::Device device) {
-  LanguageModel model(model_config_of(golden), dtype, device);
-  for (Weight& weight : model.weights()) {
+  model::LanguageModel model(model_config_of(golden), dtype, device);
+  for (model::Weight& weight : model.weights()) {
     const auto entry = golden.tensors.find("weight/" + weight.name);
     if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);
     const at::NoGradGuard no_grad;
@@ -152,31 +153,31 @@ NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint
   model.refresh_compute_weights();
   const CaseBatch batch = batch_of(golden, model.config());
   const int64_t T = golden.tensors.at("input/tokens").size(1);
-  const ChunkLayout layout{.chunk_size = model.config().chunk_size,
-                           .landmark_id = model.config().landmark_id};
+  const data::ChunkLayout layout{.chunk_size = model.config().chunk_size,
+                                 .landmark_id = model.config().landmark_id};
 
   NamedTensors results;
   {
     Recorder recorder("act/", true);
-    ForwardOptions options;
+    model::ForwardOptions options;
     options.gumbel = golden.tensors.at("input/gumbel").to(device, model.weights()[0].master.scalar_type());
     options.observe = [&](const std::string& name, const at::Tensor& value) { recorder(name, value); };
-    const std::unique_ptr<Past> past = model.begin();
+    const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(batch.ids, *past, options);
-    const LossResult loss = model.loss(hidden, batch.targets);
+    const model::LossResult loss = model.loss(hidden, batch.targets);
     torch::autograd::backward({loss.mean}, {});
     recorder.store(results);
     store_losses("act/", model, hidden, loss, layout, T, results);
-    for (const Weight& weight : model.weights())
+    for (const model::Weight& weight : model.weights())
       results["grad/" + weight.name] =
           weight.master.grad().defined() ? weight.master.grad() : at::zeros_like(weight.master);
   }
   {
     const at::NoGradGuard no_grad;
     Recorder recorder("eval/", false);
-    ForwardOptions options;
+    model::ForwardOptions options;
     options.observe = [&](const std::string& name, const at::Tensor& value) { recorder(name, value); };
-    const std::unique_ptr<Past> past = model.begin();
+    const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(batch.ids, *past, options);
     recorder.store(results);
     store_losses("eval/", model, hidden, model.loss(hidden, batch.targets), layout, T, results);

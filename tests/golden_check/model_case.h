@@ -8,14 +8,14 @@
 namespace gca::golden {
 
 /// The model's configuration from the oracle's (metadata entry "config").
-ModelConfig model_config_of(const GoldenFile& golden);
+model::ModelConfig model_config_of(const GoldenFile& golden);
 
 /// Ids and targets (B, L) of the case's text, landmarks put in.
 struct CaseBatch {
   at::Tensor ids;
   at::Tensor targets;
 };
-CaseBatch batch_of(const GoldenFile& golden, const ModelConfig& config);
+CaseBatch batch_of(const GoldenFile& golden, const model::ModelConfig& config);
 
 /// Training-mode run with the stored noise, its gradients, and an evaluation run; results under the golden names
 /// ("act/...", "grad/...", "act_grad/...", "eval/..."). Choices idx.g and weights w.g are ordered by chunk

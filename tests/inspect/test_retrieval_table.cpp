@@ -7,30 +7,30 @@
 using namespace gca;
 
 TEST_CASE("control characters and damaged bytes are escaped, text is not") {
-  CHECK(one_line("a\nb\tc\rd", 80) == "a\\nb\\tc\\rd");
-  CHECK(one_line(std::string_view("\x00\x1b[31m\x7f", 7), 80) == "\\x00\\x1b[31m\\x7f");
-  CHECK(one_line("\xC2\x9B"
-                 "31m",
-                 80) == "\\xc2\\x9b31m");  // U+009B starts a terminal command, too
-  CHECK(one_line("caf\xC3\xA9 \xFF\xC3", 80) == "caf\xC3\xA9 \\xff\\xc3");
+  CHECK(inspect::one_line("a\nb\tc\rd", 80) == "a\\nb\\tc\\rd");
+  CHECK(inspect::one_line(std::string_view("\x00\x1b[31m\x7f", 7), 80) == "\\x00\\x1b[31m\\x7f");
+  CHECK(inspect::one_line("\xC2\x9B"
+                          "31m",
+                          80) == "\\xc2\\x9b31m");  // U+009B starts a terminal command, too
+  CHECK(inspect::one_line("caf\xC3\xA9 \xFF\xC3", 80) == "caf\xC3\xA9 \\xff\\xc3");
 }
 
 TEST_CASE("a line is cut to its width in characters, at whole characters") {
-  CHECK(one_line("abcdefgh", 8) == "abcdefgh");
-  CHECK(one_line("abcdefghi", 8) == "abcde...");
-  CHECK(one_line("\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9", 5) ==
+  CHECK(inspect::one_line("abcdefgh", 8) == "abcdefgh");
+  CHECK(inspect::one_line("abcdefghi", 8) == "abcde...");
+  CHECK(inspect::one_line("\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9", 5) ==
         "\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9");
-  CHECK(one_line("\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9", 5) == "\xC3\xA9\xC3\xA9...");
-  CHECK(one_line("ab\n\n\n\n", 6) == "ab...");  // an escape is not cut in two
+  CHECK(inspect::one_line("\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9\xC3\xA9", 5) == "\xC3\xA9\xC3\xA9...");
+  CHECK(inspect::one_line("ab\n\n\n\n", 6) == "ab...");  // an escape is not cut in two
 }
 
 TEST_CASE("the table shows each chunk beside what it read") {
-  const std::vector<ChunkReading> readings = {
+  const std::vector<inspect::ChunkReading> readings = {
       {0, 0, 7, {{}}},
       {2, 14, 5, {{{0, 1.25, 0.75}, {1, -0.5, 0.25}}}},
   };
   const auto text_of = [](int64_t chunk) { return "text\nof " + std::to_string(chunk); };
-  const std::string table = retrieval_table(readings, text_of, {});
+  const std::string table = inspect::retrieval_table(readings, text_of, {});
   CHECK(table ==
         "  read by   chunk      score  weight           text\n"
         "\n"
@@ -44,15 +44,15 @@ TEST_CASE("the table shows each chunk beside what it read") {
         "  group 0       1    -0.5000  0.2500 ██        text\\nof 1\n"
         "\n");
   CHECK(table.find('\033') == std::string::npos);
-  CHECK(retrieval_table(readings, text_of, {.width = 100, .colour = true}).find("\033[1mchunk 0") !=
+  CHECK(inspect::retrieval_table(readings, text_of, {.width = 100, .colour = true}).find("\033[1mchunk 0") !=
         std::string::npos);
 }
 
 TEST_CASE("a chunk from before the text is told by its place in its document") {
-  const std::vector<ChunkReading> readings = {{2, 14, 5, {{{-3, 1.25, 0.75}, {1, -0.5, 0.25}}}}};
-  RetrievalTableOptions options;
-  options.place_of = [](int64_t chunk) { return ChunkPlace{"shelf/a\nb.txt", chunk + 20}; };
-  const std::string table = retrieval_table(
+  const std::vector<inspect::ChunkReading> readings = {{2, 14, 5, {{{-3, 1.25, 0.75}, {1, -0.5, 0.25}}}}};
+  inspect::RetrievalTableOptions options;
+  options.place_of = [](int64_t chunk) { return inspect::ChunkPlace{"shelf/a\nb.txt", chunk + 20}; };
+  const std::string table = inspect::retrieval_table(
       readings, [](int64_t chunk) { return "text of " + std::to_string(chunk); }, options);
   CHECK(table.find("group 0      17     1.2500  0.7500 ██████    a\\nb.txt: text of -3\n") !=
         std::string::npos);

@@ -15,10 +15,10 @@ using namespace gca::testing;
 namespace {
 
 /// "r.g", "idx.g" and "w.g" of the text run as one batch.
-std::map<std::string, at::Tensor> observed_in_one_batch(const LanguageModel& model,
+std::map<std::string, at::Tensor> observed_in_one_batch(const model::LanguageModel& model,
                                                         std::span<const int32_t> text) {
   std::map<std::string, at::Tensor> observed;
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) { observed[name] = value; };
   one_batch_logits(model, text, options);
   return observed;
@@ -27,16 +27,16 @@ std::map<std::string, at::Tensor> observed_in_one_batch(const LanguageModel& mod
 }  // namespace
 
 TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatever the segments") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const std::vector<int32_t> text = some_text(7 * 11 + 3, 40);  // 11 chunks and an open one
   const auto observed = observed_in_one_batch(model, text);
   for (const int64_t segment : {8, 16, 40, 0}) {
     CAPTURE(segment);
-    const std::vector<ChunkReading> readings = trace_retrieval(model, text, segment);
+    const std::vector<inspect::ChunkReading> readings = inspect::trace_retrieval(model, text, segment);
     REQUIRE(readings.size() == 12);
     for (int64_t t = 0; t < 12; ++t) {
       CAPTURE(t);
-      const ChunkReading& reading = readings[static_cast<size_t>(t)];
+      const inspect::ChunkReading& reading = readings[static_cast<size_t>(t)];
       CHECK(reading.chunk == t);
       CHECK(reading.first_token == 7 * t);
       CHECK(reading.tokens == (t < 11 ? 7 : 3));
@@ -47,7 +47,7 @@ TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatev
         const std::string group = std::to_string(g);
         double sum = 0;
         for (size_t i = 0; i < retrieved.size(); ++i) {
-          const RetrievedChunk& chunk = retrieved[i];
+          const inspect::RetrievedChunk& chunk = retrieved[i];
           CHECK(chunk.chunk < t - 1);
           CHECK(std::abs(chunk.score - observed.at("r." + group)[0][t - 1][chunk.chunk].item<double>()) <
                 1e-4);
@@ -68,12 +68,12 @@ TEST_CASE("a trace tells what the tokens of each chunk read in one batch, whatev
 }
 
 TEST_CASE("a text after a past reads what it reads within the whole text, the past numbered backwards") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 3);
   const std::vector<int32_t> text = some_text(7 * 19 + 3, 40);
-  const auto whole = trace_retrieval(model, text);
-  TextFeeder feeder(model, {}, 16);
+  const auto whole = inspect::trace_retrieval(model, text);
+  model::TextFeeder feeder(model, {}, 16);
   feeder.feed(std::span(text).first(7 * 9), [](const at::Tensor&, int64_t) {});
-  const auto after = trace_retrieval(model, std::span(text).subspan(7 * 9), 24, feeder.take_past());
+  const auto after = inspect::trace_retrieval(model, std::span(text).subspan(7 * 9), 24, feeder.take_past());
   REQUIRE(after.size() == whole.size() - 9);
   for (size_t t = 1; t < after.size(); ++t)  // the first was served by a landmark of the past
     for (size_t g = 0; g < 2; ++g) {
@@ -87,18 +87,18 @@ TEST_CASE("a text after a past reads what it reads within the whole text, the pa
 }
 
 TEST_CASE("a text shorter than a chunk, and one that ends with its chunk") {
-  const LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
-  const auto one = trace_retrieval(model, some_text(3, 40));
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 4);
+  const auto one = inspect::trace_retrieval(model, some_text(3, 40));
   REQUIRE(one.size() == 1);
   CHECK(one[0].tokens == 3);
   CHECK(one[0].groups[0].empty());
-  CHECK(trace_retrieval(model, some_text(14, 40)).size() == 2);
-  CHECK(trace_retrieval(model, {}).empty());
+  CHECK(inspect::trace_retrieval(model, some_text(14, 40)).size() == 2);
+  CHECK(inspect::trace_retrieval(model, {}).empty());
 }
 
 TEST_CASE("a sliding-window model has nothing to trace") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.long_range = "none";
-  const LanguageModel model = tiny_model(config, at::kFloat, 5);
-  CHECK_THROWS_AS(trace_retrieval(model, some_text(30, 40)), Error);
+  const model::LanguageModel model = tiny_model(config, at::kFloat, 5);
+  CHECK_THROWS_AS(inspect::trace_retrieval(model, some_text(30, 40)), Error);
 }

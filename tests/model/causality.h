@@ -11,8 +11,8 @@
 namespace gca::testing {
 
 /// For every j of a text of T tokens.
-inline void check_causality(const ModelConfig& config, int64_t T) {
-  const LanguageModel model = tiny_model(config);
+inline void check_causality(const model::ModelConfig& config, int64_t T) {
+  const model::LanguageModel model = tiny_model(config);
   const std::vector<int32_t> text = some_text(T, config.vocab_size);
   const TextBatch batch = batch_of(text, config);
   const int64_t L = batch.ids.size(1);

@@ -27,8 +27,8 @@ using namespace gca::testing;
 
 namespace {
 
-ModelConfig config_of(const BackboneKind& kind) {
-  ModelConfig config = tiny_config();
+model::ModelConfig config_of(const model::BackboneKind& kind) {
+  model::ModelConfig config = tiny_config();
   config.long_range = kind.name;
   return config;
 }
@@ -36,8 +36,8 @@ ModelConfig config_of(const BackboneKind& kind) {
 /// Calls test(config) for every kind of backbone.
 template <class Test>
 void for_each_kind(const Test& test) {
-  REQUIRE(backbone_kinds().size() >= 2);
-  for (const BackboneKind* kind : backbone_kinds()) {
+  REQUIRE(model::backbone_kinds().size() >= 2);
+  for (const model::BackboneKind* kind : model::backbone_kinds()) {
     const std::string name = kind->name;
     CAPTURE(name);
     test(config_of(*kind));
@@ -50,43 +50,44 @@ std::vector<int64_t> cut_every(int64_t length, int64_t step) {
   return lengths;
 }
 
-double loss_of(const LanguageModel& model, const TextBatch& batch) {
+double loss_of(const model::LanguageModel& model, const TextBatch& batch) {
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   return model.loss(model.forward(batch.ids, *past, {}), batch.targets).mean.item<double>();
 }
 
 /// A weight of `model`, in double.
-at::Tensor weight_of(const LanguageModel& model, const std::string& name) {
-  for (const Weight& weight : model.weights())
+at::Tensor weight_of(const model::LanguageModel& model, const std::string& name) {
+  for (const model::Weight& weight : model.weights())
     if (weight.name == name) return weight.master.detach().to(at::kDouble);
   FAIL("no weight " << name);
   return {};
 }
 
 /// Gives every weight of `to` the values of the weight of `from` that has its name.
-void copy_weights(const LanguageModel& from, LanguageModel& to) {
+void copy_weights(const model::LanguageModel& from, model::LanguageModel& to) {
   const at::NoGradGuard no_grad;
-  for (Weight& weight : to.weights()) weight.master.copy_(weight_of(from, weight.name));
+  for (model::Weight& weight : to.weights()) weight.master.copy_(weight_of(from, weight.name));
   to.refresh_compute_weights();
 }
 
 }  // namespace
 
 TEST_CASE("backbones: no logit depends on a later token, to the bit") {
-  for_each_kind([](const ModelConfig& config) { check_causality(config, 4 * config.chunk_text_size() + 2); });
+  for_each_kind(
+      [](const model::ModelConfig& config) { check_causality(config, 4 * config.chunk_text_size() + 2); });
 }
 
 TEST_CASE("backbones: gradients of every weight agree with finite differences") {
-  for_each_kind([](ModelConfig config) {
+  for_each_kind([](model::ModelConfig config) {
     config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
-    LanguageModel model = tiny_model(config, at::kDouble);
+    model::LanguageModel model = tiny_model(config, at::kDouble);
     const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
-    const std::unique_ptr<Past> past = model.begin();
-    const LossResult loss = model.loss(model.forward(batch.ids, *past, {}), batch.targets);
+    const std::unique_ptr<model::Past> past = model.begin();
+    const model::LossResult loss = model.loss(model.forward(batch.ids, *past, {}), batch.targets);
     torch::autograd::backward({loss.mean}, {});
     constexpr double kStep = 1e-5;
-    for (Weight& weight : model.weights()) {
+    for (model::Weight& weight : model.weights()) {
       CAPTURE(weight.name);
       // Along a fixed direction, so that one difference sees every entry of the weight.
       const at::Tensor direction =
@@ -106,8 +107,8 @@ TEST_CASE("backbones: gradients of every weight agree with finite differences") 
 }
 
 TEST_CASE("backbones: segments of any length and single steps give the logits of one batch") {
-  for_each_kind([](const ModelConfig& config) {
-    const LanguageModel model = tiny_model(config);
+  for_each_kind([](const model::ModelConfig& config) {
+    const model::LanguageModel model = tiny_model(config);
     const TextBatch batch = batch_of(some_text(7 * config.chunk_text_size() + 3, config.vocab_size), config);
     const int64_t L = batch.ids.size(1);
     const at::Tensor whole = logits_in_segments(model, batch.ids, {L});
@@ -120,22 +121,22 @@ TEST_CASE("backbones: segments of any length and single steps give the logits of
 }
 
 TEST_CASE("backbones: a past that was saved and loaded, or cloned, goes on with the same bits") {
-  for_each_kind([](const ModelConfig& config) {
-    const LanguageModel model = tiny_model(config);
+  for_each_kind([](const model::ModelConfig& config) {
+    const model::LanguageModel model = tiny_model(config);
     const TextBatch batch = batch_of(some_text(9 * config.chunk_text_size(), config.vocab_size), config);
     const at::NoGradGuard no_grad;
     for (const int64_t seen : {int64_t{5}, 3 * config.chunk_size, 5 * config.chunk_size + 3}) {
       CAPTURE(seen);
-      const std::unique_ptr<Past> past = model.begin();
+      const std::unique_ptr<model::Past> past = model.begin();
       model.forward(batch.ids.narrow(1, 0, seen), *past, {});
       std::map<std::string, at::Tensor> saved;
       past->visit([&](const std::string& name, at::Tensor& tensor) {
         CHECK(saved.count(name) == 0);
         saved[name] = tensor.defined() ? tensor.clone() : tensor;
       });
-      const std::unique_ptr<Past> loaded = model.begin(past->position());
+      const std::unique_ptr<model::Past> loaded = model.begin(past->position());
       loaded->visit([&](const std::string& name, at::Tensor& tensor) { tensor = saved.at(name); });
-      const std::unique_ptr<Past> cloned = past->clone();
+      const std::unique_ptr<model::Past> cloned = past->clone();
       CHECK(loaded->position() == seen);
       int64_t begin = seen;
       for (const int64_t length : {1, 2, 1, 9, 1, 1, 1}) {
@@ -146,7 +147,7 @@ TEST_CASE("backbones: a past that was saved and loaded, or cloned, goes on with 
       }
       // What the others ran on with has not touched the clone.
       CHECK(cloned->position() == seen);
-      const std::unique_ptr<Past> again = model.begin();
+      const std::unique_ptr<model::Past> again = model.begin();
       model.forward(batch.ids.narrow(1, 0, seen), *again, {});
       const at::Tensor ids = batch.ids.narrow(1, seen, 11);
       CHECK(at::equal(model.forward(ids, *cloned, {}), model.forward(ids, *again, {})));
@@ -155,14 +156,14 @@ TEST_CASE("backbones: a past that was saved and loaded, or cloned, goes on with 
 }
 
 TEST_CASE("backbones: what a step may vary travels with the call, and the model stays as it is") {
-  for_each_kind([](const ModelConfig& config) {
-    const LanguageModel model = tiny_model(config);
-    ModelConfig other = model.config();
+  for_each_kind([](const model::ModelConfig& config) {
+    const model::LanguageModel model = tiny_model(config);
+    model::ModelConfig other = model.config();
     other.window_size = 3;
-    const LanguageModel made_so = tiny_model(other);
+    const model::LanguageModel made_so = tiny_model(other);
     const TextBatch batch = batch_of(some_text(40, config.vocab_size), config);
-    ForwardOptions options;
-    options.config = std::make_shared<const ModelConfig>(other);
+    model::ForwardOptions options;
+    options.config = std::make_shared<const model::ModelConfig>(other);
     const at::Tensor own = logits_in_segments(model, batch.ids, {batch.ids.size(1)});
     const at::Tensor varied = logits_in_segments(model, batch.ids, {batch.ids.size(1)}, options);
     CHECK_FALSE(at::equal(varied, own));
@@ -175,10 +176,10 @@ TEST_CASE("backbones: what a step may vary travels with the call, and the model 
 }
 
 TEST_CASE("backbones: all layers need begin no earlier than the reach says") {
-  for_each_kind([](const ModelConfig& config) {
-    const LanguageModel model = tiny_model(config);
-    const Reach reach = reach_of(config);
-    if (reach.upper == Reach::kWholeText) return;
+  for_each_kind([](const model::ModelConfig& config) {
+    const model::LanguageModel model = tiny_model(config);
+    const model::Reach reach = model::reach_of(config);
+    if (reach.upper == model::Reach::kWholeText) return;
     const int64_t S = config.chunk_size;
     const int64_t skipped = 3 * S;
     const int64_t first_wanted = skipped + (reach.upper + S - 1) / S * S;
@@ -188,8 +189,8 @@ TEST_CASE("backbones: all layers need begin no earlier than the reach says") {
     REQUIRE(batch.ids.size(1) == L);
     const at::NoGradGuard no_grad;
     const at::Tensor whole = logits_in_segments(model, batch.ids, {L}).narrow(1, first_wanted, 2 * S);
-    const std::unique_ptr<Past> past = model.begin();
-    ForwardOptions memory_only;
+    const std::unique_ptr<model::Past> past = model.begin();
+    model::ForwardOptions memory_only;
     memory_only.memory_only = true;
     CHECK_FALSE(model.forward(batch.ids.narrow(1, 0, skipped), *past, memory_only).defined());
     const at::Tensor rest = model.logits(model.forward(batch.ids.narrow(1, skipped, L - skipped), *past, {}));
@@ -206,8 +207,8 @@ at::Tensor plain_norm(const at::Tensor& x, const at::Tensor& weight, double eps)
 }
 
 /// A layer of full causal attention with ALiBi, in double, one head at a time; h (L, d).
-at::Tensor plain_layer(const LanguageModel& model, const std::string& name, const at::Tensor& h) {
-  const ModelConfig& config = model.config();
+at::Tensor plain_layer(const model::LanguageModel& model, const std::string& name, const at::Tensor& h) {
+  const model::ModelConfig& config = model.config();
   const int64_t dh = config.head_dim();
   const at::Tensor x = plain_norm(h, weight_of(model, name + ".attn_norm"), config.norm_eps);
   const at::Tensor q = at::matmul(x, weight_of(model, name + ".attn.wq").t());
@@ -232,9 +233,9 @@ at::Tensor plain_layer(const LanguageModel& model, const std::string& name, cons
 
 /// A window as long as the text is full attention.
 void check_window() {
-  ModelConfig config = config_of(WindowKind::kind);
+  model::ModelConfig config = config_of(model::WindowKind::kind);
   config.window_size = 60;
-  const LanguageModel model = tiny_model(config, at::kDouble);
+  const model::LanguageModel model = tiny_model(config, at::kDouble);
   const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   at::Tensor h = weight_of(model, "tok_emb").index_select(0, batch.ids.squeeze(0));
   for (const char* part : {"lower.", "upper."})
@@ -247,16 +248,16 @@ void check_window() {
 
 /// Where nothing is read, what is left is the baseline with the same weights.
 void check_gca() {
-  const ModelConfig config = config_of(GcaKind::kind);
-  const LanguageModel model = tiny_model(config);
-  ModelConfig window_config = config;
-  window_config.long_range = WindowKind::kind.name;
-  LanguageModel baseline(window_config, at::kFloat);
+  const model::ModelConfig config = config_of(model::GcaKind::kind);
+  const model::LanguageModel model = tiny_model(config);
+  model::ModelConfig window_config = config;
+  window_config.long_range = model::WindowKind::kind.name;
+  model::LanguageModel baseline(window_config, at::kFloat);
   copy_weights(model, baseline);
   const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);  // landmarks are ids to both
   const std::vector<int64_t> whole = {batch.ids.size(1)};
-  ForwardOptions reads_nothing;
-  reads_nothing.retriever = Retriever::none;
+  model::ForwardOptions reads_nothing;
+  reads_nothing.retriever = model::Retriever::none;
   const at::Tensor expected = logits_in_segments(baseline, batch.ids, whole);
   CHECK(largest_difference(logits_in_segments(model, batch.ids, whole, reads_nothing), expected) <= 1e-5);
   CHECK(largest_difference(logits_in_segments(model, batch.ids, whole), expected) > 1e-2);
@@ -266,7 +267,7 @@ void check_gca() {
 
 TEST_CASE("backbones: every kind has a degenerate case that something simpler computes") {
   const std::map<std::string, void (*)()> checks = {{"gca", check_gca}, {"none", check_window}};
-  for_each_kind([&](const ModelConfig& config) {
+  for_each_kind([&](const model::ModelConfig& config) {
     const auto check = checks.find(config.long_range);
     REQUIRE(check != checks.end());
     check->second();
@@ -336,19 +337,19 @@ thread_local int WorkCount::calls_of_ours_ = 0;
 }  // namespace
 
 TEST_CASE("backbones: parameters and multiply-adds are those of the weights and operators that run") {
-  for_each_kind([](ModelConfig config) {
+  for_each_kind([](model::ModelConfig config) {
     config.chunk_size = 32;
     config.window_size = 50;
-    const LanguageModel model = tiny_model(config);
-    CHECK(parameter_count(config) == static_cast<double>(model.parameter_count()));
+    const model::LanguageModel model = tiny_model(config);
+    CHECK(model::parameter_count(config) == static_cast<double>(model.parameter_count()));
 
     const int64_t T = 12 * config.chunk_text_size();
     const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
     const at::NoGradGuard no_grad;
     const WorkCount count;
-    const std::unique_ptr<Past> past = model.begin();
-    ForwardOptions with_all_scores;  // of matrices, where the search among landmarks would not be seen
-    with_all_scores.choices = ChoiceDetail::all_scores;
+    const std::unique_ptr<model::Past> past = model.begin();
+    model::ForwardOptions with_all_scores;  // of matrices, where the search among landmarks would not be seen
+    with_all_scores.choices = model::ChoiceDetail::all_scores;
     model.logits(model.forward(batch.ids, *past, with_all_scores));
     const double told = model.cost(T).multiply_adds * static_cast<double>(T);
     // Landmarks are run, but do not count as useful.

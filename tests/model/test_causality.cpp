@@ -10,7 +10,7 @@ using namespace gca;
 using namespace gca::testing;
 
 TEST_CASE("no logit depends on a later token") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   check_causality(config, 6 * config.chunk_text_size() + 2);
   config.chunk_top_k = 9;  // more slots than chunks
   config.softmax_off_by_one = false;
@@ -18,14 +18,14 @@ TEST_CASE("no logit depends on a later token") {
 }
 
 TEST_CASE("the baseline is causal and sees exactly its windows") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.long_range = "none";
   config.n_lower_layers = 1;
   config.n_upper_layers = 1;
   config.window_size = 3;
   check_causality(config, 20);
   // Two layers of window 3 see 6 positions back, and no further.
-  const LanguageModel model = tiny_model(config);
+  const model::LanguageModel model = tiny_model(config);
   std::vector<int32_t> text = some_text(20, config.vocab_size);
   const at::Tensor before = logits_in_segments(model, batch_of(text, config).ids, {20});
   text[5] = (text[5] + 1) % static_cast<int32_t>(config.vocab_size - 1);
@@ -35,12 +35,12 @@ TEST_CASE("the baseline is causal and sees exactly its windows") {
 }
 
 TEST_CASE("a chunk far beyond every window is reached through retrieval") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.window_size = 4;
   config.n_lower_layers = 1;
   config.n_upper_layers = 2;
   config.chunk_top_k = 16;  // everything is read
-  const LanguageModel model = tiny_model(config);
+  const model::LanguageModel model = tiny_model(config);
   std::vector<int32_t> text = some_text(10 * config.chunk_text_size(), config.vocab_size);
   const int64_t L = layout_of(config).length_of(static_cast<int64_t>(text.size()));
   const at::Tensor before = logits_in_segments(model, batch_of(text, config).ids, {L});

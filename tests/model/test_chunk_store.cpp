@@ -32,7 +32,7 @@ struct Chunks {
 
 /// c chunks of the tiny model; rows differ by orders of magnitude, one row is zero.
 Chunks some_chunks(int64_t c, at::ScalarType type, double phase = 0.0) {
-  const ModelConfig config = tiny_config();
+  const model::ModelConfig config = tiny_config();
   const std::vector<int64_t> shape = {1, c, config.chunk_text_size(), config.n_kv_heads, config.head_dim()};
   Chunks chunks;
   chunks.landmarks = some_numbers({1, c, config.d_model}, 1.0, phase).to(at::kFloat);
@@ -43,19 +43,19 @@ Chunks some_chunks(int64_t c, at::ScalarType type, double phase = 0.0) {
   return chunks;
 }
 
-void append(StoredChunkMemory& memory, const Chunks& chunks) {
+void append(model::StoredChunkMemory& memory, const Chunks& chunks) {
   memory.append(chunks.landmarks, chunks.keys, chunks.values);
 }
 
 /// The places to keep memory that every test goes through.
-std::vector<MemoryPlace> places(const TemporaryFolder& folder) {
-  return {MemoryPlace{}, MemoryPlace{.file = folder / "scratch"}};
+std::vector<model::MemoryPlace> places(const TemporaryFolder& folder) {
+  return {model::MemoryPlace{}, model::MemoryPlace{.file = folder / "scratch"}};
 }
 
 /// What idx names, put where idx names it: (R, K, S-1, H_kv, dh), keys and values.
-void check_read(const StoredChunkMemory& memory, const Chunks& wanted, const at::Tensor& idx,
+void check_read(const model::StoredChunkMemory& memory, const Chunks& wanted, const at::Tensor& idx,
                 double bound_part) {
-  const ChunkView view = memory.read(idx);
+  const model::ChunkView view = memory.read(idx);
   REQUIRE(view.idx.sizes() == idx.sizes());
   const at::Tensor asked = idx.flatten(), places = view.idx.flatten();
   for (int64_t i = 0; i < asked.numel(); ++i) {
@@ -81,14 +81,15 @@ void check_read(const StoredChunkMemory& memory, const Chunks& wanted, const at:
 TEST_CASE("Every store gives back what was put in: exactly, or within the bound of int8") {
   const TemporaryFolder folder;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16})
-    for (const MemoryDtype dtype : {MemoryDtype::fp32, MemoryDtype::bf16, MemoryDtype::int8})
-      for (MemoryPlace place : places(folder)) {
-        CAPTURE(name_of(dtype));
+    for (const model::MemoryDtype dtype :
+         {model::MemoryDtype::fp32, model::MemoryDtype::bf16, model::MemoryDtype::int8})
+      for (model::MemoryPlace place : places(folder)) {
+        CAPTURE(model::name_of(dtype));
         place.dtype = dtype;
         const bool exact =
-            dtype == MemoryDtype::fp32 || (dtype == MemoryDtype::bf16 && type == at::kBFloat16);
-        const double bound = exact ? 0.0 : dtype == MemoryDtype::bf16 ? 1.0 / 256 : 1.0 / 254;
-        StoredChunkMemory memory(tiny_config(), type, place);
+            dtype == model::MemoryDtype::fp32 || (dtype == model::MemoryDtype::bf16 && type == at::kBFloat16);
+        const double bound = exact ? 0.0 : dtype == model::MemoryDtype::bf16 ? 1.0 / 256 : 1.0 / 254;
+        model::StoredChunkMemory memory(tiny_config(), type, place);
         const Chunks chunks = some_chunks(37, type);
         for (const auto& [first, count] : {std::pair(0, 1), {1, 9}, {10, 27}})
           append(memory, chunks.part(first, count));
@@ -101,8 +102,8 @@ TEST_CASE("Every store gives back what was put in: exactly, or within the bound 
 }
 
 TEST_CASE("A memory grows without moving what is there, over many blocks") {
-  const ModelConfig config = tiny_config();
-  StoredChunkMemory memory(config, at::kFloat, MemoryPlace{});
+  const model::ModelConfig config = tiny_config();
+  model::StoredChunkMemory memory(config, at::kFloat, model::MemoryPlace{});
   const Chunks chunks = some_chunks(3000, at::kFloat);
   append(memory, chunks.part(0, 10));
   const std::byte* record = memory.record(3);
@@ -121,14 +122,14 @@ TEST_CASE("A memory grows without moving what is there, over many blocks") {
 
 TEST_CASE("Memories are joined, cut and patched by sharing") {
   const TemporaryFolder folder;
-  for (const MemoryPlace& place : places(folder)) {
+  for (const model::MemoryPlace& place : places(folder)) {
     const Chunks a = some_chunks(11, at::kFloat), b = some_chunks(7, at::kFloat, 0.4),
                  c = some_chunks(6, at::kFloat, 0.9);
-    StoredChunkMemory first(tiny_config(), at::kFloat, place),
-        second(tiny_config(), at::kFloat, MemoryPlace{});
+    model::StoredChunkMemory first(tiny_config(), at::kFloat, place),
+        second(tiny_config(), at::kFloat, model::MemoryPlace{});
     append(first, a);
     append(second, b);
-    StoredChunkMemory joined(tiny_config(), at::kFloat, MemoryPlace{});
+    model::StoredChunkMemory joined(tiny_config(), at::kFloat, model::MemoryPlace{});
     joined.join(first);
     joined.join(second);
     append(joined, c.part(0, 2));
@@ -167,36 +168,36 @@ TEST_CASE("Memories are joined, cut and patched by sharing") {
     CHECK(clone->chunk_count() == 21);
     CHECK(at::equal(clone->landmarks().narrow(1, 20, 1), c.part(3, 1).landmarks));
     CHECK(at::equal(joined.landmarks().narrow(1, 20, 1), c.part(2, 1).landmarks));
-    const ChunkView view = clone->read(at::tensor({20, 4}, at::kInt).view({1, 1, 2}));
+    const model::ChunkView view = clone->read(at::tensor({20, 4}, at::kInt).view({1, 1, 2}));
     CHECK(at::equal(view.keys[0][view.idx[0][0][0].item<int64_t>()], c.part(3, 1).keys[0][0]));
   }
 }
 
 TEST_CASE("A scratch file has no name while it is used, and refuses to replace anything") {
   const TemporaryFolder folder;
-  const MemoryPlace place{.file = folder / "scratch"};
+  const model::MemoryPlace place{.file = folder / "scratch"};
   {
-    StoredChunkMemory memory(tiny_config(), at::kFloat, place);
+    model::StoredChunkMemory memory(tiny_config(), at::kFloat, place);
     append(memory, some_chunks(4, at::kFloat));
     CHECK_FALSE(std::filesystem::exists(folder / "scratch"));
     check_read(memory, some_chunks(4, at::kFloat), at::arange(4, at::kInt).view({1, 1, 4}), 0);
   }
   write_file_atomically(folder / "scratch", "something of the user's");
-  StoredChunkMemory memory(tiny_config(), at::kFloat, place);
+  model::StoredChunkMemory memory(tiny_config(), at::kFloat, place);
   const auto error = error_of([&] { append(memory, some_chunks(1, at::kFloat)); });
   REQUIRE(error.has_value());
   CHECK(error->is_usage());
   CHECK(error->says("does not exist yet"));
   CHECK(read_file(folder / "scratch") == "something of the user's");
-  CHECK(error_of([] { MemoryPlace::of("disk", ""); })->says("file:PATH"));
-  CHECK(error_of([] { MemoryPlace::of("ram", "int4"); })->says("int8"));
-  CHECK(MemoryPlace::of("file:x", "int8").file == "x");
+  CHECK(error_of([] { model::MemoryPlace::of("disk", ""); })->says("file:PATH"));
+  CHECK(error_of([] { model::MemoryPlace::of("ram", "int4"); })->says("int8"));
+  CHECK(model::MemoryPlace::of("file:x", "int8").file == "x");
 }
 
 TEST_CASE("The int8 copy of landmarks covers every whole run, however a memory came to be") {
   const Chunks chunks = some_chunks(400, at::kFloat), others = some_chunks(150, at::kFloat, 0.7);
-  StoredChunkMemory one_by_one(tiny_config(), at::kFloat, MemoryPlace{}),
-      at_once(tiny_config(), at::kFloat, MemoryPlace{});
+  model::StoredChunkMemory one_by_one(tiny_config(), at::kFloat, model::MemoryPlace{}),
+      at_once(tiny_config(), at::kFloat, model::MemoryPlace{});
   for (int64_t chunk = 0; chunk < 400; ++chunk) append(one_by_one, chunks.part(chunk, 1));
   append(at_once, others);
   auto joined = one_by_one.first_chunks(399);
@@ -204,7 +205,7 @@ TEST_CASE("The int8 copy of landmarks covers every whole run, however a memory c
   joined->replace(70, others.landmarks.narrow(1, 0, 5), others.keys.narrow(1, 0, 5),
                   others.values.narrow(1, 0, 5));
 
-  const auto runs_of = [](const StoredChunkMemory& memory) {
+  const auto runs_of = [](const model::StoredChunkMemory& memory) {
     int64_t runs = 0;
     for (const kernels::LandmarkPart& part : memory.landmark_parts()) runs += part.coarse.count;
     return runs;
@@ -214,7 +215,7 @@ TEST_CASE("The int8 copy of landmarks covers every whole run, however a memory c
   CHECK(runs_of(*joined) == 1 + 4 + 2);
 
   const at::Tensor query = some_numbers({1, 3, tiny_config().d_model}, 1.0, 0.6).to(at::kFloat);
-  for (const StoredChunkMemory* memory : {&one_by_one, &at_once, joined.get()}) {
+  for (const model::StoredChunkMemory* memory : {&one_by_one, &at_once, joined.get()}) {
     const int64_t C = memory->chunk_count();
     const std::vector<kernels::LandmarkPart> plain = {{memory->landmarks()}};
     const kernels::LandmarkChoice possible =

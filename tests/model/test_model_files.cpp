@@ -27,10 +27,10 @@ std::string fresh_folder(const std::string& name) {
 
 TEST_CASE("a saved model loads with the same configuration and bits") {
   const std::string folder = fresh_folder("round-trip");
-  const LanguageModel model = tiny_model(tiny_config());
-  save_model(model, folder);
-  const LanguageModel loaded = load_model(folder, at::kFloat);
-  CHECK(model_config_to_json(loaded.config()) == model_config_to_json(model.config()));
+  const model::LanguageModel model = tiny_model(tiny_config());
+  model::save_model(model, folder);
+  const model::LanguageModel loaded = model::load_model(folder, at::kFloat);
+  CHECK(model::model_config_to_json(loaded.config()) == model::model_config_to_json(model.config()));
   REQUIRE(loaded.weights().size() == model.weights().size());
   for (size_t i = 0; i < model.weights().size(); ++i) {
     CHECK(loaded.weights()[i].name == model.weights()[i].name);
@@ -39,10 +39,12 @@ TEST_CASE("a saved model loads with the same configuration and bits") {
 }
 
 TEST_CASE("config.json: unknown keys name the nearest known one, sizes are checked") {
-  const nlohmann::json good = model_config_to_json(LanguageModel(tiny_config(), at::kFloat).config());
+  const nlohmann::json good =
+      model::model_config_to_json(model::LanguageModel(tiny_config(), at::kFloat).config());
   nlohmann::json typo = good;
   typo["chunk_sise"] = 8;
-  CHECK_THROWS_WITH_AS(model_config_from_json(typo, "config.json"), doctest::Contains("chunk_size"), Error);
+  CHECK_THROWS_WITH_AS(model::model_config_from_json(typo, "config.json"), doctest::Contains("chunk_size"),
+                       Error);
   for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"num_attention_heads", 5},
                                    {"chunk_size", 1},
                                    {"hidden_size", -32},
@@ -54,24 +56,25 @@ TEST_CASE("config.json: unknown keys name the nearest known one, sizes are check
     CAPTURE(key);
     nlohmann::json bad = good;
     bad[key] = value;
-    CHECK_THROWS_AS(model_config_from_json(bad, "config.json"), Error);
+    CHECK_THROWS_AS(model::model_config_from_json(bad, "config.json"), Error);
   }
 }
 
 TEST_CASE("missing, truncated and mismatched model files are refused") {
   const std::string folder = fresh_folder("damage");
-  CHECK_THROWS_AS(load_model(folder, at::kFloat), Error);
-  const LanguageModel model = tiny_model(tiny_config());
-  save_model(model, folder);
+  CHECK_THROWS_AS(model::load_model(folder, at::kFloat), Error);
+  const model::LanguageModel model = tiny_model(tiny_config());
+  model::save_model(model, folder);
   const std::string weights = folder + "/model.safetensors";
   const auto size = std::filesystem::file_size(weights);
   std::filesystem::resize_file(weights, size - 5);
-  CHECK_THROWS_AS(load_model(folder, at::kFloat), Error);
-  save_model(model, folder);
-  ModelConfig other = tiny_config();
+  CHECK_THROWS_AS(model::load_model(folder, at::kFloat), Error);
+  model::save_model(model, folder);
+  model::ModelConfig other = tiny_config();
   other.d_ff = 64;
-  std::ofstream(folder + "/config.json") << model_config_to_json(LanguageModel(other, at::kFloat).config());
-  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("config.json"), Error);
+  std::ofstream(folder + "/config.json")
+      << model::model_config_to_json(model::LanguageModel(other, at::kFloat).config());
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("config.json"), Error);
 
   // A checkpoint of another program tells no fingerprints: there the sizes decide.
   const SafetensorsFile file(weights);
@@ -80,36 +83,36 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
     tensors.push_back({name, entry.dtype, entry.shape, entry.data});
   write_safetensors(folder + "/foreign.safetensors", tensors, {});
   std::filesystem::rename(folder + "/foreign.safetensors", weights);
-  CHECK_THROWS_WITH_AS(load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
-  std::ofstream(folder + "/config.json") << model_config_to_json(model.config());
-  CHECK(load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
+  std::ofstream(folder + "/config.json") << model::model_config_to_json(model.config());
+  CHECK(model::load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
 }
 
 TEST_CASE(
     "a model's fingerprint of the first version is known as its own: its sessions and libraries stay of "
     "use") {
   const std::string examples = std::string(GCA_SOURCE_DIR) + "/examples/";
-  CHECK(is_fingerprint_of("f78484766c9f2f498f3ef199db449ad0bf983954400ded38aec8f439469093c8",
-                          load_model(examples + "passkey", at::kFloat)));
-  CHECK(is_fingerprint_of("2cb500b2c6ae63f30e3afe2e25a66257766621360315bff950601ef422c39559",
-                          load_model(examples + "multihop", at::kBFloat16)));
+  CHECK(model::is_fingerprint_of("f78484766c9f2f498f3ef199db449ad0bf983954400ded38aec8f439469093c8",
+                                 model::load_model(examples + "passkey", at::kFloat)));
+  CHECK(model::is_fingerprint_of("2cb500b2c6ae63f30e3afe2e25a66257766621360315bff950601ef422c39559",
+                                 model::load_model(examples + "multihop", at::kBFloat16)));
 }
 
 TEST_CASE("config.json has the keys that all kinds share and those of its own kind, and reads any") {
-  for (const BackboneKind* kind : backbone_kinds()) {
-    ModelConfig config = tiny_config();
+  for (const model::BackboneKind* kind : model::backbone_kinds()) {
+    model::ModelConfig config = tiny_config();
     config.long_range = kind->name;
     config.retrieval_groups = 3;
-    const nlohmann::json json = model_config_to_json(config);
-    for (const BackboneKind* other : backbone_kinds())
+    const nlohmann::json json = model::model_config_to_json(config);
+    for (const model::BackboneKind* other : model::backbone_kinds())
       for (const auto& field : other->fields) CHECK(json.contains(field.key) == (other == kind));
     CHECK(json.at("sliding_window") == config.window_size);
-    const ModelConfig read = model_config_from_json(json, "config.json");
-    CHECK(nlohmann::json(model_config_to_json(read)) == json);
+    const model::ModelConfig read = model::model_config_from_json(json, "config.json");
+    CHECK(nlohmann::json(model::model_config_to_json(read)) == json);
     // Earlier versions wrote all keys for every kind.
-    nlohmann::json all = fields_to_json(config, model_config_fields());
+    nlohmann::json all = fields_to_json(config, model::model_config_fields());
     all["model_type"] = "gca_drt";
-    CHECK(fields_to_json(model_config_from_json(all, "config.json"), model_config_fields()) ==
-          fields_to_json(config, model_config_fields()));
+    CHECK(fields_to_json(model::model_config_from_json(all, "config.json"), model::model_config_fields()) ==
+          fields_to_json(config, model::model_config_fields()));
   }
 }

@@ -15,12 +15,13 @@ using namespace gca::testing;
 
 namespace {
 
-ModelConfig preset(const std::string& name) {
-  for (const PresetText& text : embedded_presets()) {
+model::ModelConfig preset(const std::string& name) {
+  for (const model::PresetText& text : model::embedded_presets()) {
     if (name != text.name) continue;
-    ModelConfig config;
+    model::ModelConfig config;
     const nlohmann::json json = nlohmann::json::parse(text.text);
-    for (const auto& [key, value] : json.items()) set_field(config, model_config_fields(), name, key, value);
+    for (const auto& [key, value] : json.items())
+      set_field(config, model::model_config_fields(), name, key, value);
     if (config.vocab_size == 0) config.vocab_size = 4096;
     return config;
   }
@@ -29,7 +30,7 @@ ModelConfig preset(const std::string& name) {
 }
 
 /// The number of weights from the architecture's own formula, counted part by part.
-int64_t expected_parameters(const ModelConfig& c) {
+int64_t expected_parameters(const model::ModelConfig& c) {
   const int64_t d = c.d_model;
   const int64_t layer = 4 * d * d + 3 * d * c.ff_size() + 2 * d;
   return c.vocab_size * d + c.n_lower_layers * layer + (c.n_encoder_layers * layer + 2 * d) +
@@ -39,17 +40,17 @@ int64_t expected_parameters(const ModelConfig& c) {
 
 /// Loss before and after one AdamW step on the same short text.
 std::pair<double, double> one_training_step(const std::string& name) {
-  LanguageModel model(preset(name), at::kFloat);
+  model::LanguageModel model(preset(name), at::kFloat);
   model.initialise(1);
-  const ModelConfig& config = model.config();
+  const model::ModelConfig& config = model.config();
   const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.recompute_activations = true;
-  const std::unique_ptr<Past> past = model.begin();
-  const LossResult before = model.loss(model.forward(batch.ids, *past, options), batch.targets);
+  const std::unique_ptr<model::Past> past = model.begin();
+  const model::LossResult before = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({before.mean}, {});
   const at::NoGradGuard no_grad;
-  for (Weight& weight : model.weights()) {
+  for (model::Weight& weight : model.weights()) {
     if (!weight.master.grad().defined()) continue;
     const at::Tensor m = at::zeros_like(weight.master);
     const at::Tensor v = at::zeros_like(weight.master);
@@ -58,7 +59,7 @@ std::pair<double, double> one_training_step(const std::string& name) {
     weight.master.mutable_grad() = at::Tensor();
   }
   model.refresh_compute_weights();
-  const std::unique_ptr<Past> fresh = model.begin();
+  const std::unique_ptr<model::Past> fresh = model.begin();
   const double after = model.loss(model.forward(batch.ids, *fresh, {}), batch.targets).mean.item<double>();
   return {before.mean.item<double>(), after};
 }
@@ -74,7 +75,7 @@ TEST_CASE("presets have the published sizes") {
        {Row{"nano", 64, 2, 64, 16, 2}, Row{"mini", 128, 4, 128, 32, 4}, Row{"small", 256, 4, 256, 64, 8},
         Row{"128m", 768, 12, 512, 64, 8}, Row{"350m", 1024, 16, 512, 64, 8}}) {
     CAPTURE(row.name);
-    const ModelConfig config = preset(row.name);
+    const model::ModelConfig config = preset(row.name);
     config.validate(row.name);
     CHECK(config.d_model == row.d);
     CHECK(config.n_heads == row.H);
@@ -82,7 +83,7 @@ TEST_CASE("presets have the published sizes") {
     CHECK(config.chunk_size == row.S);
     CHECK(config.chunk_top_k == row.K);
     if (row.d <= 256)
-      CHECK(LanguageModel(config, at::kFloat).parameter_count() == expected_parameters(config));
+      CHECK(model::LanguageModel(config, at::kFloat).parameter_count() == expected_parameters(config));
   }
 }
 

@@ -18,32 +18,32 @@ namespace {
 
 struct Variant {
   const char* what;
-  void (*change)(ModelConfig& config);
+  void (*change)(model::ModelConfig& config);
 };
 
 const Variant kVariants[] = {
-    {"two groups, shared key/value heads", [](ModelConfig&) {}},
-    {"residual blended", [](ModelConfig& config) { config.residual_blend = 0.4; }},
+    {"two groups, shared key/value heads", [](model::ModelConfig&) {}},
+    {"residual blended", [](model::ModelConfig& config) { config.residual_blend = 0.4; }},
     {"residual reset, plain softmax",
-     [](ModelConfig& config) {
+     [](model::ModelConfig& config) {
        config.residual_blend = 1.0;
        config.softmax_off_by_one = false;
      }},
     {"three heads of an odd size",
-     [](ModelConfig& config) {
+     [](model::ModelConfig& config) {
        config.d_model = 30;
        config.n_heads = 3;
        config.n_kv_heads = 3;
        config.d_ff = 37;
      }},
-    {"window alone", [](ModelConfig& config) { config.long_range = "none"; }},
+    {"window alone", [](model::ModelConfig& config) { config.long_range = "none"; }},
 };
 
 std::vector<int64_t> one_by_one(int64_t count) {
   return std::vector<int64_t>(static_cast<size_t>(count), 1);
 }
 
-at::Tensor plain_logits(const LanguageModel& model, const at::Tensor& ids) {
+at::Tensor plain_logits(const model::LanguageModel& model, const at::Tensor& ids) {
   const ImplementationGuard guard(Implementation::reference);
   return logits_in_segments(model, ids, {ids.size(1)});
 }
@@ -53,15 +53,15 @@ at::Tensor plain_logits(const LanguageModel& model, const at::Tensor& ids) {
 TEST_CASE("decoding position by position equals the plain operators over the whole text") {
   for (const Variant& variant : kVariants) {
     CAPTURE(std::string(variant.what));
-    ModelConfig config = tiny_config();
+    model::ModelConfig config = tiny_config();
     variant.change(config);
     const TextBatch batch = batch_of(some_text(45, config.vocab_size), config);
     const int64_t L = batch.ids.size(1);
-    const LanguageModel in_float = tiny_model(config);
+    const model::LanguageModel in_float = tiny_model(config);
     const at::Tensor truth = plain_logits(in_float, batch.ids);
     CHECK(largest_difference(logits_in_segments(in_float, batch.ids, one_by_one(L)), truth) <= 1e-4);
 
-    const LanguageModel in_bf16 = tiny_model(config, at::kBFloat16);
+    const model::LanguageModel in_bf16 = tiny_model(config, at::kBFloat16);
     const double plain_error = largest_difference(plain_logits(in_bf16, batch.ids), truth);
     for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
       const ImplementationGuard guard(version);
@@ -76,8 +76,8 @@ TEST_CASE("decoding gives the same bits with any number of threads, more than th
   // In bf16 every product is ours; in float32 those of whole chunks are the library's, whose sums may depend
   // on the number of threads.
   const ImplementationGuard guard(Implementation::emulated);
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config, at::kBFloat16);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config, at::kBFloat16);
   const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   const int threads_before = at::get_num_threads();
   at::Tensor of_one;

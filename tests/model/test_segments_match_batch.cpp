@@ -17,8 +17,8 @@ std::vector<int64_t> cut_every(int64_t length, int64_t step) {
   return lengths;
 }
 
-void check_cuts(const ModelConfig& config, int64_t T, const std::vector<std::vector<int64_t>>& cuts) {
-  const LanguageModel model = tiny_model(config);
+void check_cuts(const model::ModelConfig& config, int64_t T, const std::vector<std::vector<int64_t>>& cuts) {
+  const model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
   const at::Tensor whole = logits_in_segments(model, batch.ids, {batch.ids.size(1)});
   REQUIRE(whole.abs().max().item<double>() > 0.5);
@@ -32,7 +32,7 @@ void check_cuts(const ModelConfig& config, int64_t T, const std::vector<std::vec
 }  // namespace
 
 TEST_CASE("token by token equals one batch, around every chunk border") {
-  const ModelConfig config = tiny_config();
+  const model::ModelConfig config = tiny_config();
   const int64_t text = config.chunk_text_size();
   for (const int64_t T :
        {int64_t{1}, int64_t{3}, text - 1, text, text + 1, 5 * text - 1, 5 * text, 5 * text + 1}) {
@@ -42,7 +42,7 @@ TEST_CASE("token by token equals one batch, around every chunk border") {
 }
 
 TEST_CASE("segments of any length equal one batch") {
-  const ModelConfig config = tiny_config();
+  const model::ModelConfig config = tiny_config();
   const int64_t T = 12 * config.chunk_text_size() + 3;
   const int64_t L = layout_of(config).length_of(T);
   check_cuts(config, T,
@@ -57,7 +57,7 @@ TEST_CASE("segments of any length equal one batch") {
 }
 
 TEST_CASE("the cut does not matter for one group, reset residual, plain softmax, or K above the chunks") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.retrieval_groups = 1;
   config.residual_blend = 1.0;
   config.softmax_off_by_one = false;
@@ -69,7 +69,7 @@ TEST_CASE("the cut does not matter for one group, reset residual, plain softmax,
 }
 
 TEST_CASE("the sliding-window baseline has no landmarks and the same property") {
-  ModelConfig config = tiny_config();
+  model::ModelConfig config = tiny_config();
   config.long_range = "none";
   check_cuts(config, 50, {cut_every(50, 1), cut_every(50, 13)});
   const TextBatch batch = batch_of(some_text(50, config.vocab_size), config);
@@ -77,15 +77,15 @@ TEST_CASE("the sliding-window baseline has no landmarks and the same property") 
 }
 
 TEST_CASE("the first chunk of a later segment reads what the last landmark before it chose") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config);
   const int64_t S = config.chunk_size;
   const TextBatch batch = batch_of(some_text(6 * (S - 1), config.vocab_size), config);
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   model.forward(batch.ids.narrow(1, 0, 4 * S), *past, {});
   double read = 0;
-  ForwardOptions options;
+  model::ForwardOptions options;
   options.observe = [&](const std::string& name, const at::Tensor& value) {
     if (name == "upper.0.o") read = value.narrow(1, 0, S).abs().amax(-1).min().item<double>();
   };

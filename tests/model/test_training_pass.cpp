@@ -21,27 +21,29 @@ struct TrainingPass {
   std::vector<at::Tensor> gradients;
 };
 
-TrainingPass run_training_pass(LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
-  for (Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
-  const std::unique_ptr<Past> past = model.begin();
-  const LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
+TrainingPass run_training_pass(model::LanguageModel& model, const TextBatch& batch,
+                               const model::ForwardOptions& options) {
+  for (model::Weight& weight : model.weights()) weight.master.mutable_grad() = at::Tensor();
+  const std::unique_ptr<model::Past> past = model.begin();
+  const model::LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
   torch::autograd::backward({loss.mean}, {});
   TrainingPass pass{loss.mean.item<double>(), {}};
-  for (const Weight& weight : model.weights()) {
+  for (const model::Weight& weight : model.weights()) {
     const at::Tensor& gradient = weight.master.grad();
     pass.gradients.push_back(gradient.defined() ? gradient.clone() : at::zeros_like(weight.master));
   }
   return pass;
 }
 
-double loss_of(const LanguageModel& model, const TextBatch& batch, const ForwardOptions& options) {
+double loss_of(const model::LanguageModel& model, const TextBatch& batch,
+               const model::ForwardOptions& options) {
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   return model.loss(model.forward(batch.ids, *past, options), batch.targets).mean.item<double>();
 }
 
-ForwardOptions with_noise() {
-  ForwardOptions options;
+model::ForwardOptions with_noise() {
+  model::ForwardOptions options;
   options.draw_gumbel = true;
   options.seed = 7;
   options.step = 3;
@@ -51,12 +53,12 @@ ForwardOptions with_noise() {
 }  // namespace
 
 TEST_CASE("recomputing activations changes no bit of loss and gradients") {
-  for (const BackboneKind* kind : backbone_kinds()) {
-    ModelConfig config = tiny_config();
+  for (const model::BackboneKind* kind : model::backbone_kinds()) {
+    model::ModelConfig config = tiny_config();
     config.long_range = kind->name;
-    LanguageModel model = tiny_model(config);
+    model::LanguageModel model = tiny_model(config);
     const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
-    ForwardOptions options = with_noise();
+    model::ForwardOptions options = with_noise();
     const TrainingPass kept = run_training_pass(model, batch, options);
     options.recompute_activations = true;
     const TrainingPass again = run_training_pass(model, batch, options);
@@ -69,8 +71,8 @@ TEST_CASE("recomputing activations changes no bit of loss and gradients") {
 }
 
 TEST_CASE("the same seed gives the same bits, and two threads the same loss to rounding") {
-  const ModelConfig config = tiny_config();
-  LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(80, config.vocab_size), config);
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
@@ -90,22 +92,22 @@ TEST_CASE("the same seed gives the same bits, and two threads the same loss to r
 }
 
 TEST_CASE("noise moves the choice in training and nothing in evaluation") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(120, config.vocab_size), config);
-  ForwardOptions other_step = with_noise();
+  model::ForwardOptions other_step = with_noise();
   other_step.step = 4;
   CHECK(loss_of(model, batch, with_noise()) != loss_of(model, batch, other_step));
   CHECK(loss_of(model, batch, {}) == loss_of(model, batch, {}));
 }
 
 TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
-  for (const Retriever retriever :
-       {Retriever::learned, Retriever::random, Retriever::recent, Retriever::none}) {
-    ForwardOptions options;
+  for (const model::Retriever retriever : {model::Retriever::learned, model::Retriever::random,
+                                           model::Retriever::recent, model::Retriever::none}) {
+    model::ForwardOptions options;
     options.retriever = retriever;
     at::Tensor idx;
     double read = -1;
@@ -119,21 +121,21 @@ TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
       for (int64_t slot = 0; slot < rows.size(2); ++slot) {
         const int64_t chunk = rows[0][t][slot];
         CHECK(chunk < t);
-        CHECK((chunk >= 0) == (retriever != Retriever::none && slot < t));
-        if (retriever == Retriever::recent && chunk >= 0) CHECK(chunk == t - 1 - slot);
+        CHECK((chunk >= 0) == (retriever != model::Retriever::none && slot < t));
+        if (retriever == model::Retriever::recent && chunk >= 0) CHECK(chunk == t - 1 - slot);
       }
     }
-    CHECK((read > 0) == (retriever != Retriever::none));
+    CHECK((read > 0) == (retriever != model::Retriever::none));
   }
 }
 
 TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") {
-  const ModelConfig config = tiny_config();  // group 0: layers 0 and 1, group 1: layer 2
-  LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();  // group 0: layers 0 and 1, group 1: layer 2
+  model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
   for (const int64_t silent : {0, 1}) {
     CAPTURE(silent);
-    ForwardOptions options;
+    model::ForwardOptions options;
     options.silent_group = silent;
     double read[2] = {-1, -1};
     options.observe = [&](const std::string& name, const at::Tensor& value) {

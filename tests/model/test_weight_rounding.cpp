@@ -23,7 +23,7 @@ TEST_CASE("A weight below the threshold becomes 0 or the threshold, its mean sta
   for (const double w : {0.0, 0.001, 0.1, 0.39, 0.4, 0.41, 1.0}) {
     CAPTURE(w);
     const at::Tensor weights = at::full({kDraws}, w, at::kDouble);
-    const at::Tensor rounded = round_weights(weights, uniform, kThreshold);
+    const at::Tensor rounded = model::round_weights(weights, uniform, kThreshold);
     const auto* value = rounded.const_data_ptr<double>();
     const auto* u = uniform.const_data_ptr<double>();
     double sum = 0;
@@ -40,20 +40,20 @@ TEST_CASE("The gradient passes a rounded weight as if it had not been rounded") 
   at::Tensor weights = at::tensor({0.05, 0.3, 0.65}, at::kDouble).requires_grad_(true);
   const at::Tensor uniform = at::tensor({0.5, 0.5, 0.5}, at::kDouble);
   const at::Tensor factors = at::tensor({2.0, -3.0, 5.0}, at::kDouble);
-  torch::autograd::backward({(round_weights(weights, uniform, 0.5) * factors).sum()}, {});
+  torch::autograd::backward({(model::round_weights(weights, uniform, 0.5) * factors).sum()}, {});
   CHECK(at::equal(weights.grad(), factors));
 }
 
 TEST_CASE("A model reads by rounded weights, drawn for each step, where it is told to") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config);
   const TextBatch batch = batch_of(some_text(15 * config.chunk_text_size(), config.vocab_size), config);
   const auto loss = [&](double weight_rounding, uint64_t step) {
     const at::NoGradGuard no_grad;
-    ForwardOptions options;
+    model::ForwardOptions options;
     options.weight_rounding = weight_rounding;
     options.step = step;
-    const std::unique_ptr<Past> past = model.begin();
+    const std::unique_ptr<model::Past> past = model.begin();
     return model.loss(model.forward(batch.ids, *past, options), batch.targets).mean.item<double>();
   };
   CHECK(loss(0.9, 1) == loss(0.9, 1));

@@ -10,7 +10,7 @@
 #include "lib/model/layers/window_cache.h"
 #include "tests/support/doctest.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 constexpr int64_t W = 12;
@@ -35,12 +35,12 @@ TEST_CASE("a window cache equals keeping everything and cutting to the last W, a
   for (const std::vector<int64_t>& pattern :
        {std::vector<int64_t>{1}, {5, 1, 1}, {W}, {W - 1, 1}, {W + 1, 2}, {3, 40, 1, 7}}) {
     CAPTURE(pattern.front());
-    WindowCache cache;
+    model::WindowCache cache;
     PlainWindow keys, values;
     for (int64_t step = 0; step < 60; ++step) {
       const int64_t n = pattern[static_cast<size_t>(step) % pattern.size()];
       const at::Tensor k = random_rows(n), v = random_rows(n);
-      const WindowCache::Rows rows = cache.append(k, v, W);
+      const model::WindowCache::Rows rows = cache.append(k, v, W);
       CHECK(at::equal(rows.keys, keys.append(k)));
       CHECK(at::equal(rows.values, values.append(v)));
     }
@@ -48,7 +48,7 @@ TEST_CASE("a window cache equals keeping everything and cutting to the last W, a
 }
 
 TEST_CASE("rows written in place are the same window, mixed with segments too") {
-  WindowCache cache;
+  model::WindowCache cache;
   PlainWindow truth;
   const auto rows_of_batch_1 = [](int64_t n) { return at::randn({1, n, 3, 4}); };
   const at::Tensor first = rows_of_batch_1(5);
@@ -65,7 +65,7 @@ TEST_CASE("rows written in place are the same window, mixed with segments too") 
     const at::Tensor row = rows_of_batch_1(1);
     const at::Tensor all = truth.append(row);
     REQUIRE(cache.takes_rows());
-    const WindowCache::OpenRow open = cache.append_row(W);
+    const model::WindowCache::OpenRow open = cache.append_row(W);
     REQUIRE(open.count == all.size(1));
     const auto offset = static_cast<size_t>((open.count - 1) * row.numel());
     std::memcpy(static_cast<float*>(open.keys) + offset, row.const_data_ptr(), row.nbytes());
@@ -78,15 +78,15 @@ TEST_CASE("rows written in place are the same window, mixed with segments too") 
 }
 
 TEST_CASE("the clone of a window cache goes its own way") {
-  WindowCache cache;
+  model::WindowCache cache;
   PlainWindow truth;
-  const auto append = [](WindowCache& to, PlainWindow& plain, const at::Tensor& rows) {
-    const WindowCache::Rows all = to.append(rows, rows, W);
+  const auto append = [](model::WindowCache& to, PlainWindow& plain, const at::Tensor& rows) {
+    const model::WindowCache::Rows all = to.append(rows, rows, W);
     CHECK(at::equal(all.keys, plain.append(rows)));
   };
   for (int64_t step = 0; step < 20; ++step) append(cache, truth, random_rows(1));
 
-  WindowCache copy = cache.clone();
+  model::WindowCache copy = cache.clone();
   PlainWindow copy_truth = truth;
   for (int64_t step = 0; step < 30; ++step) {
     append(cache, truth, random_rows(1));
@@ -95,7 +95,7 @@ TEST_CASE("the clone of a window cache goes its own way") {
 }
 
 TEST_CASE("a window cache holds no more than two windows of rows however long the text") {
-  WindowCache cache;
+  model::WindowCache cache;
   const int64_t row_bytes = random_rows(1).nbytes();
   for (int64_t step = 0; step < 500; ++step) {
     cache.append(random_rows(1), random_rows(1), W);
@@ -104,4 +104,4 @@ TEST_CASE("a window cache holds no more than two windows of rows however long th
 }
 
 }  // namespace
-}  // namespace gca
+}  // namespace gca::model

@@ -15,8 +15,9 @@ void sleep_ms(int ms) {
   std::this_thread::sleep_for(std::chrono::milliseconds(ms));
 }
 
-const gca::OperatorTime* find(const std::vector<gca::OperatorTime>& operators, const std::string& name) {
-  for (const gca::OperatorTime& time : operators)
+const gca::profile::OperatorTime* find(const std::vector<gca::profile::OperatorTime>& operators,
+                                       const std::string& name) {
+  for (const gca::profile::OperatorTime& time : operators)
     if (time.name == name) return &time;
   return nullptr;
 }
@@ -24,7 +25,7 @@ const gca::OperatorTime* find(const std::vector<gca::OperatorTime>& operators, c
 }  // namespace
 
 TEST_CASE("operator profile: an operator's time is its own, and the parts add up to the whole") {
-  gca::OperatorProfile profile;
+  gca::profile::OperatorProfile profile;
   for (int run = 0; run < 2; ++run) {
     profile.start();
     sleep_ms(20);  // between operators
@@ -40,8 +41,8 @@ TEST_CASE("operator profile: an operator's time is its own, and the parts add up
   }
   const auto operators = profile.operators();
   REQUIRE(operators.size() == 2);
-  const gca::OperatorTime* outer = find(operators, "outer");
-  const gca::OperatorTime* inner = find(operators, "inner");
+  const gca::profile::OperatorTime* outer = find(operators, "outer");
+  const gca::profile::OperatorTime* inner = find(operators, "inner");
   REQUIRE(outer != nullptr);
   REQUIRE(inner != nullptr);
   CHECK(outer->calls == 2);
@@ -57,7 +58,7 @@ TEST_CASE("operator profile: an operator's time is its own, and the parts add up
 
 TEST_CASE("operator profile: LibTorch's operators and their backward passes are seen") {
   const at::Tensor x = at::ones({3, 3}).requires_grad_(true);
-  gca::OperatorProfile profile;
+  gca::profile::OperatorProfile profile;
   profile.start();
   x.mul(x).sum().backward();
   profile.stop();

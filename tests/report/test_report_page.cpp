@@ -20,11 +20,11 @@ json data_of(const std::string& page) {
 }  // namespace
 
 TEST_CASE("Names cannot end the script that holds them, and unknown numbers are null") {
-  RunResults run;
+  report::RunResults run;
   run.name = "</script><script>alert(1)</script><!-- \xff";
   run.valid = {{1, 10, 3.0}};
-  const RunGroup group{"<b>&amp;</b>", {&run}};
-  const json data = data_of(report_page({&group, 1}));
+  const report::RunGroup group{"<b>&amp;</b>", {&run}};
+  const json data = data_of(report::report_page({&group, 1}));
   REQUIRE(data["groups"].size() == 1);
   CHECK(data["groups"][0]["label"] == group.label);
   CHECK(data["groups"][0]["runs"][0] == "</script><script>alert(1)</script><!-- \xef\xbf\xbd");
@@ -33,12 +33,12 @@ TEST_CASE("Names cannot end the script that holds them, and unknown numbers are 
 }
 
 TEST_CASE("The table has a line for each group, with the range of the last losses") {
-  RunResults first, second;
+  report::RunResults first, second;
   first.valid = {{1, 10, 9.0}, {2, 20, 2.0}};
   second.valid = {{2, 20, 3.0}};
   first.parameters = 4711;
-  const RunGroup groups[] = {{"batch 1", {&first, &second}}, {"batch 2", {}}};
-  std::istringstream table(report_table(groups));
+  const report::RunGroup groups[] = {{"batch 1", {&first, &second}}, {"batch 2", {}}};
+  std::istringstream table(report::report_table(groups));
   std::string head, line, other;
   std::getline(table, head);
   std::getline(table, line);

@@ -51,9 +51,9 @@ TEST_CASE("A run's folder gives its metrics, its report and the evaluations besi
 not JSON
 {"step": 3, "tokens": 30, "loss": null}
 {"step": 4, "tok)");
-  const std::vector<RunResults> runs = read_runs({folder / "run"});
+  const std::vector<report::RunResults> runs = report::read_runs({folder / "run"});
   REQUIRE(runs.size() == 1);
-  const RunResults& run = runs[0];
+  const report::RunResults& run = runs[0];
   CHECK(run.seed == 5);
   CHECK(run.settings == json{{"batch", 4}});
   CHECK(run.parameters == 1234);
@@ -78,7 +78,7 @@ TEST_CASE("An evaluation belongs to the run whose checkpoint it names, else it s
   put(folder / "of-b.json", eval_report((folder / "b") + "/checkpoint", kPasskey));
   put(folder / "of-b-folder.json", eval_report(folder / "b/", kPasskey));
   put(folder / "alone.json", eval_report("elsewhere", kPasskey));
-  const std::vector<RunResults> runs = read_runs(
+  const std::vector<report::RunResults> runs = report::read_runs(
       {folder / "of-b.json", folder / "a", folder / "b", folder / "of-b-folder.json", folder / "alone.json"});
   REQUIRE(runs.size() == 3);
   CHECK(runs[0].recalls.empty());
@@ -92,7 +92,7 @@ TEST_CASE("A run that has not ended has the settings of its checkpoint") {
   put(folder / "run/checkpoint/trainer_state.json",
       {{"model_config", {{"hidden_size", 64}}}, {"train_config", {{"batch", 2}}}, {"seed", 11}});
   write_file_atomically(folder / "run/metrics.jsonl", "");
-  const RunResults run = read_runs({folder / "run"}).front();
+  const report::RunResults run = report::read_runs({folder / "run"}).front();
   CHECK(run.settings == json{{"hidden_size", 64}, {"batch", 2}});
   CHECK(run.seed == 11);
 }
@@ -100,7 +100,7 @@ TEST_CASE("A run that has not ended has the settings of its checkpoint") {
 TEST_CASE("What is no run is refused by name") {
   const TemporaryFolder folder;
   const auto refuses = [](const std::string& path) {
-    const auto error = error_of([&] { read_runs({path}); });
+    const auto error = error_of([&] { report::read_runs({path}); });
     REQUIRE(error.has_value());
     CHECK(error->is_usage());
     CHECK(error->says(path));

@@ -9,19 +9,19 @@
 namespace gca::testing {
 
 /// Logits (T, V) float64 of the text positions of `text`, run as one batch.
-inline at::Tensor one_batch_logits(const LanguageModel& model, std::span<const int32_t> text,
-                                   const ForwardOptions& options = {}) {
+inline at::Tensor one_batch_logits(const model::LanguageModel& model, std::span<const int32_t> text,
+                                   const model::ForwardOptions& options = {}) {
   const at::NoGradGuard no_grad;
-  const ModelConfig& config = model.config();
+  const model::ModelConfig& config = model.config();
   std::vector<int64_t> ids, rows;
   for (const int32_t id : text) {
     rows.push_back(static_cast<int64_t>(ids.size()));
     ids.push_back(id);
     const bool is_last_of_chunk =
         static_cast<int64_t>(ids.size()) % config.chunk_size == config.chunk_size - 1;
-    if (backbone_kind(config).has_landmarks && is_last_of_chunk) ids.push_back(config.landmark_id);
+    if (model::backbone_kind(config).has_landmarks && is_last_of_chunk) ids.push_back(config.landmark_id);
   }
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   const at::Tensor hidden = model.forward(at::tensor(ids, at::kLong).unsqueeze(0), *past, options);
   return model.logits(hidden.index_select(1, at::tensor(rows, at::kLong))).squeeze(0).to(at::kDouble);
 }

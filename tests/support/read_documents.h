@@ -16,7 +16,7 @@ struct ReadDocument {
 /// The documents of some files or folders, and what was counted.
 struct ReadDocuments {
   std::vector<ReadDocument> documents;
-  std::vector<gca::SourceCounts> counts;
+  std::vector<gca::text::SourceCounts> counts;
 
   std::vector<std::string> texts() const {
     std::vector<std::string> all;
@@ -26,9 +26,9 @@ struct ReadDocuments {
 };
 
 inline ReadDocuments read_documents(const std::vector<std::string>& inputs,
-                                    const gca::SourceOptions& options = {},
+                                    const gca::text::SourceOptions& options = {},
                                     size_t piece_bytes = size_t{1} << 16) {
-  gca::DocumentSource source(gca::list_input_files(inputs), options);
+  gca::text::DocumentSource source(gca::text::list_input_files(inputs), options);
   ReadDocuments all;
   while (source.next()) {
     all.documents.push_back({source.name(), ""});

@@ -14,8 +14,8 @@
 
 namespace gca::testing {
 
-inline ModelConfig tiny_config() {
-  ModelConfig config;
+inline model::ModelConfig tiny_config() {
+  model::ModelConfig config;
   config.vocab_size = 40;
   config.d_model = 32;
   config.n_heads = 4;
@@ -32,9 +32,9 @@ inline ModelConfig tiny_config() {
   return config;
 }
 
-inline LanguageModel tiny_model(const ModelConfig& config, at::ScalarType dtype = at::kFloat,
-                                uint64_t seed = 1) {
-  LanguageModel model(config, dtype);
+inline model::LanguageModel tiny_model(const model::ModelConfig& config, at::ScalarType dtype = at::kFloat,
+                                       uint64_t seed = 1) {
+  model::LanguageModel model(config, dtype);
   model.initialise(seed);
   return model;
 }
@@ -55,23 +55,23 @@ struct TextBatch {
   at::Tensor targets;  // (1, L)
 };
 
-inline ChunkLayout layout_of(const ModelConfig& config) {
-  if (!backbone_kind(config).has_landmarks) return {};
+inline data::ChunkLayout layout_of(const model::ModelConfig& config) {
+  if (!model::backbone_kind(config).has_landmarks) return {};
   return {.chunk_size = config.chunk_size, .landmark_id = config.vocab_size - 1};
 }
 
-inline TextBatch batch_of(const std::vector<int32_t>& text, const ModelConfig& config) {
-  const LaidOutText laid_out = lay_out(text, kNoTarget, layout_of(config));
+inline TextBatch batch_of(const std::vector<int32_t>& text, const model::ModelConfig& config) {
+  const data::LaidOutText laid_out = data::lay_out(text, data::kNoTarget, layout_of(config));
   return {at::tensor(laid_out.ids, at::kLong).unsqueeze(0),
           at::tensor(laid_out.targets, at::kLong).unsqueeze(0)};
 }
 
 /// Logits (1, L, V) of ids (1, L) run in segments of the given lengths.
-inline at::Tensor logits_in_segments(const LanguageModel& model, const at::Tensor& ids,
+inline at::Tensor logits_in_segments(const model::LanguageModel& model, const at::Tensor& ids,
                                      const std::vector<int64_t>& lengths,
-                                     const ForwardOptions& options = {}) {
+                                     const model::ForwardOptions& options = {}) {
   const at::NoGradGuard no_grad;
-  const std::unique_ptr<Past> past = model.begin();
+  const std::unique_ptr<model::Past> past = model.begin();
   std::vector<at::Tensor> parts;
   int64_t begin = 0;
   for (const int64_t length : lengths) {

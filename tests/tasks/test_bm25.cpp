@@ -40,7 +40,7 @@ TEST_CASE("BM25 ranks chunks as its formula says") {
     std::vector<int32_t> text, query;
     for (int i = 0; i < 40 * 12; ++i) text.push_back(draw(60));
     for (int i = 0; i < 12; ++i) query.push_back(draw(80));
-    const std::vector<int64_t> best = bm25_top_k(text, 12, 35, query, 5);
+    const std::vector<int64_t> best = tasks::bm25_top_k(text, 12, 35, query, 5);
     const std::vector<double> scores = scores_by_the_book(text, 12, 35, query);
     REQUIRE(best.size() == 5);
     CHECK(std::set<int64_t>(best.begin(), best.end()).size() == 5);
@@ -53,9 +53,9 @@ TEST_CASE("BM25 ranks chunks as its formula says") {
 
 TEST_CASE("A rare word decides, a word of every chunk does not, and nothing comes from nothing") {
   const std::vector<int32_t> text = {1, 1, 1, 2, 1, 3, 1, 1, 4, 1, 2, 2};
-  CHECK(bm25_top_k(text, 3, 4, std::vector<int32_t>{1, 3}, 1) == std::vector<int64_t>{1});
-  CHECK(bm25_top_k(text, 3, 4, std::vector<int32_t>{4, 9, -0}, 1) == std::vector<int64_t>{2});
-  CHECK(bm25_top_k(text, 3, 2, std::vector<int32_t>{2}, 5) == std::vector<int64_t>{1, 0});
-  CHECK(bm25_top_k(text, 3, 0, std::vector<int32_t>{2}, 5).empty());
-  CHECK(bm25_top_k(text, 3, 2, std::vector<int32_t>{}, 1) == std::vector<int64_t>{0});
+  CHECK(tasks::bm25_top_k(text, 3, 4, std::vector<int32_t>{1, 3}, 1) == std::vector<int64_t>{1});
+  CHECK(tasks::bm25_top_k(text, 3, 4, std::vector<int32_t>{4, 9, -0}, 1) == std::vector<int64_t>{2});
+  CHECK(tasks::bm25_top_k(text, 3, 2, std::vector<int32_t>{2}, 5) == std::vector<int64_t>{1, 0});
+  CHECK(tasks::bm25_top_k(text, 3, 0, std::vector<int32_t>{2}, 5).empty());
+  CHECK(tasks::bm25_top_k(text, 3, 2, std::vector<int32_t>{}, 1) == std::vector<int64_t>{0});
 }

@@ -15,23 +15,23 @@ namespace {
 constexpr int64_t kHaystack = 7001;
 
 /// Every stretch of two tokens occurs once.
-Haystack haystack() {
+data::Haystack haystack() {
   std::vector<int32_t> tokens(kHaystack);
   for (size_t i = 0; i < tokens.size(); ++i) tokens[i] = static_cast<int32_t>(i);
-  return Haystack::of(tokens, "test");
+  return data::Haystack::of(tokens, "test");
 }
 
 }  // namespace
 
 TEST_CASE("The repeat is the passage, and the last whole chunk lies within it") {
-  const Haystack hay = haystack();
-  const RecallTask task({.chunk_text = 15, .passage_tokens = 40, .seed = 3});
+  const data::Haystack hay = haystack();
+  const tasks::RecallTask task({.chunk_text = 15, .passage_tokens = 40, .seed = 3});
   std::map<int64_t, int> places_in_chunk;
   for (int64_t number = 0; number < 500; ++number) {
-    const RecallText text = task.text(number, 30, hay);
+    const tasks::RecallText text = task.text(number, 30, hay);
     std::vector<int32_t> tokens(static_cast<size_t>(text.text_tokens));
     hay.read(text.haystack_first, tokens);
-    apply_edits(text.edits, 0, tokens);
+    data::apply_edits(text.edits, 0, tokens);
     const auto at = [&](int64_t j) { return tokens[static_cast<size_t>(j)]; };
     REQUIRE(text.first_occurrence >= 0);
     REQUIRE(text.first_occurrence + 40 <= text.passage_room);
@@ -49,11 +49,11 @@ TEST_CASE("The repeat is the passage, and the last whole chunk lies within it") 
 }
 
 TEST_CASE("Of a long passage any part may be known before the last whole chunk") {
-  const Haystack hay = haystack();
-  const RecallTask task({.chunk_text = 15, .passage_tokens = 150, .seed = 3});
+  const data::Haystack hay = haystack();
+  const tasks::RecallTask task({.chunk_text = 15, .passage_tokens = 150, .seed = 3});
   std::set<int64_t> known;
   for (int64_t number = 0; number < 2000; ++number) {
-    const RecallText text = task.text(number, 30, hay);
+    const tasks::RecallText text = task.text(number, 30, hay);
     REQUIRE(text.first_occurrence + 150 <= text.passage_room);
     REQUIRE(text.passage_room <= text.repeat);
     CHECK(text.text_tokens == text.repeat + std::min<int64_t>(150, 29 * 15 - text.repeat + 30));
@@ -66,20 +66,20 @@ TEST_CASE("Of a long passage any part may be known before the last whole chunk")
 }
 
 TEST_CASE("Batches: the repeat has targets but for its first tokens, short rows are padded") {
-  const Haystack hay = haystack();
-  const ChunkLayout layout{.chunk_size = 16, .landmark_id = 9999};
-  const RecallTask task({.chunk_text = 15, .passage_tokens = 40, .seed = 3});
-  const Batch batch = task.batch(11, 4, 20, hay, layout);
+  const data::Haystack hay = haystack();
+  const data::ChunkLayout layout{.chunk_size = 16, .landmark_id = 9999};
+  const tasks::RecallTask task({.chunk_text = 15, .passage_tokens = 40, .seed = 3});
+  const data::Batch batch = task.batch(11, 4, 20, hay, layout);
   REQUIRE(batch.length == 21 * 16);
   int64_t targets = 0;
   for (int64_t row = 0; row < 4; ++row) {
-    const RecallText text = task.text(11 + row, 20, hay);
+    const tasks::RecallText text = task.text(11 + row, 20, hay);
     for (int64_t p = 0; p < batch.length; ++p) {
       const int64_t target = batch.targets[static_cast<size_t>(row * batch.length + p)];
       const int64_t j = layout.text_before(p);  // text token at position p
-      const bool expects =
-          !layout.is_landmark(p) && j + 1 >= text.repeat + RecallTask::kUncertain && j + 1 < text.text_tokens;
-      CHECK((target != kNoTarget) == expects);
+      const bool expects = !layout.is_landmark(p) && j + 1 >= text.repeat + tasks::RecallTask::kUncertain &&
+                           j + 1 < text.text_tokens;
+      CHECK((target != data::kNoTarget) == expects);
       if (!expects) continue;
       ++targets;
       CHECK(target == batch.ids[static_cast<size_t>(row * batch.length + layout.position_of(j + 1))]);
@@ -89,14 +89,14 @@ TEST_CASE("Batches: the repeat has targets but for its first tokens, short rows 
 }
 
 TEST_CASE("A passage must outgrow two chunks and fit the text") {
-  CHECK(error_of([] { RecallTask({.chunk_text = 15, .passage_tokens = 30}); })->says("recall_chunks"));
-  const RecallTask task({.chunk_text = 15, .passage_tokens = 40});
+  CHECK(error_of([] { tasks::RecallTask({.chunk_text = 15, .passage_tokens = 30}); })->says("recall_chunks"));
+  const tasks::RecallTask task({.chunk_text = 15, .passage_tokens = 40});
   CHECK(error_of([&] { task.text(0, 4, haystack()); })->says("longer context"));
 }
 
 TEST_CASE("A passage longer than memory is refused before it is drawn") {
-  const RecallTask task({.chunk_text = 15, .passage_tokens = int64_t{1} << 60});
-  const auto error = error_of([&] { task.text(0, 100, Haystack::of({1, 2, 3}, "three")); });
+  const tasks::RecallTask task({.chunk_text = 15, .passage_tokens = int64_t{1} << 60});
+  const auto error = error_of([&] { task.text(0, 100, data::Haystack::of({1, 2, 3}, "three")); });
   REQUIRE(error.has_value());
   CHECK(error->says("leave no room"));
 }

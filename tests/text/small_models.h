@@ -18,10 +18,11 @@ inline std::string book_path(const std::string& name) {
 }
 
 /// A model as gca trains it, of one book.
-inline const gca::Tokenizer& trained_tokenizer() {
-  static const gca::Tokenizer tokenizer = [] {
+inline const gca::text::Tokenizer& trained_tokenizer() {
+  static const gca::text::Tokenizer tokenizer = [] {
     const std::vector<std::string> paths = {book_path("train/alices-adventures-in-wonderland")};
-    return gca::Tokenizer::from_serialized(gca::train_tokenizer(paths, {.vocab_size = 1000}), "test");
+    return gca::text::Tokenizer::from_serialized(gca::text::train_tokenizer(paths, {.vocab_size = 1000}),
+                                                 "test");
   }();
   return tokenizer;
 }

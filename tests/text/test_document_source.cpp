@@ -23,7 +23,7 @@ void put(const std::string& path, const std::string& content) {
   write_file_atomically(path, content);
 }
 
-std::optional<CaughtError> refusal(const std::string& path, const SourceOptions& options = {}) {
+std::optional<CaughtError> refusal(const std::string& path, const text::SourceOptions& options = {}) {
   return error_of([&] { read_documents({path}, options); });
 }
 
@@ -173,7 +173,8 @@ open(folder + 'mark.jsonl', 'w', encoding='utf-8-sig').write(json.dumps({'text':
   CHECK(read_documents({folder / "mark.txt"}).texts() == std::vector{"na\xC3\xAFve\n"s});
   // Within a text the character is one like any other.
   CHECK(read_documents({folder / "mark.jsonl"}).texts() == std::vector{"\xEF\xBB\xBFone"s});
-  for (const InvalidUtf8 how : {InvalidUtf8::error, InvalidUtf8::replace, InvalidUtf8::keep}) {
+  for (const text::InvalidUtf8 how :
+       {text::InvalidUtf8::error, text::InvalidUtf8::replace, text::InvalidUtf8::keep}) {
     CHECK(refusal(folder / "wide.txt", {.invalid_utf8 = how})
               ->says("wide.txt: is UTF-16 text; convert it: iconv"));
     CHECK(refusal(folder / "big.txt", {.invalid_utf8 = how})->says("big.txt: is UTF-16 text"));
@@ -197,10 +198,10 @@ for name, data in ('many', damaged), ('end', b'x' * 65535 + b'\xe2\x82'), ('bord
   for (const std::string name : {"many", "end", "border"}) {
     CAPTURE(name);
     const std::string data = read_file(folder / name), replaced = read_file(folder / (name + ".replaced"));
-    const ReadDocuments read = read_documents({folder / name}, {.invalid_utf8 = InvalidUtf8::replace});
+    const ReadDocuments read = read_documents({folder / name}, {.invalid_utf8 = text::InvalidUtf8::replace});
     CHECK((read.texts() == std::vector{replaced}));
-    CHECK(
-        (read_documents({folder / name}, {.invalid_utf8 = InvalidUtf8::keep}).texts() == std::vector{data}));
+    CHECK((read_documents({folder / name}, {.invalid_utf8 = text::InvalidUtf8::keep}).texts() ==
+           std::vector{data}));
     CHECK((refusal(folder / name).has_value() == (data != replaced)));
     CHECK((read.counts.at(0).replaced_sequences > 0) == (data != replaced));
   }
@@ -224,14 +225,14 @@ TEST_CASE("the format comes from the flag, else from the name, else from the con
   CHECK_FALSE(is_lines("a.jsonl", line, "text"));
   for (const char* text : {"{one}", "[one]", "{\\rm one}", "[{one}]", "", "{"})
     CHECK_FALSE(is_lines("a", text));
-  CHECK(error_of([&] { DocumentSource({}, {.format = "xml"}); })->says("--input-format xml"));
+  CHECK(error_of([&] { text::DocumentSource({}, {.format = "xml"}); })->says("--input-format xml"));
 }
 
 TEST_CASE("a file that is cut short while it is read is an error, one without a size is read to its end") {
   const TemporaryFolder folder;
   const std::string path = folder / "log.txt";
   put(path, std::string(1 << 20, 'x'));
-  DocumentSource source(list_input_files(std::vector{path}), {});
+  text::DocumentSource source(text::list_input_files(std::vector{path}), {});
   REQUIRE(source.next());
   CHECK_FALSE(source.read(1000).empty());
   std::filesystem::resize_file(path, 1000);
@@ -269,11 +270,12 @@ TEST_CASE("counts are those of each input, names those of files and lines") {
 TEST_CASE("missing files and folders in their place are refused by name") {
   const TemporaryFolder folder;
   put(folder / "a.txt", "x");
-  const InputFiles files = list_input_files(std::vector{folder / "a.txt"});
+  const text::InputFiles files = text::list_input_files(std::vector{folder / "a.txt"});
   std::filesystem::remove(folder / "a.txt");
-  CHECK(error_of([&] { DocumentSource(files, {}).next(); })->says("a.txt: cannot be read (No such file"));
+  CHECK(
+      error_of([&] { text::DocumentSource(files, {}).next(); })->says("a.txt: cannot be read (No such file"));
   std::filesystem::create_directory(folder / "a.txt");
-  const auto error = error_of([&] { DocumentSource(files, {}).next(); });
+  const auto error = error_of([&] { text::DocumentSource(files, {}).next(); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("a.txt: cannot be read (Is a directory"));

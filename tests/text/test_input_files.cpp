@@ -23,7 +23,7 @@ void touch(const std::string& path) {
 /// Names below `folder`.
 std::vector<std::string> listed(const TemporaryFolder& folder, const std::vector<std::string>& inputs) {
   std::vector<std::string> names;
-  for (const InputFile& file : list_input_files(inputs).files)
+  for (const text::InputFile& file : text::list_input_files(inputs).files)
     names.push_back(file.path.starts_with(folder.path()) ? file.path.substr(folder.path().size() + 1)
                                                          : file.path);
   return names;
@@ -38,7 +38,7 @@ TEST_CASE("a folder gives its text files, sorted, at any depth, the others are c
     touch(folder / name);
   CHECK(listed(folder, {folder.path()}) ==
         std::vector<std::string>{"a/d.jsonl", "a/e.ndjson.zst", "a/m.md", "a/z.tex", "b.txt", "f.txt.gz"});
-  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 4);
+  CHECK(text::list_input_files(std::vector{folder.path()}).skipped_files == 4);
 }
 
 TEST_CASE("a folder without text files gives every regular file") {
@@ -56,13 +56,13 @@ TEST_CASE("links to files and folders are followed, those that lead nowhere or b
   fs::create_symlink(elsewhere / "c.txt", folder / "sub/d.txt");
   CHECK(listed(folder, {folder.path()}) ==
         std::vector<std::string>{"a.txt", "linked/c.txt", "sub/b.txt", "sub/d.txt"});
-  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 0);
+  CHECK(text::list_input_files(std::vector{folder.path()}).skipped_files == 0);
   fs::create_symlink("nowhere", folder / "dead.txt");
   fs::create_symlink("..", folder / "sub/back");
   fs::create_symlink(".", elsewhere / "self");
   REQUIRE(mkfifo((folder / "pipe.txt").c_str(), 0600) == 0);
   CHECK(listed(folder, {folder.path()}).size() == 4);
-  CHECK(list_input_files(std::vector{folder.path()}).skipped_files == 4);
+  CHECK(text::list_input_files(std::vector{folder.path()}).skipped_files == 4);
 }
 
 TEST_CASE("a folder that cannot be read is refused by name") {
@@ -76,7 +76,7 @@ TEST_CASE("a folder that cannot be read is refused by name") {
         "user)");
     return;
   }
-  const auto error = error_of([&] { list_input_files(std::vector{folder.path()}); });
+  const auto error = error_of([&] { text::list_input_files(std::vector{folder.path()}); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("lost+found: cannot be read (Permission denied)"));
@@ -88,7 +88,7 @@ TEST_CASE("files are taken in the order given, whatever their names, - is standa
   touch(folder / "a.txt");
   CHECK(listed(folder, {folder / "b.pdf", "-", folder / "a.txt", folder / "b.pdf"}) ==
         std::vector<std::string>{"b.pdf", "-", "a.txt", "b.pdf"});
-  const InputFiles inputs = list_input_files(std::vector<std::string>{"-", folder / "a.txt"});
+  const text::InputFiles inputs = text::list_input_files(std::vector<std::string>{"-", folder / "a.txt"});
   CHECK(inputs.files[0].is_stream);
   CHECK_FALSE(inputs.files[1].is_stream);
 }
@@ -96,14 +96,14 @@ TEST_CASE("files are taken in the order given, whatever their names, - is standa
 TEST_CASE("a pipe is a stream") {
   const TemporaryFolder folder;
   REQUIRE(mkfifo((folder / "pipe").c_str(), 0600) == 0);
-  CHECK(list_input_files(std::vector{folder / "pipe"}).files.at(0).is_stream);
+  CHECK(text::list_input_files(std::vector{folder / "pipe"}).files.at(0).is_stream);
 }
 
 TEST_CASE("a missing input and an empty folder are refused by name") {
   const TemporaryFolder folder;
   fs::create_directory(folder / "empty");
   for (const std::string name : {"missing", "empty"}) {
-    const auto error = error_of([&] { list_input_files(std::vector{folder / name}); });
+    const auto error = error_of([&] { text::list_input_files(std::vector{folder / name}); });
     REQUIRE(error);
     CHECK(error->is_usage());
     CHECK(error->says(name));

@@ -13,13 +13,13 @@ using namespace std::string_literals;
 namespace {
 
 /// `lines` as a file, read.
-ReadDocuments read_lines(const std::string& lines, const SourceOptions& options = {}) {
+ReadDocuments read_lines(const std::string& lines, const text::SourceOptions& options = {}) {
   const TemporaryFolder folder;
   write_file_atomically(folder / "a.jsonl", lines);
   return read_documents({folder / "a.jsonl"}, options);
 }
 
-std::string refusal(const std::string& lines, const SourceOptions& options = {}) {
+std::string refusal(const std::string& lines, const text::SourceOptions& options = {}) {
   const auto error = error_of([&] { read_lines(lines, options); });
   REQUIRE(error);
   CHECK(error->is_usage());
@@ -116,11 +116,11 @@ TEST_CASE("of a key that comes twice the last value is taken, and the key can be
 }
 
 TEST_CASE("invalid UTF-8 in a line is replaced where that is asked for") {
-  const ReadDocuments read =
-      read_lines("{\"text\": \"caf\xE9\"}\n{\"text\": \"\xE2\x82\"}", {.invalid_utf8 = InvalidUtf8::replace});
+  const ReadDocuments read = read_lines("{\"text\": \"caf\xE9\"}\n{\"text\": \"\xE2\x82\"}",
+                                        {.invalid_utf8 = text::InvalidUtf8::replace});
   CHECK(read.texts() == std::vector{"caf\xEF\xBF\xBD"s, "\xEF\xBF\xBD"s});
   CHECK(read.counts.at(0).replaced_sequences == 2);
-  CHECK(refusal("{\"text\": \"caf\xE9\"}", {.invalid_utf8 = InvalidUtf8::keep}).find("0xE9") !=
+  CHECK(refusal("{\"text\": \"caf\xE9\"}", {.invalid_utf8 = text::InvalidUtf8::keep}).find("0xE9") !=
         std::string::npos);
 }
 

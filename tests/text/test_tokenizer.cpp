@@ -16,12 +16,12 @@ namespace {
 
 const std::string kSpaceSymbol = "\xE2\x96\x81";
 
-int64_t bytes_of(const Tokenizer& tokenizer, std::span<const int32_t> ids) {
+int64_t bytes_of(const text::Tokenizer& tokenizer, std::span<const int32_t> ids) {
   return std::accumulate(ids.begin(), ids.end(), int64_t{0},
                          [&](int64_t sum, int32_t id) { return sum + tokenizer.piece_bytes(id); });
 }
 
-void check_round_trip(const Tokenizer& tokenizer, const std::string& text) {
+void check_round_trip(const text::Tokenizer& tokenizer, const std::string& text) {
   const auto ids = tokenizer.encode(text);
   REQUIRE(tokenizer.decode(ids) == text);
   REQUIRE(bytes_of(tokenizer, ids) == static_cast<int64_t>(text.size()));
@@ -37,7 +37,7 @@ std::string random_text(std::mt19937& random, const std::vector<std::string>& pa
 }  // namespace
 
 TEST_CASE("every string of bytes comes back") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   REQUIRE(tokenizer.is_lossless());
   std::mt19937 random(1);
   check_round_trip(tokenizer, "");
@@ -72,7 +72,7 @@ TEST_CASE("every string of bytes comes back") {
 }
 
 TEST_CASE("faults are counted") {
-  TextFaults faults;
+  text::TextFaults faults;
   const std::string text = std::string("a\0b\0c", 5) + "\xFF" + "x" + "\xE2\x96" + "y" + kSpaceSymbol + "z";
   trained_tokenizer().encode(text, &faults);
   CHECK(faults.nul_bytes == 2);
@@ -83,13 +83,13 @@ TEST_CASE("faults are counted") {
 }
 
 TEST_CASE("U+2581 is not a space") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   CHECK(tokenizer.encode("a" + kSpaceSymbol + "b") != tokenizer.encode("a b"));
   CHECK(tokenizer.decode(tokenizer.encode("a" + kSpaceSymbol + " b")) == "a" + kSpaceSymbol + " b");
 }
 
 TEST_CASE("whole books have SentencePiece's own ids with any number of threads") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   for (const char* name : {"train/alices-adventures-in-wonderland", "valid/the-red-badge-of-courage"}) {
     CAPTURE(name);
     const std::string text = read_file(book_path(name));
@@ -102,7 +102,7 @@ TEST_CASE("whole books have SentencePiece's own ids with any number of threads")
 }
 
 TEST_CASE("ids of short texts of spaces and newlines are SentencePiece's own") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   std::mt19937 random(2);
   const std::vector<std::string> parts = {" ",     "   ",  "\n",   "\n\n",     "\t",   "a",
                                           "Alice", "the ", "1865", "\xC3\xA9", "\r\n", "<s>"};
@@ -114,7 +114,7 @@ TEST_CASE("ids of short texts of spaces and newlines are SentencePiece's own") {
 }
 
 TEST_CASE("a safe cut changes no token") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   const std::string text = read_file(book_path("train/alices-adventures-in-wonderland")).substr(3000, 1500) +
                            "\n\n    indented   \n \n";
   const auto whole = reference_ids(tokenizer.serialized(), text);
@@ -134,7 +134,7 @@ TEST_CASE("a safe cut changes no token") {
 }
 
 TEST_CASE("a text without a safe cut is encoded as a whole") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   const std::string text(200'000, 'a');
   CHECK(tokenizer.safe_cut(text, 1000) == text.size());
   CHECK(tokenizer.encode_parallel(text, 2) == reference_ids(tokenizer.serialized(), text));
@@ -196,7 +196,7 @@ TEST_CASE("models of other settings give SentencePiece's ids and are cut only wh
   for (const auto& test : cases) {
     CAPTURE(test.name);
     const std::string model = foreign_model(test.settings);
-    const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
+    const text::Tokenizer tokenizer = text::Tokenizer::from_serialized(model, "test");
     CHECK(tokenizer.is_lossless() == test.is_lossless);
     CHECK(tokenizer.safe_cut("abc def", 6) == (test.cuts_at_space ? 3 : 7));
     CHECK(tokenizer.safe_cut("abc\ndef", 6) == (test.cuts_at_newline ? 4 : 7));
@@ -212,7 +212,7 @@ TEST_CASE("a model that puts a space before a text puts none where the text goes
                                            {"byte_fallback", "true"},
                                            {"normalization_rule_name", "identity"},
                                            {"remove_extra_whitespaces", "false"}});
-  const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
+  const text::Tokenizer tokenizer = text::Tokenizer::from_serialized(model, "test");
   for (const std::string text :
        {"the cat sat\non  the\n\n mat and the  dog ", " the cat", "\nthe cat", "  \n \n", "cat"}) {
     const auto whole = reference_ids(model, text);
@@ -232,8 +232,9 @@ TEST_CASE("a model that puts a space before a text puts none where the text goes
 }
 
 TEST_CASE("without byte fallback what is lost is counted") {
-  const Tokenizer tokenizer = Tokenizer::from_serialized(foreign_model({{"vocab_size", "60"}}), "test");
-  TextFaults faults;
+  const text::Tokenizer tokenizer =
+      text::Tokenizer::from_serialized(foreign_model({{"vocab_size", "60"}}), "test");
+  text::TextFaults faults;
   const auto ids = tokenizer.encode(std::string("cat\0dog\xFF#", 9), &faults);
   CHECK(faults.nul_bytes == 1);
   CHECK(faults.invalid_utf8_bytes == 1);
@@ -242,7 +243,7 @@ TEST_CASE("without byte fallback what is lost is counted") {
 }
 
 TEST_CASE("the landmark comes after the pieces and stands for no text") {
-  const Tokenizer& tokenizer = trained_tokenizer();
+  const text::Tokenizer& tokenizer = trained_tokenizer();
   CHECK(tokenizer.piece_count() == 1000);
   CHECK(tokenizer.landmark_id() == 1000);
   CHECK(tokenizer.vocab_size_with_landmark() == 1001);
@@ -261,12 +262,12 @@ TEST_CASE("the landmark comes after the pieces and stands for no text") {
 
 TEST_CASE("a damaged or missing model is refused by name") {
   const TemporaryFolder folder;
-  CHECK(error_of([&] { Tokenizer::load(folder / "missing"); })->is_usage());
+  CHECK(error_of([&] { text::Tokenizer::load(folder / "missing"); })->is_usage());
   const std::string& model = trained_tokenizer().serialized();
   for (const std::string& damaged :
        {std::string(), std::string("no model"), model.substr(0, 1000), model.substr(7)}) {
     std::ofstream(folder / "model", std::ios::binary) << damaged;
-    const auto error = error_of([&] { Tokenizer::load(folder / "model"); });
+    const auto error = error_of([&] { text::Tokenizer::load(folder / "model"); });
     REQUIRE(error);
     CHECK(error->is_usage());
     CHECK(error->says(folder / "model"));
@@ -277,16 +278,17 @@ TEST_CASE("a damaged or missing model is refused by name") {
   const size_t piece = zeroed.find("the");
   REQUIRE(piece != std::string::npos);
   zeroed[piece + 1] = '\0';
-  const auto error = error_of([&] { Tokenizer::from_serialized(zeroed, "zeroed"); });
+  const auto error = error_of([&] { text::Tokenizer::from_serialized(zeroed, "zeroed"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("zeroed"));
   // The same behind an unknown group (field 4), which a reader of protocol buffers passes over.
-  const auto hidden = error_of([&] { Tokenizer::from_serialized("\x23\x30\x31\x24" + zeroed, "hidden"); });
+  const auto hidden =
+      error_of([&] { text::Tokenizer::from_serialized("\x23\x30\x31\x24" + zeroed, "hidden"); });
   REQUIRE(hidden);
   CHECK(hidden->is_usage());
   CHECK(hidden->says("hidden"));
 
   std::ofstream(folder / "model", std::ios::binary) << model;
-  CHECK(Tokenizer::load(folder / "model").fingerprint() == trained_tokenizer().fingerprint());
+  CHECK(text::Tokenizer::load(folder / "model").fingerprint() == trained_tokenizer().fingerprint());
 }

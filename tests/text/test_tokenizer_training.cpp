@@ -11,8 +11,8 @@ using namespace gca;
 
 namespace {
 
-std::string train(const std::vector<std::string>& paths, const TokenizerTraining& training) {
-  return train_tokenizer(paths, training);
+std::string train(const std::vector<std::string>& paths, const text::TokenizerTraining& training) {
+  return text::train_tokenizer(paths, training);
 }
 
 /// The largest vocabulary that these files give, as the error of a larger one tells.
@@ -27,7 +27,7 @@ int64_t possible_vocabulary(const std::vector<std::string>& paths) {
 }
 
 bool has_piece(const std::string& model, const std::string& text) {
-  const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
+  const text::Tokenizer tokenizer = text::Tokenizer::from_serialized(model, "test");
   return tokenizer.encode(text).size() == 1;
 }
 
@@ -37,7 +37,7 @@ TEST_CASE("training gives the vocabulary asked for, the same each time") {
   const std::vector<std::string> paths = {book_path("train/alices-adventures-in-wonderland")};
   const std::string model = train(paths, {.vocab_size = 1000});
   CHECK(model == train(paths, {.vocab_size = 1000}));
-  CHECK(Tokenizer::from_serialized(model, "test").piece_count() == 1000);
+  CHECK(text::Tokenizer::from_serialized(model, "test").piece_count() == 1000);
   CHECK(has_piece(model, " Alice"));
   CHECK(has_piece(model, "\n"));
   CHECK_FALSE(has_piece(model, "12"));
@@ -64,7 +64,7 @@ TEST_CASE("texts that a trainer stumbles over") {
   const std::string path = folder / "text";
   const auto model_of = [&](const std::string& text, int64_t vocab_size) {
     std::ofstream(path, std::ios::binary) << text;
-    return train({path}, {.vocab_size = vocab_size, .source = {.invalid_utf8 = InvalidUtf8::keep}});
+    return train({path}, {.vocab_size = vocab_size, .source = {.invalid_utf8 = text::InvalidUtf8::keep}});
   };
   std::string tabs, one_line, damaged, rare;
   for (int i = 0; i < 500; ++i) {
@@ -77,12 +77,12 @@ TEST_CASE("texts that a trainer stumbles over") {
   }
   for (const std::string& text : {tabs, one_line, damaged, rare}) {
     const std::string model = model_of(text, 275);
-    const Tokenizer tokenizer = Tokenizer::from_serialized(model, "test");
+    const text::Tokenizer tokenizer = text::Tokenizer::from_serialized(model, "test");
     CHECK(tokenizer.is_lossless());
     CHECK(tokenizer.decode(tokenizer.encode(text)) == text);
     CHECK((has_piece(model, "one") || has_piece(model, " one")));
   }
-  CHECK(Tokenizer::from_serialized(model_of("withoutanyspace\n" + std::string(50, 'x'), 270), "test")
+  CHECK(text::Tokenizer::from_serialized(model_of("withoutanyspace\n" + std::string(50, 'x'), 270), "test")
             .is_lossless());
 }
 
@@ -91,7 +91,7 @@ TEST_CASE("a vocabulary that cannot be is refused with one that can") {
   const std::string path = folder / "text";
   std::ofstream(path) << "one two three one two three\n";
   const int64_t possible = possible_vocabulary({path});
-  CHECK(Tokenizer::from_serialized(train({path}, {.vocab_size = possible}), "test").piece_count() ==
+  CHECK(text::Tokenizer::from_serialized(train({path}, {.vocab_size = possible}), "test").piece_count() ==
         possible);
 
   CHECK(error_of([&] { train({path}, {.vocab_size = 100}); })->is_usage());

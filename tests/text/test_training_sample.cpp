@@ -13,7 +13,7 @@ using namespace gca;
 namespace {
 
 /// The same by whole strings, as training_sample.h says it.
-std::string plain_sample(const std::vector<std::string>& texts, const TokenizerTraining& training) {
+std::string plain_sample(const std::vector<std::string>& texts, const text::TokenizerTraining& training) {
   int64_t total = 0;
   for (const std::string& text : texts) total += static_cast<int64_t>(text.size());
   int64_t count = 1, bytes = total, stride = total, shift = 0;
@@ -63,9 +63,9 @@ TEST_CASE("the sample is all of the text, or blocks of whole words at even dista
     for (const uint64_t seed : {0, 1, 12345, 1 << 30}) {
       CAPTURE(sample_bytes);
       CAPTURE(seed);
-      const TokenizerTraining training = {.vocab_size = 0, .sample_bytes = sample_bytes, .seed = seed};
+      const text::TokenizerTraining training = {.vocab_size = 0, .sample_bytes = sample_bytes, .seed = seed};
       const std::string expected = plain_sample(texts, training);
-      CHECK((sample_text(paths, training) == expected));
-      CHECK((sample_text(std::vector{folder / "all.jsonl"}, training) == expected));
+      CHECK((text::sample_text(paths, training) == expected));
+      CHECK((text::sample_text(std::vector{folder / "all.jsonl"}, training) == expected));
     }
 }

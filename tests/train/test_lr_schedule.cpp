@@ -4,7 +4,7 @@
 
 #include "lib/train/train_config.h"
 
-using gca::LearningRateSchedule;
+using gca::train::LearningRateSchedule;
 
 TEST_CASE("The learning rate warms up in a line and falls by half a cosine") {
   const LearningRateSchedule schedule{.peak = 1.0, .floor = 0.2, .warmup_steps = 4, .total_steps = 12};
@@ -33,7 +33,7 @@ TEST_CASE("A schedule that is all warm-up, or has none, is defined everywhere") 
 }
 
 TEST_CASE("The residual blend goes from its start to the model's own in a line") {
-  gca::TrainConfig config;
+  gca::train::TrainConfig config;
   CHECK(config.residual_blend_at(0, 0.25) == 0.25);  // no schedule
   config.residual_blend_start = 1.0;
   config.residual_blend_begin = 10;

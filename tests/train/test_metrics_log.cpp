@@ -7,7 +7,7 @@
 
 #include "tests/support/temporary_folder.h"
 
-using gca::MetricsLog;
+using gca::train::MetricsLog;
 
 namespace {
 

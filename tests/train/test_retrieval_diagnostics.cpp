@@ -20,7 +20,7 @@ TEST_CASE("Spread, entropy and distance of a choice worked out by hand") {
                            .view({1, 4, 4});
   const at::Tensor idx = at::tensor({-1, -1, 0, -1, 1, 0, 2, 0}, at::kInt).view({1, 4, 2});
   const at::Tensor w = at::tensor({0.F, 0.F, 1.F, 0.F, 0.75F, 0.25F, 0.5F, 0.5F}).view({1, 4, 2});
-  const GroupDiagnostics result = diagnose_retrieval(r, idx, w, 7);
+  const train::GroupDiagnostics result = train::diagnose_retrieval(r, idx, w, 7);
   CHECK(std::abs(result.spread - (1.0 + std::sqrt(6.0)) / 2) <= 1e-6);
   const double entropy2 = -(0.75 * std::log(0.75) + 0.25 * std::log(0.25));
   CHECK(std::abs(result.entropy - (entropy2 + std::log(2.0)) / 2) <= 1e-6);
@@ -29,12 +29,12 @@ TEST_CASE("Spread, entropy and distance of a choice worked out by hand") {
 }
 
 TEST_CASE("A trainer looks at every group when asked, and looking changes nothing") {
-  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
-  Trainer looks(a, tiny_train_config(), copy_source(a.config()), 1, 4);
-  Trainer does_not(b, tiny_train_config(), copy_source(b.config()), 1, 4);
-  const StepResult seen = looks.make_step(0, 0, true);
+  model::LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  train::Trainer looks(a, tiny_train_config(), copy_source(a.config()), 1, 4);
+  train::Trainer does_not(b, tiny_train_config(), copy_source(b.config()), 1, 4);
+  const train::StepResult seen = looks.make_step(0, 0, true);
   CHECK(seen.retrieval.size() == 2);
-  for (const GroupDiagnostics& group : seen.retrieval) {
+  for (const train::GroupDiagnostics& group : seen.retrieval) {
     CHECK(group.spread > 0.0);
     CHECK(group.entropy > 0.0);
     CHECK(group.mean_distance >= 2 * a.config().chunk_text_size());

@@ -12,7 +12,7 @@
 using namespace gca;
 
 TEST_CASE("A preset sets the model's keys and the training's") {
-  RunConfig config;
+  train::RunConfig config;
   config.read("nano");
   CHECK(config.model.d_model == 64);
   CHECK(config.train.context == 512);
@@ -20,7 +20,7 @@ TEST_CASE("A preset sets the model's keys and the training's") {
 }
 
 TEST_CASE("--set reads numbers, sizes, switches and lists of either half") {
-  RunConfig config;
+  train::RunConfig config;
   config.set_from_flag("chunk_size=32");
   config.set_from_flag("learning_rate=1e-3");
   config.set_from_flag("context=4K");
@@ -35,13 +35,13 @@ TEST_CASE("--set reads numbers, sizes, switches and lists of either half") {
   CHECK(!config.train.gumbel_noise);
   CHECK(config.model.alibi_slopes == std::vector<double>{1, 0.5});
   CHECK(config.model.long_range == "none");
-  CHECK(config.train.tasks[kNeedleHops] == 1024);
+  CHECK(config.train.tasks[tasks::kNeedleHops] == 1024);
   CHECK(config.to_json()["needle_text_targets"] == true);
   CHECK(config.explicit_keys.contains("chunk_size"));
 }
 
 TEST_CASE("A wrong setting is named, with what would be right") {
-  RunConfig config;
+  train::RunConfig config;
   const auto unknown = error_of([&] { config.set_from_flag("learning_rat=1"); });
   REQUIRE(unknown);
   CHECK(unknown->is_usage());
@@ -53,7 +53,7 @@ TEST_CASE("A wrong setting is named, with what would be right") {
   CHECK(error_of([&] { config.train.validate("--set"); })->says("batch"));
   CHECK(error_of([&] { config.set_from_flag("needle_hop=1"); })->says("'needle_hops'"));
   CHECK(error_of([&] { config.set_from_flag("needle_text_targets=1"); })->says("needle_text_targets"));
-  RunConfig out_of_range;
+  train::RunConfig out_of_range;
   out_of_range.set_from_flag("needle_hops=0");
   CHECK(error_of([&] { out_of_range.train.validate("--set"); })->says("needle_hops is out of range"));
 }
@@ -61,13 +61,13 @@ TEST_CASE("A wrong setting is named, with what would be right") {
 TEST_CASE("A file that is no JSON object is refused") {
   const TemporaryFolder folder;
   std::ofstream(folder / "list.json") << "[1]";
-  RunConfig config;
+  train::RunConfig config;
   CHECK(error_of([&] { config.read(folder / "list.json"); })->says("list.json"));
 }
 
 TEST_CASE("Every setting tells where it comes from, and the report of a run gives its settings") {
   const TemporaryFolder folder;
-  RunConfig config;
+  train::RunConfig config;
   config.read("nano");
   config.set_from_flag("learning_rate=0.5");
   config.set_from_flag("batch=3", "--batch");
@@ -81,7 +81,7 @@ TEST_CASE("Every setting tells where it comes from, and the report of a run give
   report["config"] = config.to_json();
   report["config"]["data"] = "books";  // what a report tells beside the settings
   std::ofstream(folder / "report.json") << report;
-  RunConfig again;
+  train::RunConfig again;
   again.read(folder / "report.json");
   CHECK(again.to_json() == config.to_json());
   CHECK(again.sources.at("batch") == folder / "report.json");
@@ -91,14 +91,14 @@ TEST_CASE("Every setting tells where it comes from, and the report of a run give
 }
 
 TEST_CASE("A resumed run may look and save at other times, and nothing else") {
-  TrainerState state;
+  train::TrainerState state;
   state.model.vocab_size = 50;
   state.train.learning_rate = 1e-3;
   const auto resumed = [&](const std::string& preset, const std::vector<std::string>& settings) {
-    RunConfig asked = recorded_config(state);
+    train::RunConfig asked = train::recorded_config(state);
     if (!preset.empty()) asked.read(preset);
     for (const std::string& assignment : settings) asked.set_from_flag(assignment);
-    return resumed_config(state, asked);
+    return train::resumed_config(state, asked);
   };
   CHECK(resumed("", {"eval_interval=7", "learning_rate=0.001"}).train.eval_interval == 7);
   const auto error = error_of([&] { resumed("", {"learning_rate=0.002"}); });
@@ -110,11 +110,11 @@ TEST_CASE("A resumed run may look and save at other times, and nothing else") {
 }
 
 TEST_CASE("A resumed run must read the same data") {
-  TrainerState state;
+  train::TrainerState state;
   state.data = "books";
   state.data_fingerprint = std::string(64, 'a');
-  require_same_data(state, "books", std::string(64, 'a'));
-  const auto error = error_of([&] { require_same_data(state, "books", "b"); });
+  train::require_same_data(state, "books", std::string(64, 'a'));
+  const auto error = error_of([&] { train::require_same_data(state, "books", "b"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("books"));

@@ -13,9 +13,9 @@ using namespace gca;
 using namespace gca::testing;
 
 TEST_CASE("The parameters told from a configuration are those of the model") {
-  std::vector<ModelConfig> configs;
+  std::vector<model::ModelConfig> configs;
   for (const char* preset : {"nano", "mini", "small"}) {
-    RunConfig config;
+    train::RunConfig config;
     config.read(preset);
     config.model.vocab_size = 301;
     configs.push_back(config.model);
@@ -27,54 +27,54 @@ TEST_CASE("The parameters told from a configuration are those of the model") {
     configs.back().d_ff = 100;
     configs.back().retrieval_groups = config.model.n_upper_layers;
   }
-  for (const ModelConfig& config : configs)
-    CHECK(parameter_count(config) ==
-          static_cast<double>(LanguageModel(config, at::kFloat).parameter_count()));
+  for (const model::ModelConfig& config : configs)
+    CHECK(model::parameter_count(config) ==
+          static_cast<double>(model::LanguageModel(config, at::kFloat).parameter_count()));
 }
 
 TEST_CASE("A probe of a step leaves the weights as they are and no gradient") {
-  LanguageModel model = tiny_model(tiny_config(), at::kFloat);
+  model::LanguageModel model = tiny_model(tiny_config(), at::kFloat);
   const auto before = copies_of_masters(model);
-  TrainConfig config = tiny_train_config();
+  train::TrainConfig config = tiny_train_config();
   config.context = 512;
-  const StepProbe probe = probe_step(model, config, 0.05);
+  const train::StepProbe probe = train::probe_step(model, config, 0.05);
   CHECK(largest_change(model, before) == 0.0);
-  for (const Weight& weight : model.weights()) CHECK(!weight.master.grad().defined());
+  for (const model::Weight& weight : model.weights()) CHECK(!weight.master.grad().defined());
   // What backward needs: at least the layers' inputs.
-  const ModelConfig& sizes = model.config();
+  const model::ModelConfig& sizes = model.config();
   CHECK(probe.bytes_per_position >
         4.0 * static_cast<double>(sizes.d_model * (sizes.n_lower_layers + sizes.n_upper_layers)));
   CHECK(probe.seconds_per_flop > 0);
-  CHECK(probe_step(model, config, 0).seconds_per_flop == 0);
+  CHECK(train::probe_step(model, config, 0).seconds_per_flop == 0);
 }
 
 TEST_CASE("Recomputing activations keeps less") {
-  RunConfig config;
+  train::RunConfig config;
   config.read("mini");
   config.model.vocab_size = 300;
-  LanguageModel model(config.model, at::kFloat);
+  model::LanguageModel model(config.model, at::kFloat);
   model.initialise(0);
   model.refresh_compute_weights();
-  const double kept = probe_step(model, config.train, 0).bytes_per_position;
+  const double kept = train::probe_step(model, config.train, 0).bytes_per_position;
   config.train.recompute_activations = true;
-  CHECK(probe_step(model, config.train, 0).bytes_per_position < 0.8 * kept);
+  CHECK(train::probe_step(model, config.train, 0).bytes_per_position < 0.8 * kept);
 }
 
 TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
-  LanguageModel model = tiny_model(tiny_config(), at::kFloat);
-  TrainConfig config = tiny_train_config();
+  model::LanguageModel model = tiny_model(tiny_config(), at::kFloat);
+  train::TrainConfig config = tiny_train_config();
   config.context = 100;
-  MemoryEstimate estimate;
-  const StepProbe probe{.bytes_per_position = 1 << 20};
+  train::MemoryEstimate estimate;
+  const train::StepProbe probe{.bytes_per_position = 1 << 20};
   const auto estimate_of = [&](int64_t batch) {
     config.batch = batch;
-    estimate = estimate_memory(model, config, probe, 0);
+    estimate = train::estimate_memory(model, config, probe, 0);
     estimate.available_bytes = 4.0 * (1 << 30);
   };
   estimate_of(10);
-  CHECK(!error_of([&] { require_memory_for_batch(estimate, config, "--batch"); }));
+  CHECK(!error_of([&] { train::require_memory_for_batch(estimate, config, "--batch"); }));
   estimate_of(1000);
-  const auto error = error_of([&] { require_memory_for_batch(estimate, config, "--batch"); });
+  const auto error = error_of([&] { train::require_memory_for_batch(estimate, config, "--batch"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("--batch: a step with batch 1000 of 100 tokens takes about"));
@@ -88,11 +88,11 @@ TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
 }
 
 TEST_CASE("Weights that memory cannot hold are refused before anything is allocated") {
-  RunConfig config;
+  train::RunConfig config;
   config.read("nano");
   config.model.vocab_size = 2000000000;
   config.model.d_model = 2000000000;
-  const auto error = error_of([&] { require_memory_for_weights(config.model, "fp32", "--set"); });
+  const auto error = error_of([&] { train::require_memory_for_weights(config.model, "fp32", "--set"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("are free"));

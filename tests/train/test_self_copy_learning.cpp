@@ -20,7 +20,7 @@ struct Learned {
 };
 
 Learned learn_to_copy(const std::string& long_range, int64_t steps) {
-  RunConfig config;
+  train::RunConfig config;
   config.read("nano");
   config.model.vocab_size = 64;
   config.model.long_range = long_range;
@@ -30,15 +30,15 @@ Learned learn_to_copy(const std::string& long_range, int64_t steps) {
   config.train.residual_blend_begin = 250;
   config.train.residual_blend_end = 350;
   config.train.eval_sequences = 32;
-  const TaskData data = open_task_data({"self-copy", "", "", 1, {}}, config);
-  LanguageModel model(config.model, at::kFloat);
+  const train::TaskData data = train::open_task_data({"self-copy", "", "", 1, {}}, config);
+  model::LanguageModel model(config.model, at::kFloat);
   model.initialise(1);
   model.refresh_compute_weights();
-  Trainer trainer(model, config.train, data.train, 1, steps);
-  StepResult last;
+  train::Trainer trainer(model, config.train, data.train, 1, steps);
+  train::StepResult last;
   for (int64_t step = 0; step < steps; ++step)
     last = trainer.make_step(step, step * config.train.sequences_per_step(), false);
-  return {validate(model, data.validation, 8).accuracy, data.chance, last.residual_blend};
+  return {train::validate(model, data.validation, 8).accuracy, data.chance, last.residual_blend};
 }
 
 }  // namespace

@@ -15,16 +15,17 @@ namespace {
 constexpr int64_t kSteps = 4;
 
 /// The losses of a short run; `model` keeps what it learned.
-std::vector<double> train(LanguageModel& model, const TrainConfig& config, uint64_t seed = 3) {
-  Trainer trainer(model, config, copy_source(model.config()), seed, kSteps);
+std::vector<double> losses_of_training(model::LanguageModel& model, const train::TrainConfig& config,
+                                       uint64_t seed = 3) {
+  train::Trainer trainer(model, config, copy_source(model.config()), seed, kSteps);
   std::vector<double> losses;
   for (int64_t step = 0; step < kSteps; ++step)
     losses.push_back(trainer.make_step(step, step * config.sequences_per_step(), false).loss);
   return losses;
 }
 
-Weight& weight_named(LanguageModel& model, const std::string& name) {
-  for (Weight& weight : model.weights())
+model::Weight& weight_named(model::LanguageModel& model, const std::string& name) {
+  for (model::Weight& weight : model.weights())
     if (weight.name == name) return weight;
   FAIL("no weight " << name);
   return model.weights().front();
@@ -34,35 +35,35 @@ Weight& weight_named(LanguageModel& model, const std::string& name) {
 
 TEST_CASE("Two runs with one seed give the same bits, two seeds do not") {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-    LanguageModel a = tiny_model(tiny_config(), dtype), b = tiny_model(tiny_config(), dtype),
-                  c = tiny_model(tiny_config(), dtype);
-    CHECK(train(a, tiny_train_config()) == train(b, tiny_train_config()));
+    model::LanguageModel a = tiny_model(tiny_config(), dtype), b = tiny_model(tiny_config(), dtype),
+                         c = tiny_model(tiny_config(), dtype);
+    CHECK(losses_of_training(a, tiny_train_config()) == losses_of_training(b, tiny_train_config()));
     CHECK(largest_change(a, copies_of_masters(b)) == 0.0);
-    train(c, tiny_train_config(), 4);  // other noise on the choice
+    losses_of_training(c, tiny_train_config(), 4);  // other noise on the choice
     CHECK(largest_change(a, copies_of_masters(c)) > 0.0);
   }
 }
 
 TEST_CASE("One and two threads give the same losses to rounding") {
-  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  model::LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const auto one = train(a, tiny_train_config());
+  const auto one = losses_of_training(a, tiny_train_config());
   at::set_num_threads(2);
-  const auto two = train(b, tiny_train_config());
+  const auto two = losses_of_training(b, tiny_train_config());
   at::set_num_threads(threads);
   for (size_t i = 0; i < one.size(); ++i) CHECK(std::abs(one[i] - two[i]) <= 1e-5);
 }
 
 TEST_CASE("Micro-batches add up to the batch that they were cut from") {
-  TrainConfig whole = tiny_train_config();
+  train::TrainConfig whole = tiny_train_config();
   whole.batch = 4;
-  TrainConfig cut = whole;
+  train::TrainConfig cut = whole;
   cut.batch = 1;
   cut.gradient_accumulation = 4;
-  LanguageModel a = tiny_model(tiny_config(), at::kDouble), b = tiny_model(tiny_config(), at::kDouble);
+  model::LanguageModel a = tiny_model(tiny_config(), at::kDouble), b = tiny_model(tiny_config(), at::kDouble);
   const auto before = copies_of_masters(a);
-  const auto whole_losses = train(a, whole), cut_losses = train(b, cut);
+  const auto whole_losses = losses_of_training(a, whole), cut_losses = losses_of_training(b, cut);
   for (size_t i = 0; i < whole_losses.size(); ++i) CHECK(std::abs(whole_losses[i] - cut_losses[i]) <= 1e-7);
   CHECK(largest_change(a, copies_of_masters(b)) <= 1e-6);
   CHECK(largest_change(a, before) > 1e-3);
@@ -70,45 +71,45 @@ TEST_CASE("Micro-batches add up to the batch that they were cut from") {
 
 TEST_CASE("Micro-batches with few targets weigh less than those with many") {
   // Of the second micro-batch only one target is left: the loss must be the mean over all targets, not of means.
-  const ModelConfig config = tiny_config();
-  const BatchSource full = copy_source(config);
+  const model::ModelConfig config = tiny_config();
+  const train::BatchSource full = copy_source(config);
   const auto thinned = [&](int64_t consumed, int64_t rows) {
-    Batch batch = full.batch(consumed, rows);
+    data::Batch batch = full.batch(consumed, rows);
     if (consumed % 2 == 1) {
-      for (size_t i = 0; i + 3 < batch.targets.size(); ++i) batch.targets[i] = kNoTarget;
+      for (size_t i = 0; i + 3 < batch.targets.size(); ++i) batch.targets[i] = data::kNoTarget;
       batch.target_count = 0;
       for (const int64_t target : batch.targets) batch.target_count += target >= 0;
     }
     return batch;
   };
-  TrainConfig train_config = tiny_train_config();
+  train::TrainConfig train_config = tiny_train_config();
   train_config.batch = 1;
   train_config.gradient_accumulation = 2;
   train_config.gumbel_noise = false;
   train_config.residual_blend_end = 0;
-  LanguageModel model = tiny_model(config, at::kDouble);
+  model::LanguageModel model = tiny_model(config, at::kDouble);
 
   double sum = 0.0;
   int64_t count = 0;
   for (int64_t i = 0; i < 2; ++i) {
     const at::NoGradGuard no_grad;
-    const auto [ids, targets] = to_tensors(thinned(i, 1));
-    const std::unique_ptr<Past> past = model.begin();
+    const auto [ids, targets] = train::to_tensors(thinned(i, 1));
+    const std::unique_ptr<model::Past> past = model.begin();
     sum += model.loss(model.forward(ids, *past, {}), targets).per_target.sum(at::kDouble).item<double>();
     count += targets.ge(0).sum().item<int64_t>();
   }
-  Trainer trainer(model, train_config, {thinned, ""}, 1, kSteps);
-  const StepResult result = trainer.make_step(0, 0, false);
+  train::Trainer trainer(model, train_config, {thinned, ""}, 1, kSteps);
+  const train::StepResult result = trainer.make_step(0, 0, false);
   CHECK(result.target_count == count);
   CHECK(std::abs(result.loss - sum / static_cast<double>(count)) <= 1e-6);
 }
 
 TEST_CASE("Clipping bounds the gradient that the moments see") {
-  TrainConfig config = tiny_train_config();
+  train::TrainConfig config = tiny_train_config();
   config.gradient_clip = 0.01;
-  LanguageModel model = tiny_model(tiny_config(), at::kDouble);
-  Trainer trainer(model, config, copy_source(model.config()), 1, kSteps);
-  const StepResult result = trainer.make_step(0, 0, false);
+  model::LanguageModel model = tiny_model(tiny_config(), at::kDouble);
+  train::Trainer trainer(model, config, copy_source(model.config()), 1, kSteps);
+  const train::StepResult result = trainer.make_step(0, 0, false);
   REQUIRE(result.gradient_norm > 0.01);
   double sum = 0.0;  // after one step m = (1 - beta1) g
   for (const at::Tensor& m : trainer.optimizer().first_moments()) sum += m.pow(2).sum().item<double>();
@@ -116,26 +117,26 @@ TEST_CASE("Clipping bounds the gradient that the moments see") {
 }
 
 TEST_CASE("Recomputing activations changes memory, not the result") {
-  TrainConfig config = tiny_train_config();
-  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
-  const auto kept = train(a, config);
+  train::TrainConfig config = tiny_train_config();
+  model::LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config());
+  const auto kept = losses_of_training(a, config);
   config.recompute_activations = true;
-  const auto recomputed = train(b, config);
+  const auto recomputed = losses_of_training(b, config);
   for (size_t i = 0; i < kept.size(); ++i) CHECK(std::abs(kept[i] - recomputed[i]) <= 1e-6);
 }
 
 TEST_CASE("Measuring a step leaves weights and moments as they were") {
-  LanguageModel model = tiny_model(tiny_config());
+  model::LanguageModel model = tiny_model(tiny_config());
   const auto before = copies_of_masters(model);
-  Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
+  train::Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
   CHECK(trainer.measure_step_seconds(1.0) > 0.0);
   CHECK(largest_change(model, before) == 0.0);
   for (const at::Tensor& m : trainer.optimizer().second_moments()) CHECK(m.abs().max().item<double>() == 0.0);
 }
 
 TEST_CASE("A weight that is not finite is named, and nothing moves") {
-  LanguageModel model = tiny_model(tiny_config());
-  Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
+  model::LanguageModel model = tiny_model(tiny_config());
+  train::Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
   trainer.make_step(0, 0, false);
   {
     const at::NoGradGuard no_grad;
@@ -156,13 +157,13 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
       {"lower.0.mlp.w_down", "lower.0 "}, {"upper.0.gca.wo", "upper.0.o "}, {"mem.wv", "chunk_v "}};
   for (const auto& [weight, named] : cases) {
     CAPTURE(weight);
-    LanguageModel model = tiny_model(tiny_config());
+    model::LanguageModel model = tiny_model(tiny_config());
     {
       const at::NoGradGuard no_grad;
       weight_named(model, weight).master.mul_(1e38).mul_(1e3).clamp_(-3e38, 3e38);
     }
     model.refresh_compute_weights();
-    Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
+    train::Trainer trainer(model, tiny_train_config(), copy_source(model.config()), 1, kSteps);
     const auto error = error_of([&] { trainer.make_step(0, 0, false); });
     REQUIRE(error);
     CAPTURE(error->message);
@@ -171,12 +172,13 @@ TEST_CASE("Where finite weights overflow, the first result that does is named") 
 }
 
 TEST_CASE("A run rounds retrieval weights where its configuration says so, and never without") {
-  TrainConfig rounds = tiny_train_config();
+  train::TrainConfig rounds = tiny_train_config();
   rounds.weight_rounding = 0.9;
-  LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config()), c = tiny_model(tiny_config());
-  const double rounded = train(a, rounds).front();
-  CHECK(rounded == train(b, rounds).front());
-  CHECK(rounded != train(c, tiny_train_config()).front());
+  model::LanguageModel a = tiny_model(tiny_config()), b = tiny_model(tiny_config()),
+                       c = tiny_model(tiny_config());
+  const double rounded = losses_of_training(a, rounds).front();
+  CHECK(rounded == losses_of_training(b, rounds).front());
+  CHECK(rounded != losses_of_training(c, tiny_train_config()).front());
 }
 
 TEST_CASE("Group dropout silences one group of a step, each in its turn, and none where there is one") {
@@ -184,12 +186,12 @@ TEST_CASE("Group dropout silences one group of a step, each in its turn, and non
     int64_t none = 0, first = 0, second = 0;
   };
   const auto silent_groups = [](int64_t groups, double dropout, int64_t steps) {
-    ModelConfig model_config = tiny_config();
+    model::ModelConfig model_config = tiny_config();
     model_config.retrieval_groups = groups;
-    LanguageModel model = tiny_model(model_config);
-    TrainConfig config = tiny_train_config();
+    model::LanguageModel model = tiny_model(model_config);
+    train::TrainConfig config = tiny_train_config();
     config.group_dropout = dropout;
-    Trainer trainer(model, config, copy_source(model_config), 3, steps);
+    train::Trainer trainer(model, config, copy_source(model_config), 3, steps);
     Count count;
     for (int64_t step = 0; step < steps; ++step) {
       const auto retrieval = trainer.make_step(step, step * config.sequences_per_step(), true).retrieval;

@@ -11,8 +11,8 @@ using namespace gca;
 
 namespace {
 
-RunConfig base() {
-  RunConfig config;
+train::RunConfig base() {
+  train::RunConfig config;
   config.read("nano");
   config.model.vocab_size = 100;
   config.train.batch = 3;
@@ -20,14 +20,14 @@ RunConfig base() {
   return config;
 }
 
-TrainingPhases phases(const std::string& text) {
+train::TrainingPhases phases(const std::string& text) {
   return {nlohmann::json::parse(text), base(), "plan.json"};
 }
 
 }  // namespace
 
 TEST_CASE("What is given as a pair moves evenly, what is left out is as configured") {
-  const TrainingPhases plan = phases(R"({"phases": [
+  const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 5, "residual_blend": [1, 0], "weight_rounding": [0.1, 0.5], "sliding_window": [8, 16], "chunk_size": 8,
      "tasks": [{"task": "self-copy", "batch": 7, "chunk_top_k": 3}]},
     {"name": "b", "steps": 1, "learning_rate": [1, 0.25], "gumbel_scale": 0, "tasks": [{"task": "text", "chunks": 4}]}
@@ -36,7 +36,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
   const double blends[] = {1, 0.75, 0.5, 0.25, 0};
   const int64_t windows[] = {8, 10, 12, 14, 16};
   for (int64_t step = 0; step < 5; ++step) {
-    const StepSettings settings = plan.at(step);
+    const train::StepSettings settings = plan.at(step);
     CHECK(settings.model.residual_blend == doctest::Approx(blends[step]));
     CHECK(settings.train.weight_rounding == doctest::Approx(0.1 + 0.1 * static_cast<double>(step)));
     CHECK(settings.model.window_size == windows[step]);
@@ -46,7 +46,7 @@ TEST_CASE("What is given as a pair moves evenly, what is left out is as configur
     CHECK(settings.learning_rate == 5e-4);
     CHECK(settings.model.gumbel_scale == 1.0);
   }
-  const StepSettings last = plan.at(5);  // a phase of one step is at its end
+  const train::StepSettings last = plan.at(5);  // a phase of one step is at its end
   CHECK(last.learning_rate == 0.25);
   CHECK(last.model.gumbel_scale == 0.0);
   CHECK(last.train.weight_rounding == 0.0);
@@ -75,12 +75,12 @@ TEST_CASE("What a phase may set, and what may move, is what the tables of settin
       CHECK(!pair == (field.change == Change::ramp));
     }
   };
-  check(model_config_fields());
-  check(train_config_fields());
+  check(model::model_config_fields());
+  check(train::train_config_fields());
 }
 
 TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
-  const TrainingPhases plan = phases(R"({"phases": [
+  const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 100, "context": 64, "tasks": [
       {"task": "text", "share": 1, "batch": 2}, {"task": "passkey", "share": 3}, {"task": "self-copy", "share": 1}]},
     {"name": "b", "steps": 10, "context": 64, "tasks": [{"task": "text"}]}
@@ -88,7 +88,7 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
   std::map<size_t, int64_t> steps, sequences;
   int64_t consumed = 0;
   for (int64_t step = 0; step < 110; ++step) {
-    const PhaseStep& place = plan.where(step);
+    const train::PhaseStep& place = plan.where(step);
     if (step == 100) sequences.clear();  // a task of another phase begins anew
     CHECK(place.phase == (step < 100 ? 0U : 1U));
     CHECK(place.step == step % 100);
@@ -108,7 +108,7 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
 }
 
 TEST_CASE("The largest step and the tokens of all steps follow from what the data makes of each task") {
-  TrainingPhases plan = phases(R"({"phases": [
+  train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 4, "context": 64, "tasks": [{"task": "text", "batch": 2}, {"task": "passkey", "batch": 5}]},
     {"name": "b", "steps": 3, "context": 100, "tasks": [{"task": "recall"}]}
   ]})");
@@ -120,7 +120,7 @@ TEST_CASE("The largest step and the tokens of all steps follow from what the dat
 }
 
 TEST_CASE("A checkpoint keeps the settings of its phase's first task") {
-  const TrainingPhases plan = phases(R"({"phases": [
+  const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 4, "chunk_size": 16, "sliding_window": [4, 16], "tasks": [
       {"task": "self-copy"}, {"task": "self-copy", "chunk_size": 8, "chunk_top_k": 2}]},
     {"name": "b", "steps": 3, "chunk_size": 32, "tasks": [{"task": "self-copy"}]}
@@ -136,13 +136,13 @@ TEST_CASE("A checkpoint keeps the settings of its phase's first task") {
 }
 
 TEST_CASE("A task's own setting wins over its phase's") {
-  const TrainingPhases plan = phases(R"({"phases": [
+  const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 2, "chunks": 8, "learning_rate": 0.1, "needle_distractors": 5, "tasks": [
       {"task": "multikey", "needle_distractors": 9}, {"task": "multikey", "context": 100, "learning_rate": 0.2}]}
   ]})");
   const auto& tasks = plan.phases()[0].tasks;
-  CHECK(tasks[0].config.train.tasks[kNeedleDistractors] == 9);
-  CHECK(tasks[1].config.train.tasks[kNeedleDistractors] == 5);
+  CHECK(tasks[0].config.train.tasks[tasks::kNeedleDistractors] == 9);
+  CHECK(tasks[1].config.train.tasks[tasks::kNeedleDistractors] == 5);
   CHECK(tasks[0].config.train.context == 8 * base().model.chunk_text_size());
   CHECK(tasks[1].config.train.context == 100);
   CHECK(plan.at(0).learning_rate == 0.1);

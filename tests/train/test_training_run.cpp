@@ -38,8 +38,8 @@ std::vector<nlohmann::json> metrics_of(const std::string& output) {
   return lines;
 }
 
-TrainerState new_state(int64_t total_steps) {
-  TrainerState state;
+train::TrainerState new_state(int64_t total_steps) {
+  train::TrainerState state;
   state.total_steps = total_steps;
   state.seed = 3;
   state.dtype = "fp32";
@@ -49,8 +49,8 @@ TrainerState new_state(int64_t total_steps) {
   return state;
 }
 
-RunOptions options_of(const std::string& output) {
-  RunOptions options;
+train::RunOptions options_of(const std::string& output) {
+  train::RunOptions options;
   options.output = output;
   options.quiet = true;
   return options;
@@ -59,33 +59,34 @@ RunOptions options_of(const std::string& output) {
 void begin(const std::string& output, int64_t total_steps, int64_t stop_at = 0,
            at::ScalarType dtype = at::kFloat) {
   std::filesystem::create_directories(output);
-  TrainerState state = new_state(total_steps);
-  LanguageModel model = tiny_model(state.model, dtype);
-  Trainer trainer(model, state.train, copy_source(state.model), state.seed, total_steps);
-  RunOptions options = options_of(output);
+  train::TrainerState state = new_state(total_steps);
+  model::LanguageModel model = tiny_model(state.model, dtype);
+  train::Trainer trainer(model, state.train, copy_source(state.model), state.seed, total_steps);
+  train::RunOptions options = options_of(output);
   options.stop_at = stop_at;
-  run_training(trainer, state, copy_validation(state.model), options);
+  train::run_training(trainer, state, copy_validation(state.model), options);
 }
 
-TrainerState resume(const std::string& output, int64_t stop_at = 0, at::ScalarType dtype = at::kFloat,
-                    const std::atomic<bool>* stop = nullptr) {
-  TrainerState state = load_trainer_state(checkpoint_folder(output));
-  LanguageModel model(state.model, dtype);
-  load_weights(checkpoint_folder(output), model);
-  Trainer trainer(model, state.train, copy_source(state.model), state.seed, state.total_steps);
-  load_optimizer(checkpoint_folder(output), model, trainer.optimizer());
-  RunOptions options = options_of(output);
+train::TrainerState resume(const std::string& output, int64_t stop_at = 0, at::ScalarType dtype = at::kFloat,
+                           const std::atomic<bool>* stop = nullptr) {
+  train::TrainerState state = train::load_trainer_state(train::checkpoint_folder(output));
+  model::LanguageModel model(state.model, dtype);
+  train::load_weights(train::checkpoint_folder(output), model);
+  train::Trainer trainer(model, state.train, copy_source(state.model), state.seed, state.total_steps);
+  train::load_optimizer(train::checkpoint_folder(output), model, trainer.optimizer());
+  train::RunOptions options = options_of(output);
   options.stop_at = stop_at;
   options.is_new = false;
   options.stop = stop;
-  run_training(trainer, state, copy_validation(state.model), options);
+  train::run_training(trainer, state, copy_validation(state.model), options);
   return state;
 }
 
 void check_same_end(const std::string& a, const std::string& b) {
   for (const char* file : {"model.safetensors", "optimizer.safetensors", "config.json"}) {
     CAPTURE(file);
-    CHECK(bytes_of(checkpoint_folder(a) + "/" + file) == bytes_of(checkpoint_folder(b) + "/" + file));
+    CHECK(bytes_of(train::checkpoint_folder(a) + "/" + file) ==
+          bytes_of(train::checkpoint_folder(b) + "/" + file));
   }
   CHECK(metrics_of(a) == metrics_of(b));
 }
@@ -98,9 +99,9 @@ TEST_CASE("N steps, resume and N steps give the bits of 2N steps") {
     begin(folder / "straight", 8, 0, dtype);
     // Stopped within the schedule of the residual blend and before a validation.
     begin(folder / "halved", 8, 4, dtype);
-    CHECK(load_trainer_state(checkpoint_folder(folder / "halved")).step == 4);
+    CHECK(train::load_trainer_state(train::checkpoint_folder(folder / "halved")).step == 4);
     resume(folder / "halved", 5, dtype);
-    const TrainerState end = resume(folder / "halved", 0, dtype);
+    const train::TrainerState end = resume(folder / "halved", 0, dtype);
     CHECK(end.step == 8);
     CHECK(end.sequences == 16);
     check_same_end(folder / "straight", folder / "halved");
@@ -122,7 +123,7 @@ TEST_CASE("A stop that is asked for saves, and the run goes on as if there had b
 TEST_CASE("The checkpoint has the documented files, names and shapes") {
   const TemporaryFolder folder;
   begin(folder / "run", 2);
-  const std::string checkpoint = checkpoint_folder(folder / "run");
+  const std::string checkpoint = train::checkpoint_folder(folder / "run");
   // The header, read by hand: eight bytes of length, then JSON.
   const auto header_of = [&](const std::string& name) {
     const std::string bytes = bytes_of(checkpoint + "/" + name);
@@ -163,51 +164,51 @@ TEST_CASE("The checkpoint has the documented files, names and shapes") {
 TEST_CASE("A checkpoint of other sizes, or a damaged one, is refused by name") {
   const TemporaryFolder folder;
   begin(folder / "run", 1);
-  const std::string checkpoint = checkpoint_folder(folder / "run");
-  ModelConfig other = tiny_config();
+  const std::string checkpoint = train::checkpoint_folder(folder / "run");
+  model::ModelConfig other = tiny_config();
   other.d_ff = 64;
-  LanguageModel model(other, at::kFloat);
-  const auto error = error_of([&] { load_weights(checkpoint, model); });
+  model::LanguageModel model(other, at::kFloat);
+  const auto error = error_of([&] { train::load_weights(checkpoint, model); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("lower.0.mlp.w_gate"));
 
   std::ofstream(checkpoint + "/trainer_state.json") << "{\"format\":\"gca.trainer_state/1\",\"step\":1}";
-  CHECK(error_of([&] { load_trainer_state(checkpoint); })->says("damaged"));
-  CHECK(error_of([&] { load_trainer_state(folder / "nowhere"); })->says("no checkpoint"));
+  CHECK(error_of([&] { train::load_trainer_state(checkpoint); })->says("damaged"));
+  CHECK(error_of([&] { train::load_trainer_state(folder / "nowhere"); })->says("no checkpoint"));
 }
 
 TEST_CASE("The state survives its JSON") {
-  TrainerState state = new_state(9);
+  train::TrainerState state = new_state(9);
   state.step = 7;
   state.recent_losses = {0.1, 1.0 / 3.0};
   state.valid_results.push_back({7, 100, 1.5, 4.48, std::nan(""), 0.25, ""});
-  state.train.tasks.set(kNeedleHops, 5);
-  const auto json = trainer_state_to_json(state);
+  state.train.tasks.set(tasks::kNeedleHops, 5);
+  const auto json = train::trainer_state_to_json(state);
   // Settings of tasks stand among those of the training, as in every checkpoint so far.
   CHECK(json["train_config"]["needle_hops"] == 5);
   CHECK(json["train_config"]["copy_shifted"] == false);
-  const TrainerState back = trainer_state_from_json(nlohmann::json::parse(json.dump()), "here");
-  CHECK(trainer_state_to_json(back) == json);
+  const train::TrainerState back = train::trainer_state_from_json(nlohmann::json::parse(json.dump()), "here");
+  CHECK(train::trainer_state_to_json(back) == json);
   CHECK(back.recent_losses == state.recent_losses);
-  CHECK(back.train.tasks[kNeedleHops] == 5);
+  CHECK(back.train.tasks[tasks::kNeedleHops] == 5);
   CHECK(std::isnan(back.valid_results[0].bits_per_byte));
 }
 
 TEST_CASE("Two runs into one folder are refused") {
   const TemporaryFolder folder;
   {
-    const RunLock lock(folder.path());
-    const auto error = error_of([&] { RunLock second(folder.path()); });
+    const train::RunLock lock(folder.path());
+    const auto error = error_of([&] { train::RunLock second(folder.path()); });
     REQUIRE(error);
     CHECK(error->is_usage());
   }
-  const RunLock after(folder.path());
+  const train::RunLock after(folder.path());
 }
 
 TEST_CASE("Minutes become steps with room for the validations") {
   // 100 s, two validations of 5 s at the ends, a step of 1 s, one validation in 10 steps: 90 / 1.5.
-  CHECK(steps_within(100, 1.0, 5.0, 10) == 60);
-  CHECK(steps_within(100, 1.0, 5.0, 0) == 90);
-  CHECK(steps_within(1, 10.0, 0.0, 0) == 1);
+  CHECK(train::steps_within(100, 1.0, 5.0, 10) == 60);
+  CHECK(train::steps_within(100, 1.0, 5.0, 0) == 90);
+  CHECK(train::steps_within(1, 10.0, 0.0, 0) == 1);
 }

@@ -6,7 +6,7 @@
 
 #include <utility>
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 struct LayerHolder : torch::CustomClassHolder {
@@ -51,4 +51,4 @@ at::Tensor recompute(LayerFunction layer, const std::vector<at::Tensor>& inputs)
   return RecomputeFunction::apply(at::TensorList(inputs), c10::make_intrusive<LayerHolder>(std::move(layer)));
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -7,7 +7,7 @@
 #include <functional>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 using LayerFunction = std::function<at::Tensor(const std::vector<at::Tensor>& inputs)>;
 
@@ -17,4 +17,4 @@ using LayerFunction = std::function<at::Tensor(const std::vector<at::Tensor>& in
 /// `layer`.
 at::Tensor recompute(LayerFunction layer, const std::vector<at::Tensor>& inputs);
 
-}  // namespace gca
+}  // namespace gca::model

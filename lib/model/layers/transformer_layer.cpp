@@ -10,7 +10,7 @@
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/swiglu/swiglu.h"
 
-namespace gca {
+namespace gca::model {
 
 at::Tensor Norm::operator()(const at::Tensor& x, at::ScalarType out_dtype) const {
   return kernels::rms_norm(x, weight.master, eps, out_dtype);
@@ -101,7 +101,7 @@ Residual DecoderLayer::forward(const Residual& in, const at::Tensor& slopes, con
   const at::ScalarType compute = attn.wq.compute.scalar_type();
   const auto [h, x] = normalise(in, attn_norm, compute);
   const auto [a, m] = normalise({h, window_attention(attn, x, slopes, config, window)}, mlp_norm, compute);
-  return {a, gca::mlp(mlp, m)};
+  return {a, gca::model::mlp(mlp, m)};
 }
 
-}  // namespace gca
+}  // namespace gca::model

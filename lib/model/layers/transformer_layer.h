@@ -13,7 +13,7 @@
 #include "lib/model/layers/window_cache.h"
 #include "lib/model/model_config.h"
 
-namespace gca {
+namespace gca::model {
 
 /// RMSNorm with its weight (d).
 struct Norm {
@@ -82,4 +82,4 @@ struct DecoderLayer {
                    WindowCache* window) const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

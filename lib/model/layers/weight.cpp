@@ -3,7 +3,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
-namespace gca {
+namespace gca::model {
 
 Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
   Weight weight;
@@ -26,4 +26,4 @@ Weight WeightBuilder::norm(const std::string& name, int64_t d) {
   return weight;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 /// Part of the model that a weight belongs to: each has a factor on the learning rate of its own.
 enum class WeightGroup { embedding, lower, encoder, memory, upper };
@@ -49,4 +49,4 @@ class WeightBuilder {
   std::vector<Weight> weights_;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 int64_t bytes_of(const at::Tensor& tensor) {
@@ -110,4 +110,4 @@ void visit_windows(std::vector<WindowCache>& windows,
   }
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 class WindowCache {
  public:
@@ -62,4 +62,4 @@ int64_t size_bytes(const std::vector<WindowCache>& windows);
 void visit_windows(std::vector<WindowCache>& windows,
                    const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
-}  // namespace gca
+}  // namespace gca::model

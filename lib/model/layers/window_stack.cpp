@@ -4,7 +4,7 @@
 
 #include "lib/model/layers/recompute.h"
 
-namespace gca {
+namespace gca::model {
 
 std::string numbered(const std::string& prefix, size_t number, const std::string& suffix) {
   return prefix + std::to_string(number) + suffix;
@@ -47,4 +47,4 @@ Residual WindowStack::run(Residual h, std::span<WindowCache> windows, const at::
   return h;
 }
 
-}  // namespace gca
+}  // namespace gca::model

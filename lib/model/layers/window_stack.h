@@ -13,7 +13,7 @@
 #include "lib/model/forward_options.h"
 #include "lib/model/layers/transformer_layer.h"
 
-namespace gca {
+namespace gca::model {
 
 /// "lower.3.mlp" for ("lower.", 3, ".mlp").
 std::string numbered(const std::string& prefix, size_t number, const std::string& suffix = "");
@@ -40,4 +40,4 @@ struct WindowStack {
                const std::shared_ptr<const ModelConfig>& config, const ForwardOptions& options) const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -7,7 +7,7 @@
 
 #include <algorithm>
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// Rows along dimension 1 that grow: the tensor given first is kept as it is; later ones are copied into a
@@ -114,4 +114,4 @@ void visit_chunk_memory(ChunkMemory& memory,
   if (is_empty && landmarks.defined()) memory.append(landmarks, keys, values);
 }
 
-}  // namespace gca
+}  // namespace gca::model

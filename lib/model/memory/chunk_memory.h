@@ -11,7 +11,7 @@
 
 #include "kernels/landmark_topk/landmark_search.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Keys and values that an attention call may read in place, and the indices to read them with.
 struct ChunkView {
@@ -51,4 +51,4 @@ std::unique_ptr<ChunkMemory> make_tensor_chunk_memory();
 void visit_chunk_memory(ChunkMemory& memory,
                         const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
-}  // namespace gca
+}  // namespace gca::model

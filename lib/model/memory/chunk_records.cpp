@@ -14,7 +14,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 class RamRecords final : public ChunkRecords {
@@ -162,4 +162,4 @@ std::unique_ptr<ChunkRecords> open_file_records(const std::string& path, int64_t
   return std::make_unique<FileRecords>(path, descriptor, record_bytes, size / record_bytes);
 }
 
-}  // namespace gca
+}  // namespace gca::model

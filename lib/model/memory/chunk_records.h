@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-namespace gca {
+namespace gca::model {
 
 /// Not thread-safe, but for at() and prefetch() between two appends.
 class ChunkRecords {
@@ -39,4 +39,4 @@ std::unique_ptr<ChunkRecords> make_file_records(const std::string& path, int64_t
 /// whole number of records.
 std::unique_ptr<ChunkRecords> open_file_records(const std::string& path, int64_t record_bytes);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -8,7 +8,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 constexpr int64_t kBlockChunks = 4096;  // landmarks of a block
@@ -113,4 +113,4 @@ std::shared_ptr<ChunkStore> make_chunk_store(const ModelConfig& config, at::Scal
       layout, place.file.empty() ? make_ram_records(bytes) : make_scratch_file_records(place.file, bytes));
 }
 
-}  // namespace gca
+}  // namespace gca::model

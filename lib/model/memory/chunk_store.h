@@ -15,7 +15,7 @@
 #include "lib/model/memory/chunk_records.h"
 #include "lib/model/memory/memory_layout.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Only added to. Not thread-safe, but for reading between two appends.
 class ChunkStore {
@@ -68,4 +68,4 @@ struct MemoryPlace {
 std::shared_ptr<ChunkStore> make_chunk_store(const ModelConfig& config, at::ScalarType compute_dtype,
                                              const MemoryPlace& place);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -13,7 +13,7 @@
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -142,17 +142,17 @@ void write_memory_index(const std::string& path, const MemoryIndex& index) {
   nlohmann::json documents = nlohmann::json::array();
   for (const MemoryDocument& document : index.documents)
     documents.push_back({{"name", document.name}, {"chunks", document.chunks}, {"tokens", document.tokens}});
-  write_sealed_json(path, {{"format", kLibraryFormat},
-                           {"model", index.model},
-                           {"tokenizer", index.tokenizer},
-                           {"chunk_size", index.chunk_size},
-                           {"parts", parts},
-                           {"documents", documents}});
+  data::write_sealed_json(path, {{"format", kLibraryFormat},
+                                 {"model", index.model},
+                                 {"tokenizer", index.tokenizer},
+                                 {"chunk_size", index.chunk_size},
+                                 {"parts", parts},
+                                 {"documents", documents}});
 }
 
 MemoryIndex read_memory_index(const std::string& folder) {
   const std::string path = folder + "/index.json";
-  const nlohmann::json json = read_sealed_json(path, kLibraryFormat, "gca memory build");
+  const nlohmann::json json = data::read_sealed_json(path, kLibraryFormat, "gca memory build");
   MemoryIndex index;
   try {
     json.at("model").get_to(index.model);
@@ -172,7 +172,7 @@ MemoryIndex read_memory_index(const std::string& folder) {
 }
 
 std::string claim_library_folder(const std::string& folder) {
-  return claim_output_folder(folder, kLibraryFormat, kFiles);
+  return data::claim_output_folder(folder, kLibraryFormat, kFiles);
 }
 
 MemoryIndex join_libraries(std::span<const std::string> folders, const std::string& output) {
@@ -213,4 +213,4 @@ MemoryIndex join_libraries(std::span<const std::string> folders, const std::stri
   return joined;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 inline constexpr const char* kLibraryFormat = "gca.library/1";
 
@@ -66,4 +66,4 @@ std::string claim_library_folder(const std::string& folder);
 /// checked when they are read), or when two are of different models, tokenizers or chunk sizes.
 MemoryIndex join_libraries(std::span<const std::string> folders, const std::string& output);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -7,7 +7,7 @@
 #include "kernels/common/tile_kernels.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// `count` numbers of float or bf16 (as its bits) from one type to the other; the same type keeps every bit.
@@ -140,4 +140,4 @@ void MemoryLayout::decode(const std::byte* record, std::byte* keys, std::byte* v
   });
 }
 
-}  // namespace gca
+}  // namespace gca::model

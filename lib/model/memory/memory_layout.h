@@ -14,7 +14,7 @@
 
 #include "lib/model/model_config.h"
 
-namespace gca {
+namespace gca::model {
 
 enum class MemoryDtype { fp32, bf16, int8 };
 
@@ -48,4 +48,4 @@ struct MemoryLayout {
   void decode(const std::byte* record, std::byte* keys, std::byte* values) const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

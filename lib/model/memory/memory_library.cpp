@@ -16,7 +16,7 @@
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 constexpr const char* kRemedy = "build the library again";
@@ -199,4 +199,4 @@ std::vector<int32_t> MemoryLibrary::tokens(int64_t chunk) const {
   return tokens;
 }
 
-}  // namespace gca
+}  // namespace gca::model

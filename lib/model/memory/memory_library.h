@@ -11,7 +11,7 @@
 #include "lib/model/memory/memory_reader.h"
 #include "lib/model/text_model.h"
 
-namespace gca {
+namespace gca::model {
 
 struct LibraryText {
   std::string name;
@@ -53,4 +53,4 @@ class MemoryLibrary {
   std::vector<std::shared_ptr<const Part>> parts_;
 };
 
-}  // namespace gca
+}  // namespace gca::model

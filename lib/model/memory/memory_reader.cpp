@@ -14,7 +14,7 @@
 #include "lib/data/worker_pool.h"
 #include "lib/model/text_feeder.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// Every operator on the calling thread alone, and on threads that begin meanwhile.
@@ -89,7 +89,7 @@ std::unique_ptr<Past> MemoryReader::past_at(int64_t chunk, std::unique_ptr<Chunk
 }
 
 void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end) const {
-  const ChunkLayout layout = chunk_layout_of(model_.config());
+  const data::ChunkLayout layout = chunk_layout_of(model_.config());
   const int64_t S = layout.chunk_size;
   const int64_t first_chunk = layout.position_of(first) / S;
   const int64_t last_reached = layout.position_of(end - 1) + reach_of(model_.config()).memory;
@@ -126,7 +126,7 @@ void read_memories(const LanguageModel& model, std::span<const MemoryText> texts
     return;
   }
   const OneThreadGuard one_thread;
-  WorkerPool pool(options.threads);
+  data::WorkerPool pool(options.threads);
   std::deque<std::future<MemoryEntries>> ahead;  // no more pieces than threads wait to be appended
   for (auto next = pieces.begin(); next != pieces.end() || !ahead.empty();) {
     for (; next != pieces.end() && static_cast<int>(ahead.size()) < options.threads + 1; ++next)
@@ -143,4 +143,4 @@ void read_memory(const LanguageModel& model, const TextSource& text, int64_t chu
   read_memories(model, {&whole, 1}, memory, options);
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -13,7 +13,7 @@
 #include "lib/model/language_model.h"
 #include "lib/model/memory/stored_chunk_memory.h"
 
-namespace gca {
+namespace gca::model {
 
 /// Copies out.size() text tokens from number `first` on. Called from several threads by read_memory().
 using TextSource = std::function<void(int64_t first, std::span<int32_t> out)>;
@@ -75,4 +75,4 @@ void read_memories(const LanguageModel& model, std::span<const MemoryText> texts
 void read_memory(const LanguageModel& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,
                  const ReadMemoryOptions& options);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -6,7 +6,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 
 SealedRecords::SealedRecords(std::unique_ptr<ChunkRecords> records, int64_t record_bytes, std::string where,
                              std::vector<uint64_t> checksums, ChecksumKind kind)
@@ -39,4 +39,4 @@ const std::byte* SealedRecords::at(int64_t number) const {
   return record;
 }
 
-}  // namespace gca
+}  // namespace gca::model

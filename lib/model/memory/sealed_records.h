@@ -9,7 +9,7 @@
 #include "lib/core/checksum.h"
 #include "lib/model/memory/chunk_records.h"
 
-namespace gca {
+namespace gca::model {
 
 class SealedRecords final : public ChunkRecords {
  public:
@@ -35,4 +35,4 @@ class SealedRecords final : public ChunkRecords {
   ChecksumKind kind_;
 };
 
-}  // namespace gca
+}  // namespace gca::model

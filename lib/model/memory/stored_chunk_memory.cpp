@@ -9,7 +9,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// A store of the layout of `like`, in RAM.
@@ -159,4 +159,4 @@ const std::byte* StoredChunkMemory::record(int64_t chunk) const {
   return stretch.store->record(stretch.first + chunk - stretch.begin);
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -9,7 +9,7 @@
 #include "lib/model/memory/chunk_memory.h"
 #include "lib/model/memory/chunk_store.h"
 
-namespace gca {
+namespace gca::model {
 
 class StoredChunkMemory final : public ChunkMemory {
  public:
@@ -58,4 +58,4 @@ class StoredChunkMemory final : public ChunkMemory {
   int64_t count_ = 0;
 };
 
-}  // namespace gca
+}  // namespace gca::model

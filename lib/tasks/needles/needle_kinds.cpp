@@ -9,7 +9,7 @@
 #include "lib/tasks/planted_sequences.h"
 #include "lib/tasks/share.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -50,7 +50,7 @@ bool holds_all(const std::vector<int64_t>& chosen, const std::set<int64_t>& want
 /// gives an answer exactly where every token of it is the most probable one after those before.
 class NeedleTrials final : public TaskTrials {
  public:
-  NeedleTrials(NeedleTask task, int64_t context, const Haystack& haystack)
+  NeedleTrials(NeedleTask task, int64_t context, const data::Haystack& haystack)
       : task_(std::move(task)),
         chunks_(task_.chunks_within(context)),
         haystack_tokens_(haystack.token_count()) {}
@@ -162,13 +162,13 @@ std::unique_ptr<TrainingSequences> make_sequences(const TaskSite& site) {
 }
 
 template <NeedleKind kind>
-std::unique_ptr<TaskTrials> make_trials(const TaskSite& site, const Haystack& haystack) {
+std::unique_ptr<TaskTrials> make_trials(const TaskSite& site, const data::Haystack& haystack) {
   return needle_trials(task_of(kind, site), site.context, haystack);
 }
 
 }  // namespace
 
-std::unique_ptr<TaskTrials> needle_trials(NeedleTask task, int64_t context, const Haystack& haystack) {
+std::unique_ptr<TaskTrials> needle_trials(NeedleTask task, int64_t context, const data::Haystack& haystack) {
   return std::make_unique<NeedleTrials>(std::move(task), context, haystack);
 }
 
@@ -188,4 +188,4 @@ constinit const TaskKind kMultihopKind{.name = "multihop",
                                        .make_sequences = make_sequences<NeedleKind::multihop>,
                                        .make_trials = make_trials<NeedleKind::multihop>};
 
-}  // namespace gca
+}  // namespace gca::tasks

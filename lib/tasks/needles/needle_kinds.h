@@ -6,13 +6,13 @@
 #include "lib/tasks/needles/needle_task.h"
 #include "lib/tasks/task_kind.h"
 
-namespace gca {
+namespace gca::tasks {
 
 extern const TaskKind kPasskeyKind;
 extern const TaskKind kMultikeyKind;
 extern const TaskKind kMultihopKind;
 
 /// The trials of `task` whose texts have at most `context` tokens. `haystack` is only asked for its size.
-std::unique_ptr<TaskTrials> needle_trials(NeedleTask task, int64_t context, const Haystack& haystack);
+std::unique_ptr<TaskTrials> needle_trials(NeedleTask task, int64_t context, const data::Haystack& haystack);
 
-}  // namespace gca
+}  // namespace gca::tasks

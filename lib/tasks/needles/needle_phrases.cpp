@@ -1,6 +1,6 @@
 #include "lib/tasks/needles/needle_phrases.h"
 
-namespace gca {
+namespace gca::tasks {
 
 const char* name_of(NeedleKind kind) {
   switch (kind) {
@@ -14,7 +14,7 @@ const char* name_of(NeedleKind kind) {
   return "";
 }
 
-NeedlePhrases NeedlePhrases::of(NeedleKind kind, const Tokenizer& tokenizer) {
+NeedlePhrases NeedlePhrases::of(NeedleKind kind, const text::Tokenizer& tokenizer) {
   NeedlePhrases phrases;
   phrases.close = tokenizer.encode("|");
   switch (kind) {
@@ -41,4 +41,4 @@ NeedlePhrases NeedlePhrases::of(NeedleKind kind, const Tokenizer& tokenizer) {
   return phrases;
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -7,7 +7,7 @@
 
 #include "lib/text/tokenizer.h"
 
-namespace gca {
+namespace gca::tasks {
 
 enum class NeedleKind { passkey, multikey, multihop };
 
@@ -25,7 +25,7 @@ struct NeedlePhrases {
   std::vector<int32_t> answer;     ///< what stands between the question's key and the answer
   std::vector<int32_t> value_ids;  ///< what random tokens are drawn from
 
-  static NeedlePhrases of(NeedleKind kind, const Tokenizer& tokenizer);
+  static NeedlePhrases of(NeedleKind kind, const text::Tokenizer& tokenizer);
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

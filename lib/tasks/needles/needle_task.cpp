@@ -11,7 +11,7 @@
 #include "lib/core/size_suffix.h"
 #include "lib/tasks/task_random.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
 using Tokens = std::vector<int32_t>;
@@ -267,28 +267,28 @@ NeedleText NeedleTask::text(int64_t number, int64_t chunks, int64_t haystack_tok
     text.questions.push_back(std::move(question));
   }
   std::sort(text.edits.begin(), text.edits.end(),
-            [](const TextEdit& a, const TextEdit& b) { return a.first < b.first; });
+            [](const data::TextEdit& a, const data::TextEdit& b) { return a.first < b.first; });
   text.text_tokens = text.edits.back().end();
   return text;
 }
 
-std::vector<int32_t> tokens_of(const NeedleText& text, const Haystack& haystack) {
+std::vector<int32_t> tokens_of(const NeedleText& text, const data::Haystack& haystack) {
   std::vector<int32_t> tokens(static_cast<size_t>(text.text_tokens));
   haystack.read(text.haystack_first, tokens);
-  apply_edits(text.edits, 0, tokens);
+  data::apply_edits(text.edits, 0, tokens);
   return tokens;
 }
 
-Batch NeedleTask::batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
-                        const ChunkLayout& layout) const {
-  Batch batch;
+data::Batch NeedleTask::batch(int64_t first, int64_t rows, int64_t chunks, const data::Haystack& haystack,
+                              const data::ChunkLayout& layout) const {
+  data::Batch batch;
   batch.rows = rows;
   for (int64_t row = 0; row < rows; ++row) {
     const NeedleText text = this->text(first + row, chunks, haystack.token_count());
-    LaidOutText laid_out = lay_out(tokens_of(text, haystack), kNoTarget, layout);
+    data::LaidOutText laid_out = data::lay_out(tokens_of(text, haystack), data::kNoTarget, layout);
     batch.length = static_cast<int64_t>(laid_out.ids.size());
     if (!settings_.text_targets) {
-      std::vector<int64_t> answers(laid_out.targets.size(), kNoTarget);
+      std::vector<int64_t> answers(laid_out.targets.size(), data::kNoTarget);
       for (const NeedleQuestion& question : text.questions)
         for (int64_t i = 0; i < size_of(question.answer); ++i) {
           const auto position = static_cast<size_t>(layout.position_of(question.first_answer + i - 1));
@@ -300,8 +300,8 @@ Batch NeedleTask::batch(int64_t first, int64_t rows, int64_t chunks, const Hayst
     batch.targets.insert(batch.targets.end(), laid_out.targets.begin(), laid_out.targets.end());
     batch.text_tokens += text.text_tokens;
   }
-  batch.target_count = static_cast<int64_t>(
-      std::count_if(batch.targets.begin(), batch.targets.end(), [](int64_t id) { return id != kNoTarget; }));
+  batch.target_count = static_cast<int64_t>(std::count_if(batch.targets.begin(), batch.targets.end(),
+                                                          [](int64_t id) { return id != data::kNoTarget; }));
   return batch;
 }
 
@@ -319,4 +319,4 @@ std::string NeedleTask::fingerprint() const {
       settings_.distractors, settings_.hops, settings_.questions, settings_.text_targets, sha256_hex(words));
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -23,7 +23,7 @@
 #include "lib/tasks/needles/needle_phrases.h"
 #include "lib/tasks/task_settings.h"
 
-namespace gca {
+namespace gca::tasks {
 
 inline constexpr TaskSetting kNeedleValueTokens{.key = "needle_value_tokens",
                                                 .flag = "--value-tokens",
@@ -86,7 +86,7 @@ struct NeedleText {
   int64_t haystack_first = 0;             ///< number of the haystack's token that is text token 0
   int64_t text_tokens = 0;                ///< up to the end of the last answer
   int64_t needle_room = 0;                ///< needles stand in text[0, needle_room)
-  std::vector<TextEdit> edits;            ///< needles, questions and answers; they do not overlap
+  std::vector<data::TextEdit> edits;      ///< needles, questions and answers; they do not overlap
   std::vector<NeedleQuestion> questions;  ///< in the order of the text
 };
 
@@ -106,8 +106,8 @@ class NeedleTask {
   int64_t answer_tokens() const;
 
   /// Texts [first, first + rows) as training sequences; only the answers have targets, unless text_targets is set.
-  Batch batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
-              const ChunkLayout& layout) const;
+  data::Batch batch(int64_t first, int64_t rows, int64_t chunks, const data::Haystack& haystack,
+                    const data::ChunkLayout& layout) const;
 
   /// Names the task and its settings.
   std::string fingerprint() const;
@@ -120,6 +120,6 @@ class NeedleTask {
 };
 
 /// The tokens of `text`, edits made.
-std::vector<int32_t> tokens_of(const NeedleText& text, const Haystack& haystack);
+std::vector<int32_t> tokens_of(const NeedleText& text, const data::Haystack& haystack);
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-namespace gca {
+namespace gca::tasks {
 
 std::vector<int64_t> bm25_top_k(std::span<const int32_t> text, int64_t chunk_text, int64_t candidates,
                                 std::span<const int32_t> query, int64_t K) {
@@ -56,4 +56,4 @@ std::vector<int64_t> bm25_top_k(std::span<const int32_t> text, int64_t chunk_tex
   return {order.begin(), kept};
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

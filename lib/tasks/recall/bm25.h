@@ -9,11 +9,11 @@
 #include <span>
 #include <vector>
 
-namespace gca {
+namespace gca::tasks {
 
 /// The K best of the chunks text[c chunk_text, (c + 1) chunk_text), 0 <= c < candidates, by falling score,
 /// lower chunk first on a tie; fewer where there are fewer candidates. One pass over the text.
 std::vector<int64_t> bm25_top_k(std::span<const int32_t> text, int64_t chunk_text, int64_t candidates,
                                 std::span<const int32_t> query, int64_t K);
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -11,7 +11,7 @@
 #include "lib/tasks/recall/recall_task.h"
 #include "lib/tasks/share.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -55,7 +55,7 @@ double chance_of_hit(int64_t wanted, int64_t C, int64_t K) {
 /// asked with the text of that chunk.
 class RecallTrials final : public TaskTrials {
  public:
-  RecallTrials(const TaskSite& site, const Haystack& haystack)
+  RecallTrials(const TaskSite& site, const data::Haystack& haystack)
       : task_(task_of(site)),
         haystack_(haystack),
         chunks_(task_.chunks_within(site.context)),
@@ -88,7 +88,7 @@ class RecallTrials final : public TaskTrials {
     // Candidates of the choice: all chunks before that of the landmark.
     std::vector<int32_t> tokens(static_cast<size_t>(chunks_ * chunk_text()));
     haystack_.read(text_.haystack_first, tokens);
-    apply_edits(text_.edits, 0, tokens);
+    data::apply_edits(text_.edits, 0, tokens);
     const auto query = std::span(tokens).last(static_cast<size_t>(chunk_text()));
     const std::vector<int64_t> bm25 = bm25_top_k(tokens, chunk_text(), chunks_ - 1, query, chunk_top_k_);
     bm25_hits_ += holds_any(bm25, wanted) ? 1 : 0;
@@ -130,7 +130,7 @@ class RecallTrials final : public TaskTrials {
   int64_t chunk_text() const { return task_.settings().chunk_text; }
 
   RecallTask task_;
-  const Haystack& haystack_;
+  const data::Haystack& haystack_;
   int64_t chunks_;
   int64_t chunk_top_k_;
   RecallText text_;
@@ -144,11 +144,11 @@ class RecallTrials final : public TaskTrials {
 std::unique_ptr<TrainingSequences> make_sequences(const TaskSite& site) {
   const RecallTask task = task_of(site);
   // Throws where the passage has no room.
-  task.text(0, task.chunks_within(site.context), Haystack::of({0}, "recall"));
+  task.text(0, task.chunks_within(site.context), data::Haystack::of({0}, "recall"));
   return std::make_unique<PlantedSequences<RecallTask>>(task, site);
 }
 
-std::unique_ptr<TaskTrials> make_trials(const TaskSite& site, const Haystack& haystack) {
+std::unique_ptr<TaskTrials> make_trials(const TaskSite& site, const data::Haystack& haystack) {
   return std::make_unique<RecallTrials>(site, haystack);
 }
 
@@ -160,4 +160,4 @@ constinit const TaskKind kRecallKind{.name = "recall",
                                      .make_sequences = make_sequences,
                                      .make_trials = make_trials};
 
-}  // namespace gca
+}  // namespace gca::tasks

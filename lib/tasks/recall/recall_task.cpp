@@ -7,7 +7,7 @@
 #include "lib/core/error.h"
 #include "lib/tasks/task_random.h"
 
-namespace gca {
+namespace gca::tasks {
 
 RecallTask::RecallTask(RecallSettings settings) : settings_(settings) {
   const std::string where = task_place("recall", settings_.names);
@@ -19,7 +19,7 @@ RecallTask::RecallTask(RecallSettings settings) : settings_(settings) {
                "raise " + name_of(kRecallChunks, settings_.names));
 }
 
-RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& haystack,
+RecallText RecallTask::text(int64_t number, int64_t chunks, const data::Haystack& haystack,
                             std::optional<int64_t> haystack_first) const {
   const int64_t chunk_text = settings_.chunk_text;
   RecallText text;
@@ -33,7 +33,7 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
                std::string("give a longer ") + context_name(settings_.names));
   TaskRandom random(settings_.seed, number);
   text.haystack_first = haystack_first ? *haystack_first : random.below(haystack.token_count());
-  TextEdit passage;
+  data::TextEdit passage;
   passage.tokens.resize(static_cast<size_t>(settings_.passage_tokens));
   haystack.read(random.below(haystack.token_count()), passage.tokens);
 
@@ -42,25 +42,25 @@ RecallText RecallTask::text(int64_t number, int64_t chunks, const Haystack& hays
   text.first_occurrence = random.below(text.passage_room - settings_.passage_tokens + 1);
   const int64_t repeated = std::min(settings_.passage_tokens, known + 2 * chunk_text);
   text.text_tokens = text.repeat + repeated;
-  TextEdit repeat{text.repeat, {passage.tokens.begin(), passage.tokens.begin() + repeated}};
+  data::TextEdit repeat{text.repeat, {passage.tokens.begin(), passage.tokens.begin() + repeated}};
   passage.first = text.first_occurrence;
   text.edits = {std::move(passage), std::move(repeat)};
   return text;
 }
 
-Batch RecallTask::batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
-                        const ChunkLayout& layout) const {
-  Batch batch;
+data::Batch RecallTask::batch(int64_t first, int64_t rows, int64_t chunks, const data::Haystack& haystack,
+                              const data::ChunkLayout& layout) const {
+  data::Batch batch;
   batch.rows = rows;
   batch.length = layout.length_of((chunks + 1) * settings_.chunk_text);
   batch.ids.assign(static_cast<size_t>(rows * batch.length), 0);
-  batch.targets.assign(static_cast<size_t>(rows * batch.length), kNoTarget);
+  batch.targets.assign(static_cast<size_t>(rows * batch.length), data::kNoTarget);
   for (int64_t row = 0; row < rows; ++row) {
     const RecallText text = this->text(first + row, chunks, haystack);
     std::vector<int32_t> tokens(static_cast<size_t>(text.text_tokens));
     haystack.read(text.haystack_first, tokens);
-    apply_edits(text.edits, 0, tokens);
-    const LaidOutText laid_out = lay_out(tokens, kNoTarget, layout);
+    data::apply_edits(text.edits, 0, tokens);
+    const data::LaidOutText laid_out = data::lay_out(tokens, data::kNoTarget, layout);
     std::copy(laid_out.ids.begin(), laid_out.ids.end(), batch.ids.begin() + row * batch.length);
     for (int64_t j = text.repeat + kUncertain; j < text.text_tokens; ++j) {
       const int64_t position = layout.position_of(j - 1);
@@ -77,4 +77,4 @@ std::string RecallTask::fingerprint() const {
   return fmt::format("recall/2 chunk_text={} passage={}", settings_.chunk_text, settings_.passage_tokens);
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

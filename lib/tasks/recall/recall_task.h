@@ -13,7 +13,7 @@
 #include "lib/data/text_edit.h"
 #include "lib/tasks/task_settings.h"
 
-namespace gca {
+namespace gca::tasks {
 
 inline constexpr TaskSetting kRecallChunks{.key = "recall_chunks",
                                            .flag = "--passage-chunks",
@@ -31,10 +31,10 @@ struct RecallSettings {
 struct RecallText {
   int64_t haystack_first = 0;
   int64_t text_tokens = 0;
-  int64_t first_occurrence = 0;  ///< text index
-  int64_t repeat = 0;            ///< text index of the repeat; it goes on to the end of the text
-  int64_t passage_room = 0;      ///< the first occurrence lies in text[0, passage_room)
-  std::vector<TextEdit> edits;   ///< the passage, and its repeat
+  int64_t first_occurrence = 0;       ///< text index
+  int64_t repeat = 0;                 ///< text index of the repeat; it goes on to the end of the text
+  int64_t passage_room = 0;           ///< the first occurrence lies in text[0, passage_room)
+  std::vector<data::TextEdit> edits;  ///< the passage, and its repeat
 };
 
 class RecallTask {
@@ -47,7 +47,7 @@ class RecallTask {
 
   /// Text number `number` whose chunk `chunks` - 1 is the last whole one before the repeat's last part; the
   /// passage is another stretch of the haystack. Throws Error(usage) when it has no room.
-  RecallText text(int64_t number, int64_t chunks, const Haystack& haystack,
+  RecallText text(int64_t number, int64_t chunks, const data::Haystack& haystack,
                   std::optional<int64_t> haystack_first = {}) const;
 
   /// `chunks` so that the whole text has at most `context` tokens.
@@ -55,8 +55,8 @@ class RecallTask {
 
   /// Texts [first, first + rows) as training sequences of (chunks + 1) (S-1) tokens, short ones padded; the
   /// repeat has targets, but for its first tokens.
-  Batch batch(int64_t first, int64_t rows, int64_t chunks, const Haystack& haystack,
-              const ChunkLayout& layout) const;
+  data::Batch batch(int64_t first, int64_t rows, int64_t chunks, const data::Haystack& haystack,
+                    const data::ChunkLayout& layout) const;
 
   std::string fingerprint() const;
   const RecallSettings& settings() const { return settings_; }
@@ -65,4 +65,4 @@ class RecallTask {
   RecallSettings settings_;
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -3,7 +3,7 @@
 #include "lib/core/error.h"
 #include "lib/tasks/self_copy/self_copy_task.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
 constexpr const TaskSetting* kSettings[] = {&kCopyChunks, &kCopyShifted};
@@ -12,7 +12,7 @@ class SelfCopySequences final : public TrainingSequences {
  public:
   explicit SelfCopySequences(const SelfCopyTask& task) : task_(task) {}
 
-  Batch batch(int64_t first, int64_t rows, const Haystack& /*haystack*/) const override {
+  data::Batch batch(int64_t first, int64_t rows, const data::Haystack& /*haystack*/) const override {
     return task_.batch(first, rows);
   }
   std::string fingerprint() const override { return task_.fingerprint(); }
@@ -43,4 +43,4 @@ constinit const TaskKind kSelfCopyKind{.name = "self-copy",
                                        .reads_data = false,
                                        .takes_context = false};
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -3,8 +3,8 @@
 
 #include "lib/tasks/task_kind.h"
 
-namespace gca {
+namespace gca::tasks {
 
 extern const TaskKind kSelfCopyKind;
 
-}  // namespace gca
+}  // namespace gca::tasks

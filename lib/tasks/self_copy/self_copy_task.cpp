@@ -6,16 +6,16 @@
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::tasks {
 namespace {
 
-bool has_landmark_among(const SelfCopySettings& settings, const ChunkLayout& layout) {
+bool has_landmark_among(const SelfCopySettings& settings, const data::ChunkLayout& layout) {
   return layout.landmark_id >= 0 && layout.landmark_id < settings.ids;
 }
 
 }  // namespace
 
-SelfCopyTask::SelfCopyTask(SelfCopySettings settings, ChunkLayout layout)
+SelfCopyTask::SelfCopyTask(SelfCopySettings settings, data::ChunkLayout layout)
     : settings_(settings), layout_(layout) {
   if (settings_.passage_tokens < 2)
     fail_usage("self-copy task", "the passage has fewer than two tokens", "raise copy_chunks or chunk_size");
@@ -23,13 +23,13 @@ SelfCopyTask::SelfCopyTask(SelfCopySettings settings, ChunkLayout layout)
     fail_usage("self-copy task", "the vocabulary has fewer than two text tokens", "raise vocab_size");
 }
 
-Batch SelfCopyTask::batch(int64_t first, int64_t rows) const {
+data::Batch SelfCopyTask::batch(int64_t first, int64_t rows) const {
   const int64_t half = settings_.passage_tokens;
   const int64_t length = text_tokens();
   const bool skips_landmark = has_landmark_among(settings_, layout_);
   const auto choices = static_cast<uint64_t>(settings_.ids - skips_landmark);
 
-  Batch batch;
+  data::Batch batch;
   batch.rows = rows;
   batch.length = layout_.length_of(length);
   std::vector<int32_t> text(static_cast<size_t>(length));
@@ -50,12 +50,12 @@ Batch SelfCopyTask::batch(int64_t first, int64_t rows) const {
     // What was drawn for a longer gap stands behind the repeat.
     std::copy_backward(text.begin() + repeat, text.end() - half, text.end());
     std::copy_n(text.begin(), half, text.begin() + repeat);
-    LaidOutText laid_out = lay_out(text, kNoTarget, layout_);
+    data::LaidOutText laid_out = data::lay_out(text, data::kNoTarget, layout_);
     // Predictions made before the repeat's first token is known are no copying.
     const int64_t repeat_begin = layout_.position_of(repeat);
-    for (int64_t p = 0; p < repeat_begin; ++p) laid_out.targets[static_cast<size_t>(p)] = kNoTarget;
+    for (int64_t p = 0; p < repeat_begin; ++p) laid_out.targets[static_cast<size_t>(p)] = data::kNoTarget;
     for (int64_t p = layout_.position_of(repeat + half - 1); p < batch.length; ++p)
-      laid_out.targets[static_cast<size_t>(p)] = kNoTarget;
+      laid_out.targets[static_cast<size_t>(p)] = data::kNoTarget;
     batch.ids.insert(batch.ids.end(), laid_out.ids.begin(), laid_out.ids.end());
     batch.targets.insert(batch.targets.end(), laid_out.targets.begin(), laid_out.targets.end());
     batch.text_tokens += length;
@@ -74,4 +74,4 @@ std::string SelfCopyTask::fingerprint() const {
          (settings_.shift_tokens > 0 ? " shift_tokens=" + std::to_string(settings_.shift_tokens) : "");
 }
 
-}  // namespace gca
+}  // namespace gca::tasks

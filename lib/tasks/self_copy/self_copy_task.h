@@ -16,7 +16,7 @@
 #include "lib/data/sequence_loader.h"
 #include "lib/tasks/task_settings.h"
 
-namespace gca {
+namespace gca::tasks {
 
 inline constexpr TaskSetting kCopyChunks{.key = "copy_chunks",
                                          .default_value = 2,
@@ -37,10 +37,10 @@ struct SelfCopySettings {
 class SelfCopyTask {
  public:
   /// Throws Error(usage) when the settings leave nothing to copy.
-  SelfCopyTask(SelfCopySettings settings, ChunkLayout layout);
+  SelfCopyTask(SelfCopySettings settings, data::ChunkLayout layout);
 
   /// Sequences [first, first + rows); each is a pure function of (seed, its number). Numbers below 2^32.
-  Batch batch(int64_t first, int64_t rows) const;
+  data::Batch batch(int64_t first, int64_t rows) const;
   /// Text tokens of a sequence.
   int64_t text_tokens() const { return 2 * settings_.passage_tokens + settings_.shift_tokens; }
   /// Accuracy of guessing.
@@ -50,7 +50,7 @@ class SelfCopyTask {
 
  private:
   SelfCopySettings settings_;
-  ChunkLayout layout_;
+  data::ChunkLayout layout_;
 };
 
-}  // namespace gca
+}  // namespace gca::tasks

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-namespace gca {
+namespace gca::text {
 
 class ByteStream {
  public:
@@ -56,4 +56,4 @@ class PeekStream final : public ByteStream {
   bool at_end_ = false;
 };
 
-}  // namespace gca
+}  // namespace gca::text

@@ -5,7 +5,7 @@
 #include "lib/core/error.h"
 #include "lib/text/sources/file_stream.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr std::string_view kUtf8Mark = "\xEF\xBB\xBF";
@@ -97,4 +97,4 @@ std::string_view DocumentSource::read(size_t most_bytes) {
   return text;
 }
 
-}  // namespace gca
+}  // namespace gca::text

@@ -13,7 +13,7 @@
 #include "lib/text/sources/input_files.h"
 #include "lib/text/sources/source_options.h"
 
-namespace gca {
+namespace gca::text {
 
 class DocumentSource {
  public:
@@ -46,4 +46,4 @@ class DocumentSource {
   std::unique_ptr<DocumentReader> reader_;  ///< of the file before next_file_
 };
 
-}  // namespace gca
+}  // namespace gca::text

@@ -13,7 +13,7 @@
 
 #include "lib/core/error.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 class FileStream final : public ByteStream {
@@ -79,4 +79,4 @@ std::unique_ptr<ByteStream> open_file_stream(const std::string& path, std::funct
   return std::make_unique<FileStream>(path, std::move(poll));
 }
 
-}  // namespace gca
+}  // namespace gca::text

@@ -6,7 +6,7 @@
 
 #include "lib/text/sources/byte_stream.h"
 
-namespace gca {
+namespace gca::text {
 
 /// Opens a file, a pipe, or standard input ("-"). Files are read, not mapped: one that another program cuts
 /// short meanwhile is an error, not a signal, and one that gives its size as 0 (/proc, some network file
@@ -15,4 +15,4 @@ namespace gca {
 /// size it had when it was opened.
 std::unique_ptr<ByteStream> open_file_stream(const std::string& path, std::function<void()> poll);
 
-}  // namespace gca
+}  // namespace gca::text

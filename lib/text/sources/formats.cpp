@@ -2,7 +2,7 @@
 
 #include <array>
 
-namespace gca {
+namespace gca::text {
 
 // One line a format, and one in the list: the file NAME_format.cpp has it.
 extern const CompressionFormat kGzipFormat, kZstdFormat;
@@ -56,4 +56,4 @@ std::string_view unsupported_format(std::string_view head) {
   return {};
 }
 
-}  // namespace gca
+}  // namespace gca::text

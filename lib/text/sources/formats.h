@@ -10,7 +10,7 @@
 #include "lib/text/sources/byte_stream.h"
 #include "lib/text/sources/source_options.h"
 
-namespace gca {
+namespace gca::text {
 
 struct CompressionFormat {
   std::string_view name;       ///< "gzip"
@@ -64,4 +64,4 @@ inline constexpr size_t kHeadBytes = 512;
 /// What a file is that begins so, where it is known and no text: "xz", "Parquet". Else empty.
 std::string_view unsupported_format(std::string_view head);
 
-}  // namespace gca
+}  // namespace gca::text

@@ -9,7 +9,7 @@
 #include "lib/core/error.h"
 #include "lib/text/sources/formats.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr std::string_view kMagic = "\x1F\x8B";
@@ -85,4 +85,4 @@ extern const CompressionFormat kGzipFormat = {
       return std::make_unique<GzipStream>(std::move(compressed));
     }};
 
-}  // namespace gca
+}  // namespace gca::text

@@ -10,7 +10,7 @@
 
 namespace fs = std::filesystem;
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 class FolderSearch {
@@ -84,4 +84,4 @@ InputFiles list_input_files(std::span<const std::string> inputs) {
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::text

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-namespace gca {
+namespace gca::text {
 
 struct InputFile {
   std::string path;        ///< as given, or the folder as given and the path below it; "-" is standard input
@@ -26,4 +26,4 @@ struct InputFiles {
 /// Throws Error(usage) on a missing input, a folder without files, and a folder that cannot be read.
 InputFiles list_input_files(std::span<const std::string> inputs);
 
-}  // namespace gca
+}  // namespace gca::text

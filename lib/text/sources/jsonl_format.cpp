@@ -13,7 +13,7 @@
 #include "lib/text/sources/formats.h"
 #include "lib/text/sources/utf8_stream.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr std::string_view kExtensions[] = {".jsonl", ".ndjson"};
@@ -213,4 +213,4 @@ extern const DocumentFormat kJsonlFormat = {"jsonl", kExtensions, begins_like_js
                                               return std::make_unique<JsonlReader>(std::move(file));
                                             }};
 
-}  // namespace gca
+}  // namespace gca::text

@@ -5,7 +5,7 @@
 #include <functional>
 #include <string>
 
-namespace gca {
+namespace gca::text {
 
 /// What is done with bytes that are no UTF-8.
 enum class InvalidUtf8 {
@@ -33,4 +33,4 @@ struct SourceCounts {
   std::string first_skipped_line;  ///< where the first of them stands and what is wrong with it
 };
 
-}  // namespace gca
+}  // namespace gca::text

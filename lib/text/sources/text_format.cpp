@@ -6,7 +6,7 @@
 #include "lib/text/sources/formats.h"
 #include "lib/text/sources/utf8_stream.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr std::string_view kExtensions[] = {".txt", ".tex", ".md"};
@@ -41,4 +41,4 @@ extern const DocumentFormat kTextFormat = {"text", kExtensions, [](std::string_v
                                              return std::make_unique<TextReader>(std::move(file));
                                            }};
 
-}  // namespace gca
+}  // namespace gca::text

@@ -8,7 +8,7 @@
 #include "lib/core/error.h"
 #include "lib/core/utf8.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
@@ -78,4 +78,4 @@ std::string invalid_utf8_message(std::string_view text) {
                      static_cast<unsigned char>(text.front()));
 }
 
-}  // namespace gca
+}  // namespace gca::text

@@ -7,7 +7,7 @@
 
 #include "lib/text/sources/byte_stream.h"
 
-namespace gca {
+namespace gca::text {
 
 /// The same bytes as long as they are valid UTF-8. Each maximal invalid subpart becomes U+FFFD and is counted
 /// in `replaced_sequences`; with nullptr it is an Error(usage) that names the line.
@@ -20,4 +20,4 @@ std::string invalid_utf8_message(std::string_view text);
 inline constexpr const char* kInvalidUtf8Remedy =
     "convert the file (iconv -f ENCODING -t UTF-8), or give --invalid-utf8 replace";
 
-}  // namespace gca
+}  // namespace gca::text

@@ -9,7 +9,7 @@
 #include "lib/core/error.h"
 #include "lib/text/sources/formats.h"
 
-namespace gca {
+namespace gca::text {
 namespace {
 
 /// Of a frame, or of a skippable frame, with which files of several threads' writers begin.
@@ -72,4 +72,4 @@ extern const CompressionFormat kZstdFormat = {
       return std::make_unique<ZstdStream>(std::move(compressed));
     }};
 
-}  // namespace gca
+}  // namespace gca::text

@@ -10,7 +10,7 @@
 #include "kernels/rotary/rotary.h"
 #include "lib/model/layers/recompute.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 /// Full attention inside each chunk is grouped cross-attention in which every chunk reads itself alone with
@@ -96,4 +96,4 @@ EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low,
   return chunks;
 }
 
-}  // namespace gca
+}  // namespace gca::model

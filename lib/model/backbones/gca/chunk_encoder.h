@@ -10,7 +10,7 @@
 
 #include "lib/model/layers/transformer_layer.h"
 
-namespace gca {
+namespace gca::model {
 
 struct EncodedChunks {
   at::Tensor encoded;    ///< E, (B, c, S, d)
@@ -31,4 +31,4 @@ struct ChunkEncoder {
                         bool recompute_activations) const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

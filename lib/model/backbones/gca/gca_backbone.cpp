@@ -23,7 +23,7 @@
 #include "lib/model/layers/window_stack.h"
 #include "lib/model/row_decoder.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 using SharedConfig = std::shared_ptr<const ModelConfig>;
@@ -252,4 +252,4 @@ std::unique_ptr<Backbone> GcaKind::make(WeightBuilder& builder, std::shared_ptr<
   return std::make_unique<GcaBackbone>(builder, std::move(config));
 }
 
-}  // namespace gca
+}  // namespace gca::model

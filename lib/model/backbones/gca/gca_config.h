@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace gca {
+namespace gca::model {
 
 /// Plain data, part of ModelConfig. Member comments give the symbol and the key in config.json.
 struct GcaConfig {
@@ -20,4 +20,4 @@ struct GcaConfig {
   double rope_theta = 10000.0;     ///< chunk encoder only                    rope_theta
 };
 
-}  // namespace gca
+}  // namespace gca::model

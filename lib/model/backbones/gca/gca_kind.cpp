@@ -5,7 +5,7 @@
 
 #include "lib/model/setting_checks.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 using Field = ConfigField<ModelConfig>;
@@ -126,4 +126,4 @@ const BackboneKind GcaKind::kind = {
     .cost = cost,
 };
 
-}  // namespace gca
+}  // namespace gca::model

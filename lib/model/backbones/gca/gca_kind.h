@@ -7,7 +7,7 @@
 
 #include "lib/model/backbone_kind.h"
 
-namespace gca {
+namespace gca::model {
 
 class Backbone;
 class WeightBuilder;
@@ -20,4 +20,4 @@ struct GcaKind {
 /// Number of upper layers of each retrieval group.
 std::vector<int64_t> group_sizes(const ModelConfig& config);
 
-}  // namespace gca
+}  // namespace gca::model

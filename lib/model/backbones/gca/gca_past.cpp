@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 int64_t bytes_of(const at::Tensor& tensor) {
@@ -23,7 +23,7 @@ std::unique_ptr<Past> GcaPast::clone() const {
 }
 
 int64_t GcaPast::size_bytes() const {
-  int64_t bytes = bytes_of(open_chunk) + gca::size_bytes(windows) + memory_->size_bytes();
+  int64_t bytes = bytes_of(open_chunk) + gca::model::size_bytes(windows) + memory_->size_bytes();
   for (const OpenRetrieval& open : open_retrieval) bytes += bytes_of(open.idx) + bytes_of(open.weights);
   return bytes;
 }
@@ -55,4 +55,4 @@ void GcaPast::leave_out_upper(size_t lower_layers) {
   forget_told();
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -8,7 +8,7 @@
 
 #include "lib/model/backbone.h"
 
-namespace gca {
+namespace gca::model {
 
 /// The retrieval that serves the chunk now open, of one group.
 struct OpenRetrieval {
@@ -38,4 +38,4 @@ class GcaPast final : public Past {
   std::vector<Choices> told;                  ///< per group, of the last run; undefined where not asked for
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -16,7 +16,7 @@
 #include "kernels/landmark_topk/landmark_topk.h"
 #include "lib/model/backbones/gca/weight_rounding.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 at::Tensor draw_noise(const at::Tensor& scores, uint64_t seed, int64_t first_chunk, int64_t group,
@@ -130,4 +130,4 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
   return result;
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -10,7 +10,7 @@
 #include "lib/model/layers/transformer_layer.h"
 #include "lib/model/memory/chunk_memory.h"
 
-namespace gca {
+namespace gca::model {
 
 struct RetrievalResult {
   Choices choices;     ///< a row for each landmark; detached, scores as far as they were asked for
@@ -26,4 +26,4 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
                          int64_t first_chunk, int64_t group, const ModelConfig& config,
                          const ForwardOptions& options);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -7,7 +7,7 @@
 
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 
-namespace gca {
+namespace gca::model {
 
 UpperLayer UpperLayer::claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config) {
   const int64_t d = config.d_model;
@@ -38,7 +38,7 @@ UpperLayerOutput UpperLayer::forward(const Residual& in, const at::Tensor& slope
       1.0 / std::sqrt(static_cast<double>(dh)), config.softmax_off_by_one);
   const at::Tensor o = project(read.reshape({B, n, config.d_model}), gca_wo);
   const auto [joined, m] = normalise({a, o}, mlp_norm, compute);
-  UpperLayerOutput out{{a, gca::mlp(mlp, m)}, a, o};
+  UpperLayerOutput out{{a, gca::model::mlp(mlp, m)}, a, o};
   if (config.residual_blend == 1.0)
     out.h.h = joined;
   else if (config.residual_blend != 0.0)
@@ -46,4 +46,4 @@ UpperLayerOutput UpperLayer::forward(const Residual& in, const at::Tensor& slope
   return out;
 }
 
-}  // namespace gca
+}  // namespace gca::model

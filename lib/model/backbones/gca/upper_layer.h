@@ -14,7 +14,7 @@
 #include "lib/model/layers/transformer_layer.h"
 #include "lib/model/memory/chunk_memory.h"
 
-namespace gca {
+namespace gca::model {
 
 /// What a segment's positions read: one row per chunk that the segment touches.
 struct Reading {
@@ -42,4 +42,4 @@ struct UpperLayer {
                            const ModelConfig& config, WindowCache* window) const;
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -4,7 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/where.h>
 
-namespace gca {
+namespace gca::model {
 
 at::Tensor round_weights(const at::Tensor& weights, const at::Tensor& uniform, double threshold) {
   const at::Tensor w = weights.detach();
@@ -14,4 +14,4 @@ at::Tensor round_weights(const at::Tensor& weights, const at::Tensor& uniform, d
   return rounded + (weights - w);
 }
 
-}  // namespace gca
+}  // namespace gca::model

@@ -10,10 +10,10 @@
 
 #include <ATen/core/Tensor.h>
 
-namespace gca {
+namespace gca::model {
 
 /// weights (B, R, K), uniform of the same shape and type in (0, 1), threshold in (0, 1] -> (B, R, K), each 0,
 /// the threshold, or a weight at or above it.
 at::Tensor round_weights(const at::Tensor& weights, const at::Tensor& uniform, double threshold);
 
-}  // namespace gca
+}  // namespace gca::model

@@ -11,7 +11,7 @@
 #include "lib/model/layers/window_stack.h"
 #include "lib/model/row_decoder.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 class WindowPast final : public Past {
@@ -23,7 +23,7 @@ class WindowPast final : public Past {
     copy->windows = clones_of(windows);
     return copy;
   }
-  int64_t size_bytes() const override { return gca::size_bytes(windows); }
+  int64_t size_bytes() const override { return gca::model::size_bytes(windows); }
   void visit(const Visitor& visitor) override { visit_windows(windows, visitor); }
   void advance(int64_t positions) { position_ += positions; }
 
@@ -94,4 +94,4 @@ std::unique_ptr<Backbone> WindowKind::make(WeightBuilder& builder,
   return std::make_unique<WindowBackbone>(builder, std::move(config));
 }
 
-}  // namespace gca
+}  // namespace gca::model

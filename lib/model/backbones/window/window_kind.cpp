@@ -1,6 +1,6 @@
 #include "lib/model/backbones/window/window_kind.h"
 
-namespace gca {
+namespace gca::model {
 namespace {
 
 void validate(const ModelConfig& /*config*/, const std::string& /*where*/) {}
@@ -27,4 +27,4 @@ const BackboneKind WindowKind::kind = {
     .cost = cost,
 };
 
-}  // namespace gca
+}  // namespace gca::model

@@ -5,7 +5,7 @@
 
 #include "lib/model/backbone_kind.h"
 
-namespace gca {
+namespace gca::model {
 
 class Backbone;
 class WeightBuilder;
@@ -15,4 +15,4 @@ struct WindowKind {
   static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
 };
 
-}  // namespace gca
+}  // namespace gca::model
