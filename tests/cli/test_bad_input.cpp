@@ -12,6 +12,7 @@
 #include "tests/cli/folder_image.h"
 #include "tests/cli/nano_run.h"
 #include "tests/cli/tiny_run.h"
+#include "tests/support/write_file.h"
 
 namespace fs = std::filesystem;
 
@@ -84,10 +85,6 @@ std::string flipped(std::string content, double place, int bit) {
   return content;
 }
 
-void put(const std::string& path, const std::string& content) {
-  gca::write_file_atomically(path, content);
-}
-
 /// A folder in the file's place: what even root cannot read.
 void make_unreadable(const std::string& path) {
   fs::remove_all(path);
@@ -101,11 +98,14 @@ std::vector<Damage> damages(bool with_flips) {
       {"unreadable", make_unreadable},
       {"cut in half", [](const std::string& path) { fs::resize_file(path, fs::file_size(path) / 2); }},
       {"one byte short", [](const std::string& path) { fs::resize_file(path, fs::file_size(path) - 1); }},
-      {"other bytes", [](const std::string& path) { put(path, std::string(fs::file_size(path), '\xA5')); }}};
+      {"other bytes", [](const std::string& path) {
+         gca::testing::write_file(path, std::string(fs::file_size(path), '\xA5'));
+       }}};
   if (!with_flips) return all;
   for (const double place : {0.0, 0.0007, 0.01, 0.2, 0.47, 0.8, 0.995})
     all.push_back({"a flipped bit at " + std::to_string(place), [place](const std::string& path) {
-                     put(path, flipped(gca::read_file(path), place, static_cast<int>(1e4 * place) % 8));
+                     gca::testing::write_file(
+                         path, flipped(gca::read_file(path), place, static_cast<int>(1e4 * place) % 8));
                    }});
   return all;
 }
@@ -164,7 +164,7 @@ TEST_CASE("damaged files are refused by name, by every command that reads them, 
       fs::remove_all(shop / "new");
       ++cases;
       fs::remove_all(path);
-      put(path, content);
+      gca::testing::write_file(path, content);
     }
   }
   MESSAGE(cases << " damaged files");
@@ -179,10 +179,10 @@ TEST_CASE("every byte region of a checkpoint's weights is guarded" * doctest::te
     const std::string content = gca::read_file(path);
     for (int region = 0; region < 16; ++region) {
       CAPTURE(region);
-      put(path, flipped(content, (region + 0.5) / 16, region % 8));
+      gca::testing::write_file(path, flipped(content, (region + 0.5) / 16, region % 8));
       check_refused(resumed(folder / "run", {"--steps", "2"}), name);
     }
-    put(path, content);
+    gca::testing::write_file(path, content);
   }
 }
 
@@ -222,17 +222,18 @@ TEST_CASE("files that belong to others are refused" * doctest::test_suite("slow"
   for (const std::string name : {"model.safetensors", "config.json", "tokenizer.model"}) {
     const std::string path = shop.checkpoint() + "/" + name;
     const std::string own = gca::read_file(path);
-    put(path, gca::read_file(name == "tokenizer.model" ? wide + "/tokenizer.model"
-                                                       : other.checkpoint() + "/" + name));
+    gca::testing::write_file(path,
+                             gca::read_file(name == "tokenizer.model" ? wide + "/tokenizer.model"
+                                                                      : other.checkpoint() + "/" + name));
     check_refused(shop.generate(), shop.checkpoint());
-    put(path, own);
+    gca::testing::write_file(path, own);
   }
   for (const std::string name : {"optimizer.safetensors", "trainer_state.json"}) {
     const std::string path = shop.checkpoint() + "/" + name;
     const std::string own = gca::read_file(path);
-    put(path, gca::read_file(other.checkpoint() + "/" + name));
+    gca::testing::write_file(path, gca::read_file(other.checkpoint() + "/" + name));
     check_refused(shop.resume(), shop.checkpoint());
-    put(path, own);
+    gca::testing::write_file(path, own);
   }
   check_refused({"generate", "--checkpoint", other.checkpoint(), "--load-memory", shop.session()},
                 shop.session());
@@ -343,7 +344,7 @@ TEST_CASE("plans of phases that cannot be meant are refused before anything begi
   const Workshop shop;
   const std::string file = shop / "phases.json";
   const auto refused = [&](const std::string& plan, const std::string& name) {
-    put(file, plan);
+    gca::testing::write_file(file, plan);
     const FolderImage before = image_of(shop.folder());
     check_refused(
         {"pretrain", "--data", shop.tokens(), "--config", "nano", "--phases", file, "--output", shop / "new"},
@@ -392,7 +393,7 @@ TEST_CASE("plans of phases that cannot be meant are refused before anything begi
 TEST_CASE("flags of the planted tasks and of chunk memory are refused where they cannot be used" *
           doctest::test_suite("slow")) {
   const Workshop shop;
-  put(shop / "precious", "text");
+  gca::testing::write_file(shop / "precious", "text");
   const FolderImage before = image_of(shop.folder());
   const auto eval = [&](const std::string& task, const Words& more) {
     return with({"eval", "--checkpoint", shop.checkpoint(), "--data", shop.tokens(), "--threads", "1",
@@ -436,11 +437,11 @@ TEST_CASE("flags of the planted tasks and of chunk memory are refused where they
   CHECK(difference(before, image_of(shop.folder())) == "");
 }
 
-TEST_CASE("outputs that cannot be written are told, and nothing is lost") {
+TEST_CASE("outputs that cannot be written are told, and nothing is lost" * doctest::test_suite("slow")) {
   const Workshop shop;
-  put(shop / "file", "precious");
+  gca::testing::write_file(shop / "file", "precious");
   fs::create_directory(shop / "full");
-  put(shop / "full/notes.txt", "precious");
+  gca::testing::write_file(shop / "full/notes.txt", "precious");
   const FolderImage before = image_of(shop.folder());
   const auto tokenize = [&](const std::string& output) {
     return Words{"tokenize", shop.book(), "--tokenizer", shop.tokens() + "/tokenizer.model",
@@ -487,7 +488,7 @@ TEST_CASE("outputs that cannot be written are told, and nothing is lost") {
 TEST_CASE("files that somebody else may not read or write (as another user, where this one is root)") {
   const TemporaryFolder folder;
   fs::permissions(folder.path(), fs::perms(0755));
-  put(folder / "secret.txt", "text");
+  gca::testing::write_file(folder / "secret.txt", "text");
   fs::permissions(folder / "secret.txt", fs::perms::none);
   Words as_nobody;
   if (geteuid() == 0) {
@@ -510,7 +511,7 @@ TEST_CASE("files that somebody else may not read or write (as another user, wher
           "secret.txt");
   fs::create_directory(folder / "locked");
   fs::permissions(folder / "locked", fs::perms(0555));
-  put(folder / "open.txt", NanoRun::pages(0, 50));
+  gca::testing::write_file(folder / "open.txt", NanoRun::pages(0, 50));
   fs::permissions(folder / "open.txt", fs::perms(0644));
   refused({"tokenize", folder / "open.txt", "--train-vocab", "300", "--output", folder / "locked/new"},
           "locked");
@@ -531,7 +532,7 @@ TEST_CASE("a reader that leaves ends generate quietly, texts that are missing or
 
   check_refused({"generate", "--checkpoint", shop.checkpoint(), "--prompt-file", shop / "none.txt"},
                 "none.txt");
-  put(shop / "empty.txt", "");
+  gca::testing::write_file(shop / "empty.txt", "");
   check_refused({"generate", "--checkpoint", shop.checkpoint(), "--prompt-file", shop / "empty.txt"},
                 "empty.txt");
   check_refused({"generate", "--checkpoint", shop.checkpoint(), "--prompt-file", shop.tokens()},

@@ -123,7 +123,7 @@ TEST_CASE("memory: a library built, told about, joined, asked and looked into" *
   CHECK(generated({"--memory", "file:" + (run / "scratch")})["tokens"] == alone["tokens"]);
 }
 
-TEST_CASE("memory: wrong usage is told in one line, and nothing is lost") {
+TEST_CASE("memory: wrong usage is told in one line, and nothing is lost" * doctest::test_suite("slow")) {
   const NanoRun run;
   const NanoRun stranger({"num_upper_layers=2"});
   const std::string checkpoint = run.checkpoint();

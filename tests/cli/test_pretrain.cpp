@@ -92,7 +92,8 @@ TEST_CASE("--steps 0 saves the untrained model, and --init starts from it") {
         gca::read_file(folder / "b/checkpoint/model.safetensors"));
 }
 
-TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from the report") {
+TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from the report" *
+          doctest::test_suite("slow")) {
   const TemporaryFolder folder;
   const std::string tokens = make_tokens(folder);
   const std::string phases = R"({"phases": [
@@ -278,7 +279,7 @@ TEST_CASE("Two runs into one folder: the second is refused") {
   CHECK(second.err.find("another run") != std::string::npos);
 }
 
-TEST_CASE("--config with the report of a run repeats it, bit for bit") {
+TEST_CASE("--config with the report of a run repeats it, bit for bit" * doctest::test_suite("slow")) {
   const TemporaryFolder folder;
   const std::string tokens = make_tokens(folder);
   const ProcessResult first =
@@ -359,7 +360,7 @@ TEST_CASE("Settings: defaults, then preset, then file, then --set, then flags") 
   CHECK(line_of("batch") == "7 --batch");
 }
 
-TEST_CASE("--dry-run tells what a run would need, and starts nothing") {
+TEST_CASE("--dry-run tells what a run would need, and starts nothing" * doctest::test_suite("slow")) {
   const TemporaryFolder folder;
   const std::string tokens = make_tokens(folder);
   const std::vector<std::string> words = {

@@ -10,15 +10,12 @@
 #include "lib/core/atomic_file.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 using namespace gca;
 using nlohmann::json;
 
 namespace {
-
-void put(const std::string& path, const std::string& content) {
-  std::ofstream(path, std::ios::binary) << content;
-}
 
 /// A file with this header and these data, by the format's description.
 std::string file_of(const std::string& header, const std::string& data) {
@@ -42,7 +39,7 @@ constexpr const char* kData = "0123456789abcdefUVWXYZ";
 /// What opening a file with `header` throws.
 std::optional<CaughtError> error_of_header(const TemporaryFolder& folder, const std::string& header,
                                            const std::string& data = kData) {
-  put(folder / "file", file_of(header, data));
+  testing::write_file(folder / "file", file_of(header, data));
   return error_of([&] { SafetensorsFile file(folder / "file"); });
 }
 
@@ -50,7 +47,7 @@ std::optional<CaughtError> error_of_header(const TemporaryFolder& folder, const 
 
 TEST_CASE("a file made by hand is read") {
   const TemporaryFolder folder;
-  put(folder / "file", file_of(kHeader, kData));
+  testing::write_file(folder / "file", file_of(kHeader, kData));
   const SafetensorsFile file(folder / "file");
   CHECK(file.metadata() == std::map<std::string, std::string>{{"format", "pt"}, {"seed", "7"}});
   CHECK(file.entries().size() == 3);
@@ -115,7 +112,7 @@ TEST_CASE("verify finds every flipped bit that changes what a file says") {
   for (size_t bit = 0; bit < whole.size() * 8; ++bit) {
     std::string damaged = whole;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
-    put(folder / "damaged", damaged);
+    testing::write_file(folder / "damaged", damaged);
     const auto error = error_of([&] {
       const SafetensorsFile file(folder / "damaged");
       file.verify();
@@ -129,7 +126,7 @@ TEST_CASE("verify finds every flipped bit that changes what a file says") {
   }
   CHECK(accepted < 8 * static_cast<int>(std::strlen(kSafetensorsChecksum)) + 64);
 
-  put(folder / "foreign", file_of(kHeader, kData));
+  testing::write_file(folder / "foreign", file_of(kHeader, kData));
   SafetensorsFile(folder / "foreign").verify();
 }
 
@@ -183,7 +180,7 @@ TEST_CASE("a file cut short anywhere is refused") {
   const TemporaryFolder folder;
   const std::string whole = file_of(kHeader, kData);
   for (size_t length = 0; length < whole.size(); ++length) {
-    put(folder / "file", whole.substr(0, length));
+    testing::write_file(folder / "file", whole.substr(0, length));
     const auto error = error_of([&] { SafetensorsFile file(folder / "file"); });
     REQUIRE(error);
     REQUIRE(error->is_usage());
@@ -198,7 +195,7 @@ TEST_CASE("no flipped bit of the header leads outside the file") {
   for (size_t bit = 0; bit < header_end * 8; ++bit) {
     std::string damaged = whole;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
-    put(folder / "file", damaged);
+    testing::write_file(folder / "file", damaged);
     const auto error = error_of([&] {
       // What is still accepted (a name or a metadata value has changed) has the same tensors.
       const SafetensorsFile file(folder / "file");

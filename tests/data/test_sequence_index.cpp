@@ -11,6 +11,7 @@
 #include "tests/data/numbered_tokens.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 using namespace gca;
 namespace fs = std::filesystem;
@@ -231,15 +232,15 @@ TEST_CASE("a flipped bit or a missing end in any file of the index is refused") 
     for (size_t byte = 0; byte < content.size() - 1; byte += 7) {
       std::string damaged = content;
       damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << byte % 8));
-      write_file_atomically(path, damaged);
+      testing::write_file(path, damaged);
       CAPTURE(byte);
       REQUIRE(is_refused());
     }
-    write_file_atomically(path, content.substr(0, content.size() - 24));
+    testing::write_file(path, content.substr(0, content.size() - 24));
     CHECK(is_refused());
     fs::remove(path);
     CHECK(is_refused());
-    write_file_atomically(path, content);
+    testing::write_file(path, content);
     CHECK_FALSE(is_refused());
   }
 }
@@ -250,7 +251,7 @@ TEST_CASE("damaged shards are found before they are cut") {
   const std::string path = folder / "tokens/tokens-00000.bin";
   std::string content = read_file(path);
   content[10] = static_cast<char>(content[10] ^ 1);
-  write_file_atomically(path, content);
+  testing::write_file(path, content);
   const data::TokenStore tokens = data::TokenStore::open(folder / "tokens");
   const auto error =
       error_of([&] { data::write_sequence_index(tokens, folder / "sequences", settings_of(9, 40)); });

@@ -7,6 +7,7 @@
 #include "tests/data/numbered_tokens.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 using namespace gca;
 namespace fs = std::filesystem;
@@ -14,10 +15,6 @@ namespace fs = std::filesystem;
 namespace {
 
 const std::vector<NumberedDocument> kDocuments = {{5, ""}, {0, ""}, {7, ""}, {1, ""}, {20, ""}, {0, ""}};
-
-void overwrite(const std::string& path, const std::string& content) {
-  write_file_atomically(path, content);
-}
 
 std::string with_bit_flipped(std::string content, size_t byte, int bit) {
   content[byte] = static_cast<char>(content[byte] ^ (1 << bit));
@@ -84,7 +81,7 @@ TEST_CASE("a flipped bit anywhere in the index is refused") {
   for (size_t byte = 0; byte < content.size() - 1;
        byte += 3) {  // the last byte is a newline that means nothing
     CAPTURE(byte);
-    overwrite(path, with_bit_flipped(content, byte, static_cast<int>(byte % 7)));
+    testing::write_file(path, with_bit_flipped(content, byte, static_cast<int>(byte % 7)));
     const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
     REQUIRE(error);
     REQUIRE(error->is_usage());
@@ -98,7 +95,7 @@ TEST_CASE("a truncated index or shard, and one with bytes too many, is refused b
     const std::string path = folder / ("tokens/" + name);
     const std::string content = read_file(path);
     for (const std::string& damaged : {content.substr(0, content.size() / 2), std::string(), content + "x"}) {
-      overwrite(path, damaged);
+      testing::write_file(path, damaged);
       const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
       REQUIRE(error);
       CHECK(error->is_usage());
@@ -108,7 +105,7 @@ TEST_CASE("a truncated index or shard, and one with bytes too many, is refused b
     const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
     REQUIRE(error);
     CHECK(error->says(name));
-    overwrite(path, content);
+    testing::write_file(path, content);
   }
   data::TokenStore::open(folder / "tokens");
 }
@@ -130,7 +127,7 @@ TEST_CASE("a flipped bit anywhere in a shard is found by verify, and by the firs
   for (const size_t byte : {size_t{0}, size_t{12345}, size_t{data::kShardBlockBytes} - 1,
                             size_t{data::kShardBlockBytes}, content.size() - 1}) {
     CAPTURE(byte);
-    overwrite(path, with_bit_flipped(content, byte, 0));
+    testing::write_file(path, with_bit_flipped(content, byte, 0));
     const data::TokenStore store = data::TokenStore::open(folder / "tokens");
     const auto found = error_of([&] { store.verify(); });
     REQUIRE(found);
@@ -161,7 +158,7 @@ TEST_CASE("an id that the vocabulary has not is refused, also where the checksum
 TEST_CASE("another tokenizer beside the shards is refused") {
   const TemporaryFolder folder;
   write_numbered_tokens(folder / "tokens", kDocuments);
-  overwrite(folder / "tokens/tokenizer.model", "another model");
+  testing::write_file(folder / "tokens/tokenizer.model", "another model");
   const auto error = error_of([&] { data::TokenStore::open(folder / "tokens"); });
   REQUIRE(error);
   CHECK(error->is_usage());
@@ -186,11 +183,11 @@ TEST_CASE("only folders of our own are replaced") {
   fs::create_directory(path);
   write();  // an empty folder is taken
   write();  // our own is replaced
-  overwrite(path + "/report.json", "{}");
+  testing::write_file(path + "/report.json", "{}");
   write();
   CHECK_FALSE(fs::exists(path + "/report.json"));
 
-  overwrite(path + "/notes.txt", "precious");
+  testing::write_file(path + "/notes.txt", "precious");
   auto error = error_of(write);
   REQUIRE(error);
   CHECK(error->is_usage());
@@ -199,10 +196,10 @@ TEST_CASE("only folders of our own are replaced") {
 
   fs::remove_all(path);
   fs::create_directory(path);
-  overwrite(path + "/notes.txt", "precious");
+  testing::write_file(path + "/notes.txt", "precious");
   CHECK(error_of(write));
   fs::remove_all(path);
-  overwrite(path, "a file");
+  testing::write_file(path, "a file");
   CHECK(error_of(write));
   CHECK(read_file(path) == "a file");
 }

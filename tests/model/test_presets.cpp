@@ -87,12 +87,12 @@ TEST_CASE("presets have the published sizes") {
   }
 }
 
-TEST_CASE("128m takes a training step that lowers the loss") {
+TEST_CASE("128m takes a training step that lowers the loss" * doctest::test_suite("slow")) {
   const auto [before, after] = one_training_step("128m");
   CHECK(after < before);
 }
 
-TEST_CASE("350m takes a training step that lowers the loss") {
+TEST_CASE("350m takes a training step that lowers the loss" * doctest::test_suite("slow")) {
   const auto [before, after] = one_training_step("350m");
   CHECK(after < before);
 }

@@ -9,6 +9,7 @@
 #include "tests/support/error_of.h"
 #include "tests/support/read_documents.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 using namespace gca;
 using namespace std::string_literals;
@@ -17,10 +18,6 @@ namespace {
 
 std::string book() {
   return read_file(std::string(GCA_SOURCE_DIR) + "/examples/books/train/alices-adventures-in-wonderland.txt");
-}
-
-void put(const std::string& path, const std::string& content) {
-  write_file_atomically(path, content);
 }
 
 std::optional<CaughtError> refusal(const std::string& path, const text::SourceOptions& options = {}) {
@@ -32,7 +29,7 @@ std::optional<CaughtError> refusal(const std::string& path, const text::SourceOp
 TEST_CASE("a file is one document, as it is or compressed by gzip or zstd, read in pieces of any size") {
   const TemporaryFolder folder;
   const std::string path = folder / "book.txt";
-  put(path, book());
+  testing::write_file(path, book());
   run_shell("cd " + folder.path() +
             " && gzip -k book.txt && zstd -q book.txt && zstd -q --ultra -22 book.txt -o best.zst" +
             " && cat book.txt.gz > unnamed");
@@ -49,9 +46,9 @@ TEST_CASE("a file is one document, as it is or compressed by gzip or zstd, read 
 
 TEST_CASE("members of gzip and frames of zstd that follow each other are one file, padding is none of it") {
   const TemporaryFolder folder;
-  put(folder / "a", "first\n");
-  put(folder / "b", "");
-  put(folder / "c", book());
+  testing::write_file(folder / "a", "first\n");
+  testing::write_file(folder / "b", "");
+  testing::write_file(folder / "c", book());
   run_shell(
       "cd " + folder.path() +
       " && for f in a b c; do gzip -c $f; done > all.gz && for f in a b c; do zstd -qc $f; done > all.zst" +
@@ -65,8 +62,8 @@ TEST_CASE("members of gzip and frames of zstd that follow each other are one fil
 
 TEST_CASE("empty files") {
   const TemporaryFolder folder;
-  put(folder / "a.txt", "");
-  put(folder / "a.jsonl", "");
+  testing::write_file(folder / "a.txt", "");
+  testing::write_file(folder / "a.jsonl", "");
   run_shell("cd " + folder.path() +
             " && gzip -k a.txt && zstd -q a.txt && gzip -k a.jsonl && : > cut.txt.gz");
   for (const char* name : {"a.txt", "a.txt.gz", "a.txt.zst"})
@@ -77,13 +74,13 @@ TEST_CASE("empty files") {
 
 TEST_CASE("a compressed file that is truncated anywhere is refused by name") {
   const TemporaryFolder folder;
-  put(folder / "a.txt", book().substr(0, 20000));
+  testing::write_file(folder / "a.txt", book().substr(0, 20000));
   run_shell("cd " + folder.path() + " && gzip -k a.txt && zstd -q a.txt");
   for (const std::string name : {"a.txt.gz", "a.txt.zst"}) {
     const std::string whole = read_file(folder / name);
     for (size_t size = 0; size < whole.size(); size += size < 40 || size + 40 > whole.size() ? 1 : 97) {
       CAPTURE(size);
-      put(folder / name, whole.substr(0, size));
+      testing::write_file(folder / name, whole.substr(0, size));
       const auto error = refusal(folder / name);
       REQUIRE(error);
       CHECK(error->is_usage());
@@ -95,7 +92,7 @@ TEST_CASE("a compressed file that is truncated anywhere is refused by name") {
 TEST_CASE("a compressed file with a flipped bit is refused, or gives what was compressed") {
   const TemporaryFolder folder;
   const std::string text = book().substr(0, 3000);
-  put(folder / "a.txt", text);
+  testing::write_file(folder / "a.txt", text);
   run_shell("cd " + folder.path() + " && gzip -k a.txt && zstd -q a.txt");
   for (const std::string name : {"a.txt.gz", "a.txt.zst"}) {
     const std::string whole = read_file(folder / name);
@@ -104,7 +101,7 @@ TEST_CASE("a compressed file with a flipped bit is refused, or gives what was co
       CAPTURE(at);
       std::string damaged = whole;
       damaged[at] = static_cast<char>(damaged[at] ^ (1 << at % 8));
-      put(folder / name, damaged);
+      testing::write_file(folder / name, damaged);
       std::vector<std::string> texts;
       const auto error = error_of([&] { texts = read_documents({folder / name}).texts(); });
       if (!error) {  // in the header: time, name, system
@@ -121,12 +118,12 @@ TEST_CASE("a compressed file with a flipped bit is refused, or gives what was co
 
 TEST_CASE("what follows compressed data, and what is not what its name tells, is refused") {
   const TemporaryFolder folder;
-  put(folder / "a.txt", "text");
+  testing::write_file(folder / "a.txt", "text");
   run_shell("cd " + folder.path() +
             " && gzip -k a.txt && zstd -q a.txt && echo more >> a.txt.gz && echo more >> a.txt.zst");
   CHECK(refusal(folder / "a.txt.gz")->says("a.txt.gz: has other bytes after its gzip data"));
   CHECK(refusal(folder / "a.txt.zst")->says("a.txt.zst: is a"));
-  put(folder / "b.txt.gz", "text");
+  testing::write_file(folder / "b.txt.gz", "text");
   CHECK(refusal(folder / "b.txt.gz")->says("b.txt.gz: is named *.gz and is not gzip"));
   run_shell("cd " + folder.path() +
             " && head -c 3000000 /dev/zero | zstd -q --long=31 --ultra -22 > wide.zst");
@@ -205,7 +202,7 @@ for name, data in ('many', damaged), ('end', b'x' * 65535 + b'\xe2\x82'), ('bord
     CHECK((refusal(folder / name).has_value() == (data != replaced)));
     CHECK((read.counts.at(0).replaced_sequences > 0) == (data != replaced));
   }
-  put(folder / "latin.txt", "one\ntwo\ncaf\xE9\n");
+  testing::write_file(folder / "latin.txt", "one\ntwo\ncaf\xE9\n");
   CHECK(refusal(folder / "latin.txt")
             ->says("latin.txt:3: holds the byte 0xE9, which is not valid UTF-8; convert"));
 }
@@ -215,7 +212,7 @@ TEST_CASE("the format comes from the flag, else from the name, else from the con
   const std::string line = "{\"text\": \"one\"}\n";
   const auto is_lines = [&](const std::string& name, const std::string& content,
                             const std::string& format = "auto") {
-    put(folder / name, content);
+    testing::write_file(folder / name, content);
     return read_documents({folder / name}, {.format = format}).texts() == std::vector{"one"s};
   };
   for (const char* name : {"a.jsonl", "a.ndjson", "a.json", "a", "a.log"}) CHECK(is_lines(name, line));
@@ -231,7 +228,7 @@ TEST_CASE("the format comes from the flag, else from the name, else from the con
 TEST_CASE("a file that is cut short while it is read is an error, one without a size is read to its end") {
   const TemporaryFolder folder;
   const std::string path = folder / "log.txt";
-  put(path, std::string(1 << 20, 'x'));
+  testing::write_file(path, std::string(1 << 20, 'x'));
   text::DocumentSource source(text::list_input_files(std::vector{path}), {});
   REQUIRE(source.next());
   CHECK_FALSE(source.read(1000).empty());
@@ -248,9 +245,9 @@ TEST_CASE("a file that is cut short while it is read is an error, one without a 
 TEST_CASE("counts are those of each input, names those of files and lines") {
   const TemporaryFolder folder;
   std::filesystem::create_directory(folder / "sub");
-  put(folder / "sub/a.txt", "four");
-  put(folder / "sub/b.jsonl", "{\"text\": \"x\"}\n\nnone\n{\"text\": \"yz\"}");
-  put(folder / "c.txt", "");
+  testing::write_file(folder / "sub/a.txt", "four");
+  testing::write_file(folder / "sub/b.jsonl", "{\"text\": \"x\"}\n\nnone\n{\"text\": \"yz\"}");
+  testing::write_file(folder / "c.txt", "");
   const ReadDocuments read = read_documents({folder / "sub", folder / "c.txt"}, {.skip_bad = true});
   CHECK(read.texts() == std::vector{"four"s, "x"s, "yz"s, ""s});
   std::vector<std::string> names;
@@ -269,7 +266,7 @@ TEST_CASE("counts are those of each input, names those of files and lines") {
 
 TEST_CASE("missing files and folders in their place are refused by name") {
   const TemporaryFolder folder;
-  put(folder / "a.txt", "x");
+  testing::write_file(folder / "a.txt", "x");
   const text::InputFiles files = text::list_input_files(std::vector{folder / "a.txt"});
   std::filesystem::remove(folder / "a.txt");
   CHECK(
