@@ -1,6 +1,6 @@
 # cmake -D VERSION=1.2.3 -D SOURCE_DIR=DIR -D OUTPUT=FILE.cpp -P write_version.cmake
 # Writes the definition of gca::app::program_version(): `git describe` of SOURCE_DIR, "1.2.3-g<commit>" where no tag names a
-# version, or VERSION where SOURCE_DIR is no git checkout (an unpacked tarball) or git is missing.
+# version, or VERSION where SOURCE_DIR is not a git checkout (an unpacked tarball) or git is missing.
 set(version ${VERSION})
 if(EXISTS ${SOURCE_DIR}/.git)  # not the repository of a folder around it
   execute_process(COMMAND git describe --tags --match "v[0-9]*" --dirty

@@ -8,7 +8,7 @@
 
 namespace gca::app {
 
-/// How long a run is to be; what was not said is 0.
+/// How long a run is to be; 0 where it was not given.
 struct RunLength {
   int64_t steps = 0;
   double minutes = 0;

@@ -65,7 +65,8 @@ void add_source_options(CLI::App& command, text::SourceOptions& options) {
             for (const auto& [known, value] : kInvalidUtf8Names)
               if (name == known) options.invalid_utf8 = value;
           },
-          "Bytes that are no UTF-8: error; replace, by U+FFFD; keep, in plain text, as byte tokens (default: "
+          "Bytes that are not UTF-8: error; replace, by U+FFFD; keep, in plain text, as byte tokens "
+          "(default: "
           "error)")
       ->check(CLI::IsMember({"error", "replace", "keep"}))
       ->type_name("NAME")

@@ -13,7 +13,7 @@ inline constexpr int64_t kInt8Group = 4;  ///< elements that one instruction mul
 struct Int8Products {
   const char* name;  ///< "baseline", "avx2" or "avx512bf16"
 
-  /// products[i] = sum over g < groups, j < 4 of x[g][i][j] y[g][j] for i < 64. Bit i of the result tells
+  /// products[i] = sum over g < groups, j < 4 of x[g][i][j] y[g][j] for i < 64. Bit i of the result says
   /// whether that is above `limit`.
   uint64_t (*multiply)(int64_t groups, const uint8_t* x, const int8_t* y, int32_t limit, int32_t* products);
 };

@@ -1,5 +1,5 @@
 #pragma once
-// Work that is no operator of the dispatcher, told to profilers as if it were.
+// Work that is not an operator of the dispatcher, reported to profilers as if it were.
 
 #include <memory>
 

@@ -38,7 +38,7 @@ struct RowKernels {
   void (*swiglu_backward)(int64_t count, const Element* dy, const Element* gate, const Element* up,
                           Element* dgate, Element* dup);
 
-  /// Rows of d numbers as whole numbers of steps, a step a row: scale = max |x| / 127, q = round(x / scale).
+  /// Rows of d numbers as whole numbers of steps, one step size per row: scale = max |x| / 127, q = round(x / scale).
   void (*quantise_rows)(int64_t rows, int64_t d, const Element* x, int8_t* q, float* scale);
   /// x = q * scale of each row.
   void (*restore_rows)(int64_t rows, int64_t d, const int8_t* q, const float* scale, Element* x);

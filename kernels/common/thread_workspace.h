@@ -9,7 +9,7 @@
 
 namespace gca::kernels {
 
-/// One piece of a thread's memory; `Owner` is a type of the kernel's that tells its pieces from others'.
+/// One piece of a thread's memory; `Owner` is a type of the kernel's that distinguishes its pieces from others'.
 template <typename Element, typename Owner>
 class ThreadWorkspace {
  public:

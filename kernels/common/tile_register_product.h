@@ -96,7 +96,7 @@ inline void load_step(const uint16_t* left, int64_t left_bytes, const uint16_t* 
     TileRegisters::load<left_register(1)>(left + kTileRows * left_bytes / 2, left_bytes);
 }
 
-/// The last step of a depth that is no multiple of 32: `depth` elements, an even number.
+/// The last step of a depth that is not a multiple of 32: `depth` elements, an even number.
 template <int kRows, int kColumns>
 inline void add_last_step(int64_t rows, int64_t depth, const uint16_t* left, int64_t left_stride,
                           const uint16_t* right, int64_t right_stride) {

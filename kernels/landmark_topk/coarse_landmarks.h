@@ -23,7 +23,7 @@ namespace gca::kernels {
 
 inline constexpr int64_t kCoarseRun = kInt8Run;
 
-/// What the bounds need of a run beside its codes. Infinite where a landmark is no number.
+/// What the bounds need of a run beside its codes. Infinite where a landmark is not a number.
 struct CoarseBounds {
   double step;           ///< s
   double code_norm;      ///< max |s a_c|

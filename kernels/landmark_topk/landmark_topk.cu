@@ -13,7 +13,7 @@
 namespace gca::cuda {
 namespace {
 
-/// Orders as floats do, -inf lowest; NaN counts as -inf. Never 0, which is no candidate.
+/// Orders as floats do, -inf lowest; NaN counts as -inf. Never 0, which is not a candidate.
 __device__ __forceinline__ uint64_t candidate_key(float score, int number) {
   if (score != score) score = -INFINITY;
   score += 0.0F;  // -0 ties with 0

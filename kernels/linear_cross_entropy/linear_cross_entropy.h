@@ -1,7 +1,7 @@
 #pragma once
 // The output projection and its cross-entropy in one: loss_i = logsumexp_v(z_iv) - z_i,target, z = x W^T.
-// Blocks of rows, so the (rows, V) logits never exist as a whole; with gradients wanted, both are made on the
-// way:
+// Works through blocks of rows, so that the (rows, V) logits never exist as a whole. If gradients are wanted, both are
+// computed block by block:
 //   dz = (softmax(z) - onehot(target)) / count       dx = dz W       dW += dz^T x
 
 #include <ATen/core/Tensor.h>

@@ -1,5 +1,5 @@
 #pragma once
-// The parts of the output projection's cross-entropy that are no matrix product (the contract:
+// The parts of the output projection's cross-entropy that are not matrix products (the contract:
 // linear_cross_entropy.h). The vocabulary goes by in blocks of columns, logits z (rows, columns) of one block
 // at a time: a first round gathers each row's maximum, sum and target logit; a second makes dz from logits
 // computed again.

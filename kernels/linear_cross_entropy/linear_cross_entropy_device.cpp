@@ -1,4 +1,4 @@
-// The parts of the cross-entropy that are no product, on a device: tensors to the kernels of
+// The parts of the cross-entropy that are not matrix products, on a device: tensors to the kernels of
 // linear_cross_entropy_cuda.h.
 #include <torch/library.h>
 

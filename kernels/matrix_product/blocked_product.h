@@ -4,14 +4,13 @@
 // Bound by the multiply-add units. b is packed into panels of 64 columns. a's rows are read where they lie,
 // or packed by their task where a is transposed. Versions, by shape:
 //   whole panels  b fits the caches: tasks of 128 rows of c take all panels one after another. Each thread
-//   packs
-//                 them for itself while threads are few: a line that another core has read is some ten times
-//                 as slow to write.
+//                 packs them for itself while threads are few: a line that another core has read is some ten
+//                 times as slow to write.
 //   own panels    b is large: a task packs a few panels and takes up to 1024 rows through each
 //   lanes         the depth is large and c is not (weight gradients): each half of the depth is summed by
-//   itself,
-//                 so that two threads pack nothing twice, and the second half's sums are added at the end
-// A depth above kOnePassDepth is cut into blocks, whose sums stand in memory.
+//                 itself, so that two threads pack nothing twice, and the second half's sums are added at the
+//                 end
+// A depth above kOnePassDepth is cut into blocks, whose sums are kept in memory.
 //
 // The order of every sum depends on the depth alone, so results have the same bits with any number of
 // threads.
@@ -199,7 +198,7 @@ class BlockedProduct {
     return ((depth + blocks - 1) / blocks + kStep - 1) / kStep * kStep;
   }
 
-  /// Sums stand in memory between passes: in the target's own where it keeps floats, else in memory of this
+  /// Sums are kept in memory between passes: in the target's own where it keeps floats, else in memory of this
   /// call.
   void run_with_whole_panels() const {
     const std::vector<RowTask> tasks = row_tasks(kTaskRows);

@@ -17,9 +17,9 @@ struct MatrixPair {
 /// lie side by side (transposed views are welcome; others are copied).
 ///   float32, float64   the library's product
 ///   bfloat16           sums in float32: own blocked product (blocked_product.h) where the processor
-///   multiplies
-///                      bf16; elsewhere operands are widened, exactly, and multiplied in float32, which is
-///                      many times faster than emulation; on a GPU the library's product, which does the same
+///                      multiplies bf16; elsewhere operands are widened, exactly, and multiplied in float32,
+///                      which is many times faster than emulation; on a GPU the library's product, which does
+///                      the same
 at::Tensor sum_of_matrix_products(std::span<const MatrixPair> pairs, at::ScalarType out_dtype);
 
 /// a b, as above.

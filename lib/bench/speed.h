@@ -1,5 +1,5 @@
 #pragma once
-// How fast a model trains, reads and writes: each measured on random text, repeated, and told as a median.
+// How fast a model trains, reads and writes: each measured on random text, repeated, and reported as a median.
 
 #include <cstdint>
 #include <optional>

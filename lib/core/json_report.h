@@ -10,10 +10,10 @@
 
 namespace gca {
 
-/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
+/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are not UTF-8 as U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
-/// JSON that can stand inside a script element of a page: no "</" that would end it. Bytes that are no UTF-8
+/// JSON that can stand inside a script element of a page: no "</" that would end it. Bytes that are not UTF-8
 /// as U+FFFD.
 std::string json_in_script(const nlohmann::json& data);
 
@@ -32,7 +32,7 @@ class JsonReport {
   double elapsed_seconds() const;
   /// The whole document, seconds up to now.
   nlohmann::ordered_json document() const;
-  /// document() as text: non-finite numbers as null, bytes that are no UTF-8 as U+FFFD.
+  /// document() as text: non-finite numbers as null, bytes that are not UTF-8 as U+FFFD.
   std::string text() const;
   /// Writes text() to `path`, aside and renamed.
   void write(const std::string& path) const;

@@ -14,7 +14,7 @@ std::string claim_output_folder(const std::string& folder, const std::string& fo
                                 std::span<const char* const> own_names, const std::string& flag) {
   std::error_code error;
   fs::path path = fs::weakly_canonical(fs::absolute(folder), error);
-  if (error || folder.empty()) fail_usage(flag + " " + folder, "is no usable path", "name a folder");
+  if (error || folder.empty()) fail_usage(flag + " " + folder, "is not a usable path", "name a folder");
   if (!path.has_filename()) path = path.parent_path();
   if (!fs::exists(path)) return path.string();
   if (!fs::is_directory(path)) fail_usage(flag + " " + folder, "is a file", "name a folder");

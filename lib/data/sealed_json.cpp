@@ -27,7 +27,7 @@ std::string write_sealed_json(const std::string& path, nlohmann::json content) {
 
 std::string seal_of(nlohmann::json content) {
   content.erase(kSeal);
-  // A flipped bit can leave JSON that holds bytes which are no UTF-8; these differ from any that was written.
+  // A flipped bit can leave JSON that holds bytes which are not UTF-8; these differ from any that was written.
   return sha256_hex(content.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 

@@ -16,7 +16,7 @@ std::string seal_of(nlohmann::json content);
 /// Error(usage) naming `path` when the seal of `content` is not that of its other fields.
 void require_seal(const nlohmann::json& content, const std::string& path, const std::string& remedy);
 
-/// Reads a file written by write_sealed_json. Throws Error(usage) when it is missing, is no JSON, has another
+/// Reads a file written by write_sealed_json. Throws Error(usage) when it is missing, is not JSON, has another
 /// "format" than `format`, or does not match its seal; the error names `writer`, the command that writes such.
 nlohmann::json read_sealed_json(const std::string& path, const std::string& format,
                                 const std::string& writer);

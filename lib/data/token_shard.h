@@ -32,7 +32,7 @@ struct TokenDocument {
 /// Read-only view of a shard folder; cheap to copy, safe to share between threads.
 class TokenStore {
  public:
-  /// Throws Error(usage) when the folder is no shard folder, a file is missing or truncated, or an id is out
+  /// Throws Error(usage) when the folder is not a shard folder, a file is missing or truncated, or an id is out
   /// of range where that is cheap to see.
   static TokenStore open(const std::string& folder);
 

@@ -48,7 +48,7 @@ class PatchedPrefill final : public PrefilledText {
     const model::ModelConfig& config = model_.config();
     const int64_t chunk_text = config.chunk_text_size();
     const int64_t chunks = tokens / chunk_text;
-    TORCH_CHECK(tokens == chunks * chunk_text, "prefill: ", tokens, " tokens are no whole chunks");
+    TORCH_CHECK(tokens == chunks * chunk_text, "prefill: ", tokens, " tokens are not whole chunks");
     read_haystack(text.haystack_first, chunks);
 
     const auto memory = haystack_memory_->first_chunks(chunks);

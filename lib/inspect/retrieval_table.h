@@ -17,7 +17,7 @@ struct RetrievalTableOptions {
 };
 
 /// `text_of(chunk)`: the bytes of any chunk that is named. The table of `readings`, a paragraph a chunk; a
-/// chunk from before the text is told by its number in its document, and the document's name.
+/// chunk from before the text is identified by its number in its document and the document's name.
 std::string retrieval_table(std::span<const ChunkReading> readings,
                             const std::function<std::string(int64_t chunk)>& text_of,
                             const RetrievalTableOptions& options);

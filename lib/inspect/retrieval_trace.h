@@ -34,7 +34,7 @@ struct ChunkReading {
 };
 
 /// Runs `text` after `past`, which ends with a chunk (null: a new one), and returns all its chunks; what a
-/// last landmark of the past chose for the first of them is not told. `segment_positions` as in TextFeeder.
+/// last landmark of the past chose for the first of them is not recorded. `segment_positions` as in TextFeeder.
 /// Throws Error(usage) for a model without chunk memory.
 std::vector<ChunkReading> trace_retrieval(const model::LanguageModel& model, std::span<const int32_t> text,
                                           int64_t segment_positions = 0,

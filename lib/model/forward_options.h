@@ -23,10 +23,10 @@ enum class Retriever {
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
 /// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
 /// "score.g", the scores of the chosen, like "idx.g" (0 for none). "w.g" is as the model has it, before
-/// weight_rounding. For tests and for finding what is not finite; what was chosen is told by Past::choices().
+/// weight_rounding. For tests and for finding what is not finite; Past::choices() reports what was chosen.
 using Observer = std::function<void(const std::string& name, const at::Tensor& value)>;
 
-/// How much Past::choices() tells of a run.
+/// How much of a run Past::choices() reports.
 enum class ChoiceDetail {
   last,        ///< idx and weights of the last landmark
   chosen,      ///< every landmark of the run, with the scores of what was chosen

@@ -73,7 +73,7 @@ class LanguageModel {
   Norm out_norm_;
 };
 
-/// model.safetensors and config.json of a checkpoint folder. The former also tells, in its metadata, which
+/// model.safetensors and config.json of a checkpoint folder. The former also records, in its metadata, which
 /// config.json and which tokenizer (a fingerprint, may be empty) it was saved with.
 void save_model(const LanguageModel& model, const std::string& folder,
                 const std::string& tokenizer_fingerprint = "");
@@ -82,7 +82,7 @@ void save_model(const LanguageModel& model, const ModelConfig& config, const std
                 const std::string& tokenizer_fingerprint);
 
 /// Error(usage) when the weights of a checkpoint are damaged, or were not saved with the config.json or the
-/// tokenizer.model beside them. A checkpoint of another program tells none of it, and passes.
+/// tokenizer.model beside them. A checkpoint of another program records none of it, and is accepted.
 void require_sound_model_files(const std::string& folder);
 
 /// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.

@@ -86,12 +86,12 @@ void ModelConfig::validate(const std::string& where) const {
                       std::to_string(n_heads) + " heads of even size",
                   "choose hidden_size a multiple of 2 * num_attention_heads");
   require_setting(is_size(n_lower_layers) && is_size(n_upper_layers) && n_lower_layers + n_upper_layers > 0,
-                  where, "there is no decoder layer, or no number of them",
+                  where, "the number of decoder layers is not positive",
                   "give num_lower_layers and num_upper_layers, 1 or more together");
   require_setting(alibi_slopes.empty() || static_cast<int64_t>(alibi_slopes.size()) == n_heads, where,
                   "alibi_slopes has " + std::to_string(alibi_slopes.size()) + " entries for " +
                       std::to_string(n_heads) + " heads",
-                  "give one a head, or none");
+                  "give one per head, or none");
   require_setting(norm_eps > 0, where, "rms_norm_eps is not positive", "use 1e-5");
   require_setting(init_std >= 0 && output_init_scale >= 0, where, "an initialisation scale is negative");
   require_setting(is_size(d_ff), where, "intermediate_size is " + std::to_string(d_ff),
@@ -125,7 +125,7 @@ nlohmann::ordered_json model_config_to_json(const ModelConfig& config) {
 }
 
 ModelConfig model_config_from_json(const nlohmann::json& json, const std::string& where) {
-  if (!json.is_object()) fail_usage(where, "is no JSON object", "give the config.json of a checkpoint");
+  if (!json.is_object()) fail_usage(where, "is not a JSON object", "give the config.json of a checkpoint");
   ModelConfig config;
   for (const auto& [key, value] : json.items()) {
     if (kForeignKeys.contains(key)) continue;

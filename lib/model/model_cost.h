@@ -1,5 +1,5 @@
 #pragma once
-// What a model takes, told from its configuration alone: nothing is allocated to find out, and settings that
+// What a model takes, computed from its configuration alone: nothing is allocated to find out, and settings that
 // no machine can hold do not overflow. Knows no LibTorch.
 
 #include <cstdint>

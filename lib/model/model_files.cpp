@@ -33,7 +33,7 @@ std::string fingerprint_of(const nlohmann::json& config) {
 
 nlohmann::json read_config(const std::string& path) {
   nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) fail_usage(path, "is no JSON", "give a checkpoint folder that gca wrote");
+  if (json.is_discarded()) fail_usage(path, "is not JSON", "give a checkpoint folder that gca wrote");
   return json;
 }
 
@@ -51,7 +51,7 @@ void require_weight_count(const SafetensorsFile& file, const ModelConfig& config
     fail_usage(
         config_path,
         fmt::format("asks for {:.0f} weights, {} holds {:.0f}", parameter_count(config), file.path(), held),
-        "put back the config.json that belongs to these weights");
+        "restore the config.json that belongs to these weights");
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ void require_sound_model_files(const std::string& folder) {
     const std::string path = folder + "/" + name;
     if (fingerprint_of_file(path) != expected->second)
       fail_usage(path, "is not the one that model.safetensors beside it was saved with",
-                 "put back the file that was");
+                 "restore the original file");
   };
   require(kConfigKey, "config.json",
           [](const std::string& path) { return fingerprint_of(read_config(path)); });
@@ -126,7 +126,7 @@ LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype
   const SafetensorsFile file(folder + "/model.safetensors");
   require_weight_count(file, config, config_path);
   LanguageModel model(config, compute_dtype, device);
-  read_weights(file, model, "put back the config.json that belongs to these weights");
+  read_weights(file, model, "restore the config.json that belongs to these weights");
   return model;
 }
 

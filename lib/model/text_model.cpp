@@ -35,7 +35,7 @@ TextModel TextModel::open(const std::string& folder, const std::string& dtype, a
   if (model.config().vocab_size < pieces || (layout.has_landmarks() && layout.landmark_id < pieces)) {
     fail_usage(checkpoint + "/tokenizer.model",
                fmt::format("{} pieces do not fit a model of {} ids", pieces, model.config().vocab_size),
-               "put back the tokenizer that this checkpoint was trained with");
+               "restore the tokenizer that this checkpoint was trained with");
   }
   return {checkpoint, std::move(model), std::move(tokenizer), read_trained_context(checkpoint)};
 }

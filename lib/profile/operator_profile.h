@@ -1,5 +1,5 @@
 #pragma once
-// Where the time of a piece of work goes, by operator: LibTorch tells when an operator begins and ends, ours
+// Where the time of a piece of work goes, by operator: LibTorch reports when an operator begins and ends, ours
 // among them. An operator's time is its own, without that of operators it calls, so the parts add up to the whole.
 
 #include <cstdint>

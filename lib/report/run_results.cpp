@@ -33,7 +33,7 @@ LossPoint loss_point(const json& entry) {
   return {whole_number(entry.at("step")), whole_number(entry.at("tokens")), number_of(entry, "loss")};
 }
 
-/// The last line may be torn: it is left out, and so is whatever is no object.
+/// The last line may be torn: it is left out, and so is whatever is not an object.
 void read_metrics(const std::string& text, RunResults& run) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {

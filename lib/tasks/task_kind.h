@@ -1,7 +1,7 @@
 #pragma once
 // A kind of task: an entry of the list in task_kinds.h, which gca pretrain, gca eval, their help and the
 // phases of a training run read. A kind makes sequences to train on, or trials to measure a model by, or
-// both. Training on the text itself and measuring perplexity are no kinds: they make nothing.
+// both. Training on the text itself and measuring perplexity are not kinds: they make nothing.
 
 #include <cstdint>
 #include <memory>

@@ -17,7 +17,7 @@ inline constexpr const char* kPerplexityTask = "perplexity";
 /// In the order of the help.
 std::span<const TaskKind* const> task_kinds();
 
-/// nullptr for a name that is no kind.
+/// nullptr for a name that is not a kind.
 const TaskKind* find_task_kind(const std::string& name);
 
 /// Values of gca pretrain --task: kTextTask and the kinds that can be trained on.

@@ -17,7 +17,7 @@ class ProtoReader {
  public:
   explicit ProtoReader(std::string_view message) : rest_(message) {}
 
-  /// The next field that stands in no group; nothing at the end, or where the bytes are no message.
+  /// The next field that stands in no group; nothing at the end, or where the bytes are not a message.
   std::optional<ProtoField> next() {
     for (int64_t open_groups = 0;;) {
       const auto tag = read_varint();

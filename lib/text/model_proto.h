@@ -1,6 +1,6 @@
 #pragma once
 // What a SentencePiece model file says about itself and its processor does not tell: which algorithm, and
-// what is done to a text before it is cut into pieces. The file is a protocol buffer; its schema is no part
+// what is done to a text before it is cut into pieces. The file is a protocol buffer; its schema is not part
 // of the installed headers.
 
 #include <string>

@@ -121,7 +121,7 @@ bool Tokenizer::Impl::keeps_every_text() const {
 // text, nothing merges across it, and what stands before it has no influence on what follows.
 void Tokenizer::Impl::find_safe_cuts() {
   bool newline_leads = false;      // a piece has something after '\n'
-  bool space_follows = false;      // a piece has a space after something that is no space
+  bool space_follows = false;      // a piece has a space after something that is not a space
   bool has_unused_pieces = false;  // how these are split again depends on the whole text
   for (int id = 0; id < processor.GetPieceSize(); ++id) {
     has_unused_pieces |= processor.IsUnused(id);
@@ -267,9 +267,9 @@ Tokenizer Tokenizer::load(const std::string& path) {
 Tokenizer Tokenizer::from_serialized(std::string model, const std::string& where) {
   constexpr const char* kRemedy = "give a file such as gca tokenize writes (tokenizer.model)";
   auto impl = std::make_unique<Impl>();
-  if (has_impossible_piece(model)) fail_usage(where, "has a piece that is no text", kRemedy);
+  if (has_impossible_piece(model)) fail_usage(where, "contains a piece that is not text", kRemedy);
   const auto status = impl->processor.LoadFromSerializedProto(model);
-  if (!status.ok()) fail_usage(where, "is no SentencePiece model", kRemedy);
+  if (!status.ok()) fail_usage(where, "is not a SentencePiece model", kRemedy);
   impl->fingerprint = sha256_hex(model);
   impl->traits = read_model_traits(model);
   impl->serialized = std::move(model);
@@ -336,7 +336,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids) const {
   for (const int32_t id : ids) {
     if (id < 0 || id > landmark_id())
       fail_usage("token id " + std::to_string(id),
-                 "the tokenizer knows 0 to " + std::to_string(landmark_id()),
+                 "the tokenizer has ids from 0 to " + std::to_string(landmark_id()),
                  "use the tokenizer that wrote these ids");
     text += impl_->bytes_of_piece[static_cast<size_t>(id)];
   }

@@ -13,7 +13,7 @@ bool is_finite(const at::Tensor& x) {
   return !at::isFloatingType(x.scalar_type()) || at::isfinite(x.detach()).all().item<bool>();
 }
 
-/// Scores are minus infinity where a chunk is no candidate; only NaN and plus infinity are wrong there.
+/// Scores are minus infinity where a chunk is not a candidate; only NaN and plus infinity are wrong there.
 bool is_usable_score(const at::Tensor& r) {
   const at::Tensor x = r.detach();
   return !at::isnan(x).any().item<bool>() &&

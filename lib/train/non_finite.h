@@ -16,7 +16,7 @@ std::optional<std::string> first_non_finite_weight(const model::LanguageModel& m
 std::optional<std::string> first_non_finite_gradient(const model::LanguageModel& model);
 
 /// Runs `batch` forward again and names the first intermediate result, in the order of the computation, that
-/// is not finite (scores of chunks that are no candidates do not count); "loss" when only that is not.
+/// is not finite (scores of chunks that are not candidates do not count); "loss" when only that is not.
 std::optional<std::string> first_non_finite_result(const model::LanguageModel& model,
                                                    const data::Batch& batch, model::ForwardOptions options);
 

@@ -1,5 +1,5 @@
 #pragma once
-// What a resumed run may be told: how often to look and to save, how long to go on; nothing that would change
+// What may be changed in a resumed run: how often to look and to save, how long to go on; nothing that would change
 // its course.
 
 #include <string>
@@ -13,7 +13,7 @@ namespace gca::train {
 RunConfig recorded_config(const TrainerState& state);
 
 /// The configuration of `state` with what `asked` (recorded_config() and what the command line laid over it)
-/// may change. Throws Error(usage) naming the first key whose value differs and is no observation key.
+/// may change. Throws Error(usage) naming the first key whose value differs and is not an observation key.
 RunConfig resumed_config(const TrainerState& state, const RunConfig& asked);
 
 /// Throws Error(usage) unless `data_fingerprint` is that of the run.

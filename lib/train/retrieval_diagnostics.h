@@ -23,7 +23,7 @@ struct GroupDiagnostics {
 GroupDiagnostics diagnose_retrieval(const at::Tensor& r, const at::Tensor& idx, const at::Tensor& w,
                                     int64_t chunk_text_size);
 
-/// One entry a group of what a past tells after a run with ChoiceDetail::all_scores.
+/// One entry per group, from what a past reports after a run with ChoiceDetail::all_scores.
 std::vector<GroupDiagnostics> diagnose_choices(const std::vector<model::Choices>& choices,
                                                int64_t chunk_text_size);
 

@@ -87,11 +87,10 @@ void RunConfig::take(const SettingsFile& file) {
     for (const std::string& key : field_names(model::model_config_fields())) sources[key] = where;
     return;
   }
-  if (json.contains(
-          "schema")) {  // the report of a run: what its config tells beside the settings is no setting
+  if (json.contains("schema")) {  // the report of a run: its config also holds things that are not settings
     const auto config = json.find("config");
     if (config == json.end() || !config->is_object())
-      fail_usage(where, "a report without a configuration", "give the report.json of a gca pretrain run");
+      fail_usage(where, "is a report without a configuration", "give the report.json of a gca pretrain run");
     for (const std::string& key : run_config_keys())
       if (config->contains(key)) set(where, key, (*config)[key]);
     return;

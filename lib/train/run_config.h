@@ -29,7 +29,7 @@ struct RunConfig {
   TrainConfig train;
   /// Keys given by hand (--set, --batch): these must be obeyed or refused, never quietly replaced.
   std::set<std::string> explicit_keys;
-  /// Where each key that is no default was set last: "preset small", a file, a flag.
+  /// Where each key that has not its default was set last: "preset small", a file, a flag.
   std::map<std::string, std::string> sources;
 
   /// Throws Error(usage) naming `where`: a wrong type, or an unknown key with the nearest known one.
@@ -44,7 +44,7 @@ struct RunConfig {
   /// Presets first, then files, each in the order given.
   void take_all(std::span<const SettingsFile> presets_and_files);
 
-  /// Where settings that are no defaults come from, for errors: "preset small, --set"; "settings" where there
+  /// Where settings that are not defaults come from, for errors: "preset small, --set"; "settings" where there
   /// are none.
   std::string places() const;
 

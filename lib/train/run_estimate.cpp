@@ -88,8 +88,9 @@ void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig&
   const std::string remedy =
       fitting >= 1
           ? fmt::format("a batch of {} fits; gradient_accumulation makes the step as large again", fitting)
-      : config.recompute_activations ? "not one sequence fits: choose a shorter context or a smaller model"
-                                     : "not one sequence fits: try --set recompute_activations=true";
+      : config.recompute_activations
+          ? "no batch fits, not even one sequence: choose a shorter context or a smaller model"
+          : "no batch fits, not even one sequence: try --set recompute_activations=true";
   fail_usage(
       where,
       fmt::format("a step with batch {} of {} tokens takes about {} of memory, {} are free", config.batch,

@@ -1,5 +1,5 @@
 #pragma once
-// What a run will need, told before it starts: memory by part, and time.
+// What a run will need, estimated before it starts: memory by part, and time.
 
 #include <cstdint>
 #include <string>

@@ -1,5 +1,5 @@
 #pragma once
-// What a training step of a model costs here, told from steps on a short random text: both the memory that it
+// What a training step of a model costs here, measured with steps on a short random text: both the memory that it
 // takes beside weights, gradients and moments, and its time grow linearly with the text.
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 #pragma once
-// What a training run is told besides the model's sizes: optimizer, schedules, batch, intervals. Plain data;
+// The settings of a training run besides the model's sizes: optimizer, schedules, batch, intervals. Plain data;
 // the keys of the table are those of presets, --set and trainer_state.json.
 
 #include <cstdint>
@@ -64,7 +64,7 @@ struct TrainConfig {
   void validate(const std::string& where) const;
 };
 
-/// All but TrainConfig::tasks, whose settings stand in the list of tasks.
+/// All but TrainConfig::tasks, whose settings are in the list of tasks.
 std::span<const ConfigField<TrainConfig>> train_config_fields();
 
 /// True for keys that change when something is looked at or saved, but not one bit of the training: a resumed

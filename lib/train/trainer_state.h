@@ -1,5 +1,5 @@
 #pragma once
-// trainer_state.json of a checkpoint: where a run stands and all that decides how it goes on, so that
+// trainer_state.json of a checkpoint: where a run is and everything that decides how it continues, so that
 // --resume needs no other flag. Format "gca.trainer_state/1".
 
 #include <cstdint>

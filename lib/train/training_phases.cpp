@@ -103,7 +103,8 @@ void refuse_two_lengths(const Json& json, const std::string& where) {
 }
 
 TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::string& where) {
-  if (!json.is_object()) fail_usage(where, "is no JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
+  if (!json.is_object())
+    fail_usage(where, "is not a JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
   TrainingPhase phase;
   phase.name = read_text(json, where, "name");
   const std::string here = where + " (" + phase.name + ")";
@@ -113,7 +114,7 @@ TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::str
   if (tasks == json.end() || !tasks->is_array() || tasks->empty())
     fail_usage(here, "has no tasks", "give a list such as [{\"task\": \"text\"}]");
   for (const Json& one : *tasks) {
-    if (!one.is_object()) fail_usage(here, "a task is no JSON object", "write {\"task\": ...}");
+    if (!one.is_object()) fail_usage(here, "a task is not a JSON object", "write {\"task\": ...}");
     refuse_two_lengths(one, here);
     Json settings = json;
     settings.update(one);
@@ -133,7 +134,7 @@ RunConfig PhaseTask::config_at(double way, const std::string& where) const {
 
 Json TrainingPhases::read(const std::string& path) {
   const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) fail_usage("--phases " + path, "is no JSON object", "write {\"phases\": [...]}");
+  if (!json.is_object()) fail_usage("--phases " + path, "is not a JSON object", "write {\"phases\": [...]}");
   return json;
 }
 

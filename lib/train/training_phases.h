@@ -92,7 +92,7 @@ class TrainingPhases {
   StepSettings at(int64_t step) const { return at(step, where(step).task); }
   /// What a checkpoint after `steps` steps keeps: the settings of its phase's first task.
   StepSettings kept_after(int64_t steps) const;
-  /// The data tells how long the sequences of a task are.
+  /// The data decides how long the sequences of a task are.
   void set_context(size_t phase, size_t task, int64_t context);
   /// Text tokens of all steps.
   int64_t total_tokens() const;

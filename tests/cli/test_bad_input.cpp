@@ -153,7 +153,7 @@ TEST_CASE("damaged files are refused by name, by every command that reads them, 
       CAPTURE(damage.name);
       damage.apply(path);
       const FolderImage before = image_of(shop.folder());
-      // Without config.json or model.safetensors a folder is no checkpoint; without trainer_state.json it
+      // Without config.json or model.safetensors a folder is not a checkpoint; without trainer_state.json it
       // cannot be resumed.
       const bool no_checkpoint =
           damage.name == "missing" && row.file.starts_with("run/checkpoint/") && row.words[1] != "--data";

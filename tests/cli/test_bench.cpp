@@ -6,7 +6,7 @@
 #include "tests/support/run_gca.h"
 #include "tests/support/temporary_folder.h"
 
-TEST_CASE("bench: a row a mode and context, rates that follow from what was counted" *
+TEST_CASE("bench: one row per mode and context, rates that follow from what was counted" *
           doctest::test_suite("slow")) {
   const ProcessResult result =
       run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "128,256", "--repeats",

@@ -68,7 +68,7 @@ TEST_CASE("inspect-retrieval: the page shows the passage that was clicked beside
   CHECK(result["home"]["retrieved"] == nlohmann::json::array());
 }
 
-TEST_CASE("inspect-retrieval: --ascii draws the causal half, a row a chunk") {
+TEST_CASE("inspect-retrieval: --ascii draws the causal half, one row per chunk") {
   const NanoRun run;
   const std::vector<std::string> words = {"inspect-retrieval", "--checkpoint", run.checkpoint(), "--prompt",
                                           NanoRun::pages(3, 6)};

@@ -212,7 +212,7 @@ TEST_CASE("report: real runs are read, also those that have not ended") {
   CHECK(shown["names"] == json{run / "run", run / "unfinished"});
 }
 
-TEST_CASE("report: what is no run is refused by name") {
+TEST_CASE("report: what is not a run is refused by name") {
   const TemporaryFolder folder;
   const auto refused = [](const std::vector<std::string>& words, const std::string& name) {
     const ProcessResult result = run_gca(words);

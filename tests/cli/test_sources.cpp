@@ -151,7 +151,7 @@ TEST_CASE("broken lines stop, or are left out and counted for each input") {
                 "standard input:1: has no key \"text\"", "{\"body\": \"x\"}");
 }
 
-TEST_CASE("what is no text is refused by name before anything is written") {
+TEST_CASE("what is not text is refused by name before anything is written") {
   const Corpora corpora;
   const auto refused = [&](const std::string& input, const std::string& message) {
     check_refused({"tokenize", input, "--tokenizer", corpora.model(), "--output", corpora / "new"}, message);

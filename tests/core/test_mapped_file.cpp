@@ -37,7 +37,7 @@ TEST_CASE("an empty file has no bytes") {
   CHECK(MappedFile(folder / "empty").size_bytes() == 0);
 }
 
-TEST_CASE("what is no file is refused by name") {
+TEST_CASE("what is not a file is refused by name") {
   const TemporaryFolder folder;
   for (const std::string& path : {folder / "missing", folder.path(), std::string("/dev/null")}) {
     const auto error = error_of([&] { MappedFile file(path); });

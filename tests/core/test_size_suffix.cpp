@@ -17,7 +17,7 @@ TEST_CASE("sizes with and without suffix") {
   CHECK(try_parse_size("9223372036854775807") == INT64_MAX);
 }
 
-TEST_CASE("what is no size") {
+TEST_CASE("what is not a size") {
   for (const char* text : {"", "K", "-1", "+1", "1.5K", "1KB", "1 K", " 1", "1e3", "0x10", "16KK", "sixteen",
                            "9223372036854775808", "9007199254740992K"}) {
     CAPTURE(text);

@@ -286,7 +286,7 @@ TEST_CASE("cross-entropy over blocks of columns: statistics and gradient") {
   CHECK(unmissed_syncs(run) == "");
 }
 
-TEST_CASE("AdamW: one step, its bfloat16 copy, and sizes that are no multiple of four") {
+TEST_CASE("AdamW: one step, its bfloat16 copy, and sizes that are not multiples of four") {
   for (const size_t size : {1025, 3}) {
     const std::vector<float> gradient = floats(size, 1), first = floats(size, 2, 0.1F), w0 = floats(size, 4);
     std::vector<float> second = floats(size, 3, 0.1F);

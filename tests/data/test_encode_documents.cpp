@@ -28,7 +28,7 @@ const text::Tokenizer& tokenizer() {
   return instance;
 }
 
-/// Text with what is hard to cut: NUL, bytes that are no UTF-8, characters of several bytes, long words, many spaces.
+/// Text with what is hard to cut: NUL, bytes that are not UTF-8, characters of several bytes, long words, many spaces.
 std::string difficult_text() {
   std::string text = read_file(kBook).substr(0, 30000);
   const auto insert_at_line = [&](size_t near, const std::string& what) {

@@ -38,7 +38,7 @@ TEST_CASE("every code point is one sequence, and each of its beginnings is a cut
   CHECK(wrong == 0);
 }
 
-TEST_CASE("surrogates, overlong forms, and stray bytes are no sequences and not waited for") {
+TEST_CASE("surrogates, overlong forms, and stray bytes are not sequences and not waited for") {
   for (const std::string& bytes :
        {std::string("\xED\xA0\x80"), std::string("\xC0\x80"), std::string("\xE0\x80\x80"),
         std::string("\x80"), std::string("\xF4\x90\x80\x80"), std::string("\xF5"), std::string("\xFF"),

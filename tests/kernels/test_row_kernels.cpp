@@ -155,7 +155,7 @@ void check_int8(const RowKernels<Element>& kernels, int64_t d) {
   }
 }
 
-TEST_CASE("rows: int8 with a scale a row, from float32 and bf16 and back") {
+TEST_CASE("rows: int8 with one scale per row, from float32 and bf16 and back") {
   for (const RowKernelSet* kernels : runnable_row_kernels()) {
     CAPTURE(std::string(kernels->name));
     for (const int64_t size : kSizes) {
@@ -208,7 +208,7 @@ TEST_CASE("rows: AdamW, its bf16 copy, and sums of squares") {
         squares += g[i] * g[i];
       }
       CHECK(kernels->update.sum_of_squares(size, gradient.data()) == doctest::Approx(squares).epsilon(1e-12));
-      const std::vector<float> huge(static_cast<size_t>(size), 1e30F);  // its square is no float
+      const std::vector<float> huge(static_cast<size_t>(size), 1e30F);  // its square is not a float
       CHECK(kernels->update.sum_of_squares(size, huge.data()) ==
             doctest::Approx(1e60 * static_cast<double>(size)).epsilon(1e-6));
     }

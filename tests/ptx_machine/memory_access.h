@@ -17,7 +17,7 @@ using LanePointers = std::array<uint8_t*, kWarpSize>;
 /// What an access does to global memory.
 enum class GlobalUse { read, read_non_coherent, write, atomic };
 
-/// Checks and counts. A write also moves the bytes `new_values`; writing what another thread has written is no race.
+/// Checks and counts. A write also moves the bytes `new_values`; writing what another thread has written is not a race.
 void access_global(Warp& w, uint32_t lanes, const LaneAddresses& addresses, uint32_t bytes, GlobalUse use,
                    const LanePointers* new_values, LanePointers& pointers);
 

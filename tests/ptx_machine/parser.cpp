@@ -173,7 +173,7 @@ class Parser {
       uint64_t value = token.value;
       if (token.kind != TokenKind::integer && token.kind != TokenKind::float32 &&
           token.kind != TokenKind::float64)
-        fail("an initial value that is no number");
+        fail("an initial value that is not a number");
       if (negative) value = -value;
       for (int64_t byte = 0; byte < element_bytes; ++byte)
         variable.initial_content.push_back(static_cast<uint8_t>(value >> (8 * byte)));

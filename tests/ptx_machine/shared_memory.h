@@ -43,7 +43,7 @@ class SharedMemory {
   uint8_t* data() { return data_.data(); }
 
   // Checks of an access to [offset, offset + bytes), which also leave its stamps. Data is the caller's
-  // matter, but for writes: `value` is what will be written; writing what is there already is no race.
+  // matter, but for writes: `value` is what will be written; writing what is there already is not a race.
   Verdict read(const Accessor& who, uint32_t offset, uint32_t bytes);
   Verdict write(const Accessor& who, uint32_t offset, uint32_t bytes, const uint8_t* value);
   Verdict atomic(const Accessor& who, uint32_t offset, uint32_t bytes);

@@ -305,7 +305,7 @@ class Translator {
 
 Program translate(std::shared_ptr<const Module> module, std::string_view name) {
   const Function& entry = module->find(name);
-  if (!entry.is_entry) throw Error(entry.name + " is no kernel");
+  if (!entry.is_entry) throw Error(entry.name + " is not a kernel");
   return Translator(std::move(module), entry).run();
 }
 

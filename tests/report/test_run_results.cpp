@@ -97,7 +97,7 @@ TEST_CASE("A run that has not ended has the settings of its checkpoint") {
   CHECK(run.seed == 11);
 }
 
-TEST_CASE("What is no run is refused by name") {
+TEST_CASE("What is not a run is refused by name") {
   const TemporaryFolder folder;
   const auto refuses = [](const std::string& path) {
     const auto error = error_of([&] { report::read_runs({path}); });

@@ -58,7 +58,7 @@ TEST_CASE("A wrong setting is named, with what would be right") {
   CHECK(error_of([&] { out_of_range.train.validate("--set"); })->says("needle_hops is out of range"));
 }
 
-TEST_CASE("A file that is no JSON object is refused") {
+TEST_CASE("A file that is not a JSON object is refused") {
   const TemporaryFolder folder;
   std::ofstream(folder / "list.json") << "[1]";
   train::RunConfig config;

@@ -156,7 +156,8 @@ std::unique_ptr<ChunkRecords> open_file_records(const std::string& path, int64_t
   const auto size = static_cast<int64_t>(status.st_size);
   if (size % record_bytes != 0) {
     ::close(descriptor);
-    fail_usage(path, fmt::format("{} bytes are no whole number of records of {}", size, record_bytes),
+    fail_usage(path,
+               fmt::format("{} bytes are not a whole number of records of {} bytes", size, record_bytes),
                "build the library again");
   }
   return std::make_unique<FileRecords>(path, descriptor, record_bytes, size / record_bytes);

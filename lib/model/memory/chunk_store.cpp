@@ -99,7 +99,7 @@ MemoryPlace MemoryPlace::of(const std::string& memory, const std::string& dtype)
   if (memory.starts_with("file:") && memory.size() > 5)
     place.file = memory.substr(5);
   else if (memory != "ram")
-    fail_usage("--memory " + memory, "is no place for chunk memory", "use ram or file:PATH");
+    fail_usage("--memory " + memory, "is not a place for chunk memory", "use ram or file:PATH");
   if (!dtype.empty()) place.dtype = memory_dtype_of(dtype, "--memory-dtype");
   return place;
 }

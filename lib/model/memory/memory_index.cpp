@@ -23,7 +23,7 @@ constexpr const char* kRemedy = "build the library again";
 constexpr int64_t kMost = int64_t{1} << 40;  // of chunks, tokens, bytes of a record: sums stay far from 2^63
 
 [[noreturn]] void fail_numbers(const std::string& path) {
-  fail_usage(path, "holds numbers that no library has", kRemedy);
+  fail_usage(path, "holds numbers that no library can have", kRemedy);
 }
 
 bool is_count(int64_t number) {

@@ -58,7 +58,7 @@ const char* name_of(MemoryDtype dtype) {
 MemoryDtype memory_dtype_of(const std::string& name, const std::string& where) {
   for (const MemoryDtype dtype : {MemoryDtype::fp32, MemoryDtype::bf16, MemoryDtype::int8})
     if (name == name_of(dtype)) return dtype;
-  fail_usage(where, "\"" + name + "\" is no type of chunk memory", "use bf16, fp32 or int8");
+  fail_usage(where, "\"" + name + "\" is not a type of chunk memory", "use bf16, fp32 or int8");
 }
 
 MemoryDtype lossless_dtype(at::ScalarType compute_dtype) {

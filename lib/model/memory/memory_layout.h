@@ -2,9 +2,8 @@
 // How the keys and values of one chunk are kept.
 //
 //   fp32, bf16   as they are
-//   int8         a scale a row, a row being one head of one position: q = round(x / s), s = max |x| / 127.
-//   What is
-//                read differs by at most s / 2 = max |x| / 254, before it is rounded to the compute type.
+//   int8         one scale per row, a row being one head of one position: q = round(x / s), s = max |x| / 127.
+//                What is read differs by at most s / 2 = max |x| / 254, before it is rounded to the compute type.
 
 #include <ATen/core/Tensor.h>
 

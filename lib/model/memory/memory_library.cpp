@@ -119,7 +119,8 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
     whole_chunks.push_back({text.source, chunks});
   }
   if (index.chunk_count() == 0)
-    fail_usage("INPUT", fmt::format("no text has the {} tokens of a chunk", chunk_text), "give longer texts");
+    fail_usage("INPUT", fmt::format("no text is as long as one chunk of {} tokens", chunk_text),
+               "give longer texts");
 
   const MemoryLayout layout = MemoryLayout::of(config, model.model.compute_dtype(), dtype);
   replace_folder_atomically(path, [&](const std::string& aside) {

@@ -39,7 +39,7 @@ struct RecallText {
 
 class RecallTask {
  public:
-  /// Tokens of the repeat that are no targets: too few to tell what is repeated.
+  /// Tokens of the repeat that are not targets: too few to tell what is repeated.
   static constexpr int64_t kUncertain = 8;
 
   /// Throws Error(usage) when a setting is out of range.

@@ -51,7 +51,7 @@ data::Batch SelfCopyTask::batch(int64_t first, int64_t rows) const {
     std::copy_backward(text.begin() + repeat, text.end() - half, text.end());
     std::copy_n(text.begin(), half, text.begin() + repeat);
     data::LaidOutText laid_out = data::lay_out(text, data::kNoTarget, layout_);
-    // Predictions made before the repeat's first token is known are no copying.
+    // Predictions made before the repeat's first token is known are not copying.
     const int64_t repeat_begin = layout_.position_of(repeat);
     for (int64_t p = 0; p < repeat_begin; ++p) laid_out.targets[static_cast<size_t>(p)] = data::kNoTarget;
     for (int64_t p = layout_.position_of(repeat + half - 1); p < batch.length; ++p)

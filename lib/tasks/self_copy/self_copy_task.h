@@ -3,7 +3,7 @@
 // and with a window shorter than the passage only retrieval can supply them; the best guess without it is one in `ids`.
 //
 // The first token of the repeat cannot be known and has no target. Where a chunk of the repeat ends, the next
-// token stands in a chunk that the retrieval of the last landmark could not ask for with certainty: a perfect
+// token lies in a chunk that the retrieval of the last landmark could not ask for with certainty: a perfect
 // model stays a little below 1.
 //
 // With shift_tokens = S-1, up to S-2 further random tokens stand between the passage and its repeat: chunks

@@ -43,7 +43,7 @@ const DocumentFormat& format_named(const std::string& name) {
     if (format.name == name) return format;
     known += ", " + std::string(format.name);
   }
-  fail_usage("--input-format " + name, "is no format", "choose one of " + known);
+  fail_usage("--input-format " + name, "is not a format", "choose one of " + known);
 }
 
 const DocumentFormat& format_of(const std::string& path, std::string_view head,

@@ -69,7 +69,7 @@ class FileStream final : public ByteStream {
   std::string name_;
   std::function<void()> poll_;
   int descriptor_ = -1;
-  int64_t size_bytes_ = 0;  ///< when it was opened; 0 where it is no regular file
+  int64_t size_bytes_ = 0;  ///< when it was opened; 0 where it is not a regular file
   int64_t read_bytes_ = 0;
 };
 

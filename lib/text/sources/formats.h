@@ -1,5 +1,5 @@
 #pragma once
-// What a file of documents may look like: how it is compressed, and how documents stand in it. Each format is
+// What a file of documents may look like: how it is compressed, and how documents are stored in it. Each format is
 // one file of this folder and one entry in a list of formats.cpp.
 
 #include <memory>
@@ -53,7 +53,7 @@ std::span<const CompressionFormat> compression_formats();
 /// The last one takes what no other claims.
 std::span<const DocumentFormat> document_formats();
 
-/// The format that a name's last extension tells, or nullptr.
+/// The format that a name's last extension indicates, or nullptr.
 const CompressionFormat* compression_by_name(std::string_view path);
 /// The same below an extension of compression: book.txt, corpus.jsonl.gz.
 const DocumentFormat* documents_by_name(std::string_view path);

@@ -176,7 +176,7 @@ class JsonlReader final : public DocumentReader {
   Problem parse_line() {
     if (is_too_long_)
       return {fmt::format("is longer than {} MiB", kMostLineBytes >> 20),
-              "split the document, or leave such lines out with --skip-bad"};
+              "split the document, or skip such lines with --skip-bad"};
     text_.clear();
     TextFinder finder(options_.text_key, text_);
     const bool is_json = nlohmann::json::sax_parse(line_, &finder);
@@ -189,7 +189,7 @@ class JsonlReader final : public DocumentReader {
       return {goes_on ? "ends within a JSON value" : "is a JSON array",
               "write one object a line, for example with jq -c"};
     return {is_json ? finder.problem() : fmt::format("is not valid JSON, at byte {}", finder.error_byte()),
-            "name the key of the text with --text-key, leave broken lines out with --skip-bad, or read the "
+            "name the key of the text with --text-key, skip broken lines with --skip-bad, or read the "
             "file as plain text with --input-format text"};
   }
 

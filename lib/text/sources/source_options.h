@@ -7,7 +7,7 @@
 
 namespace gca::text {
 
-/// What is done with bytes that are no UTF-8.
+/// What is done with bytes that are not UTF-8.
 enum class InvalidUtf8 {
   error,    ///< the file is refused, with the line
   replace,  ///< U+FFFD for each maximal subpart of a sequence (Unicode 15, section 3.9), as other programs do

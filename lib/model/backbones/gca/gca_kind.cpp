@@ -58,7 +58,7 @@ void validate(const ModelConfig& config, const std::string& where) {
                       std::to_string(config.retrieval_groups));
 }
 
-/// Upper layers: N_up W that the windows reach back through them, and a chunk a group, whose retrieval was
+/// Upper layers: N_up W that the windows reach back through them, and one chunk per group, whose retrieval was
 /// made before.
 Reach reach(const ModelConfig& config) {
   const int64_t W = config.window_size;
