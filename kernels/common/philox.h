@@ -24,6 +24,7 @@ enum class RandomStream : uint32_t {
   task = 6,
   vocabulary_sample = 7,
   group_dropout = 8,
+  retrieval_dropout = 9,
 };
 
 struct PhiloxBlock {

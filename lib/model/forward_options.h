@@ -45,6 +45,7 @@ struct ForwardOptions {
   uint64_t step = 0;                   ///< optimizer step the noise belongs to
   double weight_rounding = 0;          ///< training: threshold of weight_rounding.h; 0: weights as they are
   int64_t silent_group = -1;           ///< training: this group reads nothing; -1: none
+  double retrieval_dropout = 0;        ///< training: probability that a sequence reads nothing in any group
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too

@@ -39,6 +39,9 @@ const std::array kFields = {
     Field{"group_dropout", &TrainConfig::group_dropout,
           "part of the steps in which one group, drawn at random, reads nothing: each must serve alone",
           Change::per_phase},
+    Field{"retrieval_dropout", &TrainConfig::retrieval_dropout,
+          "part of the sequences that read nothing, drawn at random: the windows must serve alone",
+          Change::ramp},
     Field{"residual_blend_start", &TrainConfig::residual_blend_start, "lambda of a + lambda o at the start"},
     Field{"residual_blend_begin", &TrainConfig::residual_blend_begin, "step at which lambda begins to move"},
     Field{"residual_blend_end", &TrainConfig::residual_blend_end,
@@ -102,6 +105,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(context > 1 && context <= (1 << 30), "context", "2 to 1G text tokens");
   require(weight_rounding >= 0 && weight_rounding <= 1, "weight_rounding", "a number from 0 to 1");
   require(group_dropout >= 0 && group_dropout <= 1, "group_dropout", "a number from 0 to 1");
+  require(retrieval_dropout >= 0 && retrieval_dropout <= 1, "retrieval_dropout", "a number from 0 to 1");
   require(std::isfinite(residual_blend_start), "residual_blend_start", "a number");
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
   require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",

@@ -43,6 +43,7 @@ struct TrainConfig {
   bool gumbel_noise = true;
   double weight_rounding = 0.0;  ///< threshold below which retrieval weights are rounded at random; 0: none
   double group_dropout = 0.0;  ///< G > 1: probability that a group, drawn at random, reads nothing in a step
+  double retrieval_dropout = 0.0;     ///< probability that a sequence of a step reads nothing
   double residual_blend_start = 1.0;  ///< lambda before residual_blend_begin, when a schedule is set
   int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
   int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule

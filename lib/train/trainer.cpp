@@ -102,6 +102,7 @@ model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int
   options.seed = seed_;
   options.step = static_cast<uint64_t>(step);
   options.weight_rounding = settings.train.weight_rounding;
+  options.retrieval_dropout = settings.train.retrieval_dropout;
   options.silent_group =
       silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;

@@ -5,7 +5,7 @@
 //   {"phases": [{
 //      "name": "passkeys, short", "steps": 400,
 //      "learning_rate": [2e-3, 1e-3],     a pair moves evenly from the first step of the phase to the last;
-//      "residual_blend": [1, 0],          so may gumbel_scale, weight_rounding and sliding_window
+//      "residual_blend": [1, 0],          so may gumbel_scale, weight_rounding, retrieval_dropout, sliding_window
 //      "chunk_size": 32,                  what is left out is as in the configuration
 //      "tasks": [{"task": "passkey", "share": 2, "chunks": 8, "batch": 16},
 //                {"task": "self-copy", "copy_chunks": 4}]

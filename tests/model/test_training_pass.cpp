@@ -5,6 +5,8 @@
 #include <ATen/ops/zeros_like.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -152,4 +154,43 @@ TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") 
     options.observe = {};
     CHECK(loss_of(model, batch, options) == doctest::Approx(pass.loss).epsilon(1e-6));
   }
+}
+
+TEST_CASE(
+    "Retrieval dropout empties whole sequences, the same in every group, each drawn by its number in the "
+    "step") {
+  const ModelConfig config = tiny_config();
+  const LanguageModel model = tiny_model(config);
+  const TextBatch one = batch_of(some_text(6 * config.chunk_text_size(), config.vocab_size), config);
+  constexpr int64_t kRows = 64;
+  // Whether each row, all with the same text, reads in group 0 and in group 1.
+  const auto rows_that_read = [&](ForwardOptions options, int64_t rows) {
+    std::vector<bool> read[2];
+    options.observe = [&](const std::string& name, const at::Tensor& value) {
+      if (name != "idx.0" && name != "idx.1") return;
+      const at::Tensor most = value.reshape({rows, -1}).amax(1);
+      for (int64_t row = 0; row < rows; ++row)
+        read[name == "idx.1"].push_back(most[row].item<int32_t>() >= 0);
+    };
+    loss_of(model, {one.ids.expand({rows, -1}), one.targets.expand({rows, -1})}, options);
+    CHECK(read[0] == read[1]);
+    return read[0];
+  };
+
+  ForwardOptions options = with_noise();
+  options.retrieval_dropout = 0.25;
+  const std::vector<bool> read = rows_that_read(options, kRows);
+  const auto reading = std::count(read.begin(), read.end(), true);
+  CHECK(reading >= 34);  // 48 of a fair draw, less likely outside than 1 in 10,000
+  CHECK(reading <= 60);
+  options.batch_offset = 40;
+  CHECK(rows_that_read(options, 8) == std::vector<bool>(read.begin() + 40, read.begin() + 48));
+  options.batch_offset = 0;
+  ++options.step;
+  CHECK(rows_that_read(options, kRows) != read);
+
+  options.retrieval_dropout = 1;
+  ForwardOptions none;
+  none.retriever = Retriever::none;
+  CHECK(loss_of(model, one, options) == loss_of(model, one, none));
 }

@@ -181,6 +181,18 @@ TEST_CASE("A run rounds retrieval weights where its configuration says so, and n
   CHECK(rounded != losses_of_training(c, tiny_train_config()).front());
 }
 
+TEST_CASE("A run drops retrieval where its configuration says so") {
+  const auto reads = [](double dropout) {
+    LanguageModel model = tiny_model(tiny_config());
+    TrainConfig config = tiny_train_config();
+    config.retrieval_dropout = dropout;
+    Trainer trainer(model, config, copy_source(model.config()), 3, kSteps);
+    return trainer.make_step(0, 0, true).retrieval.front().mean_distance > 0;
+  };
+  CHECK(reads(0));
+  CHECK(!reads(1));
+}
+
 TEST_CASE("Group dropout silences one group of a step, each in its turn, and none where there is one") {
   struct Count {
     int64_t none = 0, first = 0, second = 0;

@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/common/philox.h"
 #include "kernels/gumbel_noise/gumbel_noise.h"
 #include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/landmark_topk/landmark_topk.h"
@@ -58,6 +59,16 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
   return kernels::landmark_topk(scores, noise, first_chunk, K);
 }
 
+/// Empties the slots (B, R, K) of the sequences that read nothing in this step. A sequence is drawn by
+/// (seed, step, row), the same in every group.
+void drop_sequences(const at::Tensor& idx, const ForwardOptions& options) {
+  for (int64_t row = 0; row < idx.size(0); ++row) {
+    const PhiloxBlock block = philox_block(options.seed, RandomStream::retrieval_dropout, options.step,
+                                           static_cast<uint64_t>(options.batch_offset + row));
+    if (open_unit_float(block.word[0]) < options.retrieval_dropout) idx.select(0, row).fill_(-1);
+  }
+}
+
 /// Uniform in (0, 1), one number a slot of `weights` (B, R, K), apart from the noise of the choice.
 at::Tensor draw_uniform(const at::Tensor& weights, int64_t first_chunk, int64_t group,
                         const ForwardOptions& options) {
@@ -78,6 +89,7 @@ WeightedChoice retrieve_from_all_scores(const at::Tensor& query, const at::Tenso
   const at::Tensor scores =
       at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
   result.idx = choose(scores, first_chunk, group, config, options);
+  if (options.retrieval_dropout > 0) drop_sequences(result.idx, options);
   result.weights = kernels::retrieval_weights(scores, result.idx);
   if (tells_scores)
     result.scores =
@@ -108,7 +120,8 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
   const bool tells_all = options.observe || options.choices == ChoiceDetail::all_scores;
   const bool tells_scores = options.observe || options.choices != ChoiceDetail::last;
   const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !tells_all &&
-                         options.retriever == Retriever::learned && group != options.silent_group;
+                         options.retriever == Retriever::learned && group != options.silent_group &&
+                         options.retrieval_dropout == 0;
   const std::vector<kernels::LandmarkPart> parts = memory.landmark_parts();
   const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
   const WeightedChoice choice = by_search ? retrieve_by_search(query, parts, first_chunk, config)
