@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
     case $command in
         tokenize)
             case $previous in
@@ -80,6 +80,7 @@ _gca() {
                 --stop-at) :; return ;;
                 --batch) :; return ;;
                 --init) _gca_files -d; return ;;
+                --start-up) :; return ;;
                 --task) _gca_words 'text self-copy passkey multikey multihop recall'; return ;;
                 --phases) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
@@ -88,7 +89,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --overwrite --task --phases --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --start-up --overwrite --task --phases --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in

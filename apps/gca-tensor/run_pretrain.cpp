@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/dry_run.h"
+#include "apps/gca-tensor/start_up.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
@@ -27,6 +28,8 @@
 #include "lib/train/resume_rules.h"
 #include "lib/train/run_estimate.h"
 #include "lib/train/run_lock.h"
+#include "lib/train/start_up_curriculum.h"
+#include "lib/train/start_up_weights.h"
 #include "lib/train/task_data.h"
 #include "lib/train/training_run.h"
 #include "lib/train/validation.h"
@@ -58,7 +61,8 @@ int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
 
 /// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and resumed.
 int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
-                      const train::TaskData& data, train::Trainer& trainer, double elapsed_seconds) {
+                      const train::TaskData& data, model::LanguageModel& model, uint64_t seed,
+                      double elapsed_seconds) {
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
@@ -70,11 +74,12 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
   probe.sequences = std::min(probe.sequences, config.train.batch);
   double validation_seconds = 0.0;
   if (probe.sequences > 0) {
-    train::validate(trainer.model(), probe, config.train.batch);
+    train::validate(model, probe, config.train.batch);
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  const double step_seconds = trainer.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
+  train::Trainer trial(model, config.train, data.train, seed, 1);
+  const double step_seconds = trial.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
   return train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(), step_seconds,
                              validation_seconds, config.train.eval_interval);
 }
@@ -209,6 +214,8 @@ struct PlannedRun {
   train::TrainerState state;
   train::RunConfig config;
   train::TaskData data;
+  std::string start_up;  ///< folder of start-up weights; empty for none
+  std::string notice;    ///< for a person; empty for none
 };
 
 /// A run that goes on: its own settings, and what the command line may change of them.
@@ -235,6 +242,29 @@ void plan_new(const PretrainOptions& options, PlannedRun& run) {
   run.state.phases = options.phases_json;
   run.state.data = options.data;
   run.state.valid = options.valid;
+  run.start_up = start_up_folder(options, run.config, run.notice);
+}
+
+void open_data(PlannedRun& run) {
+  run.data = train::open_task_data(
+      {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
+}
+
+/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read `tokens` (-1: as many
+/// as they do).
+void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
+  const train::RunConfig plain = run.config;
+  const auto follow = [&](int64_t total_steps) {
+    run.config = plain;
+    run.state.phases = train::start_up_curriculum(plain, total_steps);
+    open_data(run);
+  };
+  run.state.task = "phases";
+  follow(steps);
+  if (tokens < 0) return;
+  // Repeats are not as long as the sequences of the text.
+  const double each = static_cast<double>(run.data.phases->total_tokens()) / static_cast<double>(steps);
+  follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens) / each)));
 }
 
 PlannedRun plan_run(const PretrainOptions& options) {
@@ -246,9 +276,7 @@ PlannedRun plan_run(const PretrainOptions& options) {
   // A dry run needs no data where the settings say what the data would: the vocabulary.
   const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
                           run.state.task != "text";
-  if (needs_data)
-    run.data = train::open_task_data(
-        {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
+  if (needs_data) open_data(run);
   const std::string where = run.config.places();
   run.config.model.validate(where);
   run.config.train.validate(where);
@@ -318,7 +346,9 @@ void run_pretrain(const PretrainOptions& given) {
   }
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun planned = plan_run(options);
-  auto& [state, config, data] = planned;
+  train::TrainerState& state = planned.state;
+  train::RunConfig& config = planned.config;
+  train::TaskData& data = planned.data;
 
   model::LanguageModel model(config.model, scalar_type(state.dtype),
                              device::open_device(options.tensor.device, state.dtype));
@@ -330,6 +360,8 @@ void run_pretrain(const PretrainOptions& given) {
     const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
     require_tokenizer_of(init, data);
     train::load_weights(init, model);
+  } else if (!planned.start_up.empty()) {
+    train::load_start_up(planned.start_up, model, state.seed);
   } else {
     model.initialise(state.seed);
     model.refresh_compute_weights();
@@ -339,19 +371,28 @@ void run_pretrain(const PretrainOptions& given) {
                  planned);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
   if (!lock) lock = claim_output(options);
+  if (!options.resume) {
+    state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds());
+    if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {
+      follow_curriculum(planned, state.total_steps, options.tokens);
+      state.total_steps = data.phases->total_steps();
+      require_memory(
+          train::estimate_memory(model, largest_step(planned),
+                                 train::probe_step(model, largest_step(planned), 0), program_bytes),
+          planned);
+    }
+  }
   state.model = config.model;
   state.train = config.train;
   state.data_fingerprint = data.train.fingerprint;
 
   train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
   trainer.follow(data.phases);
-  if (options.resume) {
+  if (options.resume)
     train::load_optimizer(train::checkpoint_folder(options.output), model, trainer.optimizer());
-  } else {
-    state.total_steps = planned_steps(options, config, data, trainer, report.elapsed_seconds());
-    trainer.set_total_steps(state.total_steps);
-  }
 
+  if (!options.common.quiet && !planned.notice.empty())
+    fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
   install_interrupt_handler();
   train::RunOptions run;
   run.output = options.output;

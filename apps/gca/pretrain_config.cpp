@@ -57,6 +57,7 @@ void take_flags_from(const train::SettingsFile& file, PretrainOptions& options) 
 void apply_flags(const PretrainOptions& options, train::RunConfig& config) {
   for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
   if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
+  if (!options.start_up.empty()) config.set_from_flag("start_up=" + options.start_up, "--start-up");
 }
 
 train::RunConfig new_run_config(const PretrainOptions& options) {

@@ -30,6 +30,7 @@ struct PretrainOptions {
   int64_t tokens = -1;
   double minutes = -1.0;
   int64_t batch = -1;
+  std::string start_up;  ///< empty: not given
   int64_t stop_at = 0;
   bool resume = false;
   bool overwrite = false;

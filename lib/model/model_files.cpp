@@ -94,23 +94,24 @@ void require_sound_model_files(const std::string& folder) {
           [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
+at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
+                       const std::vector<int64_t>& shape, const std::string& remedy) {
+  const SafetensorsEntry& entry = file.at(name);
+  if (entry.shape != shape)
+    fail_usage(file.path(),
+               fmt::format("{} has shape {}, not {}", name, shape_text(entry.shape), shape_text(shape)),
+               remedy);
+  if (entry.dtype != "F32" && entry.dtype != "BF16")
+    fail_usage(file.path(), name + " is of type " + entry.dtype, "F32 and BF16 can be read");
+  at::Tensor values = at::empty(shape, entry.dtype == "F32" ? at::kFloat : at::kBFloat16);
+  std::copy_n(entry.data, entry.size_bytes, static_cast<std::byte*>(values.mutable_data_ptr()));
+  return values.to(at::kFloat);
+}
+
 void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy) {
   const at::NoGradGuard no_grad;
-  for (Weight& weight : model.weights()) {
-    const SafetensorsEntry& entry = file.at(weight.name);
-    const std::vector<int64_t> wanted = weight.master.sizes().vec();
-    if (entry.shape != wanted)
-      fail_usage(
-          file.path(),
-          fmt::format("{} has shape {}, not {}", weight.name, shape_text(entry.shape), shape_text(wanted)),
-          remedy);
-    if (entry.dtype != "F32" && entry.dtype != "BF16")
-      fail_usage(file.path(), weight.name + " is of type " + entry.dtype, "F32 and BF16 can be read");
-    const at::ScalarType stored = entry.dtype == "F32" ? at::kFloat : at::kBFloat16;
-    at::Tensor rows = at::empty(wanted, stored);
-    std::copy_n(entry.data, entry.size_bytes, static_cast<std::byte*>(rows.mutable_data_ptr()));
-    weight.master.copy_(rows);
-  }
+  for (Weight& weight : model.weights())
+    weight.master.copy_(read_tensor(file, weight.name, weight.master.sizes().vec(), remedy));
   if (file.entries().size() != model.weights().size())
     fail_usage(file.path(),
                fmt::format("holds {} tensors, not {}", file.entries().size(), model.weights().size()),

@@ -2,11 +2,17 @@
 // Weights from a safetensors file, into a model that is there.
 
 #include <string>
+#include <vector>
 
 #include "lib/core/safetensors_file.h"
 #include "lib/model/language_model.h"
 
 namespace gca::model {
+
+/// The tensor `name` of `file`, float32, from F32 or BF16. Throws Error(usage), which ends in `remedy`, when it is missing or of
+/// another shape.
+at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
+                       const std::vector<int64_t>& shape, const std::string& remedy);
 
 /// Sets the weights of `model` from F32 or BF16. Throws Error(usage), which ends in `remedy`, when a tensor
 /// is missing, of another shape or one too many.

@@ -7,9 +7,9 @@
 namespace gca::train {
 namespace {
 
-/// Keys that the data completes: a preset's value is only a proposal.
-bool is_completed_by_data(const std::string& key) {
-  return key == "vocab_size" || key == "landmark_token_id" || key == "context";
+/// Keys of which a preset's value is only a proposal: the data completes them, or they concern the beginning.
+bool is_proposal(const std::string& key) {
+  return key == "vocab_size" || key == "landmark_token_id" || key == "context" || key == "start_up";
 }
 
 }  // namespace
@@ -27,7 +27,7 @@ RunConfig resumed_config(const TrainerState& state, const RunConfig& asked) {
   const nlohmann::ordered_json after = asked.to_json();
   for (const auto& [key, value] : before.items()) {
     if (after[key] == value || is_observation_key(key)) continue;
-    if (is_completed_by_data(key) && !asked.explicit_keys.contains(key)) continue;
+    if (is_proposal(key) && !asked.explicit_keys.contains(key)) continue;
     fail_usage("--resume",
                fmt::format("{} is {} in this run, {} was asked for", key, value.dump(), after[key].dump()),
                "leave it as it is, or begin a new run with --init");

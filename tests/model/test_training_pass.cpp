@@ -159,12 +159,12 @@ TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") 
 TEST_CASE(
     "Retrieval dropout empties whole sequences, the same in every group, each drawn by its number in the "
     "step") {
-  const ModelConfig config = tiny_config();
-  const LanguageModel model = tiny_model(config);
+  const model::ModelConfig config = tiny_config();
+  const model::LanguageModel model = tiny_model(config);
   const TextBatch one = batch_of(some_text(6 * config.chunk_text_size(), config.vocab_size), config);
   constexpr int64_t kRows = 64;
   // Whether each row, all with the same text, reads in group 0 and in group 1.
-  const auto rows_that_read = [&](ForwardOptions options, int64_t rows) {
+  const auto rows_that_read = [&](model::ForwardOptions options, int64_t rows) {
     std::vector<bool> read[2];
     options.observe = [&](const std::string& name, const at::Tensor& value) {
       if (name != "idx.0" && name != "idx.1") return;
@@ -177,7 +177,7 @@ TEST_CASE(
     return read[0];
   };
 
-  ForwardOptions options = with_noise();
+  model::ForwardOptions options = with_noise();
   options.retrieval_dropout = 0.25;
   const std::vector<bool> read = rows_that_read(options, kRows);
   const auto reading = std::count(read.begin(), read.end(), true);
@@ -190,7 +190,7 @@ TEST_CASE(
   CHECK(rows_that_read(options, kRows) != read);
 
   options.retrieval_dropout = 1;
-  ForwardOptions none;
-  none.retriever = Retriever::none;
+  model::ForwardOptions none;
+  none.retriever = model::Retriever::none;
   CHECK(loss_of(model, one, options) == loss_of(model, one, none));
 }

@@ -183,10 +183,10 @@ TEST_CASE("A run rounds retrieval weights where its configuration says so, and n
 
 TEST_CASE("A run drops retrieval where its configuration says so") {
   const auto reads = [](double dropout) {
-    LanguageModel model = tiny_model(tiny_config());
-    TrainConfig config = tiny_train_config();
+    model::LanguageModel model = tiny_model(tiny_config());
+    train::TrainConfig config = tiny_train_config();
     config.retrieval_dropout = dropout;
-    Trainer trainer(model, config, copy_source(model.config()), 3, kSteps);
+    train::Trainer trainer(model, config, copy_source(model.config()), 3, kSteps);
     return trainer.make_step(0, 0, true).retrieval.front().mean_distance > 0;
   };
   CHECK(reads(0));

@@ -1,0 +1,52 @@
+#include "apps/gca-tensor/start_up.h"
+
+#include <filesystem>
+
+#include "lib/core/error.h"
+#include "lib/model/backbone_kinds.h"
+#include "lib/model/checkpoint_folder.h"
+#include "lib/train/start_up_curriculum.h"
+#include "lib/train/start_up_weights.h"
+
+namespace gca::app {
+namespace {
+
+/// Beside gca-tensor, in a build folder and in an installation.
+std::string shipped_folder() {
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "start-up").string();
+}
+
+}  // namespace
+
+std::string start_up_folder(const PretrainOptions& options, const train::RunConfig& config,
+                            std::string& notice) {
+  const std::string& start_up = config.train.start_up;
+  if (start_up == train::kNoStartUp) return "";
+  const auto source = config.sources.find("start_up");
+  const bool is_proposed = source != config.sources.end() && source->second.starts_with("preset ");
+  const std::string where = is_proposed || source == config.sources.end() ? "start_up" : source->second;
+
+  const bool is_plain_text = options.task == tasks::kTextTask && options.phases_json.is_null();
+  const bool retrieves = model::backbone_kind(config.model).keeps_chunk_memory;
+  if (is_proposed && (!options.init.empty() || !is_plain_text || !retrieves)) return "";
+  if (!options.init.empty())
+    fail_usage(where, "start_up is " + start_up + ", and --init names other weights", "give one of them");
+  if (!retrieves)
+    fail_usage(where, "a model with long_range " + config.model.long_range + " has nothing to start up",
+               "give --start-up none");
+
+  if (start_up != train::kShippedStartUp)
+    return model::find_checkpoint(start_up, where + ", start_up " + start_up);
+  const std::string found = train::find_start_up(shipped_folder(), config.model);
+  if (!found.empty()) return found;
+  if (!is_proposed)
+    fail_usage(where, "no start-up weights of these sizes are shipped",
+               "name a checkpoint of the same sizes, or give --start-up none");
+  notice =
+      "no start-up weights of these sizes are shipped: training begins with nothing, and may not learn to "
+      "retrieve "
+      "(docs/training.md)";
+  return "";
+}
+
+}  // namespace gca::app
