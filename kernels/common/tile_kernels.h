@@ -80,6 +80,8 @@ struct TileKernels {
                        float* products);
   void (*row_products_bf16)(int64_t rows, int64_t columns, const float* x, const uint16_t* y,
                             int64_t y_stride, float* products);
+  void (*row_products_int8)(int64_t rows, int64_t columns, const float* x, const int8_t* y, int64_t y_stride,
+                            float* products);
 
   /// sum[e] += weight[i] * y[i][e] over all rows i, any number of columns.
   void (*add_weighted_rows)(int64_t rows, int64_t columns, const float* weight, const float* y,

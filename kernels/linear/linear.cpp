@@ -63,16 +63,27 @@ class LinearFunction : public torch::autograd::Function<LinearFunction> {
 };
 
 void check_weight(const at::Tensor& x, const LinearWeight& weight) {
+  if (weight.int8.defined()) {
+    TORCH_CHECK(!at::GradMode::is_enabled(), "linear: int8 weights have no gradient");
+    TORCH_CHECK(x.size(-1) == weight.int8.q.size(1), "linear: x is ", x.sizes(), ", int8 weight is ",
+                weight.int8.q.sizes());
+    return;
+  }
   TORCH_CHECK(x.size(-1) == weight.compute.size(1) && x.scalar_type() == weight.compute.scalar_type(),
               "linear: x is ", x.sizes(), " ", x.scalar_type(), ", weight is ", weight.compute.sizes(), " ",
               weight.compute.scalar_type());
 }
 
 /// Without gradients there is nothing to save, and a decoding step is too short for autograd's bookkeeping.
-at::Tensor product_without_gradient(const at::Tensor& x, const at::Tensor& compute) {
-  if (implementation() != Implementation::reference && takes_few_rows(x, compute))
-    return linear_few_rows(x, compute, x.scalar_type());
-  return forward_product(x, compute);
+at::Tensor product_without_gradient(const at::Tensor& x, const LinearWeight& weight) {
+  const bool is_plain = implementation() == Implementation::reference;
+  if (weight.int8.defined()) {
+    if (!is_plain && takes_few_rows(x, weight.int8)) return linear_few_rows(x, weight.int8, x.scalar_type());
+    return forward_product(x, restore_weight(weight.int8, x.scalar_type()));
+  }
+  if (!is_plain && takes_few_rows(x, weight.compute))
+    return linear_few_rows(x, weight.compute, x.scalar_type());
+  return forward_product(x, weight.compute);
 }
 
 }  // namespace
@@ -81,7 +92,7 @@ std::vector<at::Tensor> linear_each(const at::Tensor& x, std::span<const LinearW
   for (const LinearWeight& weight : weights) check_weight(x, weight);
   std::vector<at::Tensor> outputs;
   if (!at::GradMode::is_enabled()) {
-    for (const LinearWeight& weight : weights) outputs.push_back(product_without_gradient(x, weight.compute));
+    for (const LinearWeight& weight : weights) outputs.push_back(product_without_gradient(x, weight));
     return outputs;
   }
   std::vector<at::Tensor> masters;

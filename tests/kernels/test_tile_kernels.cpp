@@ -242,6 +242,35 @@ TEST_CASE("row products with bf16 rows: any number of columns, any stride") {
   }
 }
 
+TEST_CASE(
+    "row products with int8 rows: any number of columns, any stride, the same bits for rows one by one") {
+  constexpr int64_t rows = 37, stride = 160;
+  const auto x = random_floats(stride, 23), values = random_floats(rows * stride, 24);
+  std::vector<int8_t> y;
+  for (const float value : values) y.push_back(static_cast<int8_t>(std::lround(127 * value)));
+  y[0] = 127;
+  y[1] = -127;
+  for (const TileKernels* kernels : runnable_tile_kernels()) {
+    CAPTURE(std::string(kernels->name));
+    for (const int64_t columns : {int64_t{1}, int64_t{7}, int64_t{16}, int64_t{33}, int64_t{64}, stride}) {
+      CAPTURE(columns);
+      std::vector<float> sum(rows), sum_of_one(rows);
+      kernels->row_products_int8(rows, columns, at(x), y.data(), stride, sum.data());
+      for (int64_t i = 0; i < rows; ++i) {
+        double expected = 0, magnitude = 0;
+        for (int64_t e = 0; e < columns; ++e) {
+          const double term = double{at(x)[e]} * y[static_cast<size_t>(i * stride + e)];
+          expected += term;
+          magnitude += std::abs(term);
+        }
+        CHECK(std::abs(at(sum)[i] - expected) <= 1e-6 * magnitude);
+        kernels->row_products_int8(1, columns, at(x), y.data() + i * stride, stride, sum_of_one.data() + i);
+      }
+      CHECK(sum == sum_of_one);
+    }
+  }
+}
+
 TEST_CASE("tile rows in and out: widening is exact, narrowing rounds to nearest even, padding stays") {
   for (const TileKernels* kernels : runnable_tile_kernels()) {
     CAPTURE(std::string(kernels->name));
