@@ -8,6 +8,9 @@
 
 namespace gca::app {
 
+/// What --weight-dtype says.
+model::WeightDtype weight_dtype_of(const TensorOptions& options);
+
 /// Sets the threads of the process and opens the model.
 model::TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common);
 

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/bench_options.h"
 #include "apps/gca/common_options.h"
@@ -34,6 +35,19 @@ train::RunConfig bench_config(const BenchOptions& options) {
   config.model.validate("--config " + options.config);
   config.train.validate("--config " + options.config);
   return config;
+}
+
+/// Those asked for, else all that these weights take part in.
+std::vector<std::string> modes_of(const BenchOptions& options) {
+  const bool trains = weight_dtype_of(options.tensor) == model::WeightDtype::compute;
+  std::vector<std::string> modes = options.modes.empty() ? mode_names() : options.modes;
+  const auto training = std::find(modes.begin(), modes.end(), "training");
+  if (trains || training == modes.end()) return modes;
+  if (!options.modes.empty())
+    fail_usage("--mode training", "is not possible with --weight-dtype int8",
+               "leave one of them out; prefill, scoring and decoding are");
+  modes.erase(training);
+  return modes;
 }
 
 void choose_instruction_set(const BenchOptions& options) {
@@ -98,8 +112,10 @@ void run_bench(const BenchOptions& options) {
   std::optional<model::MemoryPlace> memory;
   if (options.chooses_memory()) memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string dtype = resolved_dtype(options.tensor);
+  const std::string weight_dtype = resolved_weight_dtype(options.tensor);
   const at::ScalarType scalar_type = dtype == "bf16" ? at::kBFloat16 : at::kFloat;
-  model::LanguageModel model(config.model, scalar_type);
+  const std::vector<std::string> modes = modes_of(options);
+  model::LanguageModel model(config.model, scalar_type, at::kCPU, weight_dtype_of(options.tensor));
   model.initialise(options.common.seed);
   model.refresh_compute_weights();
 
@@ -114,7 +130,7 @@ void run_bench(const BenchOptions& options) {
   std::string profiles;
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const int64_t context : options.contexts) {
-    for (const std::string& mode : options.modes.empty() ? mode_names() : options.modes) {
+    for (const std::string& mode : modes) {
       profile::OperatorProfile profile;
       bench::SpeedSettings settings;
       settings.context = context;
@@ -141,6 +157,7 @@ void run_bench(const BenchOptions& options) {
 
   report.config = config.to_json();
   report.config["dtype"] = dtype;
+  report.config["weight_dtype"] = weight_dtype;
   report.config["repeats"] = options.repeats;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
@@ -148,9 +165,9 @@ void run_bench(const BenchOptions& options) {
   report.result["rows"] = std::move(rows);
   report.result["peak_gflops"] = nullptr;
   report.result["memory_gigabytes_per_second"] = nullptr;
-  std::string header =
-      fmt::format("{} parameters, {}, {}, {} threads, median of {}", model.parameter_count(), dtype,
-                  report.instruction_set, thread_count(options.common), options.repeats);
+  std::string header = fmt::format("{} parameters, {}, {}, {} threads, median of {}", model.parameter_count(),
+                                   weight_dtype == dtype ? dtype : dtype + " with weights in " + weight_dtype,
+                                   report.instruction_set, thread_count(options.common), options.repeats);
   if (options.peak) {
     report.result["peak_gflops"] = machine.flops_per_second() / 1e9;
     report.result["memory_gigabytes_per_second"] = machine.bytes_per_second() / 1e9;

@@ -31,7 +31,7 @@ void add_bench_command(CLI::App& app) {
       ->add_option(
           "--mode", options->modes,
           "What to measure: training, prefill, scoring (prefill that computes all logits) and decoding, "
-          "separated by commas (default: all)")
+          "separated by commas (default: all; with --weight-dtype int8, which is not trained, all others)")
       ->delimiter(',')
       ->check(CLI::IsMember(mode_names()))
       ->type_name("NAME,...");
@@ -55,6 +55,7 @@ void add_bench_command(CLI::App& app) {
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_common_options(*command, options->common);
   add_tensor_options(*command, options->tensor, {"cpu"});  // nothing here waits for a GPU to finish
+  add_weight_dtype_option(*command, options->tensor);
   command->callback([options] {
     if (options->repeats < 1) fail_usage("--repeats", "is below 1", "give 1 or more");
     if (options->decoded_tokens < 1) fail_usage("--decode-tokens", "is below 1", "give 1 or more");

@@ -76,6 +76,7 @@ void add_eval_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("eval", "Measure how well a model predicts text");
   command->add_option("INPUT", options->inputs, "Text files or folders, or - for standard input");
   add_checkpoint_options(*command, options->checkpoint);
+  add_weight_dtype_option(*command, options->checkpoint.tensor);
   command->add_option("--data", options->data, "Folder written by gca chunk or gca tokenize")
       ->type_name("DIR");
   command->add_option("--task", options->task, task_help(options->task))

@@ -14,6 +14,7 @@ void add_generate_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("generate", "Continue a prompt");
   generate::GenerationOptions& generation = options->generation;
   add_checkpoint_options(*command, options->checkpoint);
+  add_weight_dtype_option(*command, options->checkpoint.tensor);
   add_prompt_options(*command, options->prompt);
   add_size_option(*command, "--max-new-tokens", generation.max_new_tokens,
                   with_default("Maximum number of tokens to generate", generation.max_new_tokens));

@@ -54,6 +54,16 @@ void add_tensor_options(CLI::App& command, TensorOptions& options, const std::ve
       ->type_name("NAME");
 }
 
+void add_weight_dtype_option(CLI::App& command, TensorOptions& options) {
+  command
+      .add_option("--weight-dtype", options.weight_dtype,
+                  with_default("Type of the weights that products read: int8, with a scale a row, which "
+                               "decodes faster; or auto, the type of --dtype",
+                               options.weight_dtype))
+      ->check(CLI::IsMember({"auto", kInt8Weights}))
+      ->type_name("NAME");
+}
+
 void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype) {
   command
       .add_option("--memory", memory,
@@ -110,6 +120,14 @@ std::string resolved_dtype(const TensorOptions& options) {
   if (options.dtype != "auto") return options.dtype;
   if (options.device == "cuda") return "bf16";
   return kernels::cpu_multiplies_bf16() ? "bf16" : "fp32";
+}
+
+std::string resolved_weight_dtype(const TensorOptions& options) {
+  if (options.weight_dtype == "auto") return resolved_dtype(options);
+  if (options.device != "cpu")
+    fail_usage("--weight-dtype " + options.weight_dtype, "is not available on --device " + options.device,
+               "leave it out, or use --device cpu");
+  return options.weight_dtype;
 }
 
 bool shows_progress(const CommonOptions& options) {

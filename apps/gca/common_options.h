@@ -21,16 +21,22 @@ struct CommonOptions {
 struct TensorOptions {
   std::string device = "cpu";
   std::string dtype = "auto";
+  std::string weight_dtype = "auto";
 };
 
 /// --report, --json, --quiet, --threads, --seed.
 void add_common_options(CLI::App& command, CommonOptions& options);
+/// What --weight-dtype offers beside auto.
+inline constexpr const char* kInt8Weights = "int8";
 /// What --device offers.
 inline const std::vector<std::string> kDevices = {"cpu", "cuda"};
 
 /// --device, with what of kDevices the command can use, and --dtype.
 void add_tensor_options(CLI::App& command, TensorOptions& options,
                         const std::vector<std::string>& devices = kDevices);
+
+/// --weight-dtype, of commands that do not train.
+void add_weight_dtype_option(CLI::App& command, TensorOptions& options);
 
 /// --memory, --memory-dtype: where chunk memory is kept.
 void add_memory_options(CLI::App& command, std::string& memory, std::string& dtype);
@@ -51,6 +57,8 @@ CLI::Option* add_size_list_option(CLI::App& command, const std::string& name, st
 int thread_count(const CommonOptions& options);
 /// "bf16" or "fp32"; auto is bf16 where the processor multiplies bf16 (AVX-512 BF16).
 std::string resolved_dtype(const TensorOptions& options);
+/// "int8", or resolved_dtype() for auto. Throws Error(usage) for int8 on a device that has no such products.
+std::string resolved_weight_dtype(const TensorOptions& options);
 /// True when progress lines may be shown: standard error is a terminal and --quiet was not given.
 bool shows_progress(const CommonOptions& options);
 

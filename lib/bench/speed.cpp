@@ -117,13 +117,11 @@ SpeedResult measure_decoding(const model::LanguageModel& model, const SpeedSetti
   feeder.read(std::span(past).first(skipped));
   feed(std::span(past).subspan(skipped));
 
-  const auto element_bytes = static_cast<int64_t>(c10::elementSize(model.compute_dtype()));
   SpeedResult result;
   result.tokens = settings.decoded_tokens;
   result.positions = layout.length_of(settings.context + result.tokens) - layout.length_of(settings.context);
   result.flops = model.cost(settings.context).forward_flops() * static_cast<double>(result.tokens);
-  result.bytes = model.cost(settings.context).decoding_bytes_per_token(element_bytes) *
-                 static_cast<double>(result.tokens);
+  result.bytes = model.decoding_bytes_per_token(settings.context) * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
     const at::NoGradGuard no_grad;
     for (int64_t n = 0; n < result.tokens; ++n) {

@@ -36,9 +36,10 @@ std::unique_ptr<Backbone> make_backbone(KindList<Kinds...> /*list*/, WeightBuild
 
 }  // namespace
 
-LanguageModel::LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device)
+LanguageModel::LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device,
+                             WeightDtype weight_dtype)
     : config_(completed(std::move(config))), compute_dtype_(compute_dtype) {
-  WeightBuilder builder(compute_dtype, device);
+  WeightBuilder builder(compute_dtype, device, weight_dtype);
   builder.begin_group(WeightGroup::embedding);
   tok_emb_ = builder.matrix("tok_emb", config_->vocab_size, config_->d_model);
   backbone_ = make_backbone(BackboneKinds{}, builder, config_);
@@ -70,26 +71,47 @@ at::Tensor LanguageModel::logits(const at::Tensor& hidden) const {
   const at::ScalarType wide = tok_emb_.master.scalar_type();
   if (at::GradMode::is_enabled()) return project(hidden, tok_emb_).to(wide);
   // Sums are kept as they are: logits decide between tokens.
-  const bool few = kernels::implementation() != kernels::Implementation::reference &&
-                   kernels::takes_few_rows(hidden, tok_emb_.compute);
-  if (few) return kernels::linear_few_rows(hidden, tok_emb_.compute, wide);
+  if (kernels::implementation() != kernels::Implementation::reference) {
+    if (tok_emb_.int8.defined() && kernels::takes_few_rows(hidden, tok_emb_.int8))
+      return kernels::linear_few_rows(hidden, tok_emb_.int8, wide);
+    if (!tok_emb_.int8.defined() && kernels::takes_few_rows(hidden, tok_emb_.compute))
+      return kernels::linear_few_rows(hidden, tok_emb_.compute, wide);
+  }
   std::vector<int64_t> shape = hidden.sizes().vec();
   shape.back() = config_->vocab_size;
   const at::Tensor rows = hidden.reshape({-1, config_->d_model});
-  return kernels::matrix_product(rows, tok_emb_.compute.t(), wide).reshape(shape);
+  return kernels::matrix_product(rows, output_matrix().t(), wide).reshape(shape);
 }
 
 LossResult LanguageModel::loss(const at::Tensor& hidden, const at::Tensor& targets) const {
+  TORCH_CHECK(!at::GradMode::is_enabled() || weight_dtype() == WeightDtype::compute,
+              "a model with int8 weights has no gradients");
   auto [mean, per_target] =
-      kernels::linear_cross_entropy(hidden.reshape({-1, config_->d_model}), tok_emb_.master, tok_emb_.compute,
+      kernels::linear_cross_entropy(hidden.reshape({-1, config_->d_model}), tok_emb_.master, output_matrix(),
                                     targets.to(device()).reshape({-1}));
   return {mean, per_target.view(targets.sizes())};
 }
 
 void LanguageModel::refresh_compute_weights() {
   const at::NoGradGuard no_grad;
-  for (Weight& weight : weights_)
-    if (!weight.compute.is_same(weight.master)) weight.compute.copy_(weight.master);
+  for (Weight& weight : weights_) {
+    if (weight.int8.defined())
+      kernels::quantise_weight(weight.master, weight.int8);
+    else if (!weight.compute.is_same(weight.master))
+      weight.compute.copy_(weight.master);
+  }
+}
+
+at::Tensor LanguageModel::output_matrix() const {
+  return tok_emb_.int8.defined() ? kernels::restore_weight(tok_emb_.int8, compute_dtype_) : tok_emb_.compute;
+}
+
+double LanguageModel::decoding_bytes_per_token(int64_t context) const {
+  const auto element_bytes = static_cast<double>(c10::elementSize(compute_dtype_));
+  const ModelCost total = cost(context);
+  return weight_dtype() == WeightDtype::int8
+             ? total.decoding_bytes_per_token(element_bytes, sizeof(int8_t), sizeof(float))
+             : total.decoding_bytes_per_token(element_bytes, element_bytes, 0);
 }
 
 int64_t LanguageModel::parameter_count() const {

@@ -28,10 +28,15 @@ class LanguageModel {
  public:
   /// Weights are allocated, not initialised. compute_dtype is kFloat, kBFloat16, or kDouble (tests);
   /// kBFloat16 alone off the CPU (lib/device/open_device.h).
-  LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU);
+  /// WeightDtype::int8 is for float32 and bf16 on the CPU; such a model has no gradients.
+  LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU,
+                WeightDtype weight_dtype = WeightDtype::compute);
 
   const ModelConfig& config() const { return *config_; }
   at::ScalarType compute_dtype() const { return compute_dtype_; }
+  WeightDtype weight_dtype() const {
+    return tok_emb_.int8.defined() ? WeightDtype::int8 : WeightDtype::compute;
+  }
   /// Where weights, pasts and results live.
   at::Device device() const { return tok_emb_.master.device(); }
 
@@ -41,11 +46,13 @@ class LanguageModel {
   int64_t parameter_count() const;
   /// At a context of so many text tokens.
   ModelCost cost(int64_t context) const { return model_cost(*config_, context); }
+  /// What decoding a text token after so many must read, in the types of this model.
+  double decoding_bytes_per_token(int64_t context) const;
 
   /// Draws every weight from (seed, weight's place): normal(0, init_std), norms 1. Does not depend on
   /// threads.
   void initialise(uint64_t seed);
-  /// Copies masters into the compute copies. Call after masters change.
+  /// Makes what products read from the masters. Call after masters change.
   void refresh_compute_weights();
 
   /// The past before the first token of a text; at a `position` as Backbone::begin() says.
@@ -65,6 +72,9 @@ class LanguageModel {
   LossResult loss(const at::Tensor& hidden, const at::Tensor& targets) const;
 
  private:
+  /// The output projection in the compute type.
+  at::Tensor output_matrix() const;
+
   std::shared_ptr<const ModelConfig> config_;
   at::ScalarType compute_dtype_;
   std::vector<Weight> weights_;
@@ -87,6 +97,6 @@ void require_sound_model_files(const std::string& folder);
 
 /// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.
 LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype,
-                         at::Device device = at::kCPU);
+                         at::Device device = at::kCPU, WeightDtype weight_dtype = WeightDtype::compute);
 
 }  // namespace gca::model

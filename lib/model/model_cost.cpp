@@ -18,6 +18,8 @@ double mean_window(double T, double W) {
 ModelCost& ModelCost::operator+=(const ModelCost& other) {
   parameters += other.parameters;
   multiply_adds += other.multiply_adds;
+  decoding_weights += other.decoding_weights;
+  decoding_rows += other.decoding_rows;
   decoding_elements += other.decoding_elements;
   decoding_bytes += other.decoding_bytes;
   return *this;
@@ -32,7 +34,9 @@ ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t 
   ModelCost cost;
   cost.parameters = n * (products + 2 * d);  // and two norms
   cost.multiply_adds = n * (products + 2 * mean_window(T, W) * d);
-  cost.decoding_elements = n * (products + 2 * std::min(W, T) * d);
+  cost.decoding_weights = n * products;
+  cost.decoding_rows = n * (5 * d + 2 * static_cast<double>(config.ff_size()));
+  cost.decoding_elements = n * 2 * std::min(W, T) * d;
   return cost;
 }
 
@@ -40,7 +44,10 @@ ModelCost model_cost(const ModelConfig& config, int64_t context) {
   const auto d = static_cast<double>(config.d_model);
   const double embedding = static_cast<double>(config.vocab_size) * d;  // also the output projection
   ModelCost cost = backbone_kind(config).cost(config, context);
-  cost += {.parameters = embedding + d, .multiply_adds = embedding, .decoding_elements = embedding};
+  cost += {.parameters = embedding + d,
+           .multiply_adds = embedding,
+           .decoding_weights = embedding,
+           .decoding_rows = static_cast<double>(config.vocab_size)};
   return cost;
 }
 

@@ -15,16 +15,20 @@ struct ModelCost {
   /// Useful multiply-adds of one text token in the forward pass: matrix products and attention. Landmarks,
   /// recomputation, norms and activations are not counted.
   double multiply_adds = 0;
-  /// Numbers of the compute type that decoding one text token must read: weights once, the windows' keys
-  /// and values, what is retrieved.
+  /// What decoding one text token must read: weights once, and the rows that they stand in.
+  double decoding_weights = 0;
+  double decoding_rows = 0;
+  /// Numbers of the compute type: the windows' keys and values, what is retrieved.
   double decoding_elements = 0;
   /// Bytes that it must read beside them, whatever the compute type.
   double decoding_bytes = 0;
 
   /// Two FLOPs a multiply-add; training costs three times as much.
   double forward_flops() const { return 2 * multiply_adds; }
-  double decoding_bytes_per_token(int64_t element_bytes) const {
-    return decoding_elements * static_cast<double>(element_bytes) + decoding_bytes;
+  /// With so many bytes a number of the compute type, a weight, and beside the weights of a row.
+  double decoding_bytes_per_token(double element_bytes, double weight_bytes, double row_bytes) const {
+    return decoding_elements * element_bytes + decoding_weights * weight_bytes + decoding_rows * row_bytes +
+           decoding_bytes;
   }
   ModelCost& operator+=(const ModelCost& other);
 };

@@ -119,14 +119,15 @@ void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::
   model.refresh_compute_weights();
 }
 
-LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device) {
+LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device,
+                         WeightDtype weight_dtype) {
   const std::string config_path = folder + "/config.json";
   const nlohmann::json json = read_config(config_path);
   require_sound_model_files(folder);
   const ModelConfig config = model_config_from_json(json, config_path);
   const SafetensorsFile file(folder + "/model.safetensors");
   require_weight_count(file, config, config_path);
-  LanguageModel model(config, compute_dtype, device);
+  LanguageModel model(config, compute_dtype, device, weight_dtype);
   read_weights(file, model, "restore the config.json that belongs to these weights");
   return model;
 }

@@ -34,11 +34,6 @@ struct ComputeType<at::BFloat16> {
   static const kernels::RowKernels<uint16_t>& rows() { return kernels::row_kernels().of_bf16; }
 };
 
-template <typename T>
-const T* elements(const Weight& weight) {
-  return weight.compute.const_data_ptr<T>();
-}
-
 /// Rows of a weight that a member takes at once.
 constexpr int64_t kRowUnit = 8;
 
@@ -267,8 +262,11 @@ class RowDecoder {
 
   /// to = rows first to first + count of the weight, times x.
   void multiply(const Weight& weight, int64_t first, int64_t count, const T* x, float* product, T* to) const {
-    const int64_t in = weight.compute.size(1);
-    kernels::multiply_rows(count, in, x, elements<T>(weight) + first * in, product);
+    const int64_t in = weight.master.size(1);
+    if (weight.int8.defined())
+      kernels::multiply_rows(count, in, x, weight.int8.rows_from(first), product);
+    else
+      kernels::multiply_rows(count, in, x, weight.compute.const_data_ptr<T>() + first * in, product);
     round(count, product, to);
   }
 
@@ -303,9 +301,9 @@ void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, st
 
 bool can_decode_row(const std::vector<RowLayer>& layers) {
   if (kernels::implementation() == kernels::Implementation::reference || layers.empty()) return false;
-  const at::Tensor& weight = layers.front().attn->wq.compute;
-  if ((weight.scalar_type() != at::kFloat && weight.scalar_type() != at::kBFloat16) ||
-      !weight.device().is_cpu())
+  const Weight& weight = layers.front().attn->wq;
+  if ((weight.compute_dtype != at::kFloat && weight.compute_dtype != at::kBFloat16) ||
+      !weight.master.device().is_cpu())
     return false;
   return std::all_of(layers.begin(), layers.end(),
                      [](const RowLayer& layer) { return layer.window->takes_rows(); });
@@ -313,7 +311,7 @@ bool can_decode_row(const std::vector<RowLayer>& layers) {
 
 DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding) {
   const kernels::NamedWork work("gca::decode_position");
-  if (stack.layers.front().attn->wq.compute.scalar_type() == at::kFloat)
+  if (stack.layers.front().attn->wq.compute_dtype == at::kFloat)
     return RowDecoder<float>(stack, embedding).run();
   return RowDecoder<at::BFloat16>(stack, embedding).run();
 }

@@ -55,7 +55,7 @@ struct RowStack {
   const ModelConfig& config;
 };
 
-/// True when decode_row() takes these layers: float32 or bf16 weights on the CPU, windows that hold one text.
+/// True when decode_row() takes these layers: float32 or bf16 on the CPU, windows that hold one text.
 bool can_decode_row(const std::vector<RowLayer>& layers);
 
 struct DecodedRow {

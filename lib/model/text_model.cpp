@@ -26,9 +26,11 @@ int64_t read_trained_context(const std::string& folder) {
 
 }  // namespace
 
-TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device) {
+TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device,
+                          WeightDtype weight_dtype) {
   const std::string checkpoint = find_checkpoint(folder, folder);
-  LanguageModel model = load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device);
+  LanguageModel model =
+      load_model(checkpoint, dtype == "bf16" ? at::kBFloat16 : at::kFloat, device, weight_dtype);
   text::Tokenizer tokenizer = text::Tokenizer::load(checkpoint + "/tokenizer.model");
   const data::ChunkLayout layout = chunk_layout_of(model.config());
   const int64_t pieces = tokenizer.piece_count();

@@ -18,7 +18,8 @@ struct TextModel {
 
   /// A checkpoint folder, or a run's folder that holds one. `dtype`: "fp32" or "bf16". Throws Error(usage)
   /// when a file is missing or damaged, or when the tokenizer is not this model's.
-  static TextModel open(const std::string& folder, const std::string& dtype, at::Device device = at::kCPU);
+  static TextModel open(const std::string& folder, const std::string& dtype, at::Device device = at::kCPU,
+                        WeightDtype weight_dtype = WeightDtype::compute);
 
   /// Throws Error(usage) naming `where` unless tokens made by the tokenizer `fingerprint` are this model's.
   void require_tokenizer(const std::string& fingerprint, const std::string& where) const;

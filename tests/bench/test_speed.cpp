@@ -34,8 +34,7 @@ double matrix_bytes(const gca::model::LanguageModel& model, const std::string& p
 }
 
 double decoding_bytes(const gca::model::LanguageModel& model, int64_t context) {
-  return model.cost(context).decoding_bytes_per_token(
-      static_cast<int64_t>(c10::elementSize(model.compute_dtype())));
+  return model.decoding_bytes_per_token(context);
 }
 
 }  // namespace
@@ -59,6 +58,28 @@ TEST_CASE("decoding reads K chunks an upper layer, and encoder and landmarks onc
   const double chunks = 2.0 * 2 * 2 * 7 * 32 * sizeof(float);
   CHECK(decoding_bytes(model, kChunks * 7) ==
         doctest::Approx(each_time + windows + chunks + once_a_chunk / 7));
+}
+
+TEST_CASE("decoding with int8 weights reads a byte a weight and a scale a row of them") {
+  gca::model::LanguageModel model(tiny_config("none"), at::kFloat, at::kCPU, gca::model::WeightDtype::int8);
+  const double windows = 4.0 * 2 * 16 * 32 * sizeof(float);
+  double matrices = 0;
+  for (const gca::model::Weight& weight : model.weights())
+    if (weight.int8.defined())
+      matrices += static_cast<double>(weight.int8.q.nbytes() + weight.int8.scale.nbytes());
+  CHECK(decoding_bytes(model, 1000) == doctest::Approx(matrices + windows));
+
+  gca::model::LanguageModel with_memory(tiny_config("gca"), at::kFloat, at::kCPU,
+                                        gca::model::WeightDtype::int8);
+  double saved = 0;
+  for (const gca::model::Weight& weight : with_memory.weights()) {
+    if (!weight.int8.defined()) continue;
+    const bool once_a_chunk = weight.name.starts_with("enc.") || weight.name.starts_with("mem.");
+    saved +=
+        static_cast<double>(weight.master.nbytes() - weight.int8.q.nbytes() - weight.int8.scale.nbytes()) /
+        (once_a_chunk ? 7 : 1);
+  }
+  CHECK(decoding_bytes(tiny_model("gca"), 70) - decoding_bytes(with_memory, 70) == doctest::Approx(saved));
 }
 
 TEST_CASE("speed: tokens, positions and work are those of one run") {

@@ -58,6 +58,19 @@ TEST_CASE("bench: --mode chooses, --no-peak leaves the machine alone, wrong valu
   CHECK(stored.json()["config"]["memory_dtype"] == "int8");
   CHECK(run_gca({"bench", "--config", "nano", "--memory", "disk"}).status == 2);
 
+  const ProcessResult int8 =
+      run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "64", "--repeats", "1",
+               "--decode-tokens", "30", "--no-peak", "--weight-dtype", "int8", "--json"});
+  REQUIRE(int8.status == 0);
+  CHECK(problems_of("bench", int8.json()) == "");
+  CHECK(int8.json()["config"]["weight_dtype"] == "int8");
+  REQUIRE(int8.json()["result"]["rows"].size() == 3);  // no training
+  CHECK(int8.json()["result"]["rows"][0]["mode"] == "prefill");
+  const ProcessResult trains = run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--mode",
+                                        "decoding,training", "--weight-dtype", "int8"});
+  CHECK(trains.status == 2);
+  CHECK(trains.err.find("--mode training") != std::string::npos);
+
   CHECK(run_gca({"bench", "--mode", "sleeping"}).status == 2);
   const ProcessResult forced =
       run_gca({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "64", "--mode", "prefill",

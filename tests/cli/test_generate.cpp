@@ -75,6 +75,28 @@ TEST_CASE("generate: greedy text does not depend on the segments of prefill, nor
   CHECK(with({"--top-k", "5", "--threads", "1"}) == text);
 }
 
+TEST_CASE("generate: --weight-dtype int8 is told in the report, and saved states serve both types") {
+  const NanoRun run;
+  const std::vector<std::string> words = {"--temperature", "0", "--max-new-tokens", "24", "--json"};
+  const auto report_of = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = words;
+    all.insert(all.end(), more.begin(), more.end());
+    const ProcessResult result = generate(run, all);
+    CAPTURE(result.err);
+    REQUIRE(result.status == 0);
+    CHECK(problems_of("generate", result.json()) == "");
+    return result.json();
+  };
+  const auto plain = report_of({"--prompt", NanoRun::pages(3, 9), "--save-memory", run / "session"});
+  CHECK(plain["config"]["weight_dtype"] == plain["config"]["dtype"]);
+  const auto int8 = report_of({"--load-memory", run / "session", "--weight-dtype", "int8"});
+  CHECK(int8["config"]["weight_dtype"] == "int8");
+  CHECK(int8["config"]["dtype"] == plain["config"]["dtype"]);
+  CHECK(int8["result"]["tokens"].size() == 24);
+  CHECK(report_of({"--load-memory", run / "session", "--weight-dtype", "int8", "--threads",
+                   "1"})["result"]["tokens"] == int8["result"]["tokens"]);
+}
+
 TEST_CASE("generate: an interruption ends it with 130") {
   const NanoRun run;
   RunningProcess process(gca_words(

@@ -57,17 +57,20 @@ TEST_CASE("decoding position by position equals the plain operators over the who
     variant.change(config);
     const TextBatch batch = batch_of(some_text(45, config.vocab_size), config);
     const int64_t L = batch.ids.size(1);
-    const model::LanguageModel in_float = tiny_model(config);
-    const at::Tensor truth = plain_logits(in_float, batch.ids);
-    CHECK(largest_difference(logits_in_segments(in_float, batch.ids, one_by_one(L)), truth) <= 1e-4);
+    for (const model::WeightDtype weights : {model::WeightDtype::compute, model::WeightDtype::int8}) {
+      CAPTURE(static_cast<int>(weights));
+      const model::LanguageModel in_float = tiny_model(config, at::kFloat, 1, weights);
+      const at::Tensor truth = plain_logits(in_float, batch.ids);
+      CHECK(largest_difference(logits_in_segments(in_float, batch.ids, one_by_one(L)), truth) <= 1e-4);
 
-    const model::LanguageModel in_bf16 = tiny_model(config, at::kBFloat16);
-    const double plain_error = largest_difference(plain_logits(in_bf16, batch.ids), truth);
-    for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
-      const ImplementationGuard guard(version);
-      CAPTURE(static_cast<int>(version));
-      const at::Tensor logits = logits_in_segments(in_bf16, batch.ids, one_by_one(L));
-      CHECK(largest_difference(logits, truth) <= 2 * plain_error + 0.02);
+      const model::LanguageModel in_bf16 = tiny_model(config, at::kBFloat16, 1, weights);
+      const double plain_error = largest_difference(plain_logits(in_bf16, batch.ids), truth);
+      for (const Implementation version : {Implementation::fast, Implementation::emulated}) {
+        const ImplementationGuard guard(version);
+        CAPTURE(static_cast<int>(version));
+        const at::Tensor logits = logits_in_segments(in_bf16, batch.ids, one_by_one(L));
+        CHECK(largest_difference(logits, truth) <= 2 * plain_error + 0.02);
+      }
     }
   }
 }
@@ -77,16 +80,18 @@ TEST_CASE("decoding gives the same bits with any number of threads, more than th
   // on the number of threads.
   const ImplementationGuard guard(Implementation::emulated);
   const model::ModelConfig config = tiny_config();
-  const model::LanguageModel model = tiny_model(config, at::kBFloat16);
   const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   const int threads_before = at::get_num_threads();
-  at::Tensor of_one;
-  for (const int threads : {1, 2, 3, 5}) {
-    CAPTURE(threads);
-    at::set_num_threads(threads);
-    const at::Tensor logits = logits_in_segments(model, batch.ids, one_by_one(batch.ids.size(1)));
-    if (threads == 1) of_one = logits;
-    CHECK(at::equal(logits, of_one));
+  for (const model::WeightDtype weights : {model::WeightDtype::compute, model::WeightDtype::int8}) {
+    const model::LanguageModel model = tiny_model(config, at::kBFloat16, 1, weights);
+    at::Tensor of_one;
+    for (const int threads : {1, 2, 3, 5}) {
+      CAPTURE(threads);
+      at::set_num_threads(threads);
+      const at::Tensor logits = logits_in_segments(model, batch.ids, one_by_one(batch.ids.size(1)));
+      if (threads == 1) of_one = logits;
+      CHECK(at::equal(logits, of_one));
+    }
   }
   at::set_num_threads(threads_before);
 }

@@ -33,8 +33,9 @@ inline model::ModelConfig tiny_config() {
 }
 
 inline model::LanguageModel tiny_model(const model::ModelConfig& config, at::ScalarType dtype = at::kFloat,
-                                       uint64_t seed = 1) {
-  model::LanguageModel model(config, dtype);
+                                       uint64_t seed = 1,
+                                       model::WeightDtype weight_dtype = model::WeightDtype::compute) {
+  model::LanguageModel model(config, dtype, at::kCPU, weight_dtype);
   model.initialise(seed);
   return model;
 }

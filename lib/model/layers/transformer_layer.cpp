@@ -27,12 +27,12 @@ Normalised normalise(const Residual& residual, const Norm& norm, at::ScalarType 
 }
 
 at::Tensor project(const at::Tensor& x, const Weight& weight) {
-  return kernels::linear(x, {weight.master, weight.compute});
+  return kernels::linear(x, {weight.master, weight.compute, weight.int8});
 }
 
 std::vector<at::Tensor> project_each(const at::Tensor& x, std::initializer_list<const Weight*> weights) {
   std::vector<kernels::LinearWeight> list;
-  for (const Weight* weight : weights) list.push_back({weight->master, weight->compute});
+  for (const Weight* weight : weights) list.push_back({weight->master, weight->compute, weight->int8});
   return kernels::linear_each(x, list);
 }
 
@@ -98,7 +98,7 @@ DecoderLayer DecoderLayer::claim(WeightBuilder& builder, const std::string& pref
 
 Residual DecoderLayer::forward(const Residual& in, const at::Tensor& slopes, const ModelConfig& config,
                                WindowCache* window) const {
-  const at::ScalarType compute = attn.wq.compute.scalar_type();
+  const at::ScalarType compute = attn.wq.compute_dtype;
   const auto [h, x] = normalise(in, attn_norm, compute);
   const auto [a, m] = normalise({h, window_attention(attn, x, slopes, config, window)}, mlp_norm, compute);
   return {a, gca::model::mlp(mlp, m)};

@@ -39,7 +39,7 @@ struct Normalised {
 };
 Normalised normalise(const Residual& residual, const Norm& norm, at::ScalarType out_dtype);
 
-/// y = x W^T in the compute type.
+/// y = x W^T in the compute type. Int8 weights only without gradients.
 at::Tensor project(const at::Tensor& x, const Weight& weight);
 /// The same for several weights of one input.
 std::vector<at::Tensor> project_each(const at::Tensor& x, std::initializer_list<const Weight*> weights);

@@ -5,13 +5,24 @@
 
 namespace gca::model {
 
+WeightBuilder::WeightBuilder(at::ScalarType compute_dtype, at::Device device, WeightDtype weight_dtype)
+    : compute_dtype_(compute_dtype), device_(device), weight_dtype_(weight_dtype) {
+  TORCH_CHECK(weight_dtype == WeightDtype::compute || (device.is_cpu() && compute_dtype != at::kDouble),
+              "int8 weights are for float32 and bf16 on the CPU");
+}
+
 Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
   Weight weight;
   weight.name = name;
   weight.group = group_;
   weight.master = at::zeros({out, in}, options(master_dtype())).requires_grad_();
-  weight.compute =
-      compute_dtype_ == master_dtype() ? weight.master : at::zeros({out, in}, options(compute_dtype_));
+  weight.compute_dtype = compute_dtype_;
+  if (weight_dtype_ == WeightDtype::int8)
+    weight.int8 = kernels::make_int8_weight(out, in);
+  else if (compute_dtype_ == master_dtype())
+    weight.compute = weight.master;
+  else
+    weight.compute = at::zeros({out, in}, options(compute_dtype_));
   weights_.push_back(weight);
   return weight;
 }
@@ -22,6 +33,7 @@ Weight WeightBuilder::norm(const std::string& name, int64_t d) {
   weight.group = group_;
   weight.master = at::ones({d}, options(master_dtype())).requires_grad_();
   weight.compute = weight.master;
+  weight.compute_dtype = master_dtype();
   weights_.push_back(weight);
   return weight;
 }

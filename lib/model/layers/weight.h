@@ -6,25 +6,34 @@
 #include <string>
 #include <vector>
 
+#include "kernels/linear/int8_weight.h"
+
 namespace gca::model {
 
 /// Part of the model that a weight belongs to: each has a factor on the learning rate of its own.
 enum class WeightGroup { embedding, lower, encoder, memory, upper };
 
-/// A weight: the fp32 master that is trained, and the copy that products read (the same tensor when the
-/// compute type is the master's). A cheap handle: copies share both tensors.
+/// What products read of a matrix: a copy in the compute type, or whole numbers with a scale a row, for a
+/// model that is not trained.
+enum class WeightDtype { compute, int8 };
+
+/// A weight: the fp32 master that is trained, and what products read (the master itself when the compute type
+/// is its own). A cheap handle: copies share the tensors.
 struct Weight {
-  std::string name;    ///< as in model.safetensors, e.g. "lower.0.attn.wq"
-  at::Tensor master;   ///< float32 (float64 in tests), requires_grad
-  at::Tensor compute;  ///< compute type for matrices and the embedding; the master itself for norms
+  std::string name;          ///< as in model.safetensors, e.g. "lower.0.attn.wq"
+  at::Tensor master;         ///< float32 (float64 in tests), requires_grad
+  at::Tensor compute;        ///< compute type for matrices and the embedding; the master itself for norms
+  kernels::Int8Weight int8;  ///< of matrices and the embedding with WeightDtype::int8, instead of `compute`
+  at::ScalarType compute_dtype = at::kFloat;  ///< of what is multiplied by it
   WeightGroup group = WeightGroup::upper;
 };
 
 /// Collects the weights of a model in the order in which its modules claim them.
 class WeightBuilder {
  public:
-  WeightBuilder(at::ScalarType compute_dtype, at::Device device)
-      : compute_dtype_(compute_dtype), device_(device) {}
+  /// WeightDtype::int8: on the CPU, float32 or bf16.
+  WeightBuilder(at::ScalarType compute_dtype, at::Device device,
+                WeightDtype weight_dtype = WeightDtype::compute);
 
   /// What is claimed from now on belongs to `group`.
   void begin_group(WeightGroup group) { group_ = group; }
@@ -45,6 +54,7 @@ class WeightBuilder {
 
   at::ScalarType compute_dtype_;
   at::Device device_;
+  WeightDtype weight_dtype_;
   WeightGroup group_ = WeightGroup::upper;
   std::vector<Weight> weights_;
 };

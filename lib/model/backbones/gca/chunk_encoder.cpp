@@ -31,7 +31,7 @@ at::Tensor attention_inside_chunks(const at::Tensor& q, const at::Tensor& k, con
 
 /// One bidirectional layer over chunks (N, S, d).
 Residual encode_layer(const DecoderLayer& layer, const Residual& in, const ModelConfig& config) {
-  const at::ScalarType compute = layer.attn.wq.compute.scalar_type();
+  const at::ScalarType compute = layer.attn.wq.compute_dtype;
   const auto [x, normalised] = normalise(in, layer.attn_norm, compute);
   const int64_t N = x.size(0);
   const int64_t S = x.size(1);
@@ -88,7 +88,7 @@ EncodedChunks ChunkEncoder::forward(const at::Tensor& h_low,
   EncodedChunks chunks;
   chunks.encoded = normalise(x, out_norm, residual).y.view({B, c, S, config.d_model});
   chunks.landmarks = chunks.encoded.select(2, S - 1).contiguous();
-  const at::Tensor text = chunks.encoded.narrow(2, 0, S - 1).to(wk.compute.scalar_type());
+  const at::Tensor text = chunks.encoded.narrow(2, 0, S - 1).to(wk.compute_dtype);
   const std::vector<int64_t> shape = {B, c, S - 1, config.n_kv_heads, config.head_dim()};
   const std::vector<at::Tensor> both = project_each(text, {&wk, &wv});
   chunks.keys = both[0].view(shape);

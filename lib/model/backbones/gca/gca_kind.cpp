@@ -81,7 +81,8 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   const auto upper = static_cast<double>(config.n_upper_layers);
   const auto encoder_layers = static_cast<double>(config.n_encoder_layers);
   const auto groups = static_cast<double>(config.retrieval_groups);
-  const double layer = 4 * d * d + 3 * d * static_cast<double>(config.ff_size());
+  const auto d_ff = static_cast<double>(config.ff_size());
+  const double layer = 4 * d * d + 3 * d * d_ff;
   const int64_t C = context / config.chunk_text_size();
   const double text_size = S - 1;
 
@@ -98,8 +99,12 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   cost.multiply_adds += groups * d * static_cast<double>(C) / 2 / text_size;
 
   const auto read_at_end = static_cast<double>(std::min(C, config.chunk_top_k)) * text_size;
-  cost.decoding_elements += upper * (2 * d * d + 2 * read_at_end * kv);
-  cost.decoding_elements += (encoder_layers * layer + 2 * d * kv) / text_size;  // once a chunk
+  cost.decoding_elements += upper * 2 * read_at_end * kv;
+  cost.decoding_weights += upper * 2 * d * d;
+  cost.decoding_rows += upper * 2 * d;
+  // The encoder, keys and values of chunk memory: once a chunk.
+  cost.decoding_weights += (encoder_layers * layer + 2 * d * kv) / text_size;
+  cost.decoding_rows += (encoder_layers * (5 * d + 2 * d_ff) + 2 * kv) / text_size;
   cost.decoding_bytes += groups * static_cast<double>(C) * d / text_size;  // int8 copies of the landmarks
   return cost;
 }

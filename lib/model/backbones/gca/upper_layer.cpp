@@ -27,7 +27,7 @@ UpperLayerOutput UpperLayer::forward(const Residual& in, const at::Tensor& slope
   const int64_t B = in.h.size(0);
   const int64_t n = in.h.size(1);
   const int64_t dh = config.head_dim();
-  const at::ScalarType compute = attn.wq.compute.scalar_type();
+  const at::ScalarType compute = attn.wq.compute_dtype;
   const auto [h, x] = normalise(in, attn_norm, compute);
   const auto [a, gca_in] =
       normalise({h, window_attention(attn, x, slopes, config, window)}, gca_norm, compute);
