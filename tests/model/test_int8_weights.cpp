@@ -1,6 +1,7 @@
 // Models with int8 weights: the same model as one whose bf16 weights are those numbers, and close to the model
 // that was trained.
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>

@@ -1,0 +1,50 @@
+#pragma once
+// Does reading pay, and does the choice? The loss with the learned choice, with a random one, and with nothing read, on the same
+// sequences.
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+
+#include "lib/model/model_config.h"
+
+namespace gca::model {
+class LanguageModel;
+}  // namespace gca::model
+
+namespace gca::train {
+
+struct ValidationSource;
+
+/// Losses in nats per token, means over all targets of `sequences` sequences.
+struct ReadingGain {
+  double learned = 0.0;
+  double random = 0.0;
+  double none = 0.0;
+  double spread = 0.0;  ///< mean over groups of GroupDiagnostics::spread, under the learned choice
+  int64_t sequences = 0;
+
+  double of_reading() const { return none - learned; }
+  double of_choice() const { return random - learned; }
+};
+
+/// Three passes over the first sequences of `source`, at most four of them, `rows` at a time, with `config` where it is given
+/// (ForwardOptions::config). Nothing for a model that keeps no chunk memory, for a task whose accuracy says more
+/// (ValidationSource::measures_accuracy), and where no sequence is so long that there is a choice.
+std::optional<ReadingGain> measure_reading(const model::LanguageModel& model, const ValidationSource& source,
+                                           int64_t rows,
+                                           std::shared_ptr<const model::ModelConfig> config = nullptr);
+
+/// {"learned", "random", "none", "spread", "sequences"}, and back; throws nlohmann's exceptions.
+nlohmann::ordered_json reading_to_json(const ReadingGain& gain);
+ReadingGain reading_from_json(const nlohmann::json& json);
+
+/// "reading gains 0.250, choosing 0.071 nats per token, spread of the scores 0.93".
+std::string reading_text(const ReadingGain& gain);
+
+/// Is the choice no better than a random one? Below this gain, in nats per token, it is called dead.
+bool is_choice_dead(const ReadingGain& gain);
+
+}  // namespace gca::train
