@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/tensor.h>
 
 #include <cmath>
 #include <fstream>
@@ -112,10 +113,10 @@ TEST_CASE("int8 weights: no gradients, and none on other types") {
 }
 
 TEST_CASE("int8 weights of a trained model: logits within 3 % and perplexity within 0.2 % of bf16") {
-  const std::string folder = std::string(GCA_SOURCE_DIR) + "/examples/passkey";
+  const std::string folder = std::string(GCA_SOURCE_DIR) + "/examples/recall";
   const model::TextModel plain = model::TextModel::open(folder, "bf16");
   const model::TextModel int8 = model::TextModel::open(folder, "bf16", at::kCPU, model::WeightDtype::int8);
-  const std::vector<int32_t> text = book_tokens(plain.tokenizer, 2000);
+  const std::vector<int32_t> text = book_tokens(plain.tokenizer, 4000);
   const Scored expected = score(plain.model, text), scored = score(int8.model, text);
   const at::Tensor centred = expected.logits - expected.logits.mean(-1, /*keepdim=*/true);
   const double spread = root_mean_square(centred);
