@@ -96,6 +96,7 @@ _gca() {
                 --checkpoint) _gca_files -d; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --weight-dtype) _gca_words 'auto int8'; return ;;
                 --data) _gca_files -d; return ;;
                 --task) _gca_words 'perplexity passkey multikey multihop recall'; return ;;
                 --split) _gca_words 'auto train valid'; return ;;
@@ -119,13 +120,14 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
                 --checkpoint) _gca_files -d; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --weight-dtype) _gca_words 'auto int8'; return ;;
                 --prompt) :; return ;;
                 --prompt-file) _gca_files -f; return ;;
                 --max-new-tokens) :; return ;;
@@ -142,7 +144,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in
@@ -194,8 +196,9 @@ _gca() {
                 --seed) :; return ;;
                 --device) _gca_words 'cpu'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
+                --weight-dtype) _gca_words 'auto int8'; return ;;
             esac
-            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
             ;;
         report)
             case $previous in
