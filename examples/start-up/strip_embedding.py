@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """strip_embedding.py CHECKPOINT FOLDER: start-up weights for gca pretrain, from a checkpoint.
 
-Writes config.json and model.safetensors with every layer in bf16. Of the embedding it keeps what a new one is drawn from: mean and
-deviation of each column over the rows of text, and the row of the landmark (lib/train/start_up_weights.h). Needs numpy.
+Writes config.json and model.safetensors with every layer in bf16. Nothing is kept of the embedding: a new one is to be drawn as
+that of a new model is, normal(0, initializer_range), which starts better than with the mean and the deviation of the old columns
+(docs/results.md). The row of the landmark is drawn here. Needs numpy.
 """
 import json
 import os
@@ -54,12 +55,11 @@ def main():
     with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
         config = json.load(file)
     tensors = read(os.path.join(checkpoint, "model.safetensors"))
-    embedding = tensors.pop("tok_emb")
-    landmark = config["landmark_token_id"] if config["landmark_token_id"] >= 0 else len(embedding) - 1
-    text = numpy.delete(embedding, landmark, axis=0).astype(numpy.float64)
-    tensors["tok_emb.mean"] = text.mean(0)
-    tensors["tok_emb.deviation"] = text.std(0)
-    tensors["tok_emb.landmark"] = embedding[landmark]
+    d = tensors.pop("tok_emb").shape[1]
+    deviation = config["initializer_range"]
+    tensors["tok_emb.mean"] = numpy.zeros(d)
+    tensors["tok_emb.deviation"] = numpy.full(d, deviation)
+    tensors["tok_emb.landmark"] = numpy.random.default_rng(0).normal(scale=deviation, size=d)
     os.makedirs(folder, exist_ok=True)
     write(os.path.join(folder, "model.safetensors"), tensors)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
