@@ -133,3 +133,25 @@ TEST_CASE(
               .status == 0);
   CHECK(refusal({"--start-up", nano}).find("other sizes") != std::string::npos);
 }
+
+TEST_CASE("the shipped start-up retrieves repeated paragraphs under an embedding that nobody has trained") {
+  const TemporaryFolder folder;
+  const std::string books = std::string(GCA_SOURCE_DIR) + "/examples/books/valid";
+  const ProcessResult tokenized =
+      run_gca({"tokenize", books, "--train-vocab", "1000", "--output", folder / "tokens", "--quiet"});
+  REQUIRE_MESSAGE(tokenized.status == 0, tokenized.err);
+  for (const char* seed : {"1", "2", "3"}) {
+    CAPTURE(seed);
+    const ProcessResult untrained =
+        run_gca({"pretrain", "--data", folder / "tokens", "--config", "mini", "--start-up", "shipped",
+                 "--steps", "0", "--seed", seed, "--output", folder / seed, "--quiet", "--threads", "1"});
+    REQUIRE_MESSAGE(untrained.status == 0, untrained.err);
+    const ProcessResult eval =
+        run_gca({"eval", "--checkpoint", folder / seed, books, "--task", "recall", "--context", "4K",
+                 "--trials", "100", "--haystacks", "1", "--seed", "1", "--threads", "1", "--json"});
+    REQUIRE_MESSAGE(eval.status == 0, eval.err);
+    const json row = eval.json()["result"]["contexts"][0];
+    CHECK(row["random"]["accuracy"] < 0.18);
+    CHECK(row["correct"] >= 36);
+  }
+}
