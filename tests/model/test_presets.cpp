@@ -72,7 +72,7 @@ TEST_CASE("presets have the published sizes") {
     int64_t d, H, W, S, K;
   };
   for (const Row& row :
-       {Row{"nano", 64, 2, 64, 16, 2}, Row{"mini", 128, 4, 128, 32, 4}, Row{"small", 256, 4, 256, 64, 8},
+       {Row{"nano", 64, 2, 64, 16, 2}, Row{"mini", 128, 4, 128, 32, 8}, Row{"small", 256, 4, 256, 64, 8},
         Row{"128m", 768, 12, 512, 64, 8}, Row{"350m", 1024, 16, 512, 64, 8}}) {
     CAPTURE(row.name);
     const model::ModelConfig config = preset(row.name);
