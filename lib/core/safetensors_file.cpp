@@ -213,7 +213,11 @@ void SafetensorsFile::verify() const {
   const auto expected = metadata_.find(kSafetensorsChecksum);
   if (expected != metadata_.end() &&
       expected->second != checksum_of(entries_, metadata_, checksum_kind_of(expected->second)))
-    fail_format(path_, "it does not match its checksum");
+    fail_usage(
+        path_,
+        "does not match its checksum: it is damaged, or another program changed it and kept the old one",
+        std::string("write it again, without the key ") + kSafetensorsChecksum +
+            " in its metadata where it was changed");
 }
 
 void write_safetensors(const std::string& path, std::span<const SafetensorsTensor> tensors,

@@ -1,10 +1,10 @@
 #include "lib/model/model_config.h"
 
 #include <cmath>
-#include <set>
 
 #include "lib/core/error.h"
 #include "lib/model/backbone_kinds.h"
+#include "lib/model/foreign_config_keys.h"
 #include "lib/model/setting_checks.h"
 
 namespace gca::model {
@@ -51,10 +51,6 @@ std::vector<Field> fields_of(std::span<const BackboneKind* const> kinds) {
     fields.insert(fields.end(), kind->fields.begin(), kind->fields.end());
   return fields;
 }
-
-// What Hugging Face tools expect beside the sizes.
-const std::set<std::string> kForeignKeys = {"model_type", "architectures", "tie_word_embeddings",
-                                            "torch_dtype"};
 
 }  // namespace
 
@@ -128,7 +124,7 @@ ModelConfig model_config_from_json(const nlohmann::json& json, const std::string
   if (!json.is_object()) fail_usage(where, "is not a JSON object", "give the config.json of a checkpoint");
   ModelConfig config;
   for (const auto& [key, value] : json.items()) {
-    if (kForeignKeys.contains(key)) continue;
+    if (foreign_config_keys().contains(key)) continue;
     if (!set_field(config, model_config_fields(), where, key, value)) {
       const std::vector<std::string> known = field_names(model_config_fields());
       fail_usage(where, "unknown key \"" + key + "\"",

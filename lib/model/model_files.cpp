@@ -4,12 +4,15 @@
 #include <ATen/ops/empty.h>
 
 #include <fmt/format.h>
+#include <algorithm>
 #include <map>
+#include <set>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"
+#include "lib/model/foreign_config_keys.h"
 #include "lib/model/language_model.h"
 #include "lib/model/model_cost.h"
 #include "lib/model/weight_files.h"
@@ -23,31 +26,51 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + ")";
 }
 
+/// What weights may be stored as, by the names of safetensors.
+const std::map<std::string, at::ScalarType> kReadableTypes = {
+    {"F32", at::kFloat}, {"BF16", at::kBFloat16}, {"F16", at::kHalf}};
+
 constexpr const char* kConfigKey = "gca.config";
 constexpr const char* kTokenizerKey = "gca.tokenizer";
 
-/// Of what a config.json says, however it is spaced and ordered.
+/// Of what a config.json says of the model, however it is spaced and ordered and whatever other programs added.
 std::string fingerprint_of(const nlohmann::json& config) {
-  return sha256_hex(config.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+  nlohmann::json settings = config;
+  for (const std::string& key : foreign_config_keys()) settings.erase(key);
+  settings.update(nlohmann::json(model_config_preamble()));
+  return sha256_hex(settings.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 nlohmann::json read_config(const std::string& path) {
   nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) fail_usage(path, "is not JSON", "give a checkpoint folder that gca wrote");
+  if (!json.is_object()) fail_usage(path, "is not a JSON object", "give a checkpoint folder that gca wrote");
   return json;
 }
 
-/// A model is made by its configuration before its weights are read: the two must agree on how many there
-/// are.
+/// The output projection is the embedding: a copy of it that other programs save under a name of its own adds nothing.
+bool is_tied_output(const SafetensorsFile& file, const std::string& name) {
+  if (name != "lm_head.weight") return false;
+  const auto embedding = file.entries().find("tok_emb");
+  if (embedding == file.entries().end()) return false;
+  const SafetensorsEntry& output = file.at(name);
+  if (output.dtype != embedding->second.dtype || output.shape != embedding->second.shape) return false;
+  if (std::equal(output.data, output.data + output.size_bytes, embedding->second.data)) return true;
+  fail_usage(file.path(), name + " differs from tok_emb, and in this model the two are one",
+             "train with tied embeddings, or leave " + name + " out");
+}
+
+/// A model is made by its configuration before its weights are read: there must be as many as it asks for. (Which one
+/// is too many is told by its name when the others are read.)
 void require_weight_count(const SafetensorsFile& file, const ModelConfig& config,
                           const std::string& config_path) {
   double held = 0;
   for (const auto& [name, entry] : file.entries()) {
+    if (is_tied_output(file, name)) continue;
     double size = 1;
     for (const int64_t extent : entry.shape) size *= static_cast<double>(extent);
     held += size;
   }
-  if (held != parameter_count(config))
+  if (held < parameter_count(config))
     fail_usage(
         config_path,
         fmt::format("asks for {:.0f} weights, {} holds {:.0f}", parameter_count(config), file.path(), held),
@@ -101,9 +124,10 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
     fail_usage(file.path(),
                fmt::format("{} has shape {}, not {}", name, shape_text(entry.shape), shape_text(shape)),
                remedy);
-  if (entry.dtype != "F32" && entry.dtype != "BF16")
-    fail_usage(file.path(), name + " is of type " + entry.dtype, "F32 and BF16 can be read");
-  at::Tensor values = at::empty(shape, entry.dtype == "F32" ? at::kFloat : at::kBFloat16);
+  const auto stored = kReadableTypes.find(entry.dtype);
+  if (stored == kReadableTypes.end())
+    fail_usage(file.path(), name + " is of type " + entry.dtype, "F32, BF16 and F16 can be read");
+  at::Tensor values = at::empty(shape, stored->second);
   std::copy_n(entry.data, entry.size_bytes, static_cast<std::byte*>(values.mutable_data_ptr()));
   return values.to(at::kFloat);
 }
@@ -112,10 +136,14 @@ void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::
   const at::NoGradGuard no_grad;
   for (Weight& weight : model.weights())
     weight.master.copy_(read_tensor(file, weight.name, weight.master.sizes().vec(), remedy));
-  if (file.entries().size() != model.weights().size())
-    fail_usage(file.path(),
-               fmt::format("holds {} tensors, not {}", file.entries().size(), model.weights().size()),
-               remedy);
+  std::set<std::string> known;
+  for (const Weight& weight : model.weights()) known.insert(weight.name);
+  for (const auto& [name, entry] : file.entries())
+    if (!known.contains(name) && !is_tied_output(file, name))
+      fail_usage(file.path(),
+                 fmt::format("holds the tensor {} {}, which this model does not have", name,
+                             shape_text(entry.shape)),
+                 remedy);
   model.refresh_compute_weights();
 }
 
@@ -128,7 +156,9 @@ LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype
   const SafetensorsFile file(folder + "/model.safetensors");
   require_weight_count(file, config, config_path);
   LanguageModel model(config, compute_dtype, device, weight_dtype);
-  read_weights(file, model, "restore the config.json that belongs to these weights");
+  read_weights(
+      file, model,
+      "leave out what is not part of this model, or restore the config.json that belongs to these weights");
   return model;
 }
 

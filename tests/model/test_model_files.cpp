@@ -5,6 +5,8 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <map>
 
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
@@ -86,6 +88,97 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
   CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
   std::ofstream(folder + "/config.json") << model::model_config_to_json(model.config());
   CHECK(model::load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
+}
+
+TEST_CASE("a checkpoint that has been through Python is read: keys of every config.json, tied outputs, F16") {
+  const std::string folder = fresh_folder("from-python");
+  const model::LanguageModel model = tiny_model(tiny_config());
+  model::save_model(model, folder);
+  const std::string weights = folder + "/model.safetensors", config = folder + "/config.json";
+  const nlohmann::json own = model::model_config_to_json(model.config());
+
+  // Weights as they were saved, with gca's metadata; a tool has written its keys into config.json.
+  nlohmann::json foreign = own;
+  foreign.update({{"transformers_version", "4.40.0"},
+                  {"torch_dtype", "float32"},
+                  {"_name_or_path", "a/b"},
+                  {"use_cache", true},
+                  {"bos_token_id", nullptr},
+                  {"eos_token_id", nullptr},
+                  {"id2label", {{"0", "LABEL_0"}}},
+                  {"architectures", nullptr}});
+  std::ofstream(config) << foreign;
+  CHECK(model::load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
+  foreign["hidden_size"] = 64;  // what the model is must be what it was
+  std::ofstream(config) << foreign;
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("config.json"), Error);
+  foreign["hidden_size"] = own["hidden_size"];
+  foreign["transformer_version"] = "4.40.0";
+  std::ofstream(config) << foreign;
+  CHECK_THROWS_AS(model::load_model(folder, at::kFloat), Error);
+  std::ofstream(config) << own;
+
+  // What another program writes.
+  std::map<std::string, std::vector<std::byte>> data;
+  std::map<std::string, SafetensorsTensor> tensors;
+  {
+    const SafetensorsFile file(weights);
+    for (const auto& [name, entry] : file.entries()) {
+      data[name].assign(entry.data, entry.data + entry.size_bytes);
+      tensors[name] = {name, entry.dtype, entry.shape, data[name].data()};
+    }
+  }
+  const auto write = [&] {
+    std::vector<SafetensorsTensor> list;
+    for (const auto& [name, tensor] : tensors) list.push_back(tensor);
+    write_safetensors(weights, list, {{"format", "pt"}});
+  };
+  tensors["lm_head.weight"] = tensors.at("tok_emb");
+  tensors["lm_head.weight"].name = "lm_head.weight";
+  write();
+  const model::LanguageModel tied = model::load_model(folder, at::kFloat);
+  CHECK(at::equal(tied.weights()[0].master, model.weights()[0].master));
+  std::vector<std::byte> untied = data.at("tok_emb");
+  untied[5] ^= std::byte{1};
+  tensors["lm_head.weight"].data = untied.data();
+  write();
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat),
+                       doctest::Contains("lm_head.weight differs from tok_emb"), Error);
+  tensors["lm_head.weight"].name = "score.weight";
+  write();
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat),
+                       doctest::Contains("holds the tensor score.weight"), Error);
+  tensors.erase("lm_head.weight");
+
+  // F16: the values that halves give, by LibTorch.
+  std::vector<at::Tensor> halves;
+  for (const model::Weight& weight : model.weights()) {
+    halves.push_back(weight.master.to(at::kHalf).contiguous());
+    tensors[weight.name].dtype = "F16";
+    tensors[weight.name].data = halves.back().const_data_ptr();
+  }
+  write();
+  const model::LanguageModel rounded = model::load_model(folder, at::kFloat);
+  for (size_t i = 0; i < model.weights().size(); ++i)
+    CHECK(at::equal(rounded.weights()[i].master, halves[i].to(at::kFloat)));
+  tensors["tok_emb"].dtype = "I16";
+  write();
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("F32, BF16 and F16"), Error);
+}
+
+TEST_CASE("weights that another program changed under gca's old checksum say so") {
+  const std::string folder = fresh_folder("old-checksum");
+  const model::LanguageModel model = tiny_model(tiny_config());
+  model::save_model(model, folder);
+  const std::string weights = folder + "/model.safetensors";
+  std::string bytes;
+  {
+    std::ifstream in(weights, std::ios::binary);
+    bytes.assign(std::istreambuf_iterator<char>(in), {});
+  }
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  std::ofstream(weights, std::ios::binary) << bytes;
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("gca.checksum"), Error);
 }
 
 TEST_CASE(
