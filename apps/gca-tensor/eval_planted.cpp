@@ -25,7 +25,7 @@ constexpr int64_t kReadTokens = int64_t{4} << 20;
 data::Haystack open_haystack(const EvalOptions& options, const model::TextModel& model) {
   if (options.data.empty()) {
     std::vector<int32_t> tokens;
-    for (const eval::EvalDocument& document : encode_inputs(options, model.tokenizer)) {
+    for (const eval::EvalDocument& document : encode_inputs(options, model)) {
       const size_t before = tokens.size();
       tokens.resize(before + static_cast<size_t>(document.tokens));
       document.read(0, std::span(tokens).subspan(before));

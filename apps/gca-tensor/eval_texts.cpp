@@ -12,18 +12,22 @@
 
 namespace gca::app {
 
-std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const text::Tokenizer& tokenizer) {
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model) {
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
   text::DocumentSource source(list_texts(options.inputs), source_options);
   std::vector<eval::EvalDocument> documents;
   std::vector<int32_t> tokens;
+  int64_t source_bytes = 0;
   data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
-  data::encode_documents(source, tokenizer, encoding, [&](const data::EncodedBlock& block) {
+  data::encode_documents(source, model.tokenizer, encoding, [&](const data::EncodedBlock& block) {
     tokens.insert(tokens.end(), block.ids.begin(), block.ids.end());
+    source_bytes += static_cast<int64_t>(block.text.size());
     if (!block.is_last) return;
-    documents.push_back(eval::eval_document(std::string(block.name), std::exchange(tokens, {})));
+    if (model.end_token >= 0) tokens.push_back(model.end_token);
+    documents.push_back(eval::eval_document(std::string(block.name), std::exchange(tokens, {}),
+                                            std::exchange(source_bytes, 0)));
   });
   fmt::print(stderr, "{}", source_remarks(source.counts()));
   return documents;

@@ -11,8 +11,8 @@
 
 namespace gca::app {
 
-/// The texts of INPUT..., encoded.
-std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const text::Tokenizer& tokenizer);
+/// The texts of INPUT..., encoded; each ends with the model's end token, where it has one.
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model);
 
 /// The folder that --data names, of shards or of sequences. Throws Error(usage) when it was written with
 /// another tokenizer than the model's, and where --split has no meaning.

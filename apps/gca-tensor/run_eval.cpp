@@ -2,6 +2,8 @@
 // that plant something in a text.
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -13,6 +15,7 @@
 #include "apps/gca/eval_options.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/eval/perplexity.h"
 
@@ -33,12 +36,13 @@ void check_options(const EvalOptions& options) {
   }
   for (const int64_t context : options.contexts)
     if (context < 1) fail_usage("--context", "is below 1", "give 1 or more");
+  if (options.stride < 0) fail_usage("--stride", "is below 1", "give 1 or more");
 }
 
 /// The documents to measure on; `context` becomes what the data was cut for, where it says so.
 std::vector<eval::EvalDocument> open_documents(const EvalOptions& options, const model::TextModel& model,
                                                int64_t& context) {
-  if (options.data.empty()) return encode_inputs(options, model.tokenizer);
+  if (options.data.empty()) return encode_inputs(options, model);
   const auto data = open_data(options, model);
   if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
   const auto& index = std::get<data::SequenceIndex>(data);
@@ -70,21 +74,77 @@ void require_reachable(std::span<const int64_t> contexts, std::span<const eval::
                  fmt::format("give at most {}, or longer texts", longest));
 }
 
+/// A longer stride would leave tokens out.
+void require_stride_within(int64_t stride, std::span<const int64_t> contexts) {
+  const int64_t shortest = *std::min_element(contexts.begin(), contexts.end());
+  if (stride > shortest)
+    fail_usage(fmt::format("--stride {}", stride), fmt::format("is longer than the context of {}", shortest),
+               fmt::format("give at most {}", shortest));
+}
+
+/// What is read at a landmark serves the chunk after the next: in a shorter text nothing is.
+void tell_where_nothing_is_retrieved(const model::ModelConfig& config, std::span<const int64_t> contexts,
+                                     std::span<const std::string> retrievers) {
+  const bool reads =
+      std::any_of(retrievers.begin(), retrievers.end(), [](const auto& name) { return name != "none"; });
+  if (!reads) return;
+  const int64_t unread = 2 * config.chunk_text_size();
+  for (const int64_t context : contexts)
+    if (context <= unread)
+      fmt::print(stderr,
+                 "nothing is retrieved at --context {}: that begins after two chunks, {} text tokens\n",
+                 context, unread);
+}
+
+nlohmann::ordered_json whole_bytes(double bytes) {
+  if (std::isnan(bytes)) return nullptr;
+  return std::llround(bytes);
+}
+
+/// --token-losses: a line for each prediction of every measurement.
+class TokenLossFile {
+ public:
+  TokenLossFile(const std::string& path, const text::Tokenizer& tokenizer) : tokenizer_(tokenizer) {
+    if (!path.empty()) file_.emplace(path);
+  }
+  bool is_open() const { return file_.has_value(); }
+
+  void write(int64_t context, const std::string& retriever, const eval::TokenLoss& one) {
+    const nlohmann::ordered_json line = {
+        {"context", context},  {"retriever", retriever}, {"document", one.document->name},
+        {"token", one.token},  {"id", one.id},           {"text", tokenizer_.decode({&one.id, 1})},
+        {"seen", one.context}, {"loss", one.loss.nats}};
+    file_->write(line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  }
+  void commit() {
+    if (file_) file_->commit();
+  }
+
+ private:
+  const text::Tokenizer& tokenizer_;
+  std::optional<AtomicFile> file_;
+};
+
 std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel& model,
                              std::span<const eval::EvalDocument> documents,
                              std::span<const eval::EvalSpan> spans, std::span<const int64_t> contexts,
                              std::span<const std::string> retrievers) {
-  const std::vector<int32_t> id_bytes = model.id_bytes();
+  const data::PieceBytes pieces = data::PieceBytes::of(model.tokenizer);
+  TokenLossFile token_losses(options.token_losses, model.tokenizer);
   const bool progress = shows_progress(options.common);
   std::vector<EvalRow> rows;
   for (const int64_t context : contexts) {
     for (const std::string& retriever : retrievers) {
       eval::PerplexityOptions how;
       how.context = context;
+      how.stride = options.stride;
+      how.end_token = model.end_token;
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
       if (options.chooses_memory()) how.memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
+      if (token_losses.is_open())
+        how.show_token = [&](const eval::TokenLoss& one) { token_losses.write(context, retriever, one); };
       const auto show = [&](const eval::LossSum& sum) {
         throw_if_interrupted();
         if (progress)
@@ -92,25 +152,37 @@ std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel&
                      sum.loss());
       };
       rows.push_back(
-          {context, retriever, eval::measure_perplexity(model.model, documents, spans, id_bytes, how, show)});
+          {context, retriever, eval::measure_perplexity(model.model, documents, spans, pieces, how, show)});
     }
   }
   if (progress) fmt::print(stderr, "\r\033[K");
+  token_losses.commit();
   return rows;
 }
 
-nlohmann::ordered_json context_to_json(const EvalRow& row) {
+nlohmann::ordered_json documents_to_json(const EvalRow& row, std::span<const eval::EvalDocument> documents) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const eval::DocumentLoss& one : row.perplexity.documents)
+    list.push_back({{"name", documents[static_cast<size_t>(one.document)].name},
+                    {"tokens", one.sum.tokens},
+                    {"bytes", whole_bytes(one.sum.bytes)},
+                    {"loss", one.sum.loss()}});
+  return list;
+}
+
+nlohmann::ordered_json context_to_json(const EvalRow& row, std::span<const eval::EvalDocument> documents) {
   const eval::LossSum& total = row.perplexity.total;
   return {{"context", row.context},
           {"retriever", row.retriever},
           {"tokens", total.tokens},
-          {"bytes", total.bytes},
+          {"bytes", whole_bytes(total.bytes)},
           {"loss", total.loss()},
           {"perplexity", total.perplexity()},
           {"bits_per_byte", total.bits_per_byte()},
           {"stretches", row.perplexity.stretches},
           {"full_stretches", row.perplexity.full_stretches},
-          {"tokens_per_second", static_cast<double>(total.tokens) / row.perplexity.seconds}};
+          {"tokens_per_second", static_cast<double>(total.tokens) / row.perplexity.seconds},
+          {"documents", documents_to_json(row, documents)}};
 }
 
 nlohmann::ordered_json position_to_json(const EvalRow& row, const eval::PositionBucket& position) {
@@ -146,10 +218,14 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
                                   "tokens", "loss", "perplexity", "bits/byte", "tokens/s");
   for (const EvalRow& row : rows) {
     const eval::LossSum& total = row.perplexity.total;
-    table += fmt::format("{:>9}  {:9} {:>11} {:>9.4f} {:>11.3f} {:>10.4f} {:>9.0f}\n", row.context,
-                         row.retriever, total.tokens, total.loss(), total.perplexity(), total.bits_per_byte(),
+    const std::string bits =
+        std::isnan(total.bits_per_byte()) ? "unknown" : fmt::format("{:.4f}", total.bits_per_byte());
+    table += fmt::format("{:>9}  {:9} {:>11} {:>9.4f} {:>11.3f} {:>10} {:>9.0f}\n", row.context,
+                         row.retriever, total.tokens, total.loss(), total.perplexity(), bits,
                          static_cast<double>(total.tokens) / row.perplexity.seconds);
   }
+  if (const int64_t ends = rows.front().perplexity.end_tokens; ends > 0)
+    table += fmt::format("{} end tokens of documents are counted: they stand for no byte\n", ends);
   if (left_out > 0) table += fmt::format("{} tokens left out by --max-tokens\n", left_out);
   return table + position_table(rows);
 }
@@ -159,7 +235,9 @@ void eval_perplexity(const EvalOptions& options, const model::TextModel& model, 
   const std::vector<eval::EvalDocument> documents = open_documents(options, model, data_context);
   require_reachable(options.contexts, documents);
   const std::vector<int64_t> contexts = contexts_of(options, model, data_context);
+  require_stride_within(options.stride, contexts);
   const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
+  tell_where_nothing_is_retrieved(model.model.config(), contexts, retrievers);
 
   // The same text for every context: spans of the longest, which the shorter ones cut further.
   const int64_t longest = *std::max_element(contexts.begin(), contexts.end());
@@ -173,16 +251,26 @@ void eval_perplexity(const EvalOptions& options, const model::TextModel& model, 
     fail_usage(options.data.empty() ? "INPUT" : "--data " + options.data, "has no token to predict",
                "give a text of two tokens or more");
 
+  const int64_t unknown_tokens = rows.front().perplexity.unknown_tokens;
+  if (unknown_tokens > 0)
+    fmt::print(
+        stderr,
+        "{} unknown tokens stand for text that the tokenizer of {} cannot give back: no bits per byte\n",
+        unknown_tokens, model.folder);
+
   report.config["max_tokens"] = options.max_tokens;
+  report.config["stride"] = options.stride;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
   report.result["documents"] = documents.size();
   report.result["text_tokens"] = chosen;
   report.result["left_out_tokens"] = tokens - chosen;
+  report.result["unknown_tokens"] = unknown_tokens;
+  report.result["end_tokens"] = rows.front().perplexity.end_tokens;
   report.result["contexts"] = nlohmann::ordered_json::array();
   report.result["positions"] = nlohmann::ordered_json::array();
   for (const EvalRow& row : rows) {
-    report.result["contexts"].push_back(context_to_json(row));
+    report.result["contexts"].push_back(context_to_json(row, documents));
     for (const eval::PositionBucket& position : row.perplexity.positions)
       report.result["positions"].push_back(position_to_json(row, position));
   }

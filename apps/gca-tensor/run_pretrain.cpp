@@ -385,6 +385,7 @@ void run_pretrain(const PretrainOptions& given) {
   state.model = config.model;
   state.train = config.train;
   state.data_fingerprint = data.train.fingerprint;
+  state.end_token = data.end_token;
 
   train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
   trainer.follow(data.phases);

@@ -54,6 +54,7 @@ void run_chunk(ChunkOptions& options) {
   const data::TokenStore tokens = data::TokenStore::open(options.tokens);
   const data::ChunkSummary summary = data::write_sequence_index(tokens, options.output, settings);
   report.result = counts_to_json(sum(summary.train, summary.valid));
+  report.result["end_tokens"] = tokens.end_token() >= 0;
   report.result["train"] = counts_to_json(summary.train);
   report.result["valid"] = counts_to_json(summary.valid);
   finish_report(report, options.common, options.output, table_of(summary));

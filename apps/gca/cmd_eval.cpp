@@ -44,6 +44,8 @@ void refuse_unused_flags(const CLI::App& command, const std::string& task) {
       refuse(flag, "leave it out, or give --task " + joined({names.begin() + 1, names.end()}, ", "));
   } else {
     refuse("--max-tokens", "leave it out; --trials says how much is measured");
+    for (const char* flag : {"--stride", "--token-losses"})
+      refuse(flag, "leave it out, or measure perplexity");
   }
 }
 
@@ -102,6 +104,15 @@ void add_eval_command(CLI::App& app) {
   add_size_option(*command, "--max-tokens", options->max_tokens,
                   "Bound of the text per measurement: stretches of the longest context are taken from every "
                   "document in turn until it is reached (default: all)");
+  add_size_option(
+      *command, "--stride", options->stride,
+      "Text tokens between the beginnings of stretches, which overlap where it is below the context: each "
+      "token is predicted once, with as much of the context as there is (default: the context)");
+  command
+      ->add_option(
+          "--token-losses", options->token_losses,
+          "Write every prediction to this file, a JSON object a line: document, token, text, context, loss")
+      ->type_name("FILE");
   add_size_option(*command, "--segment", options->segment_positions,
                   "Positions of a prefill segment, rounded up to whole chunks (default: chosen by memory)");
   add_size_option(*command, "--trials", options->trials,

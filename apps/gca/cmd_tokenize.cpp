@@ -28,6 +28,7 @@ struct TokenizeOptions {
   std::string output;
   std::string tokenizer_path;
   int64_t train_vocab = 0;
+  bool end_tokens = false;
   bool print_ids = false;
   std::string decode_folder;
 };
@@ -74,12 +75,24 @@ text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const t
   return text::Tokenizer::from_serialized(text::train_tokenizer(paths, training), "the trained vocabulary");
 }
 
-void print_ids(const data::EncodedBlock& block) {
+/// The id that --end-tokens puts after every document; -1 without it.
+int32_t end_token_of(const TokenizeOptions& options, const text::Tokenizer& tokenizer) {
+  if (!options.end_tokens) return -1;
+  if (tokenizer.end_id() < 0)
+    fail_usage("--end-tokens", "the tokenizer has no piece that ends a text (eos, \"</s>\")",
+               "leave it out, or give a tokenizer that has one");
+  return tokenizer.end_id();
+}
+
+void print_ids(const data::EncodedBlock& block, int32_t end_token) {
   std::string line;
-  for (size_t i = 0; i < block.ids.size(); ++i) {
-    if (!block.is_first || i > 0) line += ' ';
-    line += std::to_string(block.ids[i]);
-  }
+  bool is_first = block.is_first;
+  const auto add = [&](int32_t id) {
+    if (!std::exchange(is_first, false)) line += ' ';
+    line += std::to_string(id);
+  };
+  for (const int32_t id : block.ids) add(id);
+  if (block.is_last && end_token >= 0) add(end_token);
   if (block.is_last) line += '\n';
   write_output(line);
 }
@@ -94,6 +107,7 @@ TokenizeTotals encode_inputs(const TokenizeOptions& options, const text::Tokeniz
                              text::DocumentSource& source, data::TokenWriter* writer) {
   TokenizeTotals totals;
   const bool progress = shows_progress(options.common);
+  const int32_t end_token = end_token_of(options, tokenizer);
   int64_t shown_megabytes = -1;
   data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
@@ -101,9 +115,9 @@ TokenizeTotals encode_inputs(const TokenizeOptions& options, const text::Tokeniz
     if (writer != nullptr)
       write_block(*writer, block);
     else
-      print_ids(block);
+      print_ids(block, end_token);
     totals.documents += block.is_last ? 1 : 0;
-    totals.tokens += static_cast<int64_t>(block.ids.size());
+    totals.tokens += static_cast<int64_t>(block.ids.size()) + (block.is_last && end_token >= 0 ? 1 : 0);
     totals.bytes += static_cast<int64_t>(block.text.size());
     totals.faults += block.faults;
     if (progress && totals.bytes / 1000000 > std::exchange(shown_megabytes, totals.bytes / 1000000))
@@ -177,6 +191,8 @@ std::string table_of(const nlohmann::ordered_json& result, const text::DocumentS
   for (const auto& [key, meaning] : remarks)
     if (const auto count = result[key].get<int64_t>(); count > 0)
       table += fmt::format("{} {}\n", count, meaning);
+  if (!result["lossless"].get<bool>())
+    table += "not lossless: this tokenizer does not give every text back byte for byte\n";
   return table + source_remarks(source.counts());
 }
 
@@ -202,7 +218,8 @@ void run_tokenize(const TokenizeOptions& options) {
   report.config = {{"inputs", options.inputs},
                    {"output", options.output},
                    {"tokenizer", options.tokenizer_path},
-                   {"train_vocab", options.train_vocab}};
+                   {"train_vocab", options.train_vocab},
+                   {"end_tokens", options.end_tokens}};
   report.config.update(source_config(options.source));
   const text::InputFiles inputs = list_texts(options.inputs);
   if (!options.output.empty())
@@ -220,7 +237,7 @@ void run_tokenize(const TokenizeOptions& options) {
   }
   const double start_seconds = report.elapsed_seconds();
   data::TokenWriter writer(options.output, tokenizer.serialized(), tokenizer.fingerprint(),
-                           tokenizer.piece_count());
+                           tokenizer.piece_count(), data::kTokensPerShard, end_token_of(options, tokenizer));
   const TokenizeTotals totals = encode_inputs(options, tokenizer, source, &writer);
   writer.finish();
   fill_result(report, totals, tokenizer, source, inputs.skipped_files,
@@ -239,6 +256,10 @@ void add_tokenize_command(CLI::App& app) {
       ->type_name("FILE.model");
   add_size_option(*command, "--train-vocab", options->train_vocab,
                   "Train a vocabulary of this size on the inputs");
+  command->add_flag(
+      "--end-tokens", options->end_tokens,
+      "End every document with the tokenizer's end token (</s>): a model that is trained on it learns to "
+      "end, and gca generate ends there");
   command->add_flag("--print-ids", options->print_ids,
                     "Print the token ids, one line per document, and write no files");
   command->add_option("--decode", options->decode_folder, "Print the text of a folder of token shards")
@@ -247,6 +268,8 @@ void add_tokenize_command(CLI::App& app) {
   add_common_options(*command, options->common);
   command->callback([command, options] {
     if (!options->decode_folder.empty()) refuse_source_options(*command, "with --decode");
+    if (!options->decode_folder.empty() && options->end_tokens)
+      fail_usage("--end-tokens", "is not used with --decode", "leave it out");
     run_tokenize(*options);
   });
 }

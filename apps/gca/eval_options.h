@@ -22,6 +22,8 @@ struct EvalOptions {
   std::vector<int64_t> contexts;
   std::vector<std::string> retrievers = {"learned"};
   int64_t max_tokens = 0;
+  int64_t stride = 0;  // 0: the context
+  std::string token_losses;
   int64_t segment_positions = 0;
   // The tasks that plant something.
   int64_t trials = 200;

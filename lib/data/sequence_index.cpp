@@ -1,5 +1,6 @@
 #include "lib/data/sequence_index.h"
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -58,6 +59,17 @@ std::string path_from(const std::string& index_folder, const std::string& tokens
                               std::next(to.begin()) != to.end() &&
                               *std::next(from.begin()) == *std::next(to.begin());
   return share_a_parent ? to.lexically_relative(from).string() : to.string();
+}
+
+/// The folder that an index in `index_folder` calls `tokens_folder`. Where `index_folder` is a link, that is beside what it
+/// leads to, or else beside the link.
+std::string find_tokens(const std::string& index_folder, const fs::path& tokens_folder) {
+  const std::string found = (fs::weakly_canonical(index_folder) / tokens_folder).lexically_normal().string();
+  const std::string beside_link = (fs::absolute(index_folder) / tokens_folder).lexically_normal().string();
+  for (const std::string& place : {found, beside_link})
+    if (fs::exists(fs::path(place) / "index.json")) return place;
+  fail_usage(index_folder, "was cut from the tokens in " + found + ", which are not there (any more)",
+             "bring them back to that place, or run gca chunk --tokens NEW-PLACE with the same settings: it gives the same sequences");
 }
 
 nlohmann::json split_to_json(const SplitPlan& split, const std::string& file, const std::string& bytes) {
@@ -176,8 +188,7 @@ SequenceIndex SequenceIndex::open(const std::string& folder, const ChunkSettings
     const std::string path = folder + "/index.json";
     const nlohmann::json index = read_sealed_json(path, kSequenceFormat, "gca chunk");
     try {
-      const fs::path tokens_folder = index.at("tokens_folder").get<std::string>();
-      impl->tokens = TokenStore::open((fs::path(folder) / tokens_folder).lexically_normal().string());
+      impl->tokens = TokenStore::open(find_tokens(folder, index.at("tokens_folder").get<std::string>()));
       if (impl->tokens.content_fingerprint() != index.at("tokens_fingerprint"))
         fail_usage(folder, "was cut from other tokens than " + impl->tokens.folder() + " holds now",
                    "run gca chunk again");
@@ -223,6 +234,20 @@ std::span<const SequenceEntry> SequenceIndex::held_out() const {
 }
 const std::string& SequenceIndex::fingerprint() const {
   return impl_->fingerprint;
+}
+
+std::vector<int64_t> SequenceIndex::documents_of(const SequenceEntry& entry) const {
+  std::vector<int64_t> documents;
+  int64_t document = entry.document;
+  int64_t offset = entry.first_token;
+  for (int64_t left = entry.tokens + 1; left > 0 && impl_->settle(document, offset);) {
+    documents.push_back(document);
+    const int64_t count =
+        std::min(left, impl_->tokens.documents()[static_cast<size_t>(document)].tokens - offset);
+    offset += count;
+    left -= count;
+  }
+  return documents;
 }
 
 std::vector<int32_t> SequenceIndex::read(const SequenceEntry& entry, int64_t* next) const {

@@ -64,6 +64,8 @@ class SequenceIndex {
   std::span<const SequenceEntry> held_out() const;
   /// Text of a sequence, (entry.tokens), and the token after it (kNoTarget at the end of its document).
   std::vector<int32_t> read(const SequenceEntry& entry, int64_t* next) const;
+  /// The documents that read() takes the text and the token after it from.
+  std::vector<int64_t> documents_of(const SequenceEntry& entry) const;
   /// SHA-256 over everything that decides the order and content of batches: resuming on other data is refused.
   const std::string& fingerprint() const;
 

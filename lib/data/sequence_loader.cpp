@@ -8,13 +8,13 @@
 namespace gca::data {
 
 SequenceLoader::SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout,
-                               uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes)
+                               uint64_t seed, bool shuffle, PieceBytes pieces)
     : index_(std::move(index)),
       entries_(std::move(entries)),
       layout_(layout),
       seed_(seed),
       shuffle_(shuffle),
-      piece_bytes_(std::move(piece_bytes)) {
+      pieces_(std::move(pieces)) {
   if (entries_.empty())
     fail_usage(index_.tokens().folder(), "gives no sequence", "add text, or choose a shorter chunk size");
 }
@@ -24,6 +24,31 @@ std::vector<int64_t> SequenceLoader::permutation(int64_t epoch) const {
   std::vector<int64_t> order(entries_.size());
   std::iota(order.begin(), order.end(), int64_t{0});
   return order;
+}
+
+double SequenceLoader::piece_bytes_of(std::span<const int64_t> targets) const {
+  int64_t bytes = 0;
+  for (const int64_t target : targets)
+    if (target != kNoTarget) bytes += pieces_.of_id.at(static_cast<size_t>(target));
+  return static_cast<double>(bytes);
+}
+
+/// Of the documents that a sequence was cut from, as one.
+double SequenceLoader::source_scale(const SequenceEntry& entry) const {
+  if (pieces_.is_exact) return 1.0;
+  DocumentBytes bytes;
+  for (const int64_t number : index_.documents_of(entry)) {
+    const auto [known, is_new] = document_bytes_.try_emplace(number);
+    if (is_new) {
+      const TokenStore& tokens = index_.tokens();
+      const TokenDocument& document = tokens.documents()[static_cast<size_t>(number)];
+      known->second =
+          count_piece_bytes(pieces_, document.tokens, document.bytes,
+                            [&](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); });
+    }
+    bytes += known->second;
+  }
+  return bytes.source_scale();
 }
 
 Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
@@ -41,6 +66,8 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
     int64_t next = kNoTarget;
     const std::vector<int32_t> text = index_.read(entry, &next);
     texts.push_back(lay_out(text, next, layout_));
+    if (!pieces_.of_id.empty())
+      batch.target_bytes += source_scale(entry) * piece_bytes_of(texts.back().targets);
     batch.text_tokens += entry.tokens;
     batch.length = std::max(batch.length, static_cast<int64_t>(texts.back().ids.size()));
   }
@@ -51,11 +78,7 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
     std::copy(text.ids.begin(), text.ids.end(), batch.ids.begin() + row * batch.length);
     std::copy(text.targets.begin(), text.targets.end(), batch.targets.begin() + row * batch.length);
   }
-  for (const int64_t target : batch.targets) {
-    if (target == kNoTarget) continue;
-    ++batch.target_count;
-    if (!piece_bytes_.empty()) batch.target_bytes += piece_bytes_.at(static_cast<size_t>(target));
-  }
+  for (const int64_t target : batch.targets) batch.target_count += target == kNoTarget ? 0 : 1;
   return batch;
 }
 

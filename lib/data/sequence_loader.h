@@ -4,10 +4,12 @@
 // one integer. The last batch of an epoch runs on into the next; nothing is dropped.
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
 #include "lib/data/sequence_index.h"
+#include "lib/data/source_bytes.h"
 
 namespace gca::data {
 
@@ -19,14 +21,15 @@ struct Batch {
   std::vector<int64_t> targets;
   int64_t text_tokens = 0;  ///< real text tokens
   int64_t target_count = 0;
-  int64_t target_bytes = 0;  ///< bytes of source text of all targets (0 without a table)
+  /// Bytes of source text of all targets (source_bytes.h): 0 where they are not counted, NaN where some is lost.
+  double target_bytes = 0;
 };
 
 class SequenceLoader {
  public:
-  /// `piece_bytes` may be empty (then target_bytes stays 0). Throws Error(usage) when there is no sequence.
+  /// `pieces` may be empty (then target_bytes stays 0). Throws Error(usage) when there is no sequence.
   SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout, uint64_t seed,
-                 bool shuffle, std::vector<int32_t> piece_bytes);
+                 bool shuffle, PieceBytes pieces);
 
   /// The `rows` sequences after the first `consumed` of the run; L is that of the longest.
   Batch batch(int64_t consumed, int64_t rows) const;
@@ -34,12 +37,15 @@ class SequenceLoader {
 
  private:
   std::vector<int64_t> permutation(int64_t epoch) const;
+  double piece_bytes_of(std::span<const int64_t> targets) const;
+  double source_scale(const SequenceEntry& entry) const;
   SequenceIndex index_;
   std::vector<SequenceEntry> entries_;
   ChunkLayout layout_;
   uint64_t seed_;
   bool shuffle_;
-  std::vector<int32_t> piece_bytes_;
+  PieceBytes pieces_;
+  mutable std::map<int64_t, DocumentBytes> document_bytes_;  ///< of documents met, where pieces are not exact
   mutable int64_t cached_epoch_ = -1;
   mutable std::vector<int64_t> cached_permutation_;
 };

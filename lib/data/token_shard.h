@@ -2,8 +2,9 @@
 // Token shards. A folder holds:
 //   index.json        format "gca.tokens/1": tokenizer fingerprint, vocab_size, dtype ("uint16" or "uint32"),
 //                     shards (file, tokens, sha256, a checksum of every MiB), documents (name, shard, offset,
-//                     tokens, bytes, sha256 of the text), and a checksum of all of it
-//   tokens-00000.bin  ids, little-endian, documents back to back, no separators
+//                     tokens, bytes, sha256 of the text), end_token where each document ends with one, and a
+//                     checksum of all of it
+//   tokens-00000.bin  ids, little-endian, documents back to back
 //   tokenizer.model   the SentencePiece model
 // Files are memory-mapped when read: nothing is loaded whole.
 
@@ -19,6 +20,8 @@ namespace gca::data {
 inline constexpr const char* kTokenFormat = "gca.tokens/1";
 /// A shard is checked by blocks, each when something of it is first read.
 inline constexpr int64_t kShardBlockBytes = int64_t{1} << 20;
+/// A shard is closed at the first end of a document past this.
+inline constexpr int64_t kTokensPerShard = int64_t{1} << 28;
 
 struct TokenDocument {
   std::string name;  ///< path as given
@@ -41,6 +44,8 @@ class TokenStore {
   /// Changes with any id, any name, any document: what a sequence index was cut from.
   const std::string& content_fingerprint() const;
   int64_t piece_count() const;
+  /// The id that ends every document; -1 where none does.
+  int32_t end_token() const;
   int64_t token_count() const;
   const std::vector<TokenDocument>& documents() const;
   std::string tokenizer_path() const;
@@ -58,8 +63,9 @@ class TokenStore {
 /// replaced only where an earlier run wrote it, Error(usage) otherwise.
 class TokenWriter {
  public:
+  /// `end_token` is put after every document; -1: none.
   TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint, int64_t piece_count,
-              int64_t tokens_per_shard = int64_t{1} << 28);
+              int64_t tokens_per_shard = kTokensPerShard, int32_t end_token = -1);
   ~TokenWriter();
   TokenWriter(const TokenWriter&) = delete;
   TokenWriter& operator=(const TokenWriter&) = delete;

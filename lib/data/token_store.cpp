@@ -47,6 +47,7 @@ struct TokenStore::Impl {
   std::string fingerprint;
   std::string seal;
   int64_t piece_count = 0;
+  int32_t end_token = -1;
   int64_t token_count = 0;
   int64_t id_bytes = 0;  ///< size of one id in a shard: 2 or 4
   std::vector<Shard> shards;
@@ -116,6 +117,13 @@ TokenStore TokenStore::open(const std::string& folder) {
     impl->seal = index.at("seal");
     impl->piece_count = whole_number(index.at("vocab_size"));
     impl->id_bytes = index.at("dtype") == "uint16" ? 2 : 4;
+    if (index.contains("end_token")) {
+      const int64_t end_token = whole_number(index["end_token"]);
+      if (end_token < 0 || end_token >= impl->piece_count)
+        fail_usage(path, fmt::format("names {} as the token that ends documents", end_token),
+                   "run gca tokenize again");
+      impl->end_token = static_cast<int32_t>(end_token);
+    }
     impl->open_shards(index.at("shards"));
     impl->read_documents(index.at("documents"), path);
   } catch (const nlohmann::json::exception& error) {
@@ -140,6 +148,9 @@ const std::string& TokenStore::content_fingerprint() const {
 }
 int64_t TokenStore::piece_count() const {
   return impl_->piece_count;
+}
+int32_t TokenStore::end_token() const {
+  return impl_->end_token;
 }
 int64_t TokenStore::token_count() const {
   return impl_->token_count;

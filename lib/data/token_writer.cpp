@@ -44,6 +44,7 @@ struct TokenWriter::Impl {
   std::string tokenizer_model;
   std::string fingerprint;
   int64_t piece_count = 0;
+  int32_t end_token = -1;
   int64_t tokens_per_shard = 0;
   bool finished = false;
   std::optional<Shard> shard;  ///< the one being written
@@ -93,7 +94,7 @@ struct TokenWriter::Impl {
 };
 
 TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint,
-                         int64_t piece_count, int64_t tokens_per_shard)
+                         int64_t piece_count, int64_t tokens_per_shard, int32_t end_token)
     : impl_(std::make_unique<Impl>()) {
   impl_->folder = claim_folder(folder);
   // Named so that the next write of this folder removes what a killed process left (atomic_file.h).
@@ -101,6 +102,7 @@ TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::s
   impl_->tokenizer_model = std::move(tokenizer_model);
   impl_->fingerprint = std::move(fingerprint);
   impl_->piece_count = piece_count;
+  impl_->end_token = end_token;
   impl_->tokens_per_shard = tokens_per_shard;
   std::error_code error;
   fs::remove_all(impl_->working_folder, error);
@@ -145,6 +147,7 @@ void TokenWriter::append(std::span<const int32_t> ids, std::string_view source_t
 }
 
 void TokenWriter::end_document() {
+  if (impl_->end_token >= 0) append({&impl_->end_token, 1}, "");
   const TokenDocument& document = *impl_->document;
   // File names may hold any bytes; JSON holds UTF-8 only.
   const nlohmann::json name = nlohmann::json::parse(
@@ -162,12 +165,12 @@ void TokenWriter::finish() {
   impl_->close_shard();
   const std::string& from = impl_->working_folder;
   write_file_atomically(from + "/tokenizer.model", impl_->tokenizer_model);
-  write_sealed_json(from + "/index.json", {{"format", kTokenFormat},
-                                           {"tokenizer", impl_->fingerprint},
-                                           {"vocab_size", impl_->piece_count},
-                                           {"dtype", impl_->is_narrow() ? "uint16" : "uint32"},
-                                           {"shards", impl_->shards},
-                                           {"documents", impl_->documents}});
+  nlohmann::json index = {
+      {"format", kTokenFormat},           {"tokenizer", impl_->fingerprint},
+      {"vocab_size", impl_->piece_count}, {"dtype", impl_->is_narrow() ? "uint16" : "uint32"},
+      {"shards", impl_->shards},          {"documents", impl_->documents}};
+  if (impl_->end_token >= 0) index["end_token"] = impl_->end_token;
+  write_sealed_json(from + "/index.json", index);
   claim_folder(impl_->folder);  // Once more: it may have changed while tokens were written.
   replace_folder_atomically(impl_->folder, [&](const std::string& to) {
     for (const auto& entry : fs::directory_iterator(from))

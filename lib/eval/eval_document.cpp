@@ -1,6 +1,7 @@
 #include "lib/eval/eval_document.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <numeric>
 #include <set>
@@ -13,7 +14,24 @@ namespace {
 EvalDocument stored_document(const data::TokenStore& tokens, int64_t number) {
   const data::TokenDocument& document = tokens.documents()[static_cast<size_t>(number)];
   return {document.name, document.tokens,
-          [tokens, number](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); }};
+          [tokens, number](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); },
+          document.bytes};
+}
+
+/// Of the documents that sequences were cut from, without what was dropped at the end.
+int64_t joined_source_bytes(const data::SequenceIndex& index, std::span<const data::SequenceEntry> entries) {
+  std::set<int64_t> numbers;
+  double kept = 0, tokens = 0, bytes = 0;
+  for (const data::SequenceEntry& entry : entries) {
+    kept += entry.tokens;
+    for (const int64_t number : index.documents_of(entry)) numbers.insert(number);
+  }
+  for (const int64_t number : numbers) {
+    const data::TokenDocument& document = index.tokens().documents()[static_cast<size_t>(number)];
+    tokens += static_cast<double>(document.tokens);
+    bytes += static_cast<double>(document.bytes);
+  }
+  return std::llround(bytes * kept / tokens);
 }
 
 /// A joined split is one text: the index reads on past the end of its first document.
@@ -21,12 +39,14 @@ EvalDocument joined_document(const data::SequenceIndex& index, std::span<const d
   const int64_t first_document = entries.front().document;
   const int64_t tokens = std::accumulate(entries.begin(), entries.end(), int64_t{0},
                                          [](int64_t sum, const auto& entry) { return sum + entry.tokens; });
-  return {"joined documents", tokens, [index, first_document](int64_t first, std::span<int32_t> out) {
+  return {"joined documents", tokens,
+          [index, first_document](int64_t first, std::span<int32_t> out) {
             const data::SequenceEntry entry{first_document, first, static_cast<int32_t>(out.size())};
             int64_t next = 0;
             const std::vector<int32_t> text = index.read(entry, &next);
             std::copy(text.begin(), text.end(), out.begin());
-          }};
+          },
+          joined_source_bytes(index, entries)};
 }
 
 }  // namespace
@@ -55,11 +75,13 @@ std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalS
   return documents;
 }
 
-EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens) {
+EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens, int64_t source_bytes) {
   const auto held = std::make_shared<const std::vector<int32_t>>(std::move(tokens));
-  return {name, static_cast<int64_t>(held->size()), [held](int64_t first, std::span<int32_t> out) {
+  return {name, static_cast<int64_t>(held->size()),
+          [held](int64_t first, std::span<int32_t> out) {
             std::copy_n(held->begin() + first, out.size(), out.begin());
-          }};
+          },
+          source_bytes};
 }
 
 std::vector<EvalSpan> choose_eval_spans(std::span<const EvalDocument> documents, int64_t span_tokens,

@@ -18,6 +18,7 @@ struct EvalDocument {
   int64_t tokens = 0;
   /// Copies out.size() ids beginning at token `first`.
   std::function<void(int64_t first, std::span<int32_t> out)> read;
+  int64_t source_bytes = 0;  ///< of the text that the tokens stand for
 };
 
 enum class EvalSplit { held_out, train, valid };
@@ -32,7 +33,7 @@ std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens);
 std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split);
 
 /// One text held in memory.
-EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens);
+EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens, int64_t source_bytes);
 
 /// A piece of a document.
 struct EvalSpan {

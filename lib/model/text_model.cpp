@@ -24,6 +24,16 @@ int64_t read_trained_context(const std::string& folder) {
   return state[field].get<int64_t>();
 }
 
+/// eos_token_id of config.json, where it is a piece of the tokenizer; -1 where it is missing or null.
+int32_t read_end_token(const std::string& folder, int64_t pieces) {
+  const auto config =
+      nlohmann::json::parse(read_file(folder + "/config.json"), nullptr, /*allow_exceptions=*/false);
+  const auto end_token = config.find("eos_token_id");
+  if (end_token == config.end() || !end_token->is_number_integer()) return -1;
+  const auto id = end_token->get<int64_t>();
+  return id >= 0 && id < pieces ? static_cast<int32_t>(id) : -1;
+}
+
 }  // namespace
 
 TextModel TextModel::open(const std::string& folder, const std::string& dtype, at::Device device,
@@ -39,7 +49,8 @@ TextModel TextModel::open(const std::string& folder, const std::string& dtype, a
                fmt::format("{} pieces do not fit a model of {} ids", pieces, model.config().vocab_size),
                "restore the tokenizer that this checkpoint was trained with");
   }
-  return {checkpoint, std::move(model), std::move(tokenizer), read_trained_context(checkpoint)};
+  return {checkpoint, std::move(model), std::move(tokenizer), read_trained_context(checkpoint),
+          read_end_token(checkpoint, pieces)};
 }
 
 void TextModel::require_tokenizer(const std::string& fingerprint, const std::string& where) const {

@@ -223,7 +223,7 @@ void Tokenizer::Impl::encode_plain(std::string_view text, bool goes_on, std::vec
                                    TextFaults& faults) const {
   const size_t before = ids.size();
   encode_piecewise(text, goes_on, ids);
-  if (!traits.has_byte_fallback)
+  if (!is_lossless)
     faults.unknown_tokens +=
         std::count(ids.begin() + static_cast<std::ptrdiff_t>(before), ids.end(), processor.unk_id());
 }
@@ -234,7 +234,10 @@ void Tokenizer::Impl::encode_special(std::string_view special, std::vector<int32
     ++faults.nul_bytes;
   else if (special != kSpaceSymbol)
     ++faults.invalid_utf8_bytes;
-  if (!traits.has_byte_fallback) {
+  const auto has_piece = [&](char byte) {
+    return processor.IsByte(byte_ids[static_cast<unsigned char>(byte)]);
+  };
+  if (!traits.has_byte_fallback || !std::all_of(special.begin(), special.end(), has_piece)) {
     ++faults.unknown_tokens;
     ids.push_back(processor.unk_id());
     return;
@@ -286,6 +289,10 @@ int64_t Tokenizer::piece_count() const {
   return impl_->processor.GetPieceSize();
 }
 
+int32_t Tokenizer::end_id() const {
+  return impl_->processor.eos_id();
+}
+
 const std::string& Tokenizer::fingerprint() const {
   return impl_->fingerprint;
 }
@@ -296,6 +303,10 @@ const std::string& Tokenizer::serialized() const {
 
 bool Tokenizer::is_lossless() const {
   return impl_->is_lossless;
+}
+
+int32_t Tokenizer::unknown_id() const {
+  return impl_->is_lossless ? -1 : impl_->processor.unk_id();
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, TextFaults* faults, bool goes_on) const {

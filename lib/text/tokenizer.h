@@ -20,7 +20,7 @@ namespace gca::text {
 struct TextFaults {
   int64_t nul_bytes = 0;           ///< '\0', encoded as a byte piece
   int64_t invalid_utf8_bytes = 0;  ///< bytes outside any valid UTF-8 sequence, encoded as byte pieces
-  int64_t unknown_tokens = 0;      ///< lost: only with a model without byte fallback
+  int64_t unknown_tokens = 0;      ///< lost: only with a model that is not lossless
   TextFaults& operator+=(const TextFaults& other);
 };
 
@@ -39,11 +39,15 @@ class Tokenizer {
   /// piece_count() + 1: the model's V when the landmark takes the next id.
   int64_t vocab_size_with_landmark() const { return piece_count() + 1; }
   int64_t landmark_id() const { return piece_count(); }
+  /// The control piece that ends a text (SentencePiece's eos, "</s>"); -1 where the model has none.
+  int32_t end_id() const;
   /// SHA-256 of the model file, hex: shards and checkpoints carry it.
   const std::string& fingerprint() const;
   const std::string& serialized() const;
   /// Byte fallback without a gap and no normalisation: decode() gives every text back.
   bool is_lossless() const;
+  /// The id that stands for text that is lost; -1 where none is, as the model is_lossless().
+  int32_t unknown_id() const;
 
   /// `goes_on`: the text goes on where a safe cut ended the one before, so that a model with a dummy prefix
   /// puts no space before it.

@@ -63,6 +63,13 @@ void copy_into(const SafetensorsFile& file, const std::string& name, const at::T
   target.copy_(bits);
 }
 
+/// The token that ends a text stands in config.json where Hugging Face tools look for it; it is no setting of the model.
+void name_end_token(const std::string& config_path, int64_t end_token) {
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(read_file(config_path));
+  config["eos_token_id"] = end_token;
+  write_file_atomically(config_path, config.dump(2) + "\n");
+}
+
 }  // namespace
 
 std::string checkpoint_folder(const std::string& output) {
@@ -74,6 +81,7 @@ void save_checkpoint(const std::string& folder, const model::LanguageModel& mode
                      const TrainerState& state, const std::string& tokenizer_model) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
     model::save_model(model, config, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
+    if (state.end_token >= 0) name_end_token(aside + "/config.json", state.end_token);
     save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
     if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
     data::write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));

@@ -72,7 +72,7 @@ std::vector<data::SequenceEntry> spread_choice(std::span<const data::SequenceEnt
 
 BatchSource loader_source(data::SequenceIndex index, std::vector<data::SequenceEntry> entries,
                           const data::ChunkLayout& layout, uint64_t seed, bool shuffle,
-                          const std::vector<int32_t>& piece_bytes) {
+                          const data::PieceBytes& piece_bytes) {
   std::string fingerprint = index.fingerprint();
   auto loader = std::make_shared<data::SequenceLoader>(std::move(index), std::move(entries), layout, seed,
                                                        shuffle, piece_bytes);
@@ -94,11 +94,14 @@ class TaskOpener {
   /// Loads the tokenizer of the data, where there is data, and completes the vocabulary of `config`.
   void open_tokenizer(RunConfig& config) {
     if (request_.data.empty()) return;
-    tokenizer_ = load_tokenizer(open_sequences(request_.data, config).tokens());
+    const data::TokenStore tokens = open_sequences(request_.data, config).tokens();
+    tokenizer_ = load_tokenizer(tokens);
+    end_token_ = tokens.end_token();
     take_vocabulary(*tokenizer_, request_.data, config);
   }
 
   const std::optional<text::Tokenizer>& tokenizer() const { return tokenizer_; }
+  int32_t end_token() const { return end_token_; }
 
   /// Completes `config` with the length of a sequence, where the data decides it.
   Sources open(const std::string& task, RunConfig& config) const {
@@ -144,6 +147,7 @@ class TaskOpener {
 
   const TaskRequest& request_;
   std::optional<text::Tokenizer> tokenizer_;
+  int32_t end_token_ = -1;
 };
 
 Sources TaskOpener::open_text(RunConfig& config) const {
@@ -157,7 +161,7 @@ Sources TaskOpener::open_text(RunConfig& config) const {
     config.train.context = index.settings().context;
   }
   const data::ChunkLayout layout = layout_of(config.model);
-  const std::vector<int32_t> piece_bytes = tokenizer_->piece_bytes_table();
+  const data::PieceBytes piece_bytes = data::PieceBytes::of(*tokenizer_);
   Sources sources;
   sources.train = loader_source(index, {index.train().begin(), index.train().end()}, layout, request_.seed,
                                 true, piece_bytes);
@@ -251,6 +255,7 @@ TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
   if (opener.tokenizer()) {
     data.tokenizer_model = opener.tokenizer()->serialized();
     data.tokenizer_fingerprint = opener.tokenizer()->fingerprint();
+    data.end_token = opener.end_token();
   }
   if (!request.phases.is_null()) {
     open_phases(opener, request, config, data);

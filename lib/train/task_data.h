@@ -2,6 +2,7 @@
 // What a run reads: the batches it trains on, the sequences it is looked at with, and the tokenizer they
 // belong to.
 
+#include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -27,6 +28,7 @@ struct TaskData {
   std::shared_ptr<const TrainingPhases> phases;  ///< null for one task all along
   std::string tokenizer_model;                   ///< text of tokenizer.model; empty for none
   std::string tokenizer_fingerprint;             ///< empty for none
+  int32_t end_token = -1;                        ///< ends each document of the data; -1: none does
   double chance = 0.0;                           ///< accuracy of guessing; 0 where the task does not know it
 };
 

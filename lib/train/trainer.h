@@ -28,7 +28,7 @@ struct StepResult {
   int64_t sequences = 0;
   int64_t text_tokens = 0;
   int64_t target_count = 0;
-  int64_t target_bytes = 0;                 ///< 0: unknown
+  double target_bytes = 0;                  ///< as in data::Batch
   std::vector<GroupDiagnostics> retrieval;  ///< of the first micro-batch; empty when not looked at
 };
 

@@ -80,6 +80,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["data"] = state.data;
   json["valid_data"] = state.valid;
   json["data_fingerprint"] = state.data_fingerprint;
+  if (state.end_token >= 0) json["end_token"] = state.end_token;
   json["model_config"] = fields_to_json(state.model, model::model_config_fields());
   json["train_config"] = fields_to_json(state.train, train_config_fields());
   for (const tasks::TaskSetting* setting : tasks::all_task_settings())
@@ -109,6 +110,7 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
     json.at("data").get_to(state.data);
     json.at("valid_data").get_to(state.valid);
     json.at("data_fingerprint").get_to(state.data_fingerprint);
+    if (json.contains("end_token")) state.end_token = whole_number(json.at("end_token"));
     read_config(state.model, model::model_config_fields(), where, json.at("model_config"));
     const nlohmann::json& train = json.at("train_config");
     read_config(state.train, train_config_fields(), where, train);

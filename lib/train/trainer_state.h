@@ -19,6 +19,7 @@ struct ValidationResult {
   double loss = 0.0;   ///< nats, mean over all targets
   double perplexity = 0.0;
   double bits_per_byte = 0.0;  ///< NaN where the bytes are not known
+  bool loses_text = false;     ///< as unknown tokens stand for some of it; told when it is found, not kept
   double accuracy = 0.0;       ///< share of targets that the arg-max hits; NaN where not measured
   std::string task;            ///< of several; empty where there is one
 };
@@ -38,6 +39,7 @@ struct TrainerState {
   std::string data;       ///< folders as given
   std::string valid;
   std::string data_fingerprint;
+  int64_t end_token = -1;    ///< ends each document of the data; -1: none does
   model::ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment
   TrainConfig train;
   std::vector<double> recent_losses;  ///< of the last steps, at most kRecentLosses

@@ -29,7 +29,7 @@ nlohmann::ordered_json step_line(const StepResult& result, const TrainerState& s
   line["bits_per_byte"] =
       result.target_bytes > 0
           ? nlohmann::ordered_json(result.loss * static_cast<double>(result.target_count) /
-                                   std::numbers::ln2 / static_cast<double>(result.target_bytes))
+                                   std::numbers::ln2 / result.target_bytes)
           : nlohmann::ordered_json(nullptr);
   line["learning_rate"] = result.learning_rate;
   line["gradient_norm"] = result.gradient_norm;
@@ -49,6 +49,7 @@ std::string validation_text(const ValidationResult& result) {
       fmt::format("step {}: {}valid loss {:.4f}, perplexity {:.2f}", result.step,
                   result.task.empty() ? "" : result.task + ": ", result.loss, result.perplexity);
   if (!std::isnan(result.bits_per_byte)) text += fmt::format(", {:.4f} bits per byte", result.bits_per_byte);
+  if (result.loses_text) text += ", no bits per byte: unknown tokens stand for text that is lost";
   if (!std::isnan(result.accuracy))
     text += fmt::format(", {:.1f} % {}", 100 * result.accuracy, result.task.empty() ? "copied" : "right");
   return text;

@@ -32,7 +32,7 @@ ValidationResult validate(const model::LanguageModel& model, const ValidationSou
   options.config = std::move(config);
   double loss_sum = 0.0;
   int64_t targets_seen = 0;
-  int64_t bytes_seen = 0;
+  double bytes_seen = 0;
   int64_t hits = 0;
   for (int64_t first = 0; first < source.sequences; first += rows) {
     const data::Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
@@ -50,8 +50,8 @@ ValidationResult validate(const model::LanguageModel& model, const ValidationSou
   result.task = source.task;
   result.loss = targets_seen > 0 ? loss_sum / static_cast<double>(targets_seen) : kUnknown;
   result.perplexity = std::exp(result.loss);
-  result.bits_per_byte =
-      bytes_seen > 0 ? loss_sum / std::numbers::ln2 / static_cast<double>(bytes_seen) : kUnknown;
+  result.bits_per_byte = bytes_seen > 0 ? loss_sum / std::numbers::ln2 / bytes_seen : kUnknown;
+  result.loses_text = std::isnan(bytes_seen);
   result.accuracy = source.measures_accuracy && targets_seen > 0
                         ? static_cast<double>(hits) / static_cast<double>(targets_seen)
                         : kUnknown;

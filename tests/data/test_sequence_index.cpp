@@ -201,6 +201,28 @@ TEST_CASE("shards and sequences may be moved together") {
   CHECK(index.read(index.train()[0], nullptr)[3] == 3);
 }
 
+TEST_CASE("sequences behind a link find their tokens, beside what it leads to or beside the link; else both are named") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "scratch");
+  fs::create_directories(folder / "here");
+  const data::TokenStore tokens = write_numbered_tokens(folder / "scratch/tokens", kDocuments);
+  data::write_sequence_index(tokens, folder / "scratch/train", settings_of(9, 40));
+  fs::create_directory_symlink("../scratch/train", folder / "here/train");
+  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() > 0);
+
+  // Only the sequences went to the scratch disk.
+  fs::rename(folder / "scratch/tokens", folder / "here/tokens");
+  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() > 0);
+
+  fs::rename(folder / "here/tokens", folder / "here/renamed");
+  const auto error = error_of([&] { data::SequenceIndex::open(folder / "here/train"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says(folder / "here/train"));
+  CHECK(error->says("scratch/tokens"));
+  CHECK(error->says("gca chunk --tokens"));
+}
+
 TEST_CASE("other tokens than were cut are refused") {
   const TemporaryFolder folder;
   const data::TokenStore tokens = write_numbered_tokens(folder / "tokens", kDocuments);

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <set>
 
@@ -29,10 +30,10 @@ struct Fixture {
     index = data::SequenceIndex::open(folder / "tokens", settings);
   }
 
-  data::SequenceLoader loader(uint64_t seed, bool shuffle, std::vector<int32_t> piece_bytes = {}) const {
+  data::SequenceLoader loader(uint64_t seed, bool shuffle, data::PieceBytes pieces = {}) const {
     const auto entries = index.train();
     return data::SequenceLoader(index, {entries.begin(), entries.end()}, {5, kLandmark}, seed, shuffle,
-                                std::move(piece_bytes));
+                                std::move(pieces));
   }
 };
 
@@ -148,9 +149,49 @@ TEST_CASE("the bytes of a batch are those of its targets") {
   const Fixture fixture;
   std::vector<int32_t> piece_bytes(1000);
   std::iota(piece_bytes.begin(), piece_bytes.end(), 0);  // id i stands for i bytes
-  const data::Batch batch = fixture.loader(0, false, piece_bytes).batch(0, 3);
+  const data::Batch batch = fixture.loader(0, false, {piece_bytes}).batch(0, 3);
   CHECK(batch.target_bytes == 99 * 100 / 2);  // targets 1..99
   CHECK(fixture.loader(0, false).batch(0, 3).target_bytes == 0);
+}
+
+TEST_CASE(
+    "bytes are those of the source where pieces are not: of each document, or of those that are joined") {
+  const TemporaryFolder folder;
+  // 10 and 20 tokens, of 30 and 80 bytes of text.
+  const data::TokenStore tokens =
+      write_numbered_tokens(folder / "tokens", {{10, std::string(30, 'a')}, {20, std::string(80, 'b')}});
+  data::ChunkSettings settings;
+  settings.chunk_size = 5;
+  settings.context = 100;
+  const auto bytes_of = [&](const data::PieceBytes& pieces, int64_t sequence) {
+    data::SequenceIndex index = data::SequenceIndex::open(folder / "tokens", settings);
+    const std::vector<data::SequenceEntry> entries(index.train().begin(), index.train().end());
+    return data::SequenceLoader(index, entries, {5, kLandmark}, 0, false, pieces)
+        .batch(sequence, 1)
+        .target_bytes;
+  };
+  data::PieceBytes pieces;
+  pieces.of_id.assign(1000, 2);
+  CHECK(bytes_of(pieces, 0) == 9 * 2);
+  pieces.is_exact = false;
+  CHECK(bytes_of(pieces, 0) == doctest::Approx(9 * 2 * 30.0 / 20.0));
+  CHECK(bytes_of(pieces, 1) == doctest::Approx(19 * 2 * 80.0 / 40.0));
+  pieces.unknown_id = 25;  // a token of the second document
+  CHECK(bytes_of(pieces, 0) == doctest::Approx(27));
+  CHECK(std::isnan(bytes_of(pieces, 1)));
+
+  settings.join_documents = true;
+  data::write_sequence_index(tokens, folder / "joined", settings);
+  const data::SequenceIndex joined = data::SequenceIndex::open(folder / "joined");
+  const std::vector<data::SequenceEntry> entries(joined.train().begin(), joined.train().end());
+  REQUIRE(entries.size() == 1);
+  CHECK(joined.documents_of(entries[0]) == std::vector<int64_t>{0, 1});
+  CHECK(joined.documents_of({0, 2, 7}) == std::vector<int64_t>{0});  // up to the last token but one
+  CHECK(joined.documents_of({0, 2, 8}) ==
+        std::vector<int64_t>{0, 1});  // the token after it is the next document's
+  pieces.unknown_id = -1;
+  CHECK(data::SequenceLoader(joined, entries, {5, kLandmark}, 0, false, pieces).batch(0, 1).target_bytes ==
+        doctest::Approx(29 * 2 * 110.0 / 60.0));
 }
 
 TEST_CASE("a loader without sequences is refused") {

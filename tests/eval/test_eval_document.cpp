@@ -14,7 +14,7 @@ namespace {
 std::vector<eval::EvalDocument> documents_of(const std::vector<size_t>& lengths) {
   std::vector<eval::EvalDocument> documents;
   for (const size_t length : lengths)
-    documents.push_back(eval::eval_document("", std::vector<int32_t>(length, 1)));
+    documents.push_back(eval::eval_document("", std::vector<int32_t>(length, 1), 0));
   return documents;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/ops/log_softmax.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -46,14 +47,14 @@ struct Corpus {
   explicit Corpus(const std::vector<size_t>& lengths) {
     for (size_t i = 0; i < lengths.size(); ++i) {
       texts.push_back(some_text(static_cast<int64_t>(lengths[i]), kVocabulary, static_cast<uint32_t>(i + 1)));
-      documents.push_back(eval::eval_document("document " + std::to_string(i), texts.back()));
+      documents.push_back(eval::eval_document("document " + std::to_string(i), texts.back(), 0));
     }
   }
 
   eval::Perplexity measure(const model::LanguageModel& model, const eval::PerplexityOptions& options,
                            int64_t max_tokens = 0) const {
     const auto spans = eval::choose_eval_spans(documents, options.context, max_tokens);
-    return eval::measure_perplexity(model, documents, spans, bytes_of_ids(), options, {});
+    return eval::measure_perplexity(model, documents, spans, {bytes_of_ids()}, options, {});
   }
 };
 
@@ -133,6 +134,114 @@ TEST_CASE("every context scores the same targets, and their positions add up to 
     CHECK(total.bytes == measured.total.bytes);
     CHECK(total.nats == doctest::Approx(measured.total.nats).epsilon(1e-12));
   }
+}
+
+TEST_CASE("with a stride every token is predicted once, with what stretches of their own give it") {
+  for (const char* long_range : {"gca", "none"}) {
+    CAPTURE(long_range);
+    model::ModelConfig config = tiny_config();
+    config.long_range = long_range;
+    const model::LanguageModel model = tiny_model(config, at::kFloat, 5);
+    const Corpus corpus({150, 90, 41, 1});
+    const int64_t context = 40;
+    for (const int64_t stride : {7, 16, 40}) {
+      CAPTURE(stride);
+      std::vector<eval::TokenLoss> shown;
+      eval::PerplexityOptions options;
+      options.context = context;
+      options.stride = stride;
+      options.segment_positions = 16;
+      options.show_token = [&](const eval::TokenLoss& one) { shown.push_back(one); };
+      const eval::Perplexity measured = corpus.measure(model, options);
+
+      // Plainly: for each token the first stretch that reaches it, evaluated alone.
+      size_t next = 0;
+      double nats = 0;
+      std::vector<int64_t> predictions_by_bucket(3, 0);
+      for (size_t i = 0; i < corpus.texts.size(); ++i) {
+        const std::vector<int32_t>& text = corpus.texts[i];
+        double document_nats = 0;
+        for (int64_t target = 1; target < static_cast<int64_t>(text.size()); ++target) {
+          int64_t first = 0;
+          while (first + context < target) first += stride;
+          const auto losses = direct_losses(
+              model,
+              std::span(text).subspan(static_cast<size_t>(first), static_cast<size_t>(target + 1 - first)));
+          REQUIRE(next < shown.size());
+          const eval::TokenLoss& one = shown[next++];
+          CHECK(one.document->name == "document " + std::to_string(i));
+          CHECK(one.token == target);
+          CHECK(one.id == text[static_cast<size_t>(target)]);
+          CHECK(one.context == target - first);
+          if (target > context) CHECK(one.context > context - stride);
+          CHECK(one.loss.nats == doctest::Approx(losses.back()).epsilon(1e-4));
+          document_nats += losses.back();
+          ++predictions_by_bucket[one.context <= 16 ? 0 : one.context <= 32 ? 1 : 2];
+        }
+        nats += document_nats;
+        if (text.size() < 2) continue;
+        REQUIRE(i < measured.documents.size());
+        CHECK(measured.documents[i].document == static_cast<int64_t>(i));
+        CHECK(measured.documents[i].sum.tokens == static_cast<int64_t>(text.size()) - 1);
+        CHECK(measured.documents[i].sum.nats == doctest::Approx(document_nats).epsilon(1e-5));
+      }
+      CHECK(next == shown.size());
+      CHECK(measured.documents.size() == 3);  // a document of one token predicts nothing
+      CHECK(measured.total.nats == doctest::Approx(nats).epsilon(1e-5));
+      for (const eval::PositionBucket& position : measured.positions)
+        CHECK(position.sum.tokens == predictions_by_bucket[position.from == 0    ? 0
+                                                           : position.from == 16 ? 1
+                                                                                 : 2]);
+    }
+  }
+}
+
+TEST_CASE("a stride goes on over the borders of the spans that a bound of the text takes") {
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
+  const Corpus corpus({150, 90});
+  std::vector<int64_t> contexts;
+  eval::PerplexityOptions options;
+  options.context = 40;
+  options.stride = 10;
+  options.show_token = [&](const eval::TokenLoss& one) {
+    if (one.token > 40) contexts.push_back(one.context);
+  };
+  const eval::Perplexity measured =
+      corpus.measure(model, options, 170);  // spans of 40, 40 and 10 tokens, and 80
+  CHECK(measured.total.tokens == 170);
+  CHECK(contexts.size() == 170 - 80);
+  CHECK(*std::min_element(contexts.begin(), contexts.end()) > 30);
+}
+
+TEST_CASE("bytes are scaled to the source of each document; with an unknown token there are none") {
+  const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
+  std::vector<int32_t> first = some_text(50, kVocabulary, 1), second = some_text(30, kVocabulary, 2);
+  std::replace(first.begin(), first.end(), 7, 8);
+  second[20] = 7;
+  const std::vector<eval::EvalDocument> documents = {eval::eval_document("a", first, 400),
+                                                     eval::eval_document("b", second, 500)};
+  data::PieceBytes pieces{bytes_of_ids(), /*is_exact=*/false};
+  const auto spans = eval::choose_eval_spans(documents, 100, 0);
+  eval::Perplexity measured =
+      eval::measure_perplexity(model, documents, spans, pieces, {.context = 100, .end_token = 7}, {});
+  const auto bytes_from = [](const std::vector<int32_t>& text, size_t from) {
+    double bytes = 0;
+    for (size_t i = from; i < text.size(); ++i) bytes += text[i] % 5;
+    return bytes;
+  };
+  const double a = 400 * bytes_from(first, 1) / bytes_from(first, 0),
+               b = 500 * bytes_from(second, 1) / bytes_from(second, 0);
+  CHECK(measured.documents[0].sum.bytes == doctest::Approx(a));
+  CHECK(measured.total.bytes == doctest::Approx(a + b));
+  CHECK(measured.unknown_tokens == 0);
+  CHECK(measured.end_tokens == std::count(second.begin() + 1, second.end(), 7));
+
+  pieces.unknown_id = 7;
+  measured = eval::measure_perplexity(model, documents, spans, pieces, {.context = 100}, {});
+  CHECK(measured.documents[0].sum.bytes == doctest::Approx(a));
+  CHECK(std::isnan(measured.documents[1].sum.bits_per_byte()));
+  CHECK(std::isnan(measured.total.bits_per_byte()));
+  CHECK(measured.unknown_tokens == std::count(second.begin(), second.end(), 7));
 }
 
 TEST_CASE("the segment size does not change the loss") {
