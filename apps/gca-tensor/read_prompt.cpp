@@ -1,6 +1,9 @@
 #include "apps/gca-tensor/read_prompt.h"
 
+#include <sstream>
 #include <string>
+
+#include <fmt/format.h>
 
 #include "lib/core/error.h"
 #include "lib/text/sources/document_source.h"
@@ -21,6 +24,17 @@ std::string read_text(const std::string& path) {
   return text;
 }
 
+/// What the tokenizer cannot give back the model does not see: that is told.
+std::vector<int32_t> encode(const std::string& text, const std::string& where,
+                            const text::Tokenizer& tokenizer, int threads) {
+  text::TextFaults faults;
+  std::vector<int32_t> tokens = tokenizer.encode_parallel(text, threads, &faults);
+  if (faults.unknown_tokens > 0)
+    fmt::print(stderr, "{}: {} unknown tokens stand for text that the tokenizer does not know\n", where,
+               faults.unknown_tokens);
+  return tokens;
+}
+
 }  // namespace
 
 std::vector<int32_t> read_prompt(const PromptOptions& options, const text::Tokenizer& tokenizer,
@@ -32,7 +46,31 @@ std::vector<int32_t> read_prompt(const PromptOptions& options, const text::Token
     text = read_text(options.file);
   }
   if (text.empty()) fail_usage(where, "is empty", "give --prompt TEXT or --prompt-file FILE with some text");
-  return tokenizer.encode_parallel(text, threads);
+  return encode(text, where, tokenizer, threads);
+}
+
+std::vector<NumberedPrompt> read_prompts(const std::string& path, const text::Tokenizer& tokenizer,
+                                         int threads) {
+  const std::string where = path == "-" ? "standard input" : path;
+  constexpr const char* kRemedy = R"(give a JSON object a line: {"prompt": "..."})";
+  std::vector<NumberedPrompt> prompts;
+  std::istringstream lines(read_text(path));
+  int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const std::string place = fmt::format("{}:{}", where, number);
+    const nlohmann::json json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object()) fail_usage(place, "is not a JSON object", kRemedy);
+    const auto prompt = json.find("prompt");
+    if (prompt == json.end() || !prompt->is_string())
+      fail_usage(place, "has no text under the key \"prompt\"", kRemedy);
+    if (prompt->get_ref<const std::string&>().empty()) fail_usage(place, "has an empty prompt", kRemedy);
+    prompts.push_back({json.value("id", nlohmann::json()),
+                       encode(prompt->get_ref<const std::string&>(), place, tokenizer, threads)});
+  }
+  if (prompts.empty()) fail_usage("--prompts " + where, "holds no prompt", kRemedy);
+  return prompts;
 }
 
 }  // namespace gca::app

@@ -1,10 +1,12 @@
-// gca generate: a prompt continued, as it comes.
+// gca generate: a prompt continued, as it comes; generate_answers.cpp has several prompts and samples.
 
 #include <unistd.h>
 
 #include <chrono>
 #include <memory>
+#include <utility>
 
+#include "apps/gca-tensor/generate_answers.h"
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/read_prompt.h"
 #include "apps/gca-tensor/tensor_report.h"
@@ -26,12 +28,27 @@
 namespace gca::app {
 namespace {
 
+void check_options_of_answers(const GenerateOptions& options) {
+  if (options.samples < 1) fail_usage("--samples", "is below 1", "give 1 or more");
+  const std::string flag = options.prompts.empty() ? "--samples" : "--prompts";
+  const auto refuse = [&](bool is_given, const char* other, const char* remedy) {
+    if (is_given) fail_usage(other, "is not used with " + flag, remedy);
+  };
+  refuse(options.common.json, "--json",
+         "leave it out: each answer is a JSON line; --report FILE keeps the report");
+  refuse(options.profile, "--profile", "leave it out, or give one --prompt");
+  refuse(!options.save_memory.empty(), "--save-memory", "leave it out, or give one --prompt");
+}
+
 void check_options(const GenerateOptions& options) {
   const generate::SamplingOptions& sampling = options.generation.sampling;
   if (!(sampling.temperature >= 0.0))
     fail_usage("--temperature", "is below 0", "0 always takes the most probable token, 1 samples plainly");
   if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0))
     fail_usage("--top-p", "is not above 0 and at most 1", "1 leaves every token in");
+  for (const std::string& stop : options.generation.stop_texts)
+    if (stop.empty()) fail_usage("--stop", "is empty", "give the text to stop at, or leave it out");
+  if (options.has_several_answers()) check_options_of_answers(options);
 }
 
 double per_second(int64_t count, double seconds) {
@@ -56,7 +73,7 @@ generate::TextSession open_session(const GenerateOptions& options, const model::
 }
 
 nlohmann::ordered_json result_of(const generate::Generation& generation, int64_t prompt_tokens,
-                                 int64_t past_tokens) {
+                                 int64_t past_tokens, int64_t max_new_tokens) {
   const auto new_tokens = static_cast<int64_t>(generation.tokens.size());
   nlohmann::ordered_json result;
   result["text"] = generation.text;
@@ -67,6 +84,8 @@ nlohmann::ordered_json result_of(const generate::Generation& generation, int64_t
   result["decode_tokens_per_second"] = per_second(new_tokens, generation.decode_seconds);
   result["memory_bytes"] = generation.memory_bytes;
   result["stopped"] = generation.stopped;
+  result["end_reason"] = end_reason(generation, max_new_tokens);
+  result["chunks_retrieved"] = generation.chunks_retrieved;
   result["tokens"] = generation.tokens;
   return result;
 }
@@ -83,9 +102,12 @@ void run_generate(const GenerateOptions& options) {
   const int64_t past_tokens =
       model::chunk_layout_of(model.model.config()).text_before(session.past->position());
   const bool has_prompt = !options.prompt.text.empty() || !options.prompt.file.empty();
-  std::vector<int32_t> prompt;
-  if (has_prompt || options.load_memory.empty())
-    prompt = read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
+  std::vector<NumberedPrompt> prompts(1);
+  if (!options.prompts.empty())
+    prompts = read_prompts(options.prompts, model.tokenizer, thread_count(options.common));
+  else if (has_prompt || options.load_memory.empty())
+    prompts.front().tokens = read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
+  const std::vector<int32_t>& prompt = prompts.front().tokens;
   generate::GenerationOptions how = options.generation;
   how.seed = options.common.seed;
   how.keeps_session = !options.save_memory.empty();
@@ -98,13 +120,18 @@ void run_generate(const GenerateOptions& options) {
   report.config["temperature"] = sampling.temperature;
   report.config["top_k"] = sampling.top_k;
   report.config["top_p"] = sampling.top_p;
-  report.config["stop"] = options.generation.stop_text;
+  report.config["stop"] = options.generation.stop_texts;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
   report.config["save_memory"] = options.save_memory;
   report.config["load_memory"] = options.load_memory;
 
   install_interrupt_handler();
+  if (options.has_several_answers()) {
+    report.config["samples"] = options.samples;
+    generate_answers(options, model, std::move(session), prompts, how, report);
+    return;
+  }
   const bool streams = !options.common.json;
   bool ends_line = true;
   const auto show = [&](const std::string& text) {
@@ -118,11 +145,12 @@ void run_generate(const GenerateOptions& options) {
   const generate::Generation generation =
       generate::generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
+  if (retrieved_nothing(options, model, generation)) tell_nothing_retrieved(options, model);
 
   // An interrupted text is kept as far as it came.
   if (!options.save_memory.empty())
     generate::save_session(options.save_memory, "--save-memory", model, session);
-  report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens);
+  report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens, how.max_new_tokens);
   report.result["first_token_seconds"] =
       generation.tokens.empty() ? 0.0 : opened_seconds + generation.first_token_seconds;
   report.result["peak_memory_bytes"] = peak_memory_bytes();

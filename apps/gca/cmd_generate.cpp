@@ -16,6 +16,19 @@ void add_generate_command(CLI::App& app) {
   add_checkpoint_options(*command, options->checkpoint);
   add_weight_dtype_option(*command, options->checkpoint.tensor);
   add_prompt_options(*command, options->prompt);
+  command
+      ->add_option("--prompts", options->prompts,
+                   "File of prompts, a JSON object a line with the key \"prompt\" and, if wanted, \"id\"; - "
+                   "for standard "
+                   "input. Model and library are opened once, and each answer is printed as a JSON line")
+      ->type_name("FILE")
+      ->excludes("--prompt")
+      ->excludes("--prompt-file");
+  add_size_option(
+      *command, "--samples", options->samples,
+      with_default("Answers to each prompt, a JSON line each; the seed in a line, given as --seed, "
+                   "repeats that answer alone",
+                   options->samples));
   add_size_option(*command, "--max-new-tokens", generation.max_new_tokens,
                   with_default("Maximum number of tokens to generate", generation.max_new_tokens));
   command
@@ -31,8 +44,11 @@ void add_generate_command(CLI::App& app) {
                    with_default("Sample from the smallest set of tokens whose total probability reaches this",
                                 generation.sampling.top_p))
       ->type_name("F");
-  command->add_option("--stop", generation.stop_text, "Stop when this text is generated; it is not printed")
-      ->type_name("TEXT");
+  command
+      ->add_option("--stop", generation.stop_texts,
+                   "Stop when this text is generated; it is not printed. May be given several times")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
   add_size_option(
       *command, "--segment", generation.segment_positions,
       "Positions per prefill segment, rounded up to whole chunks (default: chosen from the available "

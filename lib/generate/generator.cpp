@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "kernels/common/philox.h"
@@ -26,6 +27,24 @@ at::Tensor last_logits(const model::LanguageModel& model, const at::Tensor& hidd
   return model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
 }
 
+/// The chunks that a text has read so far.
+class RetrievedChunks {
+ public:
+  /// What the position after `past` reads: the choice made at the last landmark.
+  void note(const model::Past& past) {
+    for (const model::Choices& choices : past.choices()) {
+      const at::Tensor idx =
+          choices.idx.select(1, choices.idx.size(1) - 1).to(at::kCPU, at::kInt).contiguous();
+      for (const int32_t chunk : std::span(idx.const_data_ptr<int32_t>(), static_cast<size_t>(idx.numel())))
+        if (chunk >= 0) chunks_.insert(chunk);
+    }
+  }
+  int64_t count() const { return static_cast<int64_t>(chunks_.size()); }
+
+ private:
+  std::set<int32_t> chunks_;
+};
+
 }  // namespace
 
 Generation generate(const model::TextModel& model, std::span<const int32_t> prompt,
@@ -34,10 +53,12 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
                     const std::function<bool()>& interrupted) {
   if (prompt.empty() && !session.last_hidden.defined())
     fail_usage("prompt", "is empty", "give at least one character to continue");
-  const std::vector<uint8_t> allowed = model.text_ids();
+  std::vector<uint8_t> allowed = model.text_ids();
+  if (model.end_token >= 0) allowed[static_cast<size_t>(model.end_token)] = 1;
   model::TextFeeder feeder(model.model, {}, options.segment_positions);
   if (session.past) feeder.start_from(std::move(session.past));
-  TextStream stream(options.stop_text);
+  TextStream stream(options.stop_texts);
+  RetrievedChunks retrieved;
   TokenSampler sampler;
   Generation result;
 
@@ -70,14 +91,17 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
 
   const auto decode_start = std::chrono::steady_clock::now();
   if (options.decode_profile != nullptr) options.decode_profile->start();
-  for (int64_t n = 0; n < options.max_new_tokens && !stream.stopped() && !interrupted(); ++n) {
+  for (int64_t n = 0; n < options.max_new_tokens && !stream.stopped() && !result.ended && !interrupted();
+       ++n) {
     if (n > 0) feed({&result.tokens.back(), 1});
+    retrieved.note(feeder.past());
     const double uniform = open_unit_double(
         philox_block(options.seed, RandomStream::sampling, 0, static_cast<uint64_t>(session.drawn_tokens++)));
     const at::Tensor logits = last_logits(model.model, hidden);
     const std::span<const float> row(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
     const auto token = static_cast<int32_t>(sampler.draw(row, allowed, options.sampling, uniform));
     result.tokens.push_back(token);
+    result.ended = token == model.end_token;
     if (n == 0) result.first_token_seconds = seconds_since(prefill_start);
     if (const std::string text = stream.append(model.tokenizer.decode({&token, 1})); !text.empty())
       show(text);
@@ -88,6 +112,7 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
   if (const std::string held = stream.finish(); !held.empty()) show(held);
   result.text = stream.text();
   result.stopped = stream.stopped();
+  result.chunks_retrieved = retrieved.count();
   if (options.keeps_session && !result.tokens.empty()) feed({&result.tokens.back(), 1});
   result.memory_bytes = feeder.memory_bytes();
   session.past = feeder.take_past();

@@ -14,9 +14,11 @@
 namespace gca::generate {
 
 struct Generation {
-  std::vector<int32_t> tokens;  ///< new tokens
-  std::string text;             ///< their bytes, without the stop text
-  bool stopped = false;         ///< the stop text came
+  std::vector<int32_t> tokens;   ///< new tokens
+  std::string text;              ///< their bytes, without a stop text
+  bool stopped = false;          ///< a stop text came
+  bool ended = false;            ///< the end token was drawn: it is the last of `tokens`, and has no text
+  int64_t chunks_retrieved = 0;  ///< different chunks that the new tokens were drawn with
   double prefill_seconds = 0;
   double decode_seconds = 0;
   double first_token_seconds = 0;  ///< from the call until the first new token was drawn; 0 when none was
@@ -26,7 +28,8 @@ struct Generation {
 /// Goes on after the text of `session` with `prompt`, and leaves in it all that was read and drawn, the last
 /// token included. `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt
 /// and before each token. Upper layers are run only where the last token of the prompt needs them
-/// (TextFeeder::unneeded()). The landmark and control pieces are never drawn. Throws Error(usage) when there
+/// (TextFeeder::unneeded()). The landmark and control pieces are never drawn, but for the end token of a model that has
+/// one: it ends the text. Throws Error(usage) when there
 /// is nothing to continue: an empty prompt after an empty text.
 Generation generate(const model::TextModel& model, std::span<const int32_t> prompt,
                     const GenerationOptions& options, TextSession& session,

@@ -75,7 +75,7 @@ void check_session_folder(const std::string& folder, const std::string& flag) {
 void save_session(const std::string& folder, const std::string& flag, const model::TextModel& model,
                   const TextSession& session) {
   const std::string path = data::claim_output_folder(folder, kSessionFormat, kFiles, flag);
-  TextSession copy{session.past->clone(), session.last_hidden, session.drawn_tokens};
+  TextSession copy = session.clone();
   std::vector<at::Tensor> alive;
   std::vector<SafetensorsTensor> tensors;
   std::map<std::string, std::string> digests;

@@ -17,6 +17,9 @@ struct TextSession {
   std::unique_ptr<model::Past> past;  ///< null: a new one
   at::Tensor last_hidden;             ///< (1, 1, d) after the last text token; undefined for the empty text
   int64_t drawn_tokens = 0;  ///< tokens of the text that were drawn: the next is drawn by this number
+
+  /// A copy that later texts of either do not change; chunk memory is shared, what either adds is in RAM.
+  TextSession clone() const { return {past ? past->clone() : nullptr, last_hidden, drawn_tokens}; }
 };
 
 /// Checks that `folder` can be written: new, empty, or one that save_session() wrote. `flag` is what errors

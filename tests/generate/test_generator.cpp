@@ -2,6 +2,9 @@
 
 #include "tests/support/doctest.h"
 
+#include <algorithm>
+#include <set>
+
 #include "kernels/common/philox.h"
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
@@ -118,11 +121,97 @@ TEST_CASE("what is shown is the text of the tokens, and a stop text ends it") {
   CHECK_FALSE(whole.stopped);
   CHECK(whole.memory_bytes > 0);
 
-  options.stop_text = whole.text.substr(whole.text.size() / 2, 3);
+  const std::string stop = whole.text.substr(whole.text.size() / 2, 3);
+  options.stop_texts = {"never comes, this", stop};
   const generate::Generation stopped = run(model, prompt, options);
   CHECK(stopped.stopped);
-  CHECK(stopped.text == whole.text.substr(0, whole.text.find(options.stop_text)));
+  CHECK(stopped.text == whole.text.substr(0, whole.text.find(stop)));
   CHECK(stopped.tokens.size() < whole.tokens.size());
+}
+
+TEST_CASE("a text ends with the end token of its model, which no other model draws") {
+  model::TextModel model = make_text_model(5);
+  const std::vector<int32_t> prompt = prompt_of(model, 11);
+  const int32_t end = model.tokenizer.end_id();
+  REQUIRE(model.tokenizer.decode({&end, 1}).empty());
+  generate::GenerationOptions options;
+  options.max_new_tokens = 300;
+  options.sampling.temperature = 5;  // close to evenly among 340 ids
+  int64_t ends = 0;
+  for (options.seed = 0; options.seed < 10; ++options.seed) {
+    CAPTURE(options.seed);
+    model.end_token = -1;
+    const std::vector<int32_t> without = run(model, prompt, options).tokens;
+    CHECK(without.size() == 300);
+    CHECK(std::count(without.begin(), without.end(), end) == 0);
+    model.end_token = end;
+    const generate::Generation with = run(model, prompt, options);
+    CHECK(with.ended == (with.tokens.size() < 300 || with.tokens.back() == end));
+    CHECK(std::count(with.tokens.begin(), with.tokens.end(), end) == (with.ended ? 1 : 0));
+    CHECK(with.text == model.tokenizer.decode(with.tokens));
+    ends += with.ended ? 1 : 0;
+  }
+  CHECK(ends > 0);
+
+  // Whatever id it is, the text is the same up to there.
+  options.seed = 3;
+  model.end_token = -1;
+  const std::vector<int32_t> whole = run(model, prompt, options).tokens;
+  model.end_token = whole[20];
+  const auto first = std::find(whole.begin(), whole.end(), whole[20]);
+  CHECK(run(model, prompt, options).tokens == std::vector<int32_t>(whole.begin(), first + 1));
+}
+
+TEST_CASE("chunks_retrieved counts the different chunks that one batch over the whole text chooses") {
+  const model::TextModel model = make_text_model(5);
+  const int64_t chunk_text = model.model.config().chunk_text_size();
+  for (const size_t length : {size_t{3}, size_t{6}, size_t{7}, size_t{20}, size_t{60}}) {
+    for (const int64_t new_tokens : {1, 12}) {
+      CAPTURE(length);
+      CAPTURE(new_tokens);
+      const std::vector<int32_t> prompt = prompt_of(model, length);
+      generate::GenerationOptions options;
+      options.max_new_tokens = new_tokens;
+      const generate::Generation generation = run(model, prompt, options);
+
+      std::set<int32_t> chunks;
+      model::ForwardOptions forward;
+      forward.observe = [&](const std::string& name, const at::Tensor& idx) {  // idx.g: (1, chunks, K)
+        if (!name.starts_with("idx.")) return;
+        for (auto j = static_cast<int64_t>(length) - 1; j < static_cast<int64_t>(length) + new_tokens - 1;
+             ++j) {
+          const int64_t last_landmark = (j + 1) / chunk_text - 1;
+          for (int64_t k = 0; last_landmark >= 0 && k < idx.size(2); ++k)
+            if (const auto chunk = idx[0][last_landmark][k].item<int32_t>(); chunk >= 0) chunks.insert(chunk);
+        }
+      };
+      one_batch_logits(model.model, joined(prompt, generation.tokens), forward);
+      CHECK(generation.chunks_retrieved == static_cast<int64_t>(chunks.size()));
+      CHECK((generation.chunks_retrieved > 0) ==
+            (static_cast<int64_t>(length) + new_tokens - 1 >= 2 * chunk_text));
+    }
+  }
+}
+
+TEST_CASE("a prompt that is read once goes on with any seed as if it had been read for each") {
+  const model::TextModel model = make_text_model(6);
+  const std::vector<int32_t> prompt = prompt_of(model, 100);
+  generate::GenerationOptions options;
+  options.segment_positions = 16;
+  options.max_new_tokens = 0;
+  generate::TextSession read;
+  const auto show = [](const std::string&) {};
+  const auto never = [] { return false; };
+  generate::generate(model, prompt, options, read, show, never);
+  options.max_new_tokens = 30;
+  for (const uint64_t seed : {1, 2, 1}) {
+    options.seed = seed;
+    generate::TextSession one = read.clone();
+    const generate::Generation from_clone = generate::generate(model, {}, options, one, show, never);
+    const generate::Generation alone = run(model, prompt, options);
+    CHECK(from_clone.tokens == alone.tokens);
+    CHECK(from_clone.chunks_retrieved == alone.chunks_retrieved);
+  }
 }
 
 TEST_CASE("no prompt, no new tokens, an interruption") {

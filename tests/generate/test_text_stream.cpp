@@ -52,7 +52,7 @@ TEST_CASE("surrogates, overlong forms, and stray bytes are not sequences and not
 
 TEST_CASE("byte by byte, only whole characters are shown and nothing is lost") {
   const std::string text = "naïve – 漢字 😀 end";
-  generate::TextStream stream("");
+  generate::TextStream stream({});
   std::string shown;
   for (const char byte : text) {
     shown += stream.append({&byte, 1});
@@ -64,7 +64,7 @@ TEST_CASE("byte by byte, only whole characters are shown and nothing is lost") {
 }
 
 TEST_CASE("a sequence cut off at the end is given at the end") {
-  generate::TextStream stream("");
+  generate::TextStream stream({});
   CHECK(stream.append("a\xF0\x9F") == "a");
   CHECK(stream.finish() == "\xF0\x9F");
   CHECK(stream.text() == "a\xF0\x9F");
@@ -75,7 +75,7 @@ TEST_CASE("a stop text ends the text wherever tokens are cut") {
   const std::string stop = "aabb";
   for (size_t piece = 1; piece <= text.size(); ++piece) {
     CAPTURE(piece);
-    generate::TextStream stream(stop);
+    generate::TextStream stream({stop});
     std::string shown;
     for (size_t first = 0; first < text.size(); first += piece)
       shown += stream.append(text.substr(first, piece));
@@ -87,9 +87,37 @@ TEST_CASE("a stop text ends the text wherever tokens are cut") {
 }
 
 TEST_CASE("the beginning of a stop text that does not come is shown in the end") {
-  generate::TextStream stream("###");
+  generate::TextStream stream({"###"});
   CHECK(stream.append("x##") == "x");
   CHECK(stream.append("y##") == "##y");
   CHECK(stream.finish() == "##");
   CHECK_FALSE(stream.stopped());
+}
+
+TEST_CASE("of several stop texts the first that is whole ends the text, wherever tokens are cut") {
+  const struct {
+    std::vector<std::string> stops;
+    std::string text;
+  } cases[] = {
+      {{"USER:", "\n\n"}, "one two "},  // the one that comes first, whatever their order
+      {{"\n\n", "USER:"}, "one two "},
+      {{"two USER: three", "USER:"}, "one two "},  // begins earlier, is whole later
+      {{"USER:", "o USER:"}, "one tw"},            // whole at the same place: the longer one
+      {{"absent", "\n\n"}, "one two USER: three"},
+  };
+  const std::string text = "one two USER: three\n\nfour";
+  for (const auto& one : cases) {
+    for (size_t piece = 1; piece <= text.size(); ++piece) {
+      CAPTURE(piece);
+      generate::TextStream stream(one.stops);
+      std::string shown;
+      for (size_t first = 0; first < text.size(); first += piece) {
+        shown += stream.append(text.substr(first, piece));
+        CHECK(one.text.starts_with(shown));
+      }
+      shown += stream.finish();
+      CHECK(stream.stopped());
+      CHECK(shown == one.text);
+    }
+  }
 }
