@@ -14,8 +14,8 @@
 
 namespace gca::app {
 
-/// The seed of one answer: of the seed of the run, the prompt's number and the sample's, whatever else is asked. Below
-/// 2^53, so that every JSON reader keeps it.
+/// The seed of one answer: of the seed of the run, the prompt's number and the sample's, whatever else is
+/// asked. Below 2^53, so that every JSON reader keeps it.
 uint64_t answer_seed(uint64_t seed, int64_t prompt, int64_t sample);
 
 /// Why a text ends: "stop_text", "end_token", "length" or "interrupted".
@@ -28,8 +28,8 @@ bool retrieved_nothing(const GenerateOptions& options, const model::TextModel& m
 void tell_nothing_retrieved(const GenerateOptions& options, const model::TextModel& model,
                             int64_t answers = 1, int64_t all = 1);
 
-/// Prints each answer to the prompts as a JSON line, all after the text that `session` holds, and finishes the report.
-/// Throws Interrupted after the answer that was interrupted.
+/// Prints each answer to the prompts as a JSON line, all after the text that `session` holds, and finishes
+/// the report. Throws Interrupted after the answer that was interrupted.
 void generate_answers(const GenerateOptions& options, const model::TextModel& model,
                       generate::TextSession session, std::span<const NumberedPrompt> prompts,
                       generate::GenerationOptions how, JsonReport& report);

@@ -20,8 +20,8 @@ struct NumberedPrompt {
   std::vector<int32_t> tokens;
 };
 
-/// Every line of the file, "-" for standard input; blank lines are passed over. Throws Error(usage) naming the line that
-/// is no object with a "prompt".
+/// Every line of the file, "-" for standard input; blank lines are passed over. Throws Error(usage) naming
+/// the line that is no object with a "prompt".
 std::vector<NumberedPrompt> read_prompts(const std::string& path, const text::Tokenizer& tokenizer,
                                          int threads);
 

@@ -61,8 +61,8 @@ std::string path_from(const std::string& index_folder, const std::string& tokens
   return share_a_parent ? to.lexically_relative(from).string() : to.string();
 }
 
-/// The folder that an index in `index_folder` calls `tokens_folder`. Where `index_folder` is a link, that is beside what it
-/// leads to, or else beside the link.
+/// The folder that an index in `index_folder` calls `tokens_folder`. Where `index_folder` is a link, that is
+/// beside what it leads to, or else beside the link.
 std::string find_tokens(const std::string& index_folder, const fs::path& tokens_folder) {
   const std::string found = (fs::weakly_canonical(index_folder) / tokens_folder).lexically_normal().string();
   const std::string beside_link = (fs::absolute(index_folder) / tokens_folder).lexically_normal().string();

@@ -21,7 +21,8 @@ struct Batch {
   std::vector<int64_t> targets;
   int64_t text_tokens = 0;  ///< real text tokens
   int64_t target_count = 0;
-  /// Bytes of source text of all targets (source_bytes.h): 0 where they are not counted, NaN where some is lost.
+  /// Bytes of source text of all targets (source_bytes.h): 0 where they are not counted, NaN where some is
+  /// lost.
   double target_bytes = 0;
 };
 

@@ -21,8 +21,8 @@ struct PieceBytes {
   static PieceBytes of(const text::Tokenizer& tokenizer);
 };
 
-/// Bytes of a document, or of several as one. Where the tokenizer rewrites text (NFKC, a space put before it, spaces
-/// removed) a piece is not as long as what it stands for: the document as a whole tells by how much.
+/// Bytes of a document, or of several as one. Where the tokenizer rewrites text (NFKC, a space put before it,
+/// spaces removed) a piece is not as long as what it stands for: the document as a whole tells by how much.
 struct DocumentBytes {
   int64_t source = 0;  ///< of the text
   int64_t pieces = 0;  ///< of the pieces of all tokens

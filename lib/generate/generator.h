@@ -28,9 +28,9 @@ struct Generation {
 /// Goes on after the text of `session` with `prompt`, and leaves in it all that was read and drawn, the last
 /// token included. `show` gets the text as it comes; `interrupted` is asked before each segment of the prompt
 /// and before each token. Upper layers are run only where the last token of the prompt needs them
-/// (TextFeeder::unneeded()). The landmark and control pieces are never drawn, but for the end token of a model that has
-/// one: it ends the text. Throws Error(usage) when there
-/// is nothing to continue: an empty prompt after an empty text.
+/// (TextFeeder::unneeded()). The landmark and control pieces are never drawn, but for the end token of a
+/// model that has one: it ends the text. Throws Error(usage) when there is nothing to continue: an empty
+/// prompt after an empty text.
 Generation generate(const model::TextModel& model, std::span<const int32_t> prompt,
                     const GenerationOptions& options, TextSession& session,
                     const std::function<void(const std::string&)>& show,

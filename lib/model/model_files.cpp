@@ -47,7 +47,8 @@ nlohmann::json read_config(const std::string& path) {
   return json;
 }
 
-/// The output projection is the embedding: a copy of it that other programs save under a name of its own adds nothing.
+/// The output projection is the embedding: a copy of it that other programs save under a name of its own adds
+/// nothing.
 bool is_tied_output(const SafetensorsFile& file, const std::string& name) {
   if (name != "lm_head.weight") return false;
   const auto embedding = file.entries().find("tok_emb");
@@ -59,8 +60,8 @@ bool is_tied_output(const SafetensorsFile& file, const std::string& name) {
              "train with tied embeddings, or leave " + name + " out");
 }
 
-/// A model is made by its configuration before its weights are read: there must be as many as it asks for. (Which one
-/// is too many is told by its name when the others are read.)
+/// A model is made by its configuration before its weights are read: there must be as many as it asks for.
+/// (Which one is too many is told by its name when the others are read.)
 void require_weight_count(const SafetensorsFile& file, const ModelConfig& config,
                           const std::string& config_path) {
   double held = 0;

@@ -9,13 +9,13 @@
 
 namespace gca::model {
 
-/// The tensor `name` of `file`, float32, from F32, BF16 or F16. Throws Error(usage), which ends in `remedy`, when it is missing or of
-/// another shape.
+/// The tensor `name` of `file`, float32, from F32, BF16 or F16. Throws Error(usage), which ends in `remedy`, when it is
+/// missing or of another shape.
 at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
                        const std::vector<int64_t>& shape, const std::string& remedy);
 
-/// Sets the weights of `model` from F32, BF16 or F16. Throws Error(usage), which ends in `remedy`, when a tensor
-/// is missing, of another shape or one too many; a copy of the embedding as `lm_head.weight` is not.
+/// Sets the weights of `model` from F32, BF16 or F16. Throws Error(usage), which ends in `remedy`, when a
+/// tensor is missing, of another shape or one too many; a copy of the embedding as `lm_head.weight` is not.
 void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy);
 
 }  // namespace gca::model

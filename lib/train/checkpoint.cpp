@@ -63,7 +63,8 @@ void copy_into(const SafetensorsFile& file, const std::string& name, const at::T
   target.copy_(bits);
 }
 
-/// The token that ends a text stands in config.json where Hugging Face tools look for it; it is no setting of the model.
+/// The token that ends a text stands in config.json where Hugging Face tools look for it; it is no setting of
+/// the model.
 void name_end_token(const std::string& config_path, int64_t end_token) {
   nlohmann::ordered_json config = nlohmann::ordered_json::parse(read_file(config_path));
   config["eos_token_id"] = end_token;

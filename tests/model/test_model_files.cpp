@@ -86,6 +86,10 @@ TEST_CASE("missing, truncated and mismatched model files are refused") {
   write_safetensors(folder + "/foreign.safetensors", tensors, {});
   std::filesystem::rename(folder + "/foreign.safetensors", weights);
   CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("asks for"), Error);
+  other.d_ff = 32;
+  std::ofstream(folder + "/config.json")
+      << model::model_config_to_json(model::LanguageModel(other, at::kFloat).config());
+  CHECK_THROWS_WITH_AS(model::load_model(folder, at::kFloat), doctest::Contains("has shape"), Error);
   std::ofstream(folder + "/config.json") << model::model_config_to_json(model.config());
   CHECK(model::load_model(folder, at::kFloat).parameter_count() == model.parameter_count());
 }
