@@ -59,7 +59,8 @@ int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
   return tokens / each + (tokens % each != 0);
 }
 
-/// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and resumed.
+/// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
+/// resumed.
 int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
                       const train::TaskData& data, model::LanguageModel& model, uint64_t seed,
                       double elapsed_seconds) {
@@ -250,8 +251,8 @@ void open_data(PlannedRun& run) {
       {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
 }
 
-/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read `tokens` (-1: as many
-/// as they do).
+/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read
+/// `tokens` (-1: as many as they do).
 void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
   const train::RunConfig plain = run.config;
   const auto follow = [&](int64_t total_steps) {

@@ -28,7 +28,8 @@ double inverse_of(double step) {
   return step > 0 ? 1 / step : 0.0;
 }
 
-/// landmarks (64, d) to codes (groups, 64, 4) and centre (d); codes of a landmark that is not a number stay as they are.
+/// landmarks (64, d) to codes (groups, 64, 4) and centre (d); codes of a landmark that is not a number stay
+/// as they are.
 CoarseBounds encode(const float* landmarks, int64_t d, uint8_t* codes, float* centre) {
   std::vector<double> sums(static_cast<size_t>(d));
   for (int64_t i = 0; i < kCoarseRun; ++i)

@@ -18,7 +18,8 @@ struct LinearWeight {
   Int8Weight int8 = {};
 };
 
-/// x (.., in), of the type of `compute`, or any that int8 weights are restored to. Returns (.., out), type of x. Differentiable in x and the master.
+/// x (.., in), of the type of `compute`, or any that int8 weights are restored to. Returns (.., out), type of
+/// x. Differentiable in x and the master.
 at::Tensor linear(const at::Tensor& x, const LinearWeight& weight);
 
 /// y_i = x W_i^T for several weights of one input size. The gradient of x is summed over them before it is

@@ -1,6 +1,6 @@
 #pragma once
-// The envelope of every report (docs/reports.md): one JSON object with schema, command, version, started, seconds, machine,
-// seed, config, result. Non-finite numbers become null.
+// The envelope of every report (docs/reports.md): one JSON object with schema, command, version, started,
+// seconds, machine, seed, config, result. Non-finite numbers become null.
 
 #include <chrono>
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace gca {
 
-/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are not UTF-8 as U+FFFD.
+/// `json` as indented text that any reader takes: non-finite numbers as null, bytes that are not UTF-8 as
+/// U+FFFD.
 std::string json_text(const nlohmann::ordered_json& json);
 
 /// JSON that can stand inside a script element of a page: no "</" that would end it. Bytes that are not UTF-8
@@ -19,7 +20,8 @@ std::string json_in_script(const nlohmann::json& data);
 
 class JsonReport {
  public:
-  /// Starts the clock. `schema` such as "gca.pretrain/1", `version` of the program, `command` the words of the command line.
+  /// Starts the clock. `schema` such as "gca.pretrain/1", `version` of the program, `command` the words of
+  /// the command line.
   JsonReport(std::string schema, std::string version, std::vector<std::string> command);
 
   nlohmann::ordered_json config = nlohmann::ordered_json::object();

@@ -1,6 +1,6 @@
 #pragma once
-// Does reading pay, and does the choice? The loss with the learned choice, with a random one, and with nothing read, on the same
-// sequences.
+// Does reading pay, and does the choice? The loss with the learned choice, with a random one, and with
+// nothing read, on the same sequences.
 
 #include <cstdint>
 #include <memory>
@@ -30,9 +30,10 @@ struct ReadingGain {
   double of_choice() const { return random - learned; }
 };
 
-/// Three passes over the first sequences of `source`, at most four of them, `rows` at a time, with `config` where it is given
-/// (ForwardOptions::config). Nothing for a model that keeps no chunk memory, for a task whose accuracy says more
-/// (ValidationSource::measures_accuracy), and where no sequence is so long that there is a choice.
+/// Three passes over the first sequences of `source`, at most four of them, `rows` at a time, with `config`
+/// where it is given (ForwardOptions::config). Nothing for a model that keeps no chunk memory, for a task
+/// whose accuracy says more (ValidationSource::measures_accuracy), and where no sequence is so long that
+/// there is a choice.
 std::optional<ReadingGain> measure_reading(const model::LanguageModel& model, const ValidationSource& source,
                                            int64_t rows,
                                            std::shared_ptr<const model::ModelConfig> config = nullptr);

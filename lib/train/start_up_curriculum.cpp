@@ -9,8 +9,8 @@ namespace {
 
 using Json = nlohmann::json;
 
-/// Repeats beside the text: paragraphs among kRepeatChunks chunks, all of which are read, so that the landmarks go on
-/// learning to tell chunks apart while the new embedding is learned.
+/// Repeats beside the text: paragraphs among kRepeatChunks chunks, all of which are read, so that the
+/// landmarks go on learning to tell chunks apart while the new embedding is learned.
 constexpr int64_t kRepeatChunks = 40;
 constexpr int64_t kParagraphChunks = 16;
 constexpr int64_t kRepeatTopK = 32;

@@ -7,8 +7,8 @@
 
 namespace gca::testing {
 
-/// Writes a file of a test, which need not outlast the machine. An old file is removed first: file systems wait for the disk
-/// when a file is truncated or another is renamed over it.
+/// Writes a file of a test, which need not outlast the machine. An old file is removed first: file systems
+/// wait for the disk when a file is truncated or another is renamed over it.
 inline void write_file(const std::string& path, const std::string& content) {
   std::filesystem::remove(path);
   std::ofstream file(path, std::ios::binary);
