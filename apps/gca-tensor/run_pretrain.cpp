@@ -328,6 +328,7 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
 }  // namespace
 
 void run_pretrain(const PretrainOptions& given) {
+  install_save_handler();
   PretrainOptions options = given;
   read_input_files(options);
   train::keep_freed_memory();
@@ -403,6 +404,7 @@ void run_pretrain(const PretrainOptions& given) {
   run.quiet = options.common.quiet;
   run.is_new = !options.resume;
   run.stop = &interrupt_flag();
+  run.save = &save_request();
   profile::OperatorProfile profile;
   if (options.profile) run.profile = &profile;
   if (train::run_training(trainer, state, data.validation_plan, run) == train::RunEnd::interrupted)

@@ -117,6 +117,8 @@ int main(int argc, char** argv) {
   // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its log.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no more (ulimit -f)
+  // "Save and go on" (interrupt.h): it ends nothing where nothing is saved, nor while gca-tensor is loaded.
+  std::signal(SIGUSR1, SIG_IGN);
   gca::app::command_line().assign(argv, argv + argc);
 
   CLI::App app("Grouped cross-attention: a language model that retrieves from its own past.", "gca");

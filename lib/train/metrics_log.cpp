@@ -47,7 +47,10 @@ MetricsLog::~MetricsLog() {
 
 void MetricsLog::append(const nlohmann::ordered_json& line) {
   const std::string text = line.dump() + "\n";
-  if (::write(descriptor_, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+  ssize_t written = 0;
+  do written = ::write(descriptor_, text.data(), text.size());
+  while (written < 0 && errno == EINTR);
+  if (written != static_cast<ssize_t>(text.size()))
     fail_run(path_, std::string("cannot be written: ") + std::strerror(errno), "free space on the disk");
 }
 

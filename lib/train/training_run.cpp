@@ -55,6 +55,9 @@ std::string validation_text(const ValidationResult& result) {
   return text;
 }
 
+/// Thrown out of a validation.
+struct Stopped {};
+
 /// Is `step` one of every `interval`th? 0: never.
 bool is_due(int64_t step, int64_t interval) {
   return interval > 0 && step % interval == 0;
@@ -81,28 +84,58 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   const auto run_start = Clock::now();
   const int64_t first_step = state.step;
   Clock::time_point last_save = Clock::now();
+  bool is_saved = !options.is_new;
 
   const auto save = [&] {
     save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.config_after(state.step),
                     trainer.optimizer(), state, options.tokenizer_model);
     last_save = Clock::now();
+    is_saved = true;
   };
-  const auto look = [&] {
+  const auto save_if_asked = [&] {
+    if (options.save == nullptr || !options.save->exchange(false)) return;
+    save();
+    progress.say(fmt::format("step {}: saved, as asked", state.step));
+  };
+  const auto poll = [&] {
+    save_if_asked();
+    if (is_stopped()) throw Stopped();
+  };
+  const auto look_at_all = [&] {
+    std::vector<ValidationResult> results;
     for (const ValidationSource& source : validation(state.step)) {
       if (source.sequences == 0) continue;
       const model::ModelConfig looked_at =
           source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
       ValidationResult result = validate(trainer.model(), source, source.batch,
-                                         std::make_shared<const model::ModelConfig>(looked_at));
+                                         std::make_shared<const model::ModelConfig>(looked_at), poll);
       result.step = state.step;
       result.tokens = state.tokens;
-      state.valid_results.push_back(result);
-      metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
       progress.say(validation_text(result));
+      results.push_back(std::move(result));
     }
+    return results;
+  };
+  /// False when it was cut short by a stop.
+  const auto look = [&] {
+    std::vector<ValidationResult> results;
+    try {
+      results = look_at_all();
+    } catch (const Stopped&) {
+      return false;
+    }
+    for (const ValidationResult& result : results) {
+      metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
+      state.valid_results.push_back(result);
+    }
+    is_saved = false;
+    return true;
   };
   const auto is_validated = [&] {
     return !state.valid_results.empty() && state.valid_results.back().step == state.step;
+  };
+  const auto is_validation_due = [&] {
+    return is_due(state.step, config.eval_interval) && state.step < state.total_steps;
   };
 
   // From the first instant there is something to resume, and a full disk shows before the work and not after
@@ -112,7 +145,9 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
     save();
   }
 
-  bool is_saved = true;
+  // A stop cut it short.
+  if (state.step > 0 && is_validation_due() && !is_validated()) look();
+
   while (state.step < last_step && !is_stopped()) {
     const auto step_start = Clock::now();
     profile::OperatorProfile* profile = state.step > first_step ? options.profile : nullptr;
@@ -137,22 +172,17 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
                      static_cast<double>(state.tokens) / state.train_seconds,
                      pace * static_cast<double>(last_step - state.step)});
 
-    if (is_due(state.step, config.eval_interval) && state.step < state.total_steps) look();
+    if (is_validation_due()) look();
     const bool minutes_passed =
         config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
-    if (is_due(state.step, config.checkpoint_interval) || minutes_passed) {
-      save();
-      is_saved = true;
-    }
+    if (is_due(state.step, config.checkpoint_interval) || minutes_passed) save();
+    save_if_asked();
   }
 
-  const bool is_finished = state.step >= state.total_steps;
-  if (is_finished && !is_validated()) {
-    look();
-    is_saved = false;
-  }
+  const bool is_complete =
+      state.step >= state.total_steps ? is_validated() || look() : state.step >= last_step;
   if (!is_saved) save();
-  return state.step < last_step ? RunEnd::interrupted : RunEnd::finished;
+  return is_complete ? RunEnd::finished : RunEnd::interrupted;
 }
 
 }  // namespace gca::train

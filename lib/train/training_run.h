@@ -17,14 +17,16 @@ struct RunOptions {
   std::string tokenizer_model;  ///< text of tokenizer.model, empty for none
   int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
   bool quiet = false;
-  bool is_new = true;                           ///< metrics of an earlier run are dropped
-  const std::atomic<bool>* stop = nullptr;      ///< asked between steps; may be null
+  bool is_new = true;                       ///< metrics of an earlier run are dropped
+  const std::atomic<bool>* stop = nullptr;  ///< asked between steps and batches of validations; may be null
+  std::atomic<bool>* save = nullptr;        ///< set from outside: save and go on; may be null
   profile::OperatorProfile* profile = nullptr;  ///< collects the steps after the first; may be null
 };
 
 enum class RunEnd { finished, interrupted };
 
-/// Takes `state` from where it stands to its total_steps. Whenever it returns, the checkpoint is that of
+/// Takes `state` from where it stands to its total_steps. A validation that a stop cuts short is made when the
+/// run goes on. Whenever it returns, the checkpoint is that of
 /// `state`; when it throws, the last complete checkpoint is there. `trainer` must hold the moments that
 /// belong to `state`.
 RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,

@@ -26,7 +26,8 @@ int64_t count_hits(const model::LanguageModel& model, const at::Tensor& hidden, 
 }  // namespace
 
 ValidationResult validate(const model::LanguageModel& model, const ValidationSource& source, int64_t rows,
-                          std::shared_ptr<const model::ModelConfig> config) {
+                          std::shared_ptr<const model::ModelConfig> config,
+                          const std::function<void()>& poll) {
   const at::NoGradGuard no_grad;
   model::ForwardOptions options;
   options.config = std::move(config);
@@ -35,6 +36,7 @@ ValidationResult validate(const model::LanguageModel& model, const ValidationSou
   double bytes_seen = 0;
   int64_t hits = 0;
   for (int64_t first = 0; first < source.sequences; first += rows) {
+    if (poll) poll();
     const data::Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
     const auto [ids, targets] = to_tensors(batch);
     const std::unique_ptr<model::Past> past = model.begin();

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <set>
 #include <sstream>
+#include <csignal>
 #include <thread>
 
 #include "lib/core/utf8.h"
@@ -100,15 +101,21 @@ TEST_CASE("generate: --weight-dtype int8 is told in the report, and saved states
                    "1"})["result"]["tokens"] == int8["result"]["tokens"]);
 }
 
-TEST_CASE("generate: an interruption ends it with 130") {
+TEST_CASE("generate: an interruption ends it with 130, and keeps the memory so far") {
   const NanoRun run;
-  RunningProcess process(gca_words(
-      {"generate", "--checkpoint", run.checkpoint(), "--prompt", "On day", "--max-new-tokens", "10M"}));
-  REQUIRE(process.wait_for_output());
-  process.send_signal(SIGINT);
-  const ProcessResult result = process.wait();
-  CHECK(result.status == 130);
-  CHECK(result.out != "");
+  for (const int signal_number : {SIGINT, SIGUSR2, SIGHUP}) {
+    CAPTURE(signal_number);
+    const TemporaryFolder folder;
+    RunningProcess process(gca_words({"generate", "--checkpoint", run.checkpoint(), "--prompt", "On day",
+                                      "--max-new-tokens", "10M", "--save-memory", folder / "session"}));
+    process.send_signal(SIGUSR1);  // saves at the end only: it goes on
+    REQUIRE(process.wait_for_output());
+    process.send_signal(signal_number);
+    const ProcessResult result = process.wait();
+    CHECK(result.status == 130);
+    CHECK(result.out != "");
+    CHECK(std::filesystem::exists(folder / "session"));
+  }
 }
 
 TEST_CASE("generate: wrong usage is told in one line") {

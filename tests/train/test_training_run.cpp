@@ -120,6 +120,64 @@ TEST_CASE("A stop that is asked for saves, and the run goes on as if there had b
   check_same_end(folder / "straight", folder / "stopped");
 }
 
+TEST_CASE("A stop within a validation saves at once, and the validation is made when the run goes on") {
+  for (const int64_t stop_step : {0, 3, 8}) {
+    CAPTURE(stop_step);
+    const TemporaryFolder folder;
+    begin(folder / "straight", 8);
+    std::filesystem::create_directories(folder / "stopped");
+    train::TrainerState state = new_state(8);
+    model::LanguageModel model = tiny_model(state.model);
+    train::Trainer trainer(model, state.train, copy_source(state.model), state.seed, 8);
+    train::RunOptions options = options_of(folder / "stopped");
+    std::atomic<bool> stop{false};
+    options.stop = &stop;
+    const train::ValidationPlan plan = copy_validation(state.model);
+    int64_t batches = 0;
+    const auto stopping_plan = [&](int64_t step) {
+      std::vector<train::ValidationSource> sources = plan(step);
+      if (step != stop_step) return sources;
+      sources.front().batch = 1;
+      sources.front().source.batch = [&, inner = sources.front().source.batch](int64_t consumed,
+                                                                               int64_t rows) {
+        ++batches;
+        stop = true;
+        return inner(consumed, rows);
+      };
+      return sources;
+    };
+    CHECK(train::run_training(trainer, state, stopping_plan, options) == train::RunEnd::interrupted);
+    CHECK(batches == 1);  // of two
+    const train::TrainerState saved = train::load_trainer_state(train::checkpoint_folder(folder / "stopped"));
+    CHECK(saved.step == stop_step);
+    CHECK((saved.valid_results.empty() || saved.valid_results.back().step < stop_step));
+    const train::TrainerState end = resume(folder / "stopped");
+    CHECK(end.valid_results.size() == 4);
+    check_same_end(folder / "straight", folder / "stopped");
+  }
+}
+
+TEST_CASE("A request to save is met before the next step, and the run goes on") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "run");
+  train::TrainerState state = new_state(8);
+  model::LanguageModel model = tiny_model(state.model);
+  std::atomic<bool> save{false};
+  std::vector<int64_t> saved;
+  train::BatchSource source = copy_source(state.model);
+  source.batch = [&, inner = source.batch](int64_t consumed, int64_t rows) {
+    saved.push_back(train::load_trainer_state(train::checkpoint_folder(folder / "run")).step);
+    save = state.step == 4;
+    return inner(consumed, rows);
+  };
+  train::Trainer trainer(model, state.train, source, state.seed, 8);
+  train::RunOptions options = options_of(folder / "run");
+  options.save = &save;
+  CHECK(train::run_training(trainer, state, copy_validation(state.model), options) ==
+        train::RunEnd::finished);
+  CHECK(saved == std::vector<int64_t>{0, 0, 0, 0, 0, 5, 5, 5});
+}
+
 TEST_CASE("The checkpoint has the documented files, names and shapes") {
   const TemporaryFolder folder;
   begin(folder / "run", 2);
