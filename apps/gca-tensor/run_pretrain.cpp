@@ -16,6 +16,7 @@
 #include "apps/gca/pretrain_config.h"
 #include "apps/gca/pretrain_options.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/machine_memory.h"
 #include "lib/device/open_device.h"
@@ -24,6 +25,7 @@
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
 #include "lib/train/checkpoint.h"
+#include "lib/train/kept_checkpoints.h"
 #include "lib/train/process_settings.h"
 #include "lib/train/resume_rules.h"
 #include "lib/train/run_estimate.h"
@@ -111,6 +113,7 @@ nlohmann::ordered_json config_of(const PretrainOptions& options, const train::Tr
   json["valid"] = state.valid;
   json["output"] = options.output;
   json["init"] = options.init;
+  if (!options.branch.empty()) json["branch"] = options.branch;
   return json;
 }
 
@@ -149,7 +152,12 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const model::La
         state.valid_results.empty() ? nullptr : number_or_null(state.valid_results.back().accuracy);
     result["copy_chance"] = data.chance;
   }
+  for (const train::SettingChange& change : state.changes)
+    result["changes"].push_back(train::setting_change_to_json(change));
   result["checkpoint"] = train::checkpoint_folder(options.output);
+  for (const train::KeptCheckpoint& kept : train::list_kept_checkpoints(options.output))
+    result["kept"].push_back(
+        {{"checkpoint", kept.folder}, {"step", kept.step}, {"valid_loss", number_or_null(kept.valid_loss)}});
   return result;
 }
 
@@ -173,7 +181,16 @@ std::string table_of(const nlohmann::ordered_json& result) {
     line("copy accuracy", result["copy_accuracy"]);
     line("chance", result["copy_chance"]);
   }
-  return table + fmt::format("{:<20}{}\n", "checkpoint", result["checkpoint"].get<std::string>());
+  table += fmt::format("{:<20}{}\n", "checkpoint", result["checkpoint"].get<std::string>());
+  if (!result.contains("kept")) return table;
+  for (const auto& kept : result["kept"]) {
+    table += fmt::format("{:<20}{}", "kept", kept["checkpoint"].get<std::string>());
+    if (kept["valid_loss"].is_number())
+      table += fmt::format(", valid loss {:.4f} at step {}", kept["valid_loss"].get<double>(),
+                           kept["step"].get<int64_t>());
+    table += "\n";
+  }
+  return table;
 }
 
 void require_free_output(const PretrainOptions& options) {
@@ -190,12 +207,34 @@ void check_options(const PretrainOptions& options) {
                  "use --device cpu, or start the run");
     return;
   }
-  if (!options.resume && options.steps < 0 && options.tokens < 0 && options.minutes < 0 &&
+  if (!options.goes_on() && options.steps < 0 && options.tokens < 0 && options.minutes < 0 &&
       options.phases_json.is_null())
     fail_usage("--steps", "missing", "say how long to train: --steps N, --tokens N or --minutes M");
-  if (options.resume && !options.phases_json.is_null())
+  if (!options.goes_on() && !options.changes.empty())
+    fail_usage("--change", "is for a run that goes on", "use --set for a run that begins");
+  if (options.goes_on() && !options.phases_json.is_null())
     fail_usage("--phases", "a resumed run goes on with the phases that it began with", "leave --phases out");
   require_free_output(options);
+}
+
+/// The checkpoint that a run goes on from; empty for one that begins.
+std::string continued_checkpoint(const PretrainOptions& options) {
+  if (options.resume) return train::checkpoint_folder(options.output);
+  if (options.branch.empty()) return "";
+  const std::string where = "--branch " + options.branch;
+  const std::string checkpoint = model::find_checkpoint(options.branch, where);
+  if (!std::filesystem::exists(checkpoint + "/trainer_state.json"))
+    fail_usage(where, "holds weights, and nothing of the run that made them",
+               "begin a run from them with --init");
+  return checkpoint;
+}
+
+/// The run that is branched from may be going on, and replace its checkpoint while it is read here.
+void require_unchanged(const PretrainOptions& options, const std::string& checkpoint,
+                       const std::string& trainer_state) {
+  if (read_file(checkpoint + "/trainer_state.json") != trainer_state)
+    fail_usage("--branch " + options.branch, "was replaced while it was read",
+               "branch again, best from a checkpoint that is kept (--keep)");
 }
 
 /// The folder of the run, made where it is missing, and this process alone in it.
@@ -222,11 +261,11 @@ struct PlannedRun {
 /// A run that goes on: its own settings, and what the command line may change of them.
 void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
   train::TrainerState& state = run.state;
-  state = train::load_trainer_state(train::checkpoint_folder(options.output));
+  state = train::load_trainer_state(continued_checkpoint(options));
   train::RunConfig asked = train::recorded_config(state);
   asked.take_all(options.config_files);
   apply_flags(options, asked);
-  run.config = train::resumed_config(state, asked);
+  run.config = train::resumed_config(state, asked, options.changes);
   if (options.is_given("--task") && options.task != state.task)
     fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
   if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
@@ -270,7 +309,7 @@ void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
 
 PlannedRun plan_run(const PretrainOptions& options) {
   PlannedRun run;
-  if (options.resume)
+  if (options.goes_on())
     plan_resumed(options, run);
   else
     plan_new(options, run);
@@ -302,6 +341,25 @@ void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) 
   train::require_memory_for_batch(memory, largest_step(run), where);
 }
 
+/// What the run goes on with otherwise than before.
+std::vector<train::SettingChange> told_changes(const PretrainOptions& options, const PlannedRun& run,
+                                               int64_t total_steps) {
+  std::vector<train::SettingChange> changes = train::changes_of(run.state, run.config.train, total_steps);
+  if (!options.common.quiet)
+    fmt::print(stderr, "{}", train::change_remarks(changes, run.state, run.config.train, total_steps));
+  return changes;
+}
+
+/// Which checkpoint is best is told by one number.
+void require_best_can_be_told(const PlannedRun& run) {
+  if (!run.config.train.keep_best) return;
+  if (run.data.phases)
+    fail_usage("--keep best", "the validation losses of several tasks cannot be compared", "use --keep N");
+  if (run.data.validation.sequences == 0)
+    fail_usage("--keep best", "there is no validation data",
+               "give --valid, or run gca chunk with --valid-fraction");
+}
+
 void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
@@ -313,9 +371,13 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   const train::StepProbe probe = train::probe_step(model, train, kSeconds);
   const train::MemoryEstimate memory = train::estimate_memory(model, train, probe, program_bytes);
   RunLength length{options.steps, options.minutes};
-  if (options.resume) length = {resumed_steps(options, run.state) - run.state.step, 0};
-  if (!options.resume && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
-  if (!options.resume && run.data.phases) {
+  if (options.goes_on()) {
+    const int64_t total_steps = resumed_steps(options, run.state);
+    told_changes(options, run, total_steps);
+    length = {total_steps - run.state.step, 0};
+  }
+  if (!options.goes_on() && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
+  if (!options.goes_on() && run.data.phases) {
     length.steps = run.data.phases->total_steps();
     length.tokens = run.data.phases->total_tokens();
   }
@@ -347,17 +409,23 @@ void run_pretrain(const PretrainOptions& given) {
     lock = claim_output(options);
   }
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
+  const std::string continued = continued_checkpoint(options);
+  const std::string continued_state = continued.empty() ? "" : read_file(continued + "/trainer_state.json");
   PlannedRun planned = plan_run(options);
   train::TrainerState& state = planned.state;
   train::RunConfig& config = planned.config;
   train::TaskData& data = planned.data;
+  require_best_can_be_told(planned);
+  std::vector<train::SettingChange> changes;
 
   model::LanguageModel model(config.model, scalar_type(state.dtype),
                              device::open_device(options.tensor.device, state.dtype));
-  if (options.resume) {
+  if (options.goes_on()) {
     train::require_same_data(state, state.data, data.train.fingerprint);
-    train::load_weights(train::checkpoint_folder(options.output), model);
-    state.total_steps = resumed_steps(options, state);
+    train::load_weights(continued, model);
+    const int64_t total_steps = resumed_steps(options, state);
+    changes = told_changes(options, planned, total_steps);
+    state.total_steps = total_steps;
   } else if (!options.init.empty()) {
     const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
     require_tokenizer_of(init, data);
@@ -373,7 +441,7 @@ void run_pretrain(const PretrainOptions& given) {
                  planned);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
   if (!lock) lock = claim_output(options);
-  if (!options.resume) {
+  if (!options.goes_on()) {
     state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds());
     if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {
       follow_curriculum(planned, state.total_steps, options.tokens);
@@ -391,8 +459,10 @@ void run_pretrain(const PretrainOptions& given) {
 
   train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
   trainer.follow(data.phases);
-  if (options.resume)
-    train::load_optimizer(train::checkpoint_folder(options.output), model, trainer.optimizer());
+  if (options.goes_on()) {
+    train::load_optimizer(continued, model, trainer.optimizer());
+    if (!options.branch.empty()) require_unchanged(options, continued, continued_state);
+  }
 
   if (!options.common.quiet && !planned.notice.empty())
     fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
@@ -403,6 +473,7 @@ void run_pretrain(const PretrainOptions& given) {
   run.stop_at = options.stop_at;
   run.quiet = options.common.quiet;
   run.is_new = !options.resume;
+  run.changes = std::move(changes);
   run.stop = &interrupt_flag();
   run.save = &save_request();
   profile::OperatorProfile profile;

@@ -77,9 +77,40 @@ void add_pretrain_command(CLI::App& app) {
                   "Sequences per micro-batch; the same as --set batch=N");
   CLI::Option* resume =
       command->add_flag("--resume", options->resume, "Continue from the checkpoint in --output");
-  command->add_option("--init", options->init, "Start from the weights of this checkpoint")
-      ->type_name("CHECKPOINT")
-      ->excludes(resume);
+  CLI::Option* init =
+      command->add_option("--init", options->init, "Start from the weights of this checkpoint")
+          ->type_name("CHECKPOINT")
+          ->excludes(resume);
+  CLI::Option* branch =
+      command
+          ->add_option(
+              "--branch", options->branch,
+              "Continue the run of this checkpoint in --output: with its moments, its place in the data "
+              "and its schedule")
+          ->type_name("CHECKPOINT")
+          ->excludes(resume);
+  init->excludes(branch);
+  command
+      ->add_option(
+          "--change", options->changes,
+          "With --resume or --branch: continue with another value of an optimizer setting, KEY=VALUE; may be "
+          "repeated")
+      ->type_name("KEY=VALUE")
+      ->expected(1)
+      ->take_all();
+  command
+      ->add_option(
+          "--keep", options->keep,
+          "Keep checkpoints in kept/: the N newest, or the one with the lowest validation loss (best); may "
+          "be given for both")
+      ->type_name("N|best")
+      ->expected(1)
+      ->take_all()
+      ->check([](const std::string& text) {
+        const bool is_count =
+            !text.empty() && text.size() < 7 && text.find_first_not_of("0123456789") == std::string::npos;
+        return is_count || text == "best" ? "" : "'" + text + "' is neither a number of checkpoints nor best";
+      });
   command
       ->add_option("--start-up", options->start_up,
                    "Layers to begin text training with, under a new vocabulary: shipped, with gca for the "

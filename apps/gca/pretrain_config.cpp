@@ -34,6 +34,15 @@ void take_flags_from(const train::SettingsFile& file, PretrainOptions& options) 
   if (!config.is_object() || !result.is_object())
     fail_usage(where, "is damaged", "give the report.json of a gca pretrain run");
 
+  if (config.contains("branch"))
+    fail_usage(where, "is the report of a run that branched from another",
+               "branch once more: --branch " + config["branch"].dump());
+  if (result.contains("changes"))
+    fmt::print(stderr,
+               "{}: settings were changed while this run was under way; a run that is begun with them all "
+               "along will not repeat it\n",
+               where);
+
   const auto is_given = [&](const char* flag) { return options.is_given(flag); };
   if (!is_given("--data")) {
     options.data = entry<std::string>(config, "data", where);
@@ -58,6 +67,8 @@ void apply_flags(const PretrainOptions& options, train::RunConfig& config) {
   for (const std::string& assignment : options.settings) config.set_from_flag(assignment);
   if (options.batch >= 0) config.set_from_flag("batch=" + std::to_string(options.batch), "--batch");
   if (!options.start_up.empty()) config.set_from_flag("start_up=" + options.start_up, "--start-up");
+  for (const std::string& keep : options.keep)
+    config.set_from_flag(keep == "best" ? "keep_best=true" : "keep_checkpoints=" + keep, "--keep");
 }
 
 train::RunConfig new_run_config(const PretrainOptions& options) {
@@ -73,7 +84,7 @@ train::RunConfig new_run_config(const PretrainOptions& options) {
 void read_input_files(PretrainOptions& options) {
   for (const std::string& name : options.configs)
     options.config_files.push_back(train::SettingsFile::read(name));
-  if (!options.resume)
+  if (!options.goes_on())
     for (const train::SettingsFile& file : options.config_files) take_flags_from(file, options);
   if (!options.phases.empty()) options.phases_json = train::TrainingPhases::read(options.phases);
 }

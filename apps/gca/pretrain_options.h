@@ -23,6 +23,9 @@ struct PretrainOptions {
   std::vector<std::string> settings;
   std::string output;
   std::string init;
+  std::string branch;                ///< checkpoint whose run goes on in `output`
+  std::vector<std::string> changes;  ///< KEY=VALUE of settings that change as the run goes on
+  std::vector<std::string> keep;     ///< "best", or how many
   std::string task = tasks::kTextTask;
   std::string phases;          ///< file
   nlohmann::json phases_json;  ///< its content, or that of a report given as --config; null for none
@@ -40,6 +43,8 @@ struct PretrainOptions {
   bool dry_run = false;
   std::set<std::string> given;  ///< flags on the command line: "--task"
 
+  /// Does it go on with a run that was begun before?
+  bool goes_on() const { return resume || !branch.empty(); }
   bool is_given(const std::string& flag) const { return given.contains(flag); }
 };
 

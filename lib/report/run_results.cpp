@@ -41,7 +41,7 @@ void read_metrics(const std::string& text, RunResults& run) {
     if (!entry.is_object()) continue;
     if (entry.contains("valid"))
       run.valid.push_back(loss_point(entry["valid"]));
-    else
+    else if (entry.contains("loss"))  // other lines tell what was changed
       run.train.push_back(loss_point(entry));
   }
 }

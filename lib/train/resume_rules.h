@@ -1,8 +1,10 @@
 #pragma once
-// What may be changed in a resumed run: how often to look and to save, how long to go on; nothing that would change
-// its course.
+// What may be changed in a run that goes on: how often to look and to save, how long to go on, and, where it is
+// asked for aloud (--change), settings of the optimizer; nothing else that would change its course.
 
+#include <span>
 #include <string>
+#include <vector>
 
 #include "lib/train/run_config.h"
 #include "lib/train/trainer_state.h"
@@ -13,8 +15,19 @@ namespace gca::train {
 RunConfig recorded_config(const TrainerState& state);
 
 /// The configuration of `state` with what `asked` (recorded_config() and what the command line laid over it)
-/// may change. Throws Error(usage) naming the first key whose value differs and is not an observation key.
-RunConfig resumed_config(const TrainerState& state, const RunConfig& asked);
+/// may change, and `changes`, KEY=VALUE each. Throws Error(usage) naming the first key that cannot change so.
+RunConfig resumed_config(const TrainerState& state, const RunConfig& asked,
+                         std::span<const std::string> changes);
+
+/// How the run differs from `before`, the state it goes on from, when it is made with `after` and ends at
+/// `total_steps`; empty where it does not.
+std::vector<SettingChange> changes_of(const TrainerState& before, const TrainConfig& after,
+                                      int64_t total_steps);
+
+/// What to tell of `changes`, a line each: old and new value, old and new learning rate, and how to stay on the old
+/// schedule where a new length stretches it.
+std::string change_remarks(std::span<const SettingChange> changes, const TrainerState& before,
+                           const TrainConfig& after, int64_t total_steps);
 
 /// Throws Error(usage) unless `data_fingerprint` is that of the run.
 void require_same_data(const TrainerState& state, const std::string& data,

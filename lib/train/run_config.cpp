@@ -72,7 +72,7 @@ void RunConfig::set_number(const std::string& where, const std::string& key, dou
 void RunConfig::set_from_flag(const std::string& assignment, const std::string& flag) {
   const size_t equals = assignment.find('=');
   if (equals == std::string::npos || equals == 0)
-    fail_usage(flag + " " + assignment, "not a setting", "write --set KEY=VALUE");
+    fail_usage(flag + " " + assignment, "not a setting", "write " + flag + " KEY=VALUE");
   const std::string key = assignment.substr(0, equals);
   set(flag + " " + assignment, key, parse_setting_value(assignment.substr(equals + 1)));
   sources[key] = flag;

@@ -6,6 +6,7 @@
 
 #include "lib/core/error.h"
 #include "lib/tasks/task_kinds.h"
+#include "lib/train/lr_schedule.h"
 
 namespace gca::train {
 namespace {
@@ -14,7 +15,11 @@ using Field = ConfigField<TrainConfig>;
 
 const std::array kFields = {
     Field{"learning_rate", &TrainConfig::learning_rate, "peak of the learning rate", Change::ramp},
-    Field{"min_learning_rate", &TrainConfig::min_learning_rate, "where the cosine ends"},
+    Field{"min_learning_rate", &TrainConfig::min_learning_rate, "where cosine and wsd end"},
+    Field{"schedule", &TrainConfig::schedule,
+          "learning rate after the warm-up: cosine; wsd: stable, then decay; constant"},
+    Field{"decay_fraction", &TrainConfig::decay_fraction, "wsd: part of the schedule that is decay"},
+    Field{"decay_steps", &TrainConfig::decay_steps, "wsd: steps of decay; 0: by decay_fraction"},
     Field{"warmup_fraction", &TrainConfig::warmup_fraction, "part of the schedule that is warm-up"},
     Field{"warmup_steps", &TrainConfig::warmup_steps, "steps of warm-up; 0: by warmup_fraction"},
     Field{"schedule_steps", &TrainConfig::schedule_steps, "length of the schedule; 0: the steps of the run"},
@@ -56,10 +61,32 @@ const std::array kFields = {
     Field{"checkpoint_minutes", &TrainConfig::checkpoint_minutes, "minutes between checkpoints; 0: by steps"},
     Field{"diagnostics_interval", &TrainConfig::diagnostics_interval,
           "steps between looks at the retrieval; 0: never"},
+    Field{"keep_checkpoints", &TrainConfig::keep_checkpoints, "how many of the newest checkpoints are kept"},
+    Field{"keep_best", &TrainConfig::keep_best, "keep the checkpoint with the lowest validation loss"},
 };
 
-constexpr std::array kObservationKeys = {"eval_interval", "eval_sequences", "checkpoint_interval",
-                                         "checkpoint_minutes", "diagnostics_interval"};
+constexpr std::array kObservationKeys = {"eval_interval",      "eval_sequences",       "checkpoint_interval",
+                                         "checkpoint_minutes", "diagnostics_interval", "keep_checkpoints",
+                                         "keep_best"};
+
+constexpr std::array kOptimizerKeys = {"learning_rate",
+                                       "min_learning_rate",
+                                       "schedule",
+                                       "warmup_fraction",
+                                       "warmup_steps",
+                                       "decay_fraction",
+                                       "decay_steps",
+                                       "schedule_steps",
+                                       "learning_rate_factor_embedding",
+                                       "learning_rate_factor_lower",
+                                       "learning_rate_factor_encoder",
+                                       "learning_rate_factor_memory",
+                                       "learning_rate_factor_upper",
+                                       "adam_beta1",
+                                       "adam_beta2",
+                                       "adam_epsilon",
+                                       "weight_decay",
+                                       "gradient_clip"};
 
 }  // namespace
 
@@ -69,6 +96,14 @@ std::span<const ConfigField<TrainConfig>> train_config_fields() {
 
 bool is_observation_key(const std::string& key) {
   return std::find(kObservationKeys.begin(), kObservationKeys.end(), key) != kObservationKeys.end();
+}
+
+std::vector<std::string> optimizer_keys() {
+  return {kOptimizerKeys.begin(), kOptimizerKeys.end()};
+}
+
+bool is_optimizer_key(const std::string& key) {
+  return std::find(kOptimizerKeys.begin(), kOptimizerKeys.end(), key) != kOptimizerKeys.end();
 }
 
 double TrainConfig::residual_blend_at(int64_t step, double target) const {
@@ -91,6 +126,12 @@ void TrainConfig::validate(const std::string& where) const {
   require(warmup_fraction >= 0 && warmup_fraction <= 1, "warmup_fraction", "a number from 0 to 1");
   require(warmup_steps >= 0, "warmup_steps", "0 or more");
   require(schedule_steps >= 0, "schedule_steps", "0 or more");
+  const std::vector<std::string> schedules = schedule_names();
+  if (std::find(schedules.begin(), schedules.end(), schedule) == schedules.end())
+    fail_usage(where, "schedule is \"" + schedule + "\"",
+               "did you mean \"" + nearest_name(schedule, schedules) + "\"?");
+  require(decay_fraction >= 0 && decay_fraction <= 1, "decay_fraction", "a number from 0 to 1");
+  require(decay_steps >= 0, "decay_steps", "0 or more");
   require(is_not_negative(embedding_factor), "learning_rate_factor_embedding", "a number of 0 or more");
   require(is_not_negative(lower_factor), "learning_rate_factor_lower", "a number of 0 or more");
   require(is_not_negative(encoder_factor), "learning_rate_factor_encoder", "a number of 0 or more");
@@ -120,6 +161,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(checkpoint_interval >= 0, "checkpoint_interval", "0 or more steps");
   require(is_not_negative(checkpoint_minutes), "checkpoint_minutes", "0 or more");
   require(diagnostics_interval >= 0, "diagnostics_interval", "0 or more steps");
+  require(keep_checkpoints >= 0, "keep_checkpoints", "0 or more");
 }
 
 }  // namespace gca::train

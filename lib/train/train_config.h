@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "lib/core/config_fields.h"
 #include "lib/tasks/task_settings.h"
@@ -12,11 +13,14 @@
 namespace gca::train {
 
 struct TrainConfig {
-  // Learning rate: linear warm-up to the peak, cosine down to the floor.
+  // Learning rate (lr_schedule.h).
+  std::string schedule = "cosine";
   double learning_rate = 2e-3;
   double min_learning_rate = 4e-4;
   double warmup_fraction = 0.02;  ///< of the schedule; used when warmup_steps is 0
   int64_t warmup_steps = 0;
+  double decay_fraction = 0.1;  ///< of the schedule, wsd only; used when decay_steps is 0
+  int64_t decay_steps = 0;
   int64_t schedule_steps = 0;  ///< length of the schedule; 0: the steps of the run
 
   // Factors on the learning rate, by part of the model.
@@ -59,6 +63,10 @@ struct TrainConfig {
   double checkpoint_minutes = 10.0;  ///< also after so many minutes since the last one
   int64_t diagnostics_interval = 10;
 
+  // Checkpoints beside the last one (kept_checkpoints.h).
+  int64_t keep_checkpoints = 0;
+  bool keep_best = false;
+
   /// lambda of h' = a + lambda o + MLP(m) at `step` (0-based), `target` being the model's own.
   double residual_blend_at(int64_t step, double target) const;
   int64_t sequences_per_step() const { return batch * gradient_accumulation; }
@@ -73,5 +81,9 @@ std::span<const ConfigField<TrainConfig>> train_config_fields();
 /// True for keys that change when something is looked at or saved, but not one bit of the training: a resumed
 /// run may change them.
 bool is_observation_key(const std::string& key);
+
+/// True for keys of the optimizer and its schedule: a resumed run may change them where --change asks for it.
+bool is_optimizer_key(const std::string& key);
+std::vector<std::string> optimizer_keys();
 
 }  // namespace gca::train

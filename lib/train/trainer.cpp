@@ -16,18 +16,6 @@
 namespace gca::train {
 namespace {
 
-LearningRateSchedule make_schedule(const TrainConfig& config, int64_t total_steps) {
-  LearningRateSchedule schedule;
-  schedule.peak = config.learning_rate;
-  schedule.floor = config.min_learning_rate;
-  schedule.total_steps = config.schedule_steps > 0 ? config.schedule_steps : total_steps;
-  schedule.warmup_steps = config.warmup_steps > 0
-                              ? config.warmup_steps
-                              : static_cast<int64_t>(std::ceil(config.warmup_fraction *
-                                                               static_cast<double>(schedule.total_steps)));
-  return schedule;
-}
-
 /// The group that reads nothing in this step, a pure function of (seed, step); -1: every group reads, and so
 /// does one that is alone.
 int64_t silent_group(double probability, int64_t groups, uint64_t seed, int64_t step) {
@@ -185,6 +173,15 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
   return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
 }
 
+std::string Trainer::way_out_of_non_finite() const {
+  if (phases_) return "begin a new run from it with --init, with a lower learning_rate in --phases";
+  const double lower = config_.learning_rate / 2;
+  std::string way = fmt::format("go on from it with --resume --change learning_rate={}", lower);
+  if (config_.min_learning_rate > lower) way += fmt::format(" --change min_learning_rate={}", lower);
+  if (config_.gradient_clip == 0) way += " --change gradient_clip=1";
+  return way;
+}
+
 void Trainer::fail_non_finite(const model::ForwardOptions& options, const std::vector<data::Batch>& batches,
                               const StepResult& result) {
   std::string culprit;
@@ -203,7 +200,7 @@ void Trainer::fail_non_finite(const model::ForwardOptions& options, const std::v
   fail_run(fmt::format("step {}", options.step),
            fmt::format("loss {}, gradient norm {}; first non-finite tensor: {}", result.loss,
                        result.gradient_norm, culprit),
-           "the last checkpoint is untouched; lower learning_rate or gradient_clip and resume from it");
+           "the last checkpoint is untouched; " + way_out_of_non_finite());
 }
 
 }  // namespace gca::train

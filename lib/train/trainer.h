@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -57,6 +58,9 @@ class Trainer {
   /// The one that the model is saved and looked at with after `steps` steps.
   model::ModelConfig config_after(int64_t steps) const;
 
+  /// What can be done where a step was not finite, for the error that tells it.
+  std::string way_out_of_non_finite() const;
+
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
   AdamWOptimizer& optimizer() { return optimizer_; }
@@ -68,6 +72,7 @@ class Trainer {
   StepResult accumulate_gradients(const model::ForwardOptions& options,
                                   const std::vector<data::Batch>& batches, bool look_at_retrieval);
   void clear_gradients();
+
   [[noreturn]] void fail_non_finite(const model::ForwardOptions& options,
                                     const std::vector<data::Batch>& batches, const StepResult& result);
 

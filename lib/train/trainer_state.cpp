@@ -59,6 +59,15 @@ nlohmann::ordered_json validation_to_json(const ValidationResult& result) {
   return json;
 }
 
+nlohmann::ordered_json setting_change_to_json(const SettingChange& change) {
+  return {{"step", change.step},
+          {"setting", change.key},
+          {"from", change.from},
+          {"to", change.to},
+          {"learning_rate_before", number_or_null(change.rate_before)},
+          {"learning_rate_after", number_or_null(change.rate_after)}};
+}
+
 double TrainerState::train_loss() const {
   if (recent_losses.empty()) return kUnknown;
   return std::accumulate(recent_losses.begin(), recent_losses.end(), 0.0) /
@@ -89,6 +98,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["valid"] = nlohmann::ordered_json::array();
   for (const ValidationResult& result : state.valid_results)
     json["valid"].push_back(validation_to_json(result));
+  for (const SettingChange& change : state.changes) json["changes"].push_back(setting_change_to_json(change));
   return json;
 }
 
@@ -118,6 +128,10 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
       if (train.contains(setting->key)) state.train.tasks.set(*setting, where, train.at(setting->key));
     json.at("recent_losses").get_to(state.recent_losses);
     for (const auto& result : json.at("valid")) state.valid_results.push_back(validation_from_json(result));
+    for (const auto& change : json.value("changes", nlohmann::json::array()))
+      state.changes.push_back({whole_number(change.at("step")), change.at("setting"), change.at("from"),
+                               change.at("to"), number_from(change.at("learning_rate_before")),
+                               number_from(change.at("learning_rate_after"))});
     return state;
   } catch (const nlohmann::json::exception& error) {
     fail_usage(where, std::string("damaged: ") + error.what(),

@@ -26,6 +26,18 @@ struct ValidationResult {
 
 nlohmann::ordered_json validation_to_json(const ValidationResult& result);
 
+/// A setting that was changed when the run went on, and what that did to the learning rate.
+struct SettingChange {
+  int64_t step = 0;  ///< optimizer steps made before
+  std::string key;   ///< "steps": how long the run is
+  nlohmann::json from;
+  nlohmann::json to;
+  double rate_before = 0.0;  ///< learning rate of the last step made; NaN where phases set it
+  double rate_after = 0.0;   ///< of the next step; NaN where phases set it
+};
+
+nlohmann::ordered_json setting_change_to_json(const SettingChange& change);
+
 struct TrainerState {
   int64_t step = 0;            ///< optimizer steps made
   int64_t sequences = 0;       ///< sequences consumed
@@ -44,6 +56,7 @@ struct TrainerState {
   TrainConfig train;
   std::vector<double> recent_losses;  ///< of the last steps, at most kRecentLosses
   std::vector<ValidationResult> valid_results;
+  std::vector<SettingChange> changes;
 
   static constexpr size_t kRecentLosses = 20;
   /// Mean of recent_losses; NaN before the first step.

@@ -7,8 +7,11 @@
 #include <memory>
 #include <numbers>
 
+#include "lib/core/error.h"
 #include "lib/train/checkpoint.h"
+#include "lib/train/kept_checkpoints.h"
 #include "lib/train/metrics_log.h"
+#include "lib/train/non_finite.h"
 #include "lib/train/progress_line.h"
 #include "lib/train/validation.h"
 
@@ -84,13 +87,38 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   const auto run_start = Clock::now();
   const int64_t first_step = state.step;
   Clock::time_point last_save = Clock::now();
-  bool is_saved = !options.is_new;
+  bool is_saved = !options.is_new && options.changes.empty();
 
+  if (options.is_new) remove_kept_checkpoints(options.output);
+  if (!options.changes.empty()) {
+    nlohmann::ordered_json line = {{"step", state.step}, {"changes", nlohmann::ordered_json::array()}};
+    for (const SettingChange& change : options.changes) {
+      line["changes"].push_back(setting_change_to_json(change));
+      state.changes.push_back(change);
+    }
+    metrics.append(line);
+  }
+
+  const auto save_into = [&](const std::string& folder) {
+    // The step that made it so ended well; the next one would not, and there must be something to go back to.
+    if (const auto weight = first_non_finite_weight(trainer.model()))
+      fail_run(fmt::format("step {}", state.step), "weight " + *weight + " is not finite",
+               "the last checkpoint is untouched; " + trainer.way_out_of_non_finite());
+    save_checkpoint(folder, trainer.model(), trainer.config_after(state.step), trainer.optimizer(), state,
+                    options.tokenizer_model);
+  };
   const auto save = [&] {
-    save_checkpoint(checkpoint_folder(options.output), trainer.model(), trainer.config_after(state.step),
-                    trainer.optimizer(), state, options.tokenizer_model);
+    save_into(checkpoint_folder(options.output));
+    if (config.keep_checkpoints > 0 && state.step > 0)
+      keep_checkpoint(options.output, state.step, config.keep_checkpoints);
     last_save = Clock::now();
     is_saved = true;
+  };
+  const auto save_if_best = [&] {
+    if (!config.keep_best || state.valid_results.empty() ||
+        !(state.valid_results.back().loss < best_kept_loss(options.output)))
+      return;
+    save_into(best_checkpoint_folder(options.output));
   };
   const auto save_if_asked = [&] {
     if (options.save == nullptr || !options.save->exchange(false)) return;
@@ -129,6 +157,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       state.valid_results.push_back(result);
     }
     is_saved = false;
+    save_if_best();
     return true;
   };
   const auto is_validated = [&] {
@@ -140,10 +169,8 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
 
   // From the first instant there is something to resume, and a full disk shows before the work and not after
   // it.
-  if (state.step == 0) {
-    if (!is_validated()) look();
-    save();
-  }
+  if (state.step == 0 && !is_validated()) look();
+  if (state.step == 0 || options.is_new) save();
 
   // A stop cut it short.
   if (state.step > 0 && is_validation_due() && !is_validated()) look();

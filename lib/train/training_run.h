@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <string>
+#include <vector>
 
 #include "lib/profile/operator_profile.h"
 #include "lib/train/batch_source.h"
@@ -17,7 +18,8 @@ struct RunOptions {
   std::string tokenizer_model;  ///< text of tokenizer.model, empty for none
   int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
   bool quiet = false;
-  bool is_new = true;                       ///< metrics of an earlier run are dropped
+  bool is_new = true;                       ///< metrics and kept checkpoints of an earlier run are dropped
+  std::vector<SettingChange> changes;       ///< that this run goes on with; recorded
   const std::atomic<bool>* stop = nullptr;  ///< asked between steps and batches of validations; may be null
   std::atomic<bool>* save = nullptr;        ///< set from outside: save and go on; may be null
   profile::OperatorProfile* profile = nullptr;  ///< collects the steps after the first; may be null

@@ -108,7 +108,8 @@ TEST_CASE("generate: an interruption ends it with 130, and keeps the memory so f
     const TemporaryFolder folder;
     RunningProcess process(gca_words({"generate", "--checkpoint", run.checkpoint(), "--prompt", "On day",
                                       "--max-new-tokens", "10M", "--save-memory", folder / "session"}));
-    process.send_signal(SIGUSR1);  // saves at the end only: it goes on
+    REQUIRE(process.wait_until([&] { return process.minds_signal(SIGUSR1); }));
+    process.send_signal(SIGUSR1);  // it saves at the end only, and goes on
     REQUIRE(process.wait_for_output());
     process.send_signal(signal_number);
     const ProcessResult result = process.wait();

@@ -32,10 +32,10 @@ std::vector<std::string> endless_run(const std::string& output) {
 }
 
 /// A pipe that a command waits for as its input.
-class WaitedFor {
+class InputPipe {
  public:
-  explicit WaitedFor(const std::string& path) : path_(path) { REQUIRE(mkfifo(path_.c_str(), 0600) == 0); }
-  ~WaitedFor() {
+  explicit InputPipe(const std::string& path) : path_(path) { REQUIRE(mkfifo(path_.c_str(), 0600) == 0); }
+  ~InputPipe() {
     if (writer_ >= 0) close(writer_);
   }
   /// Once the command has opened it.
@@ -73,6 +73,7 @@ TEST_CASE("pretrain: every ending signal saves the last step and ends with 130, 
 TEST_CASE("pretrain: SIGUSR1 saves and goes on, and changes no bit") {
   const TemporaryFolder folder;
   RunningProcess run(gca_words(endless_run(folder / "run")));
+  REQUIRE(run.wait_until([&] { return run.minds_signal(SIGUSR1); }));
   run.send_signal(SIGUSR1);  // before there is anything to save
   REQUIRE(run.wait_until([&] { return last_logged_step(folder / "run") >= 2; }));
   const int64_t before = saved_step(folder / "run");
@@ -122,7 +123,7 @@ TEST_CASE("Signals that end tokenize, eval and memory build leave nothing half-w
     for (const int signal_number : {SIGUSR2, SIGHUP, SIGQUIT, SIGXCPU}) {
       CAPTURE(signal_number);
       const TemporaryFolder folder;
-      WaitedFor pipe(folder / "pipe");
+      InputPipe pipe(folder / "pipe");
       RunningProcess process(start(folder));
       REQUIRE(process.wait_until([&] { return pipe.is_open(); }));
       process.send_signal(signal_number);
@@ -131,8 +132,9 @@ TEST_CASE("Signals that end tokenize, eval and memory build leave nothing half-w
       CHECK(std::filesystem::is_empty(folder.path()));
     }
     const TemporaryFolder folder;
-    WaitedFor pipe(folder / "pipe");
+    InputPipe pipe(folder / "pipe");
     RunningProcess process(start(folder));
+    REQUIRE(process.wait_until([&] { return process.minds_signal(SIGUSR1); }));
     process.send_signal(SIGUSR1);  // perhaps before it has become gca-tensor
     REQUIRE(process.wait_until([&] { return pipe.is_open(); }));
     process.send_signal(SIGUSR1);

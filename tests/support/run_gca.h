@@ -8,6 +8,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 #include <string>
@@ -50,6 +51,16 @@ class RunningProcess {
     if (process_ <= 0) return;
     kill(process_, SIGKILL);
     waitpid(process_, nullptr, 0);
+  }
+
+  /// Will `signal_number` not end it by default: does it ignore or handle it?
+  bool minds_signal(int signal_number) const {
+    std::ifstream status("/proc/" + std::to_string(process_) + "/status");
+    uint64_t minded = 0;
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("SigIgn:") || line.starts_with("SigCgt:"))
+        minded |= std::stoull(line.substr(line.find(':') + 1), nullptr, 16);
+    return (minded >> (signal_number - 1) & 1) != 0;
   }
 
   void send_signal(int signal_number) const { kill(process_, signal_number); }
