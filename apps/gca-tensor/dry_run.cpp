@@ -35,6 +35,12 @@ std::string table_of(const nlohmann::ordered_json& result) {
                                             memory_text(number("checkpoint_bytes"))));
   table += line("speed, estimated", fmt::format("{:.3g} tokens/s, {} a step", number("tokens_per_second"),
                                                 duration_text(number("step_seconds"))));
+  for (const auto& use : result.value("data", nlohmann::ordered_json::array())) {
+    const std::string passes =
+        use["passes"].is_null() ? "" : fmt::format(", {:.2f} passes", use["passes"].get<double>());
+    table += line("data", fmt::format("{}: {} sequences, {} tokens{}", use["folder"].get<std::string>(),
+                                      use["sequences"].get<int64_t>(), use["tokens"].get<int64_t>(), passes));
+  }
   if (result["steps"].is_null())
     return table + line("time, estimated", "say how long to train: --steps, --tokens or --minutes");
   return table +
@@ -47,7 +53,8 @@ std::string table_of(const nlohmann::ordered_json& result) {
 
 void finish_dry_run(JsonReport& report, const PretrainOptions& options, const model::LanguageModel& model,
                     const train::TrainConfig& config, const train::StepProbe& probe,
-                    const train::MemoryEstimate& memory, RunLength length, int64_t validation_sequences) {
+                    const train::MemoryEstimate& memory, RunLength length, const train::TaskData& data) {
+  const int64_t validation_sequences = data.validation.sequences;
   const double step_seconds = train::estimate_step_seconds(model, config, probe);
   const double validation_seconds =
       train::estimate_validation_seconds(model, config, probe, validation_sequences);
@@ -83,6 +90,15 @@ void finish_dry_run(JsonReport& report, const PretrainOptions& options, const mo
     result["seconds"] = steps * probe.fixed_seconds +
                         tokens / tokens_per_step * (step_seconds - probe.fixed_seconds) +
                         static_cast<double>(validations) * validation_seconds;
+  }
+  if (data.train.uses) {
+    const int64_t steps = std::max<int64_t>(length.steps, 0);
+    const int64_t sequences = length.sequences > 0
+                                  ? length.sequences
+                                  : length.sequences_before + steps * config.sequences_per_step();
+    result["data"] = train::data_uses_to_json(data.train.uses(sequences));
+    if (steps == 0)
+      for (auto& use : result["data"]) use["passes"] = nullptr;
   }
   finish_report(report, options.common, "", table_of(result));
 }

@@ -4,6 +4,7 @@
 #include "apps/gca/pretrain_options.h"
 #include "lib/core/json_report.h"
 #include "lib/train/run_estimate.h"
+#include "lib/train/task_data.h"
 #include "lib/train/trainer_state.h"
 
 namespace gca::app {
@@ -12,13 +13,15 @@ namespace gca::app {
 struct RunLength {
   int64_t steps = 0;
   double minutes = 0;
-  int64_t tokens = 0;  ///< of all steps, where they differ
+  int64_t tokens = 0;            ///< of all steps, where they differ
+  int64_t sequences = 0;         ///< of all steps, where they differ
+  int64_t sequences_before = 0;  ///< read when it goes on
 };
 
-/// Fills `report` and prints it, or a table. `config`: of the largest step. `validation_sequences`: of one
-/// validation, 0 for none; `probe` was timed.
+/// Fills `report` and prints it, or a table. `config`: of the largest step. `data`: what the run reads;
+/// `probe` was timed.
 void finish_dry_run(JsonReport& report, const PretrainOptions& options, const model::LanguageModel& model,
                     const train::TrainConfig& config, const train::StepProbe& probe,
-                    const train::MemoryEstimate& memory, RunLength length, int64_t validation_sequences);
+                    const train::MemoryEstimate& memory, RunLength length, const train::TaskData& data);
 
 }  // namespace gca::app

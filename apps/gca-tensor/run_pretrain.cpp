@@ -35,6 +35,7 @@
 #include "lib/train/task_data.h"
 #include "lib/train/training_run.h"
 #include "lib/train/validation.h"
+#include "lib/train/weighted_data.h"
 
 namespace gca::app {
 namespace {
@@ -109,7 +110,7 @@ nlohmann::ordered_json config_of(const PretrainOptions& options, const train::Tr
   json["task"] = state.task;
   if (!state.phases.is_null()) json["phases"] = state.phases;
   json["dtype"] = state.dtype;
-  json["data"] = state.data;
+  json["data"] = train::data_to_json(state.data);
   json["valid"] = state.valid;
   json["output"] = options.output;
   json["init"] = options.init;
@@ -154,6 +155,7 @@ nlohmann::ordered_json result_of(const PretrainOptions& options, const model::La
   }
   for (const train::SettingChange& change : state.changes)
     result["changes"].push_back(train::setting_change_to_json(change));
+  if (data.train.uses) result["data"] = train::data_uses_to_json(data.train.uses(state.sequences));
   result["checkpoint"] = train::checkpoint_folder(options.output);
   for (const train::KeptCheckpoint& kept : train::list_kept_checkpoints(options.output))
     result["kept"].push_back(
@@ -169,6 +171,9 @@ std::string table_of(const nlohmann::ordered_json& result) {
   const auto line = [&](const char* name, const nlohmann::ordered_json& value) {
     if (value.is_number()) table += fmt::format("{:<20}{:.4f}\n", name, value.get<double>());
   };
+  for (const auto& use : result.value("data", nlohmann::ordered_json::array()))
+    table += fmt::format("{:<20}{:.2f} over {}\n", "passes", use["passes"].get<double>(),
+                         use["folder"].get<std::string>());
   line("utilization", result["utilization"]);
   line("train loss", result["train_loss"]);
   if (!result["valid"].empty()) {
@@ -254,8 +259,15 @@ struct PlannedRun {
   train::TrainerState state;
   train::RunConfig config;
   train::TaskData data;
-  std::string start_up;  ///< folder of start-up weights; empty for none
-  std::string notice;    ///< for a person; empty for none
+  std::string start_up;                    ///< folder of start-up weights; empty for none
+  std::string notice;                      ///< for a person; empty for none
+  std::vector<std::string> recorded_data;  ///< of a run that goes on: what it was begun with
+
+  /// Sequences that it will have read in the end.
+  int64_t planned_sequences(int64_t total_steps) const {
+    if (data.phases) return data.phases->total_sequences();
+    return state.sequences + (total_steps - state.step) * config.train.sequences_per_step();
+  }
 };
 
 /// A run that goes on: its own settings, and what the command line may change of them.
@@ -270,6 +282,7 @@ void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
     fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
   if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
     fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
+  run.recorded_data = state.data;
   if (!options.data.empty()) state.data = options.data;
   if (!options.valid.empty()) state.valid = options.valid;
 }
@@ -377,13 +390,15 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
     length = {total_steps - run.state.step, 0};
   }
   if (!options.goes_on() && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
+  length.sequences_before = run.state.sequences;
+  if (run.data.phases) length.sequences = run.data.phases->total_sequences();
   if (!options.goes_on() && run.data.phases) {
     length.steps = run.data.phases->total_steps();
     length.tokens = run.data.phases->total_tokens();
   }
   report.seed = run.state.seed;
   report.config = config_of(options, run.state, run.config);
-  finish_dry_run(report, options, model, train, probe, memory, length, run.data.validation.sequences);
+  finish_dry_run(report, options, model, train, probe, memory, length, run.data);
   require_memory(memory, run);
 }
 
@@ -421,7 +436,7 @@ void run_pretrain(const PretrainOptions& given) {
   model::LanguageModel model(config.model, scalar_type(state.dtype),
                              device::open_device(options.tensor.device, state.dtype));
   if (options.goes_on()) {
-    train::require_same_data(state, state.data, data.train.fingerprint);
+    train::require_same_data(state, recorded_data, data.train.fingerprint);
     train::load_weights(continued, model);
     const int64_t total_steps = resumed_steps(options, state);
     changes = told_changes(options, planned, total_steps);
@@ -463,6 +478,9 @@ void run_pretrain(const PretrainOptions& given) {
     train::load_optimizer(continued, model, trainer.optimizer());
     if (!options.branch.empty()) require_unchanged(options, continued, continued_state);
   }
+  if (data.train.uses && !options.common.quiet)
+    fmt::print(stderr, "{}",
+               train::planned_use_text(data.train.uses(planned.planned_sequences(state.total_steps))));
 
   if (!options.common.quiet && !planned.notice.empty())
     fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
@@ -472,7 +490,9 @@ void run_pretrain(const PretrainOptions& given) {
   run.tokenizer_model = data.tokenizer_model;
   run.stop_at = options.stop_at;
   run.quiet = options.common.quiet;
+  run.tensorboard = options.tensorboard;
   run.is_new = !options.resume;
+  run.data_uses = data.train.uses;
   run.changes = std::move(changes);
   run.stop = &interrupt_flag();
   run.save = &save_request();

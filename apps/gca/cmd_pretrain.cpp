@@ -34,8 +34,14 @@ std::string task_help(const std::string& default_task) {
 void add_pretrain_command(CLI::App& app) {
   auto options = std::make_shared<PretrainOptions>();
   CLI::App* command = app.add_subcommand("pretrain", "Train a model on sequences");
-  command->add_option("--data", options->data, "Folder written by gca chunk (or gca tokenize)")
-      ->type_name("DIR");
+  command
+      ->add_option("--data", options->data,
+                   "Folder written by gca chunk (or gca tokenize); may be given several times, each with the "
+                   "weight of "
+                   "its tokens: --data books:6 --data code:3")
+      ->type_name("DIR[:WEIGHT]")
+      ->expected(1)
+      ->take_all();
   command
       ->add_option("--valid", options->valid,
                    "Folder with validation data (default: the valid split of --data)")
@@ -133,6 +139,8 @@ void add_pretrain_command(CLI::App& app) {
                     "Measure this machine's rate of matrix products and report utilization");
   command->add_flag("--profile", options->profile,
                     "Show how the time of the steps is spent, by operator, without the first step");
+  command->add_flag("--tensorboard", options->tensorboard,
+                    "Also write the losses and rates as an event file for TensorBoard, in --output");
   command->add_flag(
       "--print-config", options->print_config,
       "Print every setting and its source, and do not train; with --json, as a file for --config");

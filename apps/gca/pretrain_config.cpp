@@ -5,6 +5,7 @@
 #include "lib/core/error.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/train/training_phases.h"
+#include "lib/train/weighted_data.h"
 
 namespace gca::app {
 namespace {
@@ -45,7 +46,12 @@ void take_flags_from(const train::SettingsFile& file, PretrainOptions& options) 
 
   const auto is_given = [&](const char* flag) { return options.is_given(flag); };
   if (!is_given("--data")) {
-    options.data = entry<std::string>(config, "data", where);
+    const auto data = entry<nlohmann::json>(config, "data", where);
+    try {
+      options.data = train::data_from_json(data);
+    } catch (const nlohmann::json::exception&) {
+      fail_usage(where, "\"data\" is " + data.dump(), "give the report.json of a gca pretrain run");
+    }
     if (!is_given("--valid")) options.valid = entry<std::string>(config, "valid", where);
   }
   if (!is_given("--init")) options.init = entry<std::string>(config, "init", where);

@@ -16,7 +16,7 @@ namespace gca::app {
 struct PretrainOptions {
   CommonOptions common;
   TensorOptions tensor;
-  std::string data;
+  std::vector<std::string> data;  ///< words of --data (lib/train/weighted_data.h)
   std::string valid;
   std::vector<std::string> configs;               ///< presets and files
   std::vector<train::SettingsFile> config_files;  ///< what they say (read_input_files())
@@ -39,6 +39,7 @@ struct PretrainOptions {
   bool overwrite = false;
   bool peak = false;
   bool profile = false;
+  bool tensorboard = false;
   bool print_config = false;
   bool dry_run = false;
   std::set<std::string> given;  ///< flags on the command line: "--task"

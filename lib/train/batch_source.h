@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lib/data/sequence_loader.h"
+#include "lib/train/data_use.h"
 #include "lib/train/training_phases.h"
 
 namespace gca::train {
@@ -17,6 +18,8 @@ struct BatchSource {
   std::function<data::Batch(int64_t consumed, int64_t rows)> batch;
   /// Changes whenever the batches would: resuming on others is refused.
   std::string fingerprint;
+  /// How the data was used after so many sequences; empty for a task that makes its own.
+  std::function<std::vector<DataUse>(int64_t consumed)> uses = {};
 };
 
 /// A fixed set of sequences to look at between steps; `source.batch` is called with 0 <= consumed <

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <cmath>
 #include <cstdio>
 
@@ -32,9 +33,12 @@ std::string short_duration(double seconds) {
 }  // namespace
 
 std::string progress_text(const Progress& progress) {
-  return fmt::format("step {}/{}  tokens {}  loss {:.4f}  {} tokens/s  {} left", progress.step,
-                     progress.total_steps, short_count(static_cast<double>(progress.tokens)), progress.loss,
-                     short_count(progress.tokens_per_second), short_duration(progress.seconds_left));
+  const std::string passes =
+      progress.passes.empty() ? "" : fmt::format("passes {:.2f}  ", fmt::join(progress.passes, ", "));
+  return fmt::format("step {}/{}  tokens {}  {}loss {:.4f}  {} tokens/s  {} left", progress.step,
+                     progress.total_steps, short_count(static_cast<double>(progress.tokens)), passes,
+                     progress.loss, short_count(progress.tokens_per_second),
+                     short_duration(progress.seconds_left));
 }
 
 ProgressLine::ProgressLine(bool quiet)

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace gca::train {
 
@@ -12,12 +13,13 @@ struct Progress {
   int64_t step = 0;
   int64_t total_steps = 0;
   int64_t tokens = 0;
+  std::vector<double> passes;  ///< over each data set; empty where there is none
   double loss = 0.0;
   double tokens_per_second = 0.0;
   double seconds_left = 0.0;
 };
 
-/// "step 120/2000  tokens 983K  loss 5.1234  4.1K tokens/s  12:34 left"
+/// "step 120/2000  tokens 983K  passes 1.25  loss 5.1234  4.1K tokens/s  12:34 left"
 std::string progress_text(const Progress& progress);
 
 class ProgressLine {

@@ -4,9 +4,11 @@
 #include <fmt/ranges.h>
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "lib/core/error.h"
 #include "lib/train/lr_schedule.h"
+#include "lib/train/weighted_data.h"
 
 namespace gca::train {
 namespace {
@@ -87,11 +89,10 @@ RunConfig resumed_config(const TrainerState& state, const RunConfig& asked,
 
 std::vector<SettingChange> changes_of(const TrainerState& before, const TrainConfig& after,
                                       int64_t total_steps) {
-  const auto [rate_before, rate_after] = rates_around(before, after, total_steps);
+  const std::pair<double, double> rates = rates_around(before, after, total_steps);
   std::vector<SettingChange> changes;
-  const auto add = [&, rate_before = rate_before, rate_after = rate_after](
-                       const std::string& key, const nlohmann::json& from, const nlohmann::json& to) {
-    if (from != to) changes.push_back({before.step, key, from, to, rate_before, rate_after});
+  const auto add = [&](const std::string& key, const nlohmann::json& from, const nlohmann::json& to) {
+    if (from != to) changes.push_back({before.step, key, from, to, rates.first, rates.second});
   };
   add("steps", before.total_steps, total_steps);
   const nlohmann::json old_values = fields_to_json(before.train, train_config_fields());
@@ -123,12 +124,13 @@ std::string change_remarks(std::span<const SettingChange> changes, const Trainer
   return text;
 }
 
-void require_same_data(const TrainerState& state, const std::string& data,
+void require_same_data(const TrainerState& state, std::span<const std::string> recorded_data,
                        const std::string& data_fingerprint) {
   if (data_fingerprint == state.data_fingerprint) return;
   fail_usage("--resume",
-             fmt::format("{} is not the data this run began with", data.empty() ? "the task" : data),
-             fmt::format("give --data {} as it was, or begin a new run with --init", state.data));
+             fmt::format("{} is not the data this run began with",
+                         state.data.empty() ? "the task" : data_flags(state.data)),
+             fmt::format("give {} as it was, or begin a new run with --init", data_flags(recorded_data)));
 }
 
 }  // namespace gca::train

@@ -29,8 +29,9 @@ std::vector<SettingChange> changes_of(const TrainerState& before, const TrainCon
 std::string change_remarks(std::span<const SettingChange> changes, const TrainerState& before,
                            const TrainConfig& after, int64_t total_steps);
 
-/// Throws Error(usage) unless `data_fingerprint` is that of the run.
-void require_same_data(const TrainerState& state, const std::string& data,
+/// Throws Error(usage) unless `data_fingerprint`, of the data of `state`, is that of the run, which began with
+/// `recorded_data` (words of --data).
+void require_same_data(const TrainerState& state, std::span<const std::string> recorded_data,
                        const std::string& data_fingerprint);
 
 }  // namespace gca::train

@@ -8,10 +8,12 @@
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
 #include "lib/data/haystack.h"
+#include "lib/data/sequence_blend.h"
 #include "lib/data/sequence_loader.h"
 #include "lib/model/backbone_kinds.h"
 #include "lib/tasks/task_kinds.h"
 #include "lib/text/tokenizer.h"
+#include "lib/train/weighted_data.h"
 
 namespace gca::train {
 namespace {
@@ -70,13 +72,26 @@ std::vector<data::SequenceEntry> spread_choice(std::span<const data::SequenceEnt
   return choice;
 }
 
-BatchSource loader_source(data::SequenceIndex index, std::vector<data::SequenceEntry> entries,
-                          const data::ChunkLayout& layout, uint64_t seed, bool shuffle,
-                          const data::PieceBytes& piece_bytes) {
-  std::string fingerprint = index.fingerprint();
-  auto loader = std::make_shared<data::SequenceLoader>(std::move(index), std::move(entries), layout, seed,
-                                                       shuffle, piece_bytes);
-  return {[loader](int64_t consumed, int64_t rows) { return loader->batch(consumed, rows); }, fingerprint};
+/// The sequences of all `loaders` once, one loader after the other.
+std::function<data::Batch(int64_t, int64_t)> one_after_the_other(std::vector<data::SequenceLoader> loaders) {
+  return [loaders = std::move(loaders)](int64_t consumed, int64_t rows) {
+    if (loaders.size() == 1) return loaders.front().batch(consumed, rows);
+    std::vector<data::Batch> single;
+    for (int64_t i = consumed; i < consumed + rows; ++i) {
+      int64_t number = i;
+      size_t set = 0;
+      while (number >= loaders[set].sequence_count()) number -= loaders[set++].sequence_count();
+      single.push_back(loaders[set].batch(number, 1));
+    }
+    return data::stack_batches(single);
+  };
+}
+
+/// Text tokens of one pass over the training split.
+int64_t train_tokens(const data::SequenceIndex& index) {
+  int64_t tokens = 0;
+  for (const data::SequenceEntry& entry : index.train()) tokens += entry.tokens;
+  return tokens;
 }
 
 /// What a task reads, and what it is looked at with.
@@ -89,15 +104,20 @@ struct Sources {
 /// Opens the tasks of one run: all read the same data, with one tokenizer.
 class TaskOpener {
  public:
-  explicit TaskOpener(const TaskRequest& request) : request_(request) {}
+  explicit TaskOpener(const TaskRequest& request) : request_(request) {
+    for (const std::string& word : request.data) sets_.push_back(parse_weighted_data(word));
+  }
 
   /// Loads the tokenizer of the data, where there is data, and completes the vocabulary of `config`.
   void open_tokenizer(RunConfig& config) {
-    if (request_.data.empty()) return;
-    const data::TokenStore tokens = open_sequences(request_.data, config).tokens();
+    if (sets_.empty()) return;
+    const std::string& first = sets_.front().folder;
+    const data::TokenStore tokens = open_sequences(first, config).tokens();
     tokenizer_ = load_tokenizer(tokens);
     end_token_ = tokens.end_token();
-    take_vocabulary(*tokenizer_, request_.data, config);
+    take_vocabulary(*tokenizer_, first, config);
+    for (const WeightedData& set : sets_)
+      require_same_tokenizer(open_sequences(set.folder, config), "--data " + set.folder);
   }
 
   const std::optional<text::Tokenizer>& tokenizer() const { return tokenizer_; }
@@ -108,7 +128,7 @@ class TaskOpener {
     const tasks::TaskKind* kind = tasks::find_task_kind(task);
     if (task != tasks::kTextTask && (kind == nullptr || kind->make_sequences == nullptr))
       fail_usage("--task " + task, "no such task to train on", "gca pretrain --help lists them");
-    if (request_.data.empty() && (kind == nullptr || kind->reads_data))
+    if (sets_.empty() && (kind == nullptr || kind->reads_data))
       fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
     return kind == nullptr ? open_text(config) : open_kind(*kind, config);
   }
@@ -121,11 +141,22 @@ class TaskOpener {
   data::SequenceIndex open_valid(const data::SequenceIndex& index, const RunConfig& config) const {
     if (request_.valid.empty()) return index;
     data::SequenceIndex valid = open_sequences(request_.valid, config);
-    if (valid.tokens().tokenizer_fingerprint() != tokenizer_->fingerprint())
-      fail_usage("--valid " + request_.valid, "made with another tokenizer than " + request_.data,
-                 "run gca tokenize with --tokenizer " + index.tokens().tokenizer_path());
+    require_same_tokenizer(valid, "--valid " + request_.valid);
     return valid;
   }
+
+  void require_same_tokenizer(const data::SequenceIndex& index, const std::string& where) const {
+    if (index.tokens().tokenizer_fingerprint() == tokenizer_->fingerprint()) return;
+    const std::string& first = sets_.front().folder;
+    fail_usage(
+        where, "made with another tokenizer than " + first,
+        "run gca tokenize with --tokenizer " + data::SequenceIndex::open(first).tokens().tokenizer_path());
+  }
+
+  /// The length of a sequence is that of the data, the same in all of it.
+  void take_context(const data::SequenceIndex& index, const WeightedData& set, RunConfig& config) const;
+  BatchSource train_source(const std::vector<data::SequenceIndex>& indexes, const data::ChunkLayout& layout,
+                           const data::PieceBytes& piece_bytes) const;
 
   /// The texts to plant something in: to train on, and to validate on.
   struct Haystacks {
@@ -138,7 +169,8 @@ class TaskOpener {
     // Haystacks are whole documents: how they would be cut does not matter.
     data::ChunkSettings settings;
     settings.chunk_size = config.model.chunk_size;
-    const data::SequenceIndex index = data::SequenceIndex::open(request_.data, settings);
+    if (sets_.size() > 1) fail_usage("--data", "only the task text reads several data sets", "give one");
+    const data::SequenceIndex index = data::SequenceIndex::open(sets_.front().folder, settings);
     const data::SequenceIndex valid = open_valid(index, config);
     const data::Haystack train = data::Haystack::of(index, index.train());
     const bool is_other = !request_.valid.empty() || !index.valid().empty();
@@ -146,32 +178,96 @@ class TaskOpener {
   }
 
   const TaskRequest& request_;
+  std::vector<WeightedData> sets_;
   std::optional<text::Tokenizer> tokenizer_;
   int32_t end_token_ = -1;
 };
 
+void TaskOpener::take_context(const data::SequenceIndex& index, const WeightedData& set,
+                              RunConfig& config) const {
+  const int64_t context = index.settings().context;
+  if (context == config.train.context) return;
+  if (&set != &sets_.front())
+    fail_usage("--data " + set.folder,
+               fmt::format("its sequences have {} tokens, those of {} have {}", context, sets_.front().folder,
+                           config.train.context),
+               fmt::format("run gca chunk with --context {}", config.train.context));
+  if (config.explicit_keys.contains("context"))
+    fail_usage(
+        "--set context",
+        fmt::format("{} tokens, the sequences of {} have {}", config.train.context, set.folder, context),
+        "leave context out, or run gca chunk with --context");
+  config.train.context = context;
+}
+
+BatchSource TaskOpener::train_source(const std::vector<data::SequenceIndex>& indexes,
+                                     const data::ChunkLayout& layout,
+                                     const data::PieceBytes& piece_bytes) const {
+  std::vector<data::SequenceLoader> loaders;
+  std::vector<DataUse> uses;
+  std::vector<double> sequence_shares;
+  std::string fingerprints;
+  double weights = 0;
+  for (const WeightedData& set : sets_) weights += set.weight;
+  for (size_t i = 0; i < sets_.size(); ++i) {
+    const data::SequenceIndex& index = indexes[i];
+    // Another order in each set, so that a data set that is given twice is not read in step.
+    loaders.emplace_back(index, std::vector(index.train().begin(), index.train().end()), layout,
+                         request_.seed + i, true, piece_bytes);
+    const int64_t tokens = train_tokens(index);
+    const int64_t sequences = loaders.back().sequence_count();
+    uses.push_back({sets_[i].folder, sets_[i].weight / weights, sequences, tokens, 0.0});
+    // A weight is one of tokens: where the sequences are short, more of them are read.
+    sequence_shares.push_back(sets_[i].weight * static_cast<double>(sequences) /
+                              static_cast<double>(std::max<int64_t>(tokens, 1)));
+    fingerprints += index.fingerprint() + " ";
+  }
+  const auto blend =
+      std::make_shared<const data::SequenceBlend>(std::move(loaders), data::BlendOrder(sequence_shares));
+  BatchSource source;
+  source.uses = [uses, blend](int64_t consumed) {
+    const std::vector<int64_t> counts = blend->order().counts(consumed);
+    std::vector<DataUse> now = uses;
+    for (size_t i = 0; i < now.size(); ++i)
+      now[i].passes = static_cast<double>(counts[i]) / static_cast<double>(now[i].sequences);
+    return now;
+  };
+  source.batch = [blend](int64_t consumed, int64_t rows) { return blend->batch(consumed, rows); };
+  source.fingerprint =
+      sets_.size() == 1 ? indexes.front().fingerprint() : sha256_hex(fingerprints + blend->order().text());
+  return source;
+}
+
 Sources TaskOpener::open_text(RunConfig& config) const {
-  const data::SequenceIndex index = open_sequences(request_.data, config);
-  if (index.settings().context != config.train.context) {
-    if (config.explicit_keys.contains("context"))
-      fail_usage("--set context",
-                 fmt::format("{} tokens, the sequences of {} have {}", config.train.context, request_.data,
-                             index.settings().context),
-                 "leave context out, or run gca chunk with --context");
-    config.train.context = index.settings().context;
+  std::vector<data::SequenceIndex> indexes;
+  for (const WeightedData& set : sets_) {
+    indexes.push_back(open_sequences(set.folder, config));
+    take_context(indexes.back(), set, config);
   }
   const data::ChunkLayout layout = layout_of(config.model);
   const data::PieceBytes piece_bytes = data::PieceBytes::of(*tokenizer_);
   Sources sources;
-  sources.train = loader_source(index, {index.train().begin(), index.train().end()}, layout, request_.seed,
-                                true, piece_bytes);
-  const data::SequenceIndex valid = open_valid(index, config);
-  std::vector<data::SequenceEntry> entries =
-      spread_choice(request_.valid.empty() ? valid.valid() : valid.held_out(), config.train.eval_sequences);
-  sources.validation.sequences = static_cast<int64_t>(entries.size());
+  sources.train = train_source(indexes, layout, piece_bytes);
+
+  // Of several data sets with validation data each gives its share of the sequences.
+  std::vector<data::SequenceLoader> held_out;
+  std::vector<double> weights;
+  for (const WeightedData& set : sets_) weights.push_back(set.weight);
+  std::vector<int64_t> quotas = data::BlendOrder(weights).counts(config.train.eval_sequences);
+  if (!request_.valid.empty()) {
+    indexes = {open_valid(indexes.front(), config)};
+    quotas = {config.train.eval_sequences};
+  }
+  for (size_t i = 0; i < indexes.size(); ++i) {
+    std::vector<data::SequenceEntry> entries =
+        spread_choice(request_.valid.empty() ? indexes[i].valid() : indexes[i].held_out(), quotas[i]);
+    sources.validation.sequences += static_cast<int64_t>(entries.size());
+    sources.validation.source.fingerprint += indexes[i].fingerprint();
+    if (!entries.empty())
+      held_out.emplace_back(indexes[i], std::move(entries), layout, 0, false, piece_bytes);
+  }
   sources.validation.batch = config.train.batch;
-  if (!entries.empty())
-    sources.validation.source = loader_source(valid, std::move(entries), layout, 0, false, piece_bytes);
+  if (!held_out.empty()) sources.validation.source.batch = one_after_the_other(std::move(held_out));
   return sources;
 }
 
@@ -203,6 +299,23 @@ Sources TaskOpener::open_kind(const tasks::TaskKind& kind, RunConfig& config) co
   sources.validation.batch = config.train.batch;
   sources.chance = sequences->chance();
   return sources;
+}
+
+/// The passes of all tasks of text together; what a pass is, by the first of them.
+std::vector<DataUse> added_uses(const TrainingPhases& phases, const std::vector<std::vector<Sources>>& opened,
+                                int64_t consumed) {
+  std::vector<DataUse> total;
+  for (size_t phase = 0; phase < opened.size(); ++phase)
+    for (size_t task = 0; task < opened[phase].size(); ++task) {
+      const BatchSource& source = opened[phase][task].train;
+      if (!source.uses) continue;
+      const std::vector<DataUse> uses = source.uses(phases.sequences_of(phase, task, consumed));
+      if (total.empty())
+        total = uses;
+      else
+        for (size_t set = 0; set < uses.size(); ++set) total[set].passes += uses[set].passes;
+    }
+  return total;
 }
 
 /// The tasks of all phases as one source, each step's batch from its task.
@@ -241,6 +354,11 @@ void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig
     }
     return sources;
   };
+  const auto reads_text = [](const Sources& sources) { return static_cast<bool>(sources.train.uses); };
+  if (std::any_of(opened->begin(), opened->end(), [&](const std::vector<Sources>& phase) {
+        return std::any_of(phase.begin(), phase.end(), reads_text);
+      }))
+    data.train.uses = [phases, opened](int64_t consumed) { return added_uses(*phases, *opened, consumed); };
   config.train.context = longest;
   data.validation = opened->back().front().validation;
   data.phases = std::move(phases);

@@ -14,9 +14,11 @@
 namespace gca::train {
 
 struct TaskRequest {
-  std::string task;   ///< one of training_task_names() (lib/tasks/task_kinds.h); ignored with phases
-  std::string data;   ///< folder of sequences or of token shards; may be empty for a task that reads no data
-  std::string valid;  ///< folder to validate on; empty: the valid split of `data`
+  std::string task;  ///< one of training_task_names() (lib/tasks/task_kinds.h); ignored with phases
+  /// Words of --data (weighted_data.h): folders of sequences or of token shards; may be empty for a task that reads no
+  /// data.
+  std::vector<std::string> data;
+  std::string valid;  ///< folder to validate on; empty: the valid splits of `data`
   uint64_t seed = 0;
   nlohmann::json phases;  ///< as training_phases.h says; null for one task all along
 };

@@ -7,6 +7,7 @@
 #include "lib/core/error.h"
 #include "lib/core/json_number.h"
 #include "lib/tasks/task_kinds.h"
+#include "lib/train/weighted_data.h"
 
 namespace gca::train {
 namespace {
@@ -86,7 +87,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["dtype"] = state.dtype;
   json["task"] = state.task;
   if (!state.phases.is_null()) json["phases"] = state.phases;
-  json["data"] = state.data;
+  json["data"] = data_to_json(state.data);
   json["valid_data"] = state.valid;
   json["data_fingerprint"] = state.data_fingerprint;
   if (state.end_token >= 0) json["end_token"] = state.end_token;
@@ -117,7 +118,7 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
     json.at("dtype").get_to(state.dtype);
     json.at("task").get_to(state.task);
     if (json.contains("phases")) state.phases = json.at("phases");
-    json.at("data").get_to(state.data);
+    state.data = data_from_json(json.at("data"));
     json.at("valid_data").get_to(state.valid);
     json.at("data_fingerprint").get_to(state.data_fingerprint);
     if (json.contains("end_token")) state.end_token = whole_number(json.at("end_token"));

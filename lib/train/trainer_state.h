@@ -45,11 +45,11 @@ struct TrainerState {
   int64_t total_steps = 0;     ///< planned
   double train_seconds = 0.0;  ///< spent in steps so far; for tokens/s, decides nothing
   uint64_t seed = 0;
-  std::string dtype;      ///< "bf16" or "fp32"
-  std::string task;       ///< "text", "self-copy", ...; "phases"
-  nlohmann::json phases;  ///< null, or what --phases gave
-  std::string data;       ///< folders as given
-  std::string valid;
+  std::string dtype;              ///< "bf16" or "fp32"
+  std::string task;               ///< "text", "self-copy", ...; "phases"
+  nlohmann::json phases;          ///< null, or what --phases gave
+  std::vector<std::string> data;  ///< words of --data (weighted_data.h)
+  std::string valid;              ///< folder as given
   std::string data_fingerprint;
   int64_t end_token = -1;    ///< ends each document of the data; -1: none does
   model::ModelConfig model;  ///< its residual_blend is the final one; config.json has that of the moment

@@ -186,6 +186,25 @@ void TrainingPhases::set_context(size_t phase, size_t task, int64_t context) {
   phases_[phase].tasks[task].config.train.context = context;
 }
 
+int64_t TrainingPhases::sequences_of(size_t phase, size_t task, int64_t sequences) const {
+  const auto phase_end =
+      std::upper_bound(steps_.begin(), steps_.end(), phase,
+                       [](size_t number, const PhaseStep& one) { return number < one.phase; });
+  const int64_t last = std::min<int64_t>(step_after(sequences - 1), phase_end - steps_.begin() - 1);
+  for (int64_t step = last; step >= 0 && where(step).phase == phase; --step) {
+    const PhaseStep& place = where(step);
+    if (place.task != task) continue;
+    const int64_t taken = phases_[phase].tasks[task].config.train.sequences_per_step();
+    return place.task_sequences + std::min(taken, sequences - place.sequences);
+  }
+  return 0;
+}
+
+int64_t TrainingPhases::total_sequences() const {
+  const PhaseStep& last = steps_.back();
+  return last.sequences + phases_[last.phase].tasks[last.task].config.train.sequences_per_step();
+}
+
 int64_t TrainingPhases::total_tokens() const {
   int64_t tokens = 0;
   for (const PhaseStep& step : steps_) {

@@ -94,6 +94,10 @@ class TrainingPhases {
   StepSettings kept_after(int64_t steps) const;
   /// The data decides how long the sequences of a task are.
   void set_context(size_t phase, size_t task, int64_t context);
+  /// How many of the run's first `sequences` sequences are of that task of that phase.
+  int64_t sequences_of(size_t phase, size_t task, int64_t sequences) const;
+  /// Of all steps.
+  int64_t total_sequences() const;
   /// Text tokens of all steps.
   int64_t total_tokens() const;
   /// The task whose micro-batch has the most text tokens.

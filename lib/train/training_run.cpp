@@ -6,9 +6,11 @@
 #include <cmath>
 #include <memory>
 #include <numbers>
+#include <optional>
 
 #include "lib/core/error.h"
 #include "lib/train/checkpoint.h"
+#include "lib/train/event_file.h"
 #include "lib/train/kept_checkpoints.h"
 #include "lib/train/metrics_log.h"
 #include "lib/train/non_finite.h"
@@ -82,6 +84,16 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   const int64_t last_step =
       options.stop_at > 0 ? std::min(options.stop_at, state.total_steps) : state.total_steps;
   MetricsLog metrics(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
+  if (options.is_new) {
+    remove_event_files(options.output);
+    remove_kept_checkpoints(options.output);
+  }
+  std::optional<EventFile> events;
+  if (options.tensorboard) events.emplace(options.output, state.step);
+  const auto record = [&](const nlohmann::ordered_json& line) {
+    metrics.append(line);
+    if (events) events->append(line);
+  };
   ProgressLine progress(options.quiet);
   const auto is_stopped = [&] { return options.stop != nullptr && options.stop->load(); };
   const auto run_start = Clock::now();
@@ -89,16 +101,21 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   Clock::time_point last_save = Clock::now();
   bool is_saved = !options.is_new && options.changes.empty();
 
-  if (options.is_new) remove_kept_checkpoints(options.output);
   if (!options.changes.empty()) {
     nlohmann::ordered_json line = {{"step", state.step}, {"changes", nlohmann::ordered_json::array()}};
     for (const SettingChange& change : options.changes) {
       line["changes"].push_back(setting_change_to_json(change));
       state.changes.push_back(change);
     }
-    metrics.append(line);
+    record(line);
   }
 
+  const auto passes = [&] {
+    std::vector<double> list;
+    if (options.data_uses)
+      for (const DataUse& use : options.data_uses(state.sequences)) list.push_back(use.passes);
+    return list;
+  };
   const auto save_into = [&](const std::string& folder) {
     // The step that made it so ended well; the next one would not, and there must be something to go back to.
     if (const auto weight = first_non_finite_weight(trainer.model()))
@@ -153,7 +170,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       return false;
     }
     for (const ValidationResult& result : results) {
-      metrics.append({{"step", state.step}, {"valid", validation_to_json(result)}});
+      record({{"step", state.step}, {"valid", validation_to_json(result)}});
       state.valid_results.push_back(result);
     }
     is_saved = false;
@@ -193,9 +210,9 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       state.recent_losses.erase(state.recent_losses.begin());
     is_saved = false;
 
-    metrics.append(step_line(result, state, step_seconds));
+    record(step_line(result, state, step_seconds));
     const double pace = seconds_since(run_start) / static_cast<double>(state.step - first_step);
-    progress.update({state.step, state.total_steps, state.tokens, state.train_loss(),
+    progress.update({state.step, state.total_steps, state.tokens, passes(), state.train_loss(),
                      static_cast<double>(state.tokens) / state.train_seconds,
                      pace * static_cast<double>(last_step - state.step)});
 

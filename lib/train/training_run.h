@@ -3,6 +3,7 @@
 // stop.
 
 #include <atomic>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,7 +19,10 @@ struct RunOptions {
   std::string tokenizer_model;  ///< text of tokenizer.model, empty for none
   int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
   bool quiet = false;
-  bool is_new = true;                       ///< metrics and kept checkpoints of an earlier run are dropped
+  bool tensorboard = false;  ///< also writes what metrics.jsonl tells into an event file (event_file.h)
+  bool is_new = true;        ///< metrics and kept checkpoints of an earlier run are dropped
+  /// BatchSource::uses of what is trained on; may be empty.
+  std::function<std::vector<DataUse>(int64_t consumed)> data_uses;
   std::vector<SettingChange> changes;       ///< that this run goes on with; recorded
   const std::atomic<bool>* stop = nullptr;  ///< asked between steps and batches of validations; may be null
   std::atomic<bool>* save = nullptr;        ///< set from outside: save and go on; may be null

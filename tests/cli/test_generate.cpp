@@ -9,9 +9,9 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
+#include <csignal>
 #include <set>
 #include <sstream>
-#include <csignal>
 #include <thread>
 
 #include "lib/core/utf8.h"

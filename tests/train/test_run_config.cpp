@@ -111,10 +111,10 @@ TEST_CASE("A resumed run may look and save at other times, and nothing else") {
 
 TEST_CASE("A resumed run must read the same data") {
   train::TrainerState state;
-  state.data = "books";
+  state.data = {"books"};
   state.data_fingerprint = std::string(64, 'a');
-  train::require_same_data(state, "books", std::string(64, 'a'));
-  const auto error = error_of([&] { train::require_same_data(state, "books", "b"); });
+  train::require_same_data(state, state.data, std::string(64, 'a'));
+  const auto error = error_of([&] { train::require_same_data(state, state.data, "b"); });
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("books"));

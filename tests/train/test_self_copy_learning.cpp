@@ -30,7 +30,7 @@ Learned learn_to_copy(const std::string& long_range, int64_t steps) {
   config.train.residual_blend_begin = 250;
   config.train.residual_blend_end = 350;
   config.train.eval_sequences = 32;
-  const train::TaskData data = train::open_task_data({"self-copy", "", "", 1, {}}, config);
+  const train::TaskData data = train::open_task_data({"self-copy", {}, "", 1, {}}, config);
   model::LanguageModel model(config.model, at::kFloat);
   model.initialise(1);
   model.refresh_compute_weights();

@@ -192,3 +192,25 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "self-copy", "share": 0}]}]})",
           "share");
 }
+
+TEST_CASE("The sequences of a task are those of its steps so far") {
+  const train::TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 5, "tasks": [{"task": "text", "chunks": 4, "batch": 2, "share": 2},
+                                        {"task": "self-copy", "batch": 3}]},
+    {"name": "b", "steps": 3, "tasks": [{"task": "text", "chunks": 4, "batch": 5}]}]})");
+  std::map<std::pair<size_t, size_t>, int64_t> counted;
+  int64_t sequences = 0;
+  for (int64_t step = 0; step < plan.total_steps(); ++step) {
+    const train::PhaseStep& place = plan.where(step);
+    const int64_t batch = plan.at(step).train.batch;
+    for (int64_t i = 0; i < batch; ++i) {
+      ++sequences;
+      ++counted[{place.phase, place.task}];
+      for (const auto& [phase, tasks] : {std::pair<size_t, size_t>{0, 2}, {1, 1}})
+        for (size_t task = 0; task < tasks; ++task)
+          REQUIRE(plan.sequences_of(phase, task, sequences) == counted[{phase, task}]);
+    }
+  }
+  CHECK(plan.sequences_of(0, 0, 0) == 0);
+  CHECK(plan.total_sequences() == sequences);
+}
