@@ -5,11 +5,12 @@
 #include <optional>
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include "lib/core/atomic_file.h"
 #include "lib/core/checksum.h"
 #include "lib/core/error.h"
+#include "lib/core/file_steps.h"
+#include "lib/core/folder_lock.h"
 #include "lib/core/sha256.h"
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"
@@ -40,6 +41,7 @@ struct TokenWriter::Impl {
   };
 
   std::string folder;
+  std::optional<FolderLock> lock;
   std::string working_folder;
   std::string tokenizer_model;
   std::string fingerprint;
@@ -97,16 +99,18 @@ TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::s
                          int64_t piece_count, int64_t tokens_per_shard, int32_t end_token)
     : impl_(std::make_unique<Impl>()) {
   impl_->folder = claim_folder(folder);
-  // Named so that the next write of this folder removes what a killed process left (atomic_file.h).
-  impl_->working_folder = fmt::format("{}.tmp-{}-shards", impl_->folder, getpid());
+  impl_->lock.emplace(impl_->folder);
   impl_->tokenizer_model = std::move(tokenizer_model);
   impl_->fingerprint = std::move(fingerprint);
   impl_->piece_count = piece_count;
   impl_->end_token = end_token;
   impl_->tokens_per_shard = tokens_per_shard;
   std::error_code error;
-  fs::remove_all(impl_->working_folder, error);
-  if (!fs::create_directories(impl_->working_folder, error))
+  do {
+    // The next writer of this folder removes what a killed process left.
+    impl_->working_folder = temporary_name(impl_->folder + (impl_->lock->is_filled_in_place() ? "/" : ""));
+  } while (!fs::create_directory(impl_->working_folder, error) && !error);
+  if (error)
     fail_usage("--output " + folder, "cannot be created (" + error.message() + ")",
                "name a folder that can be written");
 }

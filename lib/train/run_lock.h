@@ -8,7 +8,8 @@ namespace gca::train {
 
 class RunLock {
  public:
-  /// Throws Error(usage) when another process holds the lock.
+  /// Throws Error(usage) when another process holds the lock, naming it. Where the file system has no locks it
+  /// warns on standard error and goes on.
   explicit RunLock(const std::string& folder);
   ~RunLock();
   RunLock(const RunLock&) = delete;

@@ -1,16 +1,15 @@
 #include "lib/core/atomic_file.h"
 
 #include <doctest/doctest.h>
-#include <sys/wait.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <stdexcept>
-#include <thread>
 
 #include "tests/support/error_of.h"
+#include "tests/support/other_process.h"
+#include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
 namespace fs = std::filesystem;
@@ -24,14 +23,6 @@ void put(const std::string& path, const std::string& content) {
 
 size_t entries_in(const std::string& folder) {
   return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
-/// The id of a process that has ended.
-pid_t dead_process() {
-  const pid_t child = ::fork();
-  if (child == 0) ::_exit(0);
-  ::waitpid(child, nullptr, 0);
-  return child;
 }
 
 }  // namespace
@@ -112,69 +103,36 @@ TEST_CASE("a file that is missing or a folder cannot be read") {
   CHECK(is_folder->is_usage());
 }
 
-TEST_CASE("leftovers of a killed process go, those of a living one stay") {
+TEST_CASE("leftovers of a killed process go, those of a living one stay, whatever their numbers") {
   const TemporaryFolder folder;
-  const std::string dead = folder / ("file.tmp-" + std::to_string(dead_process()) + "-0");
-  const std::string living = folder / ("file.tmp-" + std::to_string(::getppid()) + "-0");
-  const std::string other = folder / ("file2.tmp-" + std::to_string(dead_process()) + "-0");
-  for (const auto& path : {dead, living, other}) put(path, "half");
-  write_file_atomically(folder / "file", "whole");
-  CHECK_FALSE(fs::exists(dead));
-  CHECK(fs::exists(living));
-  CHECK(fs::exists(other));
-}
-
-TEST_CASE("a folder is replaced as a whole") {
-  const TemporaryFolder folder;
-  const std::string path = folder / "parent/checkpoint";  // the parent is created
-  for (const std::string version : {"1", "2"}) {
-    replace_folder_atomically(path + "/", [&](const std::string& fresh) {
-      put(fresh + "/version", version);
-      fs::create_directory(fresh + "/inner");
-      put(fresh + "/inner/only-" + version, "");
-    });
-    CHECK(read_file(path + "/version") == version);
-    CHECK(fs::exists(path + "/inner/only-" + version));
-    CHECK(entries_in(path + "/inner") == 1);
-    CHECK(entries_in(folder / "parent") == 1);
-  }
-}
-
-TEST_CASE("a folder whose filling fails changes nothing") {
-  const TemporaryFolder folder;
-  const std::string path = folder / "checkpoint";
-  replace_folder_atomically(path, [](const std::string& fresh) { put(fresh + "/version", "1"); });
-  CHECK_THROWS_AS(replace_folder_atomically(path,
-                                            [](const std::string& fresh) {
-                                              put(fresh + "/version", "2");
-                                              throw std::runtime_error("disk on fire");
-                                            }),
-                  std::runtime_error);
-  CHECK(read_file(path + "/version") == "1");
-  CHECK(entries_in(folder.path()) == 1);
-
-  put(folder / "file", "mine");
-  const auto is_file =
-      error_of([&] { replace_folder_atomically(folder / "file", [](const std::string&) {}); });
-  REQUIRE(is_file);
-  CHECK(is_file->is_usage());
-  CHECK(read_file(folder / "file") == "mine");
-}
-
-TEST_CASE("at every instant a complete folder is there") {
-  const TemporaryFolder folder;
-  const std::string path = folder / "checkpoint";
-  const auto replace = [&] {
-    replace_folder_atomically(path, [](const std::string& fresh) { put(fresh + "/version", "x"); });
-  };
-  replace();
-  std::atomic<bool> done = false;
-  std::atomic<int> missed = 0;
-  std::thread watcher([&] {
-    while (!done) missed += ::access((path + "/version").c_str(), R_OK) != 0;
+  // A number may be that of a living process, in this or another container.
+  const std::string dead = folder / ("file.tmp-" + std::to_string(::getppid()) + "-0");
+  const std::string other = folder / "file2.tmp-1-0", own = folder / "file.tmp-backup";
+  for (const auto& path : {dead, other, own}) put(path, "half");
+  const OtherProcess writer([&](const auto& ready) {
+    AtomicFile file(folder / "file");
+    file.write("theirs");
+    ready();
   });
-  for (int i = 0; i < 50; ++i) replace();
-  done = true;
-  watcher.join();
-  CHECK(missed == 0);
+  CHECK(entries_in(folder.path()) == 3);
+  write_file_atomically(folder / "file", "whole");
+  CHECK(entries_in(folder.path()) == 4);  // the other's temporary and the file
+  CHECK_FALSE(fs::exists(dead));
+  CHECK(fs::exists(other));
+  CHECK(fs::exists(own));
+  writer.kill();
+  write_file_atomically(folder / "file", "again");
+  CHECK(entries_in(folder.path()) == 3);
+}
+
+TEST_CASE("a file that is a mount point is written where it is") {
+  const TemporaryFolder folder;
+  put(folder / "source", "a longer old text");
+  put(folder / "file", "");
+  if (mount((folder / "source").c_str(), (folder / "file").c_str(), nullptr, MS_BIND, nullptr) != 0)
+    SKIP_TEST("this sandbox mounts nothing");
+  write_file_atomically(folder / "file", "new");
+  CHECK(read_file(folder / "source") == "new");
+  CHECK(entries_in(folder.path()) == 2);
+  umount((folder / "file").c_str());
 }

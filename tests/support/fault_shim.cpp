@@ -1,11 +1,13 @@
 // A library for LD_PRELOAD that makes one call of the system fail, as a full or a broken disk does:
 //   GCA_FAULT        CALL:ERROR:NUMBER  the NUMBERth such call (from 1) fails; "NUMBER+": and all after it
-//                    CALL: write, fsync, rename (renameat2, too), create (open with O_CREAT), mkdir
-//                    ERROR: ENOSPC, EIO
+//                    CALL: write, fsync, rename (renameat2, too), exchange (renameat2 that exchanges), create (open
+//                    with O_CREAT), mkdir, flock
+//                    ERROR: ENOSPC, EIO, EINVAL, ENOSYS
 //   GCA_FAULT_UNDER  only calls on files whose path begins so
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <cstdarg>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 namespace {
 
@@ -34,7 +37,10 @@ Fault read_fault() {
   const size_t first = words.find(':');
   const size_t second = words.find(':', first + 1);
   fault.call = words.substr(0, first);
-  fault.error = words.substr(first + 1, second - first - 1) == "EIO" ? EIO : ENOSPC;
+  const std::string error = words.substr(first + 1, second - first - 1);
+  for (const auto& [name, number] :
+       {std::pair{"EIO", EIO}, {"ENOSPC", ENOSPC}, {"EINVAL", EINVAL}, {"ENOSYS", ENOSYS}})
+    if (error == name) fault.error = number;
   fault.number = std::atol(words.c_str() + second + 1);
   fault.stays = words.back() == '+';
   fault.under = under;
@@ -85,9 +91,14 @@ int rename(const char* from, const char* to) {
 }
 
 int renameat2(int from_folder, const char* from, int to_folder, const char* to, unsigned flags) {
-  if (fails("rename", to)) return -1;
+  if (fails("rename", to) || ((flags & RENAME_EXCHANGE) != 0 && fails("exchange", to))) return -1;
   return real<int(int, const char*, int, const char*, unsigned)>("renameat2")(from_folder, from, to_folder,
                                                                               to, flags);
+}
+
+int flock(int descriptor, int operation) {
+  if (fails("flock", path_of(descriptor))) return -1;
+  return real<int(int, int)>("flock")(descriptor, operation);
 }
 
 int mkdir(const char* path, mode_t mode) {

@@ -1,0 +1,15 @@
+#pragma once
+
+#include <string>
+
+namespace gca {
+
+/// The number of processors that this process is to use: the least of those that it may run on (affinity), of
+/// the quota of its control group (rounded up), and of OMP_NUM_THREADS; at least 1.
+int usable_processors();
+
+/// The quota of processors, rounded up, of the control group that `group_file` (/proc/self/cgroup) names and of
+/// those above it, in the file system mounted at `mount` (/sys/fs/cgroup), version 1 or 2; 0 where none is set.
+int processor_quota(const std::string& group_file, const std::string& mount);
+
+}  // namespace gca
