@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/data/worker_pool.h"
+#include "lib/text/forced_cut.h"
 
 namespace gca::data {
 namespace {
@@ -48,6 +49,7 @@ void cut_document(text::DocumentSource& documents, const text::Tokenizer& tokeni
     if (!at_end) {
       if (carried.size() > kLookAheadBytes)
         cut = tokenizer.safe_cut(carried, carried.size() - kLookAheadBytes);
+      if (cut == carried.size() && carried.size() >= text::kMostBytesAtOnce) cut = text::forced_cut(carried);
       if (cut == carried.size()) {  // No safe place so far: read as much again.
         wanted = std::max(block_bytes, carried.size());
         continue;

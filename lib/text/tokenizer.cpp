@@ -14,6 +14,7 @@
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
 #include "lib/core/utf8.h"
+#include "lib/text/forced_cut.h"
 #include "lib/text/model_proto.h"
 #include "lib/text/plain_text.h"
 #include "lib/text/word_cache.h"
@@ -49,7 +50,7 @@ TextFaults& TextFaults::operator+=(const TextFaults& other) {
 
 struct Tokenizer::Impl {
   sentencepiece::SentencePieceProcessor processor;
-  /// Without the dummy prefix: what follows a safe cut. Only for a model that has one and can be cut.
+  /// Without the dummy prefix: what follows a cut. Only for a model that has one.
   std::optional<sentencepiece::SentencePieceProcessor> processor_of_rest;
   std::string serialized;
   std::string fingerprint;
@@ -141,7 +142,7 @@ void Tokenizer::Impl::find_safe_cuts() {
 }
 
 void Tokenizer::Impl::load_processor_of_rest() {
-  if (!traits.adds_dummy_prefix || (!can_cut_after_newline && !can_cut_before_space)) return;
+  if (!traits.adds_dummy_prefix || traits.has_spaces_as_suffix) return;
   const auto status = processor_of_rest.emplace().LoadFromSerializedProto(without_dummy_prefix(serialized));
   if (status.ok()) return;
   // A model may hold examples of its own ids that it is tested with as it is loaded.
@@ -165,11 +166,12 @@ std::vector<std::string_view> Tokenizer::Impl::cut_into_blocks(std::string_view 
   std::vector<std::string_view> blocks;
   size_t limit = kBlockBytes;
   while (!text.empty()) {
-    const size_t cut = safe_cut(text, limit);
-    if (cut == text.size() && limit < text.size()) {
+    size_t cut = safe_cut(text, limit);
+    if (cut == text.size() && limit < text.size() && limit < kMostBytesAtOnce) {
       limit *= 2;
       continue;
     }
+    if (cut > kMostBytesAtOnce) cut = forced_cut(text.substr(0, kMostBytesAtOnce));
     blocks.push_back(text.substr(0, cut));
     text.remove_prefix(cut);
     limit = kBlockBytes;
@@ -211,7 +213,9 @@ void Tokenizer::Impl::encode_piecewise(std::string_view text, bool goes_on, std:
       ids.insert(ids.end(), known.begin(), known.end());
       continue;
     }
-    const bool is_rest = processor_of_rest && !has_prefix;
+    // Where extra spaces are removed, so is the one at the front, and the prefix brings it back.
+    const bool has_own_space = traits.removes_extra_spaces && word.front() == ' ';
+    const bool is_rest = processor_of_rest && !has_prefix && !has_own_space;
     const auto status = (is_rest ? *processor_of_rest : processor).Encode(word, &new_ids);
     if (!status.ok()) fail_run("tokenizer", "cannot encode a text: " + std::string(status.message()));
     ids.insert(ids.end(), new_ids.begin(), new_ids.end());

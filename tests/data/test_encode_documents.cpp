@@ -2,12 +2,14 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "lib/core/atomic_file.h"
 #include "lib/data/encode_documents.h"
+#include "lib/text/forced_cut.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
 
@@ -47,6 +49,7 @@ struct Collected {
   std::vector<int> ends;
   text::TextFaults faults;
   int64_t blocks = 0;
+  size_t most_block_bytes = 0;
 };
 
 Collected collect(const std::vector<std::string>& paths, const data::EncodeOptions& options) {
@@ -68,6 +71,7 @@ Collected collect(const std::vector<std::string>& paths, const data::EncodeOptio
     all.ends.back() += block.is_last;
     all.faults += block.faults;
     ++all.blocks;
+    all.most_block_bytes = std::max(all.most_block_bytes, block.text.size());
   });
   for (const int ends : all.ends) CHECK(ends == 1);
   return all;
@@ -118,6 +122,18 @@ TEST_CASE("a pipe gives the same ids as a file, though it comes in small pieces"
     CHECK(all.texts.at(0) == text);
     CHECK(all.ids.at(0) == tokenizer().encode(text));
   }
+}
+
+TEST_CASE("a document without a safe cut is encoded in blocks of bounded size and loses nothing") {
+  const TemporaryFolder folder;
+  std::string text;
+  while (text.size() < 7'000'000) text += "\xE6\xB2\xB3\xE7\x81\xAF";
+  write_file_atomically(folder / "a.txt", text);
+  const Collected all = collect({folder / "a.txt"}, {2});
+  CHECK((all.texts.at(0) == text));
+  CHECK(all.blocks >= 4);
+  CHECK(all.most_block_bytes <= text::kMostBytesAtOnce);
+  CHECK((tokenizer().decode(all.ids.at(0)) == text));
 }
 
 TEST_CASE("short documents are encoded many at a time, each with its own ids") {

@@ -8,6 +8,7 @@
 #include "lib/core/atomic_file.h"
 #include "lib/text/sources/input_files.h"
 #include "tests/support/error_of.h"
+#include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;
@@ -65,21 +66,57 @@ TEST_CASE("links to files and folders are followed, those that lead nowhere or b
   CHECK(text::list_input_files(std::vector{folder.path()}).skipped_files == 4);
 }
 
-TEST_CASE("a folder that cannot be read is refused by name") {
+TEST_CASE("no folder is read twice, and one that stands there keeps its own name") {
+  const TemporaryFolder folder, elsewhere;
+  touch(folder / "z/a.txt");
+  touch(elsewhere / "deep/b.txt");
+  fs::create_symlink(folder / "z", folder / "a-link");       // to a folder that is read anyway
+  fs::create_symlink(elsewhere / "deep", folder / "first");  // twice the same one,
+  fs::create_symlink(elsewhere.path(), folder / "second");   // once through a folder above it
+  CHECK(listed(folder, {folder.path()}) == std::vector<std::string>{"first/b.txt", "z/a.txt"});
+  CHECK(text::list_input_files(std::vector{folder.path()}).skipped_files == 2);
+}
+
+TEST_CASE("folders that gca wrote are refused at any depth, by name and kind") {
+  const std::pair<const char*, const char*> kinds[] = {
+      {"run/checkpoint/trainer_state.json", "a training run"},
+      {"run/model.safetensors", "a checkpoint"},
+      {"run/trainer_state.json", "a checkpoint"}};
+  for (const auto& [file, kind] : kinds) {
+    CAPTURE(file);
+    const TemporaryFolder folder;
+    touch(folder / "books/a.txt");
+    touch(folder / "books/index.json");  // of somebody else
+    touch(folder / (std::string("books/inner/") + file));
+    touch(folder / "books/inner/run/config.json");
+    touch(folder / "books/inner/run/metrics.jsonl");
+    for (const std::string input : {"books", "books/inner/run"}) {
+      const auto error = error_of([&] { text::list_input_files(std::vector{folder / input}); });
+      REQUIRE(error);
+      CHECK(error->is_usage());
+      CHECK(error->says((folder / "books/inner/run") + ": holds " + kind + " and no text"));
+    }
+  }
   const TemporaryFolder folder;
   touch(folder / "a.txt");
-  fs::create_directory(folder / "lost+found");
-  fs::permissions(folder / "lost+found", fs::perms::none);
-  if (access((folder / "lost+found").c_str(), R_OK) == 0) {
-    MESSAGE(
-        "this user may read every folder: not tried here (tests/cli/test_sources.cpp tries it as another "
-        "user)");
-    return;
-  }
+  fs::create_directory(folder / "library");
+  write_file_atomically(folder / "library/index.json", R"({"documents": [], "format": "gca.memory/1"})");
   const auto error = error_of([&] { text::list_input_files(std::vector{folder.path()}); });
   REQUIRE(error);
-  CHECK(error->is_usage());
-  CHECK(error->says("lost+found: cannot be read (Permission denied)"));
+  CHECK(error->says("library: holds gca.memory/1 and no text"));
+}
+
+TEST_CASE("what cannot be read is left out and counted") {
+  const TemporaryFolder folder;
+  touch(folder / "a.txt");
+  touch(folder / "b.txt");
+  fs::create_directory(folder / "lost+found");
+  for (const char* name : {"lost+found", "b.txt"}) fs::permissions(folder / name, fs::perms::none);
+  if (access((folder / "lost+found").c_str(), R_OK) == 0)
+    SKIP_TEST("this user may read everything (tests/cli/test_sources.cpp tries it as another user)");
+  const text::InputFiles inputs = text::list_input_files(std::vector{folder.path()});
+  CHECK(inputs.files.size() == 1);
+  CHECK(inputs.skipped_files == 2);
 }
 
 TEST_CASE("files are taken in the order given, whatever their names, - is standard input") {

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 
+#include "lib/text/forced_cut.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/text/small_models.h"
@@ -229,6 +230,41 @@ TEST_CASE("a model that puts a space before a text puts none where the text goes
     }
     CHECK((cuts > 0) == (text.find_first_of(" \n", 1) != std::string::npos));
   }
+}
+
+TEST_CASE("a long text without safe cuts is encoded in parts, and the tokens are those of the whole") {
+  const std::unordered_map<std::string, std::string> models[] = {
+      {{"vocab_size", "60"}},                             // byte pairs, NFKC
+      {{"vocab_size", "60"}, {"model_type", "unigram"}},  // what SentencePiece makes by default
+      {{"vocab_size", "300"},
+       {"model_type", "unigram"},
+       {"byte_fallback", "true"},
+       {"remove_extra_whitespaces", "false"},
+       {"normalization_rule_name", "identity"}}};
+  std::string text;
+  while (text.size() < 2 * text::kMostBytesAtOnce + 1000)
+    text += "the cat  sat,\n on a \xC3\xA9 mat and dogs ";
+  for (const auto& settings : models) {
+    const std::string model = foreign_model(settings);
+    const text::Tokenizer tokenizer = text::Tokenizer::from_serialized(model, "test");
+    REQUIRE(tokenizer.safe_cut(text, 1000) == text.size());
+    const size_t cut = text::forced_cut(text.substr(0, text::kMostBytesAtOnce));
+    auto ids = tokenizer.encode(text.substr(0, cut));
+    const auto rest = tokenizer.encode(text.substr(cut), nullptr, /*goes_on=*/true);
+    ids.insert(ids.end(), rest.begin(), rest.end());
+    const auto whole = reference_ids(model, text);
+    CHECK((ids == whole));
+    CHECK((tokenizer.encode_parallel(text, 2) == whole));
+  }
+}
+
+TEST_CASE("where nothing better is near, a cut falls between two characters and loses nothing") {
+  std::string text;
+  while (text.size() < 3 * text::kMostBytesAtOnce) text += "\xE6\xB2\xB3\xE7\x81\xAF";
+  const text::Tokenizer& tokenizer = trained_tokenizer();
+  const size_t cut = text::forced_cut(text);
+  CHECK(cut % 3 == 0);
+  CHECK((tokenizer.decode(tokenizer.encode_parallel(text, 2)) == text));
 }
 
 TEST_CASE("without byte fallback what is lost is counted") {

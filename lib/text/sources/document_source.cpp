@@ -4,6 +4,7 @@
 
 #include "lib/core/error.h"
 #include "lib/text/sources/file_stream.h"
+#include "lib/text/sources/no_text.h"
 
 namespace gca::text {
 namespace {
@@ -58,10 +59,13 @@ const DocumentFormat& format_of(const std::string& path, std::string_view head,
 std::unique_ptr<DocumentReader> open_documents(const std::string& path, const SourceOptions& options,
                                                SourceCounts& counts) {
   auto stream = decompressed(std::make_unique<PeekStream>(open_file_stream(path, options.poll)), path);
+  constexpr const char* kWhatIsRead =
+      "give plain text or JSON Lines, as they are or compressed with gzip or zstd";
   if (const std::string_view format = unsupported_format(stream->peek(kHeadBytes)); !format.empty())
-    fail_usage(stream->name(), "is " + std::string(format) + ", which gca does not read",
-               "give plain text or JSON Lines, as they are or compressed with gzip or zstd");
+    fail_usage(stream->name(), "is " + std::string(format) + ", which gca does not read", kWhatIsRead);
   take_byte_order_mark(*stream);
+  if (options.invalid_utf8 == InvalidUtf8::error && is_binary(stream->peek(kHeadBytes)))
+    fail_usage(stream->name(), "is binary data and no text", kWhatIsRead);
   const DocumentFormat& format = format_of(path, stream->peek(kHeadBytes), options);
   return format.open({path, std::move(stream), options, counts});
 }

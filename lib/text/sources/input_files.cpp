@@ -1,12 +1,21 @@
 #include "lib/text/sources/input_files.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <set>
 #include <utility>
+
+#include <fmt/format.h>
 
 #include "lib/core/error.h"
 #include "lib/text/sources/formats.h"
+#include "lib/text/sources/no_text.h"
 
 namespace fs = std::filesystem;
 
@@ -15,48 +24,73 @@ namespace {
 
 class FolderSearch {
  public:
-  void enter(const fs::path& folder) {
-    std::error_code error;
-    // Where a link leads back to a folder above, its files would come again and again.
-    const fs::path real = fs::canonical(folder, error);
-    if (std::find(above_.begin(), above_.end(), real) != above_.end()) {
-      ++skipped;
-      return;
+  /// Folders that stand there come before those that links lead to, so that names do not hang on the order of
+  /// the disk.
+  void search(const std::string& folder) {
+    enter(folder);
+    while (!linked_.empty()) {
+      std::vector<fs::path> links = std::exchange(linked_, {});
+      std::sort(links.begin(), links.end());
+      for (const fs::path& link : links) enter(link);
     }
-    above_.push_back(real);
-    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
-      take(*entry);
-    if (error)
-      fail_usage(folder.string(), "cannot be read (" + error.message() + ")",
-                 "name the files and folders beside it instead");
-    above_.pop_back();
   }
 
   std::vector<std::string> claimed;  ///< by a format
   std::vector<std::string> others;
+  std::string last_unreadable;
   int64_t skipped = 0;
 
  private:
+  void enter(const fs::path& folder) {
+    std::error_code error;
+    if (!entered_.insert(fs::canonical(folder, error)).second) {
+      ++skipped;
+      return;
+    }
+    if (const std::string format = written_format(folder.string()); !format.empty())
+      fail_usage(folder.string(), "holds " + format + " and no text", "name files or folders with text");
+    std::vector<fs::directory_entry> entries;
+    for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+      entries.push_back(*entry);
+    if (error) leave_out(folder, error.message());
+    for (const fs::directory_entry& entry : entries) take(entry);
+  }
+
   void take(const fs::directory_entry& entry) {
     std::error_code error;
     const bool is_hidden = entry.path().filename().string().starts_with(".");
     if (entry.is_directory(error)) {
-      if (!is_hidden) enter(entry.path());
+      if (is_hidden) return;
+      if (entry.is_symlink(error))
+        linked_.push_back(entry.path());
+      else
+        enter(entry.path());
     } else if (is_hidden || !entry.is_regular_file(error)) {
       ++skipped;
+    } else if (::access(entry.path().c_str(), R_OK) != 0) {
+      leave_out(entry.path(), std::strerror(errno));
     } else {
       (documents_by_name(entry.path().native()) != nullptr ? claimed : others).push_back(entry.path());
     }
   }
 
-  std::vector<fs::path> above_;
+  void leave_out(const fs::path& path, const std::string& reason) {
+    ++skipped;
+    last_unreadable = path.string() + ": cannot be read (" + reason + ")";
+    fmt::print(stderr, "gca: warning: {}, left out\n", last_unreadable);
+  }
+
+  std::set<fs::path> entered_;
+  std::vector<fs::path> linked_;
 };
 
 void list_folder(const std::string& folder, size_t input, InputFiles& result) {
   FolderSearch search;
-  search.enter(folder);
+  search.search(folder);
   if (search.claimed.empty()) std::swap(search.claimed, search.others);
-  if (search.claimed.empty()) fail_usage(folder, "holds no files", "name files or folders with text");
+  if (search.claimed.empty())
+    fail_usage(folder, search.last_unreadable.empty() ? "holds no files" : "holds no files that can be read",
+               "name files or folders with text");
   result.skipped_files += search.skipped + static_cast<int64_t>(search.others.size());
   std::sort(search.claimed.begin(), search.claimed.end());
   for (std::string& path : search.claimed) result.files.push_back({std::move(path), false, input});
