@@ -267,6 +267,27 @@ TEST_CASE("a flipped bit or a missing end in any file of the index is refused") 
   }
 }
 
+TEST_CASE("an index that a link leads to finds its tokens, one that was moved alone says where they were") {
+  const TemporaryFolder folder;
+  fs::create_directories(folder / "scratch");
+  fs::create_directories(folder / "here");
+  const data::TokenStore tokens = write_numbered_tokens(folder / "scratch/tokens", kDocuments);
+  data::write_sequence_index(tokens, folder / "scratch/train", settings_of(9, 40));
+  fs::create_symlink("../scratch/train", folder / "here/train");
+  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() ==
+        data::SequenceIndex::open(folder / "scratch/train").train().size());
+
+  fs::copy(folder / "scratch/train", folder / "here/copy");
+  const auto error = error_of([&] { data::SequenceIndex::open(folder / "here/copy"); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says((folder / "here/copy/index.json") + ": refers to the tokens in " +
+                    fs::canonical(folder / "here").string() + "/tokens, which are not there"));
+  CHECK(error->says("gca chunk again with --tokens"));
+  fs::create_symlink("../scratch/tokens", folder / "here/tokens");  // what the error proposes
+  CHECK_NOTHROW(data::SequenceIndex::open(folder / "here/copy"));
+}
+
 TEST_CASE("damaged shards are found before they are cut") {
   const TemporaryFolder folder;
   write_numbered_tokens(folder / "tokens", kDocuments);
