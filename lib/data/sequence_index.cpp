@@ -68,9 +68,10 @@ std::string find_tokens(const std::string& index_folder, const fs::path& tokens_
   const std::string beside_link = (fs::absolute(index_folder) / tokens_folder).lexically_normal().string();
   for (const std::string& place : {found, beside_link})
     if (fs::exists(fs::path(place) / "index.json")) return place;
-  fail_usage(index_folder + "/index.json", "refers to the tokens in " + found + ", which are not there",
-             "put the folder of gca tokenize there (a link will do), or run gca chunk --tokens NEW-PLACE with the "
-             "same settings, which gives the same sequences");
+  fail_usage(
+      index_folder + "/index.json", "refers to the tokens in " + found + ", which are not there",
+      "put the folder of gca tokenize there (a link will do), or run gca chunk --tokens NEW-PLACE with the "
+      "same settings, which gives the same sequences");
 }
 
 nlohmann::json split_to_json(const SplitPlan& split, const std::string& file, const std::string& bytes) {

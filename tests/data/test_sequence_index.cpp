@@ -283,7 +283,7 @@ TEST_CASE("an index that a link leads to finds its tokens, one that was moved al
   CHECK(error->is_usage());
   CHECK(error->says((folder / "here/copy/index.json") + ": refers to the tokens in " +
                     fs::canonical(folder / "here").string() + "/tokens, which are not there"));
-  CHECK(error->says("gca chunk again with --tokens"));
+  CHECK(error->says("gca chunk --tokens NEW-PLACE"));
   fs::create_symlink("../scratch/tokens", folder / "here/tokens");  // what the error proposes
   CHECK_NOTHROW(data::SequenceIndex::open(folder / "here/copy"));
 }
