@@ -436,7 +436,7 @@ void run_pretrain(const PretrainOptions& given) {
   model::LanguageModel model(config.model, scalar_type(state.dtype),
                              device::open_device(options.tensor.device, state.dtype));
   if (options.goes_on()) {
-    train::require_same_data(state, recorded_data, data.train.fingerprint);
+    train::require_same_data(state, planned.recorded_data, data.train.fingerprint);
     train::load_weights(continued, model);
     const int64_t total_steps = resumed_steps(options, state);
     changes = told_changes(options, planned, total_steps);
