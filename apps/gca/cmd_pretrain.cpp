@@ -36,10 +36,9 @@ void add_pretrain_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("pretrain", "Train a model on sequences");
   command
       ->add_option("--data", options->data,
-                   "Folder written by gca chunk (or gca tokenize); may be given several times, each with the "
-                   "weight of "
+                   "Folder written by gca chunk (or gca tokenize); may be repeated, each with the weight of "
                    "its tokens: --data books:6 --data code:3")
-      ->type_name("DIR[:WEIGHT]")
+      ->type_name("DIR")
       ->expected(1)
       ->take_all();
   command
@@ -105,10 +104,9 @@ void add_pretrain_command(CLI::App& app) {
       ->expected(1)
       ->take_all();
   command
-      ->add_option(
-          "--keep", options->keep,
-          "Keep checkpoints in kept/: the N newest, or the one with the lowest validation loss (best); may "
-          "be given for both")
+      ->add_option("--keep", options->keep,
+                   "Keep checkpoints in kept/: the N newest, or the one with the lowest validation loss "
+                   "(best); may be repeated")
       ->type_name("N|best")
       ->expected(1)
       ->take_all()
