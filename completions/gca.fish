@@ -16,7 +16,7 @@ complete -c gca -n __fish_use_subcommand -a help -d 'Show the help of a subcomma
 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l output -x -a '(__fish_complete_directories)' -d 'Folder to write'
-complete -c gca -n '__fish_seen_subcommand_from tokenize' -l tokenizer -r -F -d 'SentencePiece model to encode with'
+complete -c gca -n '__fish_seen_subcommand_from tokenize' -l tokenizer -r -F -d 'SentencePiece model to encode with, or a folder with tokenizer.model in it'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l train-vocab -x -d 'Train a vocabulary of this size on the inputs'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l print-ids -d 'Print the token ids, one line per document, and write no files'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l decode -x -a '(__fish_complete_directories)' -d 'Print the text of a folder of token shards'
@@ -27,7 +27,7 @@ complete -c gca -n '__fish_seen_subcommand_from tokenize' -l invalid-utf8 -x -a 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from tokenize' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from tokenize' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -F
 
@@ -41,7 +41,7 @@ complete -c gca -n '__fish_seen_subcommand_from chunk' -l join-documents -d 'Let
 complete -c gca -n '__fish_seen_subcommand_from chunk' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from chunk' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from chunk' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from chunk' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from chunk' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from chunk' -l seed -x -d 'Seed of all random numbers (default: 0)'
 
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l help -s h -d 'Print this help message and exit'
@@ -71,7 +71,7 @@ complete -c gca -n '__fish_seen_subcommand_from pretrain' -l dry-run -d 'Estimat
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from pretrain' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l device -x -a 'cpu cuda' -d 'Device to compute on, cpu or cuda (default: cpu)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l dtype -x -a 'auto bf16 fp32' -d 'Compute type, bf16 or fp32 (default: bf16 if the processor multiplies bf16)'
@@ -104,7 +104,7 @@ complete -c gca -n '__fish_seen_subcommand_from eval' -l invalid-utf8 -x -a 'err
 complete -c gca -n '__fish_seen_subcommand_from eval' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from eval' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from eval' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from eval' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from eval' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from eval' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from eval' -F
 
@@ -128,7 +128,7 @@ complete -c gca -n '__fish_seen_subcommand_from generate' -l profile -d 'Report 
 complete -c gca -n '__fish_seen_subcommand_from generate' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from generate' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from generate' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from generate' -l seed -x -d 'Seed of all random numbers (default: 0)'
 
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l help -s h -d 'Print this help message and exit'
@@ -144,7 +144,7 @@ complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l ascii -d '
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from inspect-retrieval' -l seed -x -d 'Seed of all random numbers (default: 0)'
 
 complete -c gca -n '__fish_seen_subcommand_from memory' -l help -s h -d 'Print this help message and exit'
@@ -161,7 +161,7 @@ complete -c gca -n '__fish_seen_subcommand_from memory' -l invalid-utf8 -x -a 'e
 complete -c gca -n '__fish_seen_subcommand_from memory' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from memory' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from memory' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from memory' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from memory' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from memory' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from memory' -x -a 'build join info'
 complete -c gca -n '__fish_seen_subcommand_from memory' -F
@@ -182,7 +182,7 @@ complete -c gca -n '__fish_seen_subcommand_from bench' -l memory-dtype -x -a 'bf
 complete -c gca -n '__fish_seen_subcommand_from bench' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from bench' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from bench' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l device -x -a 'cpu' -d 'Device to compute on, cpu (default: cpu)'
 complete -c gca -n '__fish_seen_subcommand_from bench' -l dtype -x -a 'auto bf16 fp32' -d 'Compute type, bf16 or fp32 (default: bf16 if the processor multiplies bf16)'
@@ -193,7 +193,7 @@ complete -c gca -n '__fish_seen_subcommand_from report' -l csv -r -F -d 'Write e
 complete -c gca -n '__fish_seen_subcommand_from report' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from report' -l json -d 'Print the JSON report instead of the table'
 complete -c gca -n '__fish_seen_subcommand_from report' -l quiet -d 'Print neither the table nor progress'
-complete -c gca -n '__fish_seen_subcommand_from report' -l threads -x -d 'Number of threads (default: all processors)'
+complete -c gca -n '__fish_seen_subcommand_from report' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from report' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from report' -F
 

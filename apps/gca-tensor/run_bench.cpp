@@ -10,6 +10,7 @@
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/bench_options.h"
 #include "apps/gca/common_options.h"
+#include "apps/gca/result_files.h"
 #include "apps/gca/tensor_stages.h"
 #include "kernels/common/instruction_set.h"
 #include "lib/bench/speed.h"
@@ -108,6 +109,7 @@ void run_bench(const BenchOptions& options) {
   train::use_threads(thread_count(options.common));
   choose_instruction_set(options);
   JsonReport report = begin_tensor_report("bench", options.common, options.tensor);
+  require_free_memory_place(options.memory);
   const train::RunConfig config = bench_config(options);
   std::optional<model::MemoryPlace> memory;
   if (options.chooses_memory()) memory = model::MemoryPlace::of(options.memory, options.memory_dtype);

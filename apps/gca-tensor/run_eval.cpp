@@ -14,6 +14,7 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/eval_options.h"
 #include "apps/gca/interrupt.h"
+#include "apps/gca/result_files.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
@@ -283,6 +284,7 @@ void run_eval(const EvalOptions& options) {
   check_options(options);
   install_interrupt_handler();
   JsonReport report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
+  require_free_memory_place(options.memory);
   const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["data"] = options.data;

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "apps/gca-tensor/generate_answers.h"
@@ -14,9 +15,11 @@
 #include "apps/gca/common_options.h"
 #include "apps/gca/generate_options.h"
 #include "apps/gca/interrupt.h"
+#include "apps/gca/result_files.h"
 #include "apps/gca/standard_output.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/folder_lock.h"
 #include "lib/core/machine_memory.h"
 #include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
@@ -96,8 +99,9 @@ void run_generate(const GenerateOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   check_options(options);
   JsonReport report = begin_tensor_report("generate", options.common, options.checkpoint.tensor);
-  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
+  require_free_memory_place(options.memory);
   if (!options.save_memory.empty()) generate::check_session_folder(options.save_memory, "--save-memory");
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   generate::TextSession session = open_session(options, model);
   const int64_t past_tokens =
       model::chunk_layout_of(model.model.config()).text_before(session.past->position());
@@ -127,6 +131,8 @@ void run_generate(const GenerateOptions& options) {
   report.config["load_memory"] = options.load_memory;
 
   install_interrupt_handler();
+  std::optional<FolderLock> only_writer;
+  if (!options.save_memory.empty()) only_writer.emplace(options.save_memory);
   if (options.has_several_answers()) {
     report.config["samples"] = options.samples;
     generate_answers(options, model, std::move(session), prompts, how, report);
@@ -147,9 +153,6 @@ void run_generate(const GenerateOptions& options) {
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
   if (retrieved_nothing(options, model, generation)) tell_nothing_retrieved(options, model);
 
-  // An interrupted text is kept as far as it came.
-  if (!options.save_memory.empty())
-    generate::save_session(options.save_memory, "--save-memory", model, session);
   report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens, how.max_new_tokens);
   report.result["first_token_seconds"] =
       generation.tokens.empty() ? 0.0 : opened_seconds + generation.first_token_seconds;
@@ -157,7 +160,20 @@ void run_generate(const GenerateOptions& options) {
   if (options.profile)
     report.result["profile"] = {{"prefill", prefill_profile.to_json()},
                                 {"decoding", decode_profile.to_json()}};
-  finish_report(report, options.common, "", "");
+  // An interrupted text is kept as far as it came.
+  std::optional<Error> failure;
+  try {
+    if (!options.save_memory.empty())
+      generate::save_session(options.save_memory, "--save-memory", model, session);
+  } catch (const Error& error) {
+    failure = error;
+  }
+  try {
+    finish_report(report, options.common, "", "");
+  } catch (const ClosedPipe&) {
+    if (!failure) throw;
+  }
+  if (failure) throw *failure;
   if (interrupt_flag()) throw Interrupted();
 }
 

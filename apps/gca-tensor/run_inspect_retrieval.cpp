@@ -12,8 +12,8 @@
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/common_options.h"
 #include "apps/gca/inspect_retrieval_options.h"
+#include "apps/gca/result_files.h"
 #include "apps/gca/tensor_stages.h"
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/inspect/retrieval_map.h"
 #include "lib/inspect/retrieval_page.h"
@@ -95,8 +95,9 @@ nlohmann::ordered_json chunk_to_json(const inspect::ChunkReading& reading, const
 }
 
 /// The page of --html: costs two more passes over the text, with and without reading.
-void write_page(const InspectOptions& options, const model::TextModel& model, std::span<const int32_t> prompt,
-                std::span<const inspect::ChunkReading> readings, const Chunks& chunks) {
+std::string page_of(const InspectOptions& options, const model::TextModel& model,
+                    std::span<const int32_t> prompt, std::span<const inspect::ChunkReading> readings,
+                    const Chunks& chunks) {
   inspect::RetrievalPageInput page;
   page.title = "What each chunk read: " + (options.prompt.file.empty() ? "a prompt" : options.prompt.file);
   page.model = model::model_config_to_json(model.model.config());
@@ -113,7 +114,7 @@ void write_page(const InspectOptions& options, const model::TextModel& model, st
         if (read.chunk < 0) page.before[read.chunk] = {chunks.place(read.chunk), chunks.text(read.chunk)};
   page.losses = losses;
   page.losses_reading_none = losses_reading_none;
-  write_file_atomically(options.html_path, inspect::retrieval_page(page));
+  return inspect::retrieval_page(page);
 }
 
 std::string maps_of(std::span<const inspect::ChunkReading> readings, int64_t width) {
@@ -137,6 +138,7 @@ std::vector<inspect::ChunkReading> only_chunk(const std::vector<inspect::ChunkRe
 
 void run_inspect(const InspectOptions& options) {
   JsonReport report = begin_tensor_report("inspect-retrieval", options.common, options.checkpoint.tensor);
+  if (!options.html_path.empty()) require_writable_file("--html", options.html_path);
   const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   model::require_chunk_memory(model.model.config(), "--checkpoint " + options.checkpoint.folder);
   const std::vector<int32_t> prompt =
@@ -150,8 +152,9 @@ void run_inspect(const InspectOptions& options) {
   inspect::RetrievalTableOptions terminal = terminal_options();
   terminal.place_of = [&](int64_t chunk) { return chunks.place(chunk); };
   std::string shown;
+  std::vector<ResultFile> files;
   if (!options.html_path.empty()) {
-    write_page(options, model, prompt, readings, chunks);
+    files.push_back({options.html_path, page_of(options, model, prompt, readings, chunks)});
     shown = options.html_path + "\n";
   }
   if (options.ascii) shown += maps_of(readings, terminal.width);
@@ -164,7 +167,7 @@ void run_inspect(const InspectOptions& options) {
   report.result["chunks"] = nlohmann::ordered_json::array();
   for (const inspect::ChunkReading& reading : readings)
     report.result["chunks"].push_back(chunk_to_json(reading, chunks));
-  finish_report(report, options.common, "", shown);
+  finish_report_with_files(report, options.common, "", shown, files);
 }
 
 }  // namespace gca::app

@@ -13,6 +13,7 @@
 #include "apps/gca/memory_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/folder_lock.h"
 #include "lib/core/machine_memory.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"
@@ -45,7 +46,7 @@ void add_plain_texts(const std::string& input, const MemoryOptions& options, con
                      std::vector<model::LibraryText>& texts) {
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  text::DocumentSource source(text::list_input_files({&input, 1}), source_options);
+  text::DocumentSource source(list_texts({&input, 1}), source_options);
   std::vector<int32_t> tokens;
   data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
@@ -76,9 +77,10 @@ std::vector<model::LibraryText> texts_of(const MemoryOptions& options, const mod
 
 void run_memory_build(const MemoryOptions& options) {
   JsonReport report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
-  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   model::claim_library_folder(options.output);
+  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   install_interrupt_handler();
+  const FolderLock only_writer(options.output);
   const std::vector<model::LibraryText> texts = texts_of(options, model);
 
   const int64_t chunk_text = std::max<int64_t>(1, model.model.config().chunk_text_size());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -18,6 +19,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/folder_lock.h"
 #include "lib/core/machine_memory.h"
 #include "lib/device/open_device.h"
 #include "lib/model/checkpoint_folder.h"
@@ -220,6 +222,7 @@ void check_options(const PretrainOptions& options) {
   if (options.goes_on() && !options.phases_json.is_null())
     fail_usage("--phases", "a resumed run goes on with the phases that it began with", "leave --phases out");
   require_free_output(options);
+  const FolderLock tried(options.output);  // can it be written?
 }
 
 /// The checkpoint that a run goes on from; empty for one that begins.
@@ -283,8 +286,19 @@ void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
   if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
     fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
   run.recorded_data = state.data;
-  if (!options.data.empty()) state.data = options.data;
-  if (!options.valid.empty()) state.valid = options.valid;
+  const auto require_there = [](const std::string& flag, const std::string& folder) {
+    if (!std::filesystem::exists(folder))
+      fail_usage(flag, "is " + folder + " in this run, which is not there", "give its new place");
+  };
+  if (!options.data.empty())
+    state.data = options.data;
+  else
+    for (const std::string& word : state.data)
+      require_there("--data", train::parse_weighted_data(word).folder);
+  if (!options.valid.empty())
+    state.valid = options.valid;
+  else if (!state.valid.empty())
+    require_there("--valid", state.valid);
 }
 
 void plan_new(const PretrainOptions& options, PlannedRun& run) {

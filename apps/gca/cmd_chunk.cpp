@@ -7,6 +7,7 @@
 
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
+#include "lib/core/folder_lock.h"
 #include "lib/data/sequence_index.h"
 
 namespace gca::app {
@@ -51,6 +52,7 @@ void run_chunk(ChunkOptions& options) {
                    {"context", settings.context},
                    {"valid_fraction", settings.valid_fraction},
                    {"join_documents", settings.join_documents}};
+  const FolderLock only_writer(options.output);
   const data::TokenStore tokens = data::TokenStore::open(options.tokens);
   const data::ChunkSummary summary = data::write_sequence_index(tokens, options.output, settings);
   report.result = counts_to_json(sum(summary.train, summary.valid));

@@ -9,6 +9,7 @@
 #include "apps/gca/memory_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/core/folder_lock.h"
 #include "lib/core/machine_memory.h"
 
 namespace gca::app {
@@ -23,6 +24,7 @@ void require_output(const MemoryOptions& options, bool wanted) {
 void run_join(const MemoryOptions& options) {
   require_output(options, true);
   JsonReport report = begin_report("memory", options.common);
+  const FolderLock only_writer(options.output);
   const model::MemoryIndex index = model::join_libraries(options.inputs, options.output);
   report.config["action"] = options.action;
   report.result = library_to_json(index);

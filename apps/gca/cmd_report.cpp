@@ -5,7 +5,7 @@
 
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
-#include "lib/core/atomic_file.h"
+#include "apps/gca/result_files.h"
 #include "lib/report/report_csv.h"
 #include "lib/report/report_page.h"
 
@@ -39,21 +39,19 @@ nlohmann::ordered_json group_to_json(const report::RunGroup& group) {
 
 void run_report(const ReportOptions& options) {
   JsonReport report = begin_report("report", options.common);
+  if (!options.html_path.empty()) require_writable_file("--html", options.html_path);
+  if (!options.csv_path.empty()) require_writable_file("--csv", options.csv_path);
   const std::vector<report::RunResults> runs = report::read_runs(options.runs);
   const std::vector<report::RunGroup> groups = report::group_runs(runs);
   std::string shown = report::report_table(groups);
-  if (!options.html_path.empty()) {
-    write_file_atomically(options.html_path, report::report_page(groups));
-    shown += options.html_path + "\n";
-  }
-  if (!options.csv_path.empty()) {
-    write_file_atomically(options.csv_path, report::report_csv(groups));
-    shown += options.csv_path + "\n";
-  }
+  std::vector<ResultFile> files;
+  if (!options.html_path.empty()) files.push_back({options.html_path, report::report_page(groups)});
+  if (!options.csv_path.empty()) files.push_back({options.csv_path, report::report_csv(groups)});
+  for (const ResultFile& file : files) shown += file.path + "\n";
   report.config = {{"runs", options.runs}, {"html", options.html_path}, {"csv", options.csv_path}};
   report.result["groups"] = nlohmann::ordered_json::array();
   for (const report::RunGroup& group : groups) report.result["groups"].push_back(group_to_json(group));
-  finish_report(report, options.common, "", shown);
+  finish_report_with_files(report, options.common, "", shown, files);
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -14,6 +15,7 @@
 #include "apps/gca/standard_output.h"
 #include "apps/gca/text_arguments.h"
 #include "lib/core/error.h"
+#include "lib/core/folder_lock.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
@@ -60,7 +62,11 @@ void check_options(const TokenizeOptions& options) {
 }
 
 text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const text::InputFile> files) {
-  if (!options.tokenizer_path.empty()) return text::Tokenizer::load(options.tokenizer_path);
+  if (const std::string& path = options.tokenizer_path; !path.empty()) {
+    std::error_code ignored;
+    const bool is_folder = std::filesystem::is_directory(path, ignored);
+    return text::Tokenizer::load(is_folder ? path + "/tokenizer.model" : path);
+  }
   std::vector<std::string> paths;
   for (const text::InputFile& file : files) {
     if (file.is_stream)
@@ -187,7 +193,8 @@ std::string table_of(const nlohmann::ordered_json& result, const text::DocumentS
       {"nul_bytes", "NUL bytes, kept as byte tokens"},
       {"invalid_utf8_bytes", "bytes of invalid UTF-8, kept as byte tokens"},
       {"unknown_tokens", "unknown tokens: text that this tokenizer cannot give back"},
-      {"skipped_files", "files in folders skipped: hidden, broken links, or of no known extension"}};
+      {"skipped_files",
+       "files in folders skipped: hidden, broken links, unreadable, or of no known extension"}};
   for (const auto& [key, meaning] : remarks)
     if (const auto count = result[key].get<int64_t>(); count > 0)
       table += fmt::format("{} {}\n", count, meaning);
@@ -222,8 +229,11 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"end_tokens", options.end_tokens}};
   report.config.update(source_config(options.source));
   const text::InputFiles inputs = list_texts(options.inputs);
-  if (!options.output.empty())
-    data::TokenWriter::check_folder(options.output);  // before a vocabulary is trained
+  std::optional<FolderLock> only_writer;
+  if (!options.output.empty()) {  // before a vocabulary is trained
+    data::TokenWriter::check_folder(options.output);
+    only_writer.emplace(options.output);
+  }
   const text::Tokenizer tokenizer = make_tokenizer(options, inputs.files);
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();
@@ -252,7 +262,9 @@ void add_tokenize_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("tokenize", "Turn text into token shards");
   command->add_option("INPUT", options->inputs, "Files, folders, or - for standard input");
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
-  command->add_option("--tokenizer", options->tokenizer_path, "SentencePiece model to encode with")
+  command
+      ->add_option("--tokenizer", options->tokenizer_path,
+                   "SentencePiece model to encode with, or a folder with tokenizer.model in it")
       ->type_name("FILE.model");
   add_size_option(*command, "--train-vocab", options->train_vocab,
                   "Train a vocabulary of this size on the inputs");

@@ -4,14 +4,14 @@
 #include <charconv>
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include "apps/gca/command_words.h"
-#include "apps/gca/standard_output.h"
+#include "apps/gca/result_files.h"
 #include "apps/gca/version.h"
 #include "kernels/common/cpu_features.h"
 #include "lib/core/error.h"
+#include "lib/core/processors.h"
 #include "lib/core/size_suffix.h"
 
 namespace gca::app {
@@ -23,7 +23,11 @@ void add_common_options(CLI::App& command, CommonOptions& options) {
       ->group(group);
   command.add_flag("--json", options.json, "Print the JSON report instead of the table")->group(group);
   command.add_flag("--quiet", options.quiet, "Print neither the table nor progress")->group(group);
-  command.add_option("--threads", options.threads, "Number of threads (default: all processors)")
+  command
+      .add_option(
+          "--threads", options.threads,
+          "Number of threads (default: the least of processor affinity, quota of the control group, and "
+          "OMP_NUM_THREADS)")
       ->check(CLI::Range(1, 4096))
       ->type_name("N")
       ->group(group);
@@ -110,10 +114,7 @@ CLI::Option* add_size_list_option(CLI::App& command, const std::string& name, st
 
 int thread_count(const CommonOptions& options) {
   if (options.threads > 0) return options.threads;
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof(allowed), &allowed) != 0) return 1;
-  return std::max(1, CPU_COUNT(&allowed));
+  return usable_processors();
 }
 
 std::string resolved_dtype(const TensorOptions& options) {
@@ -141,6 +142,7 @@ std::vector<std::string>& command_line() {
 
 JsonReport begin_report(const std::string& stage, const CommonOptions& options,
                         const TensorOptions& tensors) {
+  if (!options.report_path.empty()) require_writable_file("--report", options.report_path);
   JsonReport report("gca." + stage + "/1", program_version(), command_line());
   report.seed = options.seed;
   report.threads = thread_count(options);
@@ -150,14 +152,7 @@ JsonReport begin_report(const std::string& stage, const CommonOptions& options,
 
 void finish_report(const JsonReport& report, const CommonOptions& options, const std::string& output_folder,
                    const std::string& table) {
-  if (!options.report_path.empty())
-    report.write(options.report_path);
-  else if (!output_folder.empty())
-    report.write(output_folder + "/report.json");
-  if (options.json)
-    write_output(report.text());
-  else if (!options.quiet)
-    write_output(table);
+  finish_report_with_files(report, options, output_folder, table, {});
 }
 
 }  // namespace gca::app

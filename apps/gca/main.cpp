@@ -1,7 +1,11 @@
 // gca: grouped cross-attention from the command line. Parses, dispatches, and turns every error into one line
 // and an exit status: 0 done, 1 failed, 2 wrong usage or unusable input, 130 interrupted.
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <csignal>
 #include <iostream>
 #include <memory>
@@ -12,6 +16,7 @@
 
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
+#include "apps/gca/fatal_signals.h"
 #include "apps/gca/help_formatter.h"
 #include "apps/gca/interrupt.h"
 #include "apps/gca/standard_output.h"
@@ -109,11 +114,21 @@ int run(CLI::App& app, int argc, char** argv) {
   }
 }
 
+/// Where a supervisor closed a standard stream, its number would go to the next file that is opened, and what
+/// is printed would go into that file.
+void open_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (fcntl(stream, F_GETFD) < 0 && errno == EBADF)
+      static_cast<void>(open("/dev/null", O_RDWR));  // the lowest number that is free: this one
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   static_assert(static_cast<int>(gca::ErrorKind::failed) == kFailed &&
                 static_cast<int>(gca::ErrorKind::usage) == kUsage);
+  open_closed_streams();
+  gca::app::handle_fatal_signals();
   // A reader that goes away is seen by the write that fails, so that a training run outlives the pager of its log.
   std::signal(SIGPIPE, SIG_IGN);
   std::signal(SIGXFSZ, SIG_IGN);  // so is a file that may grow no more (ulimit -f)

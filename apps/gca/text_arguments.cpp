@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 
 #include "lib/core/error.h"
-#include "lib/data/sealed_json.h"
 
 namespace gca::app {
 namespace {
@@ -89,9 +88,6 @@ nlohmann::ordered_json source_config(const text::SourceOptions& options) {
 }
 
 text::InputFiles list_texts(std::span<const std::string> inputs) {
-  for (const std::string& input : inputs)
-    if (const std::string format = data::folder_format(input); !format.empty())
-      fail_usage(input, "holds " + format + " and no text", "name files or folders with text");
   return text::list_input_files(inputs);
 }
 

@@ -480,7 +480,7 @@ TEST_CASE("outputs that cannot be written are told, and nothing is lost" * docte
   }
   check_refused({"inspect-retrieval", "--checkpoint", shop.checkpoint(), "--prompt", "a", "--html",
                  "/proc/gca/page.html"},
-                "/proc/gca/page.html", 1);
+                "/proc/gca/page.html");
   CHECK(difference(before, image_of(shop.folder())) == "");
 
   const ProcessResult full = run_gca({"eval", "--checkpoint", shop.checkpoint(), shop.book(), "--max-tokens",

@@ -159,7 +159,7 @@ TEST_CASE("what is not text is refused by name before anything is written") {
     CHECK_FALSE(std::filesystem::exists(corpora / "new"));
   };
   refused(corpora.tokens(), corpora.tokens() + ": holds gca.tokens/1 and no text");
-  refused(corpora.tokens() + "/tokens-00000.bin", "tokens-00000.bin:1: holds the byte");
+  refused(corpora.tokens() + "/tokens-00000.bin", "tokens-00000.bin: is binary data and no text");
   gca::write_file_atomically(corpora / "latin.txt", "one\ncaf\xE9");
   refused(corpora / "latin.txt", "latin.txt:2: holds the byte 0xE9");
   gca::write_file_atomically(corpora / "wide.txt", std::string("\xFF\xFEo\0n\0", 6));
@@ -176,7 +176,7 @@ TEST_CASE("what is not text is refused by name before anything is written") {
                 "--skip-bad: has no meaning with --decode");
 }
 
-TEST_CASE("a folder that another user may not read is named") {
+TEST_CASE("a folder that the user may not read is left out, named and counted") {
   if (geteuid() != 0 || run_program({"setpriv", "--version"}).status != 0) {
     MESSAGE("only root can try this");
     return;
@@ -185,12 +185,17 @@ TEST_CASE("a folder that another user may not read is named") {
   std::filesystem::create_directory(corpora / "txt/lost+found");
   std::filesystem::permissions(corpora / "txt/lost+found", std::filesystem::perms::owner_all);
   std::filesystem::permissions(corpora / "", std::filesystem::perms(0755));
+  std::filesystem::create_directory(corpora / "o");
+  std::filesystem::permissions(corpora / "o", std::filesystem::perms(0777));
   const ProcessResult result =
       run_program({"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", GCA_BINARY, "tokenize",
-                   corpora / "txt", "--print-ids", "--tokenizer", corpora.model()});
+                   corpora / "txt", "--tokenizer", corpora.model(), "--output", corpora / "o/tk"});
   CAPTURE(result.err);
-  CHECK(result.status == 2);
-  CHECK(result.err.find("txt/lost+found: cannot be read (Permission denied)") != std::string::npos);
+  CHECK(result.status == 0);
+  CHECK(result.err ==
+        "gca: warning: " + (corpora / "txt/lost+found") + ": cannot be read (Permission denied), left out\n");
+  CHECK(result.out.find("1 files in folders skipped") != std::string::npos);
+  CHECK(result.out.find("4 documents") != std::string::npos);
 }
 
 TEST_CASE("a file that is cut short while it is read leaves one line and no folder") {
@@ -222,6 +227,32 @@ TEST_CASE("a file that is cut short while it is read leaves one line and no fold
   CHECK(result.err.find("big.txt: was cut short while it was read") != std::string::npos);
   for (const auto& entry : fs::directory_iterator(corpora / ""))
     CHECK_FALSE(entry.path().filename().string().starts_with("new"));
+}
+
+TEST_CASE("token shards that are cut short while they are read end in one line that names the file") {
+  const Corpora corpora;
+  std::string text;
+  while (text.size() < 3'000'000) text += corpora.whole_text();
+  gca::write_file_atomically(corpora / "big.txt", text);
+  must_run({"tokenize", corpora / "big.txt", "--tokenizer", corpora.model(), "--output", corpora / "big"});
+  const std::string shard = corpora / "big/tokens-00000.bin";
+  // The pipe is full long before the shard is read.
+  const ProcessResult result = run_program(
+      {"bash", "-c",
+       "\"$1\" tokenize --decode \"$2\" | { sleep 1; : > \"$3\"; cat > /dev/null; }; exit ${PIPESTATUS[0]}",
+       "bash", GCA_BINARY, corpora / "big", shard});
+  CHECK(result.status == 1);
+  CHECK(result.err ==
+        "gca: error: " + shard + ": was cut short while it was read; try again when nothing writes to it\n");
+}
+
+TEST_CASE("a file that gives its size as 0 is read to its end") {
+  const Corpora corpora;
+  const nlohmann::json report = must_run({"tokenize", "/proc/self/status", "--tokenizer", corpora.model(),
+                                          "--output", corpora / "proc", "--json"})
+                                    .json();
+  CHECK(report["result"]["bytes"].get<int64_t>() > 100);
+  CHECK(run_gca({"tokenize", "--decode", corpora / "proc"}).out.starts_with("Name:\tgca"));
 }
 
 TEST_CASE("memory does not grow with the size of a file of lines, plain or compressed") {

@@ -201,7 +201,9 @@ TEST_CASE("shards and sequences may be moved together") {
   CHECK(index.read(index.train()[0], nullptr)[3] == 3);
 }
 
-TEST_CASE("sequences behind a link find their tokens, beside what it leads to or beside the link; else both are named") {
+TEST_CASE(
+    "sequences behind a link find their tokens, beside what it leads to or beside the link; else both are "
+    "named") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "scratch");
   fs::create_directories(folder / "here");
