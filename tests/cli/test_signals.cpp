@@ -101,7 +101,8 @@ TEST_CASE("pretrain: under nohup a hang-up ends nothing") {
   CHECK(run.wait_until([&] { return last_logged_step(folder / "run") >= step + 5; }));
 }
 
-TEST_CASE("Signals that end tokenize, eval and memory build leave nothing half-written; SIGUSR1 ends none") {
+TEST_CASE(
+    "Signals that end tokenize, eval and memory build leave nothing half-written, and SIGUSR1 ends none") {
   const NanoRun run;
   const struct {
     const char* name;
