@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta learning_rate min_learning_rate warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta learning_rate min_learning_rate schedule decay_fraction decay_steps warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval keep_checkpoints keep_best copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
     case $command in
         tokenize)
             case $previous in
@@ -52,7 +52,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --end-tokens --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         chunk)
             case $previous in
@@ -80,6 +80,9 @@ _gca() {
                 --stop-at) :; return ;;
                 --batch) :; return ;;
                 --init) _gca_files -d; return ;;
+                --branch) _gca_files -d; return ;;
+                --change) _gca_settings; return ;;
+                --keep) :; return ;;
                 --start-up) :; return ;;
                 --task) _gca_words 'text self-copy passkey multikey multihop recall'; return ;;
                 --phases) _gca_files -f; return ;;
@@ -89,7 +92,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --start-up --overwrite --task --phases --peak --profile --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in
@@ -103,6 +106,8 @@ _gca() {
                 --context) :; return ;;
                 --retriever) _gca_list 'learned random recent none'; return ;;
                 --max-tokens) :; return ;;
+                --stride) :; return ;;
+                --token-losses) _gca_files -f; return ;;
                 --segment) :; return ;;
                 --trials) :; return ;;
                 --haystacks) :; return ;;
@@ -120,7 +125,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -130,6 +135,8 @@ _gca() {
                 --weight-dtype) _gca_words 'auto int8'; return ;;
                 --prompt) :; return ;;
                 --prompt-file) _gca_files -f; return ;;
+                --prompts) _gca_files -f; return ;;
+                --samples) :; return ;;
                 --max-new-tokens) :; return ;;
                 --temperature) :; return ;;
                 --top-k) :; return ;;
@@ -144,7 +151,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in

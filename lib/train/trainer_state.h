@@ -19,9 +19,9 @@ struct ValidationResult {
   double loss = 0.0;   ///< nats, mean over all targets
   double perplexity = 0.0;
   double bits_per_byte = 0.0;  ///< NaN where the bytes are not known
-  bool loses_text = false;     ///< as unknown tokens stand for some of it; told when it is found, not kept
   double accuracy = 0.0;       ///< share of targets that the arg-max hits; NaN where not measured
   std::string task;            ///< of several; empty where there is one
+  bool loses_text = false;     ///< unknown tokens stand for some of the text; reported when found, not saved
 };
 
 nlohmann::ordered_json validation_to_json(const ValidationResult& result);

@@ -19,7 +19,11 @@ namespace {
 void write_checkpoint(const std::string& folder, int64_t step, double valid_loss = std::nan("")) {
   TrainerState state;
   state.step = step;
-  if (!std::isnan(valid_loss)) state.valid_results.push_back({step, 0, valid_loss, 1, 1, 0, ""});
+  if (!std::isnan(valid_loss)) {
+    state.valid_results.emplace_back();
+    state.valid_results.back().step = step;
+    state.valid_results.back().loss = valid_loss;
+  }
   replace_folder_atomically(folder, [&](const std::string& aside) {
     write_file_atomically(aside + "/model.safetensors", "weights " + std::to_string(step));
     data::write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));

@@ -98,7 +98,7 @@ TEST_CASE("A resumed run may look and save at other times, and nothing else") {
     train::RunConfig asked = train::recorded_config(state);
     if (!preset.empty()) asked.read(preset);
     for (const std::string& assignment : settings) asked.set_from_flag(assignment);
-    return train::resumed_config(state, asked);
+    return train::resumed_config(state, asked, {});
   };
   CHECK(resumed("", {"eval_interval=7", "learning_rate=0.001"}).train.eval_interval == 7);
   const auto error = error_of([&] { resumed("", {"learning_rate=0.002"}); });
