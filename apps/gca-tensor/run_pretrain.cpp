@@ -368,13 +368,17 @@ void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) 
   train::require_memory_for_batch(memory, largest_step(run), where);
 }
 
-/// What the run goes on with otherwise than before.
-std::vector<train::SettingChange> told_changes(const PretrainOptions& options, const PlannedRun& run,
-                                               int64_t total_steps) {
-  std::vector<train::SettingChange> changes = train::changes_of(run.state, run.config.train, total_steps);
-  if (!options.common.quiet)
-    fmt::print(stderr, "{}", train::change_remarks(changes, run.state, run.config.train, total_steps));
-  return changes;
+/// How a run that goes on differs from before.
+struct PlannedChanges {
+  std::vector<train::SettingChange> changes;
+  std::string remarks;  ///< for a person
+};
+
+PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {
+  PlannedChanges planned;
+  planned.changes = train::changes_of(run.state, run.config.train, total_steps);
+  planned.remarks = train::change_remarks(planned.changes, run.state, run.config.train, total_steps);
+  return planned;
 }
 
 /// Which checkpoint is best is told by one number.
@@ -391,6 +395,10 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun run = plan_run(options);
+  const int64_t steps =
+      options.tokens > 0 ? steps_of_tokens(options.tokens, run.config.train) : options.steps;
+  if (!run.start_up.empty() && !run.data.phases && !run.state.data.empty() && steps > 0)
+    follow_curriculum(run, steps, options.tokens);
   model::LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
@@ -400,7 +408,7 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   RunLength length{options.steps, options.minutes};
   if (options.goes_on()) {
     const int64_t total_steps = resumed_steps(options, run.state);
-    told_changes(options, run, total_steps);
+    if (!options.common.quiet) fmt::print(stderr, "{}", planned_changes(run, total_steps).remarks);
     length = {total_steps - run.state.step, 0};
   }
   if (!options.goes_on() && options.tokens >= 0) length.steps = steps_of_tokens(options.tokens, train);
@@ -445,7 +453,7 @@ void run_pretrain(const PretrainOptions& given) {
   train::RunConfig& config = planned.config;
   train::TaskData& data = planned.data;
   require_best_can_be_told(planned);
-  std::vector<train::SettingChange> changes;
+  PlannedChanges changes;
 
   model::LanguageModel model(config.model, scalar_type(state.dtype),
                              device::open_device(options.tensor.device, state.dtype));
@@ -453,7 +461,7 @@ void run_pretrain(const PretrainOptions& given) {
     train::require_same_data(state, planned.recorded_data, data.train.fingerprint);
     train::load_weights(continued, model);
     const int64_t total_steps = resumed_steps(options, state);
-    changes = told_changes(options, planned, total_steps);
+    changes = planned_changes(planned, total_steps);
     state.total_steps = total_steps;
   } else if (!options.init.empty()) {
     const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
@@ -491,6 +499,7 @@ void run_pretrain(const PretrainOptions& given) {
   if (options.goes_on()) {
     train::load_optimizer(continued, model, trainer.optimizer());
     if (!options.branch.empty()) require_unchanged(options, continued, continued_state);
+    if (!options.common.quiet) fmt::print(stderr, "{}", changes.remarks);
   }
   if (data.train.uses && !options.common.quiet)
     fmt::print(stderr, "{}",
@@ -507,7 +516,7 @@ void run_pretrain(const PretrainOptions& given) {
   run.tensorboard = options.tensorboard;
   run.is_new = !options.resume;
   run.data_uses = data.train.uses;
-  run.changes = std::move(changes);
+  run.changes = std::move(changes.changes);
   run.stop = &interrupt_flag();
   run.save = &save_request();
   profile::OperatorProfile profile;

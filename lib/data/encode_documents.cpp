@@ -49,7 +49,8 @@ void cut_document(text::DocumentSource& documents, const text::Tokenizer& tokeni
     if (!at_end) {
       if (carried.size() > kLookAheadBytes)
         cut = tokenizer.safe_cut(carried, carried.size() - kLookAheadBytes);
-      if (cut == carried.size() && carried.size() >= text::kMostBytesAtOnce) cut = text::forced_cut(carried);
+      if (cut == carried.size() && carried.size() >= text::kMostBytesAtOnce)
+        cut = text::forced_cut(std::string_view(carried).substr(0, text::kMostBytesAtOnce));
       if (cut == carried.size()) {  // No safe place so far: read as much again.
         wanted = std::max(block_bytes, carried.size());
         continue;

@@ -1,22 +1,12 @@
 #pragma once
-// Does reading pay, and does the choice? The loss with the learned choice, with a random one, and with
-// nothing read, on the same sequences.
+// What reading gains, and what the choice does: the loss with the learned choice, with a random one, and with
+// nothing read, on the same sequences (measure_reading.h). No LibTorch.
 
 #include <cstdint>
-#include <memory>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
 
-#include "lib/model/model_config.h"
-
-namespace gca::model {
-class LanguageModel;
-}  // namespace gca::model
-
 namespace gca::train {
-
-struct ValidationSource;
 
 /// Losses in nats per token, means over all targets of `sequences` sequences.
 struct ReadingGain {
@@ -29,14 +19,6 @@ struct ReadingGain {
   double of_reading() const { return none - learned; }
   double of_choice() const { return random - learned; }
 };
-
-/// Three passes over the first sequences of `source`, at most four of them, `rows` at a time, with `config`
-/// where it is given (ForwardOptions::config). Nothing for a model that keeps no chunk memory, for a task
-/// whose accuracy says more (ValidationSource::measures_accuracy), and where no sequence is so long that
-/// there is a choice.
-std::optional<ReadingGain> measure_reading(const model::LanguageModel& model, const ValidationSource& source,
-                                           int64_t rows,
-                                           std::shared_ptr<const model::ModelConfig> config = nullptr);
 
 /// {"learned", "random", "none", "spread", "sequences"}, and back; throws nlohmann's exceptions.
 nlohmann::ordered_json reading_to_json(const ReadingGain& gain);

@@ -34,6 +34,7 @@ ValidationResult validation_from_json(const nlohmann::json& json) {
   result.task = json.value("task", "");
   const char* accuracy = result.task.empty() ? "copy_accuracy" : "accuracy";
   result.accuracy = json.contains(accuracy) ? number_from(json.at(accuracy)) : kUnknown;
+  if (json.contains("reading")) result.reading = reading_from_json(json.at("reading"));
   return result;
 }
 
@@ -57,6 +58,7 @@ nlohmann::ordered_json validation_to_json(const ValidationResult& result) {
   if (!result.task.empty()) json["task"] = result.task;
   if (!std::isnan(result.accuracy))
     json[result.task.empty() ? "copy_accuracy" : "accuracy"] = result.accuracy;
+  if (result.reading) json["reading"] = reading_to_json(*result.reading);
   return json;
 }
 

@@ -4,10 +4,12 @@
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "lib/model/model_config.h"
+#include "lib/train/reading_gain.h"
 #include "lib/train/train_config.h"
 
 namespace gca::train {
@@ -21,7 +23,8 @@ struct ValidationResult {
   double bits_per_byte = 0.0;  ///< NaN where the bytes are not known
   double accuracy = 0.0;       ///< share of targets that the arg-max hits; NaN where not measured
   std::string task;            ///< of several; empty where there is one
-  bool loses_text = false;     ///< unknown tokens stand for some of the text; reported when found, not saved
+  std::optional<ReadingGain> reading = {};  ///< of text, where the model retrieves
+  bool loses_text = false;  ///< unknown tokens stand for some of the text; reported when found, not saved
 };
 
 nlohmann::ordered_json validation_to_json(const ValidationResult& result);

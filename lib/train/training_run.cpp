@@ -12,6 +12,7 @@
 #include "lib/train/checkpoint.h"
 #include "lib/train/event_file.h"
 #include "lib/train/kept_checkpoints.h"
+#include "lib/train/measure_reading.h"
 #include "lib/train/metrics_log.h"
 #include "lib/train/non_finite.h"
 #include "lib/train/progress_line.h"
@@ -55,10 +56,18 @@ std::string validation_text(const ValidationResult& result) {
                   result.task.empty() ? "" : result.task + ": ", result.loss, result.perplexity);
   if (!std::isnan(result.bits_per_byte)) text += fmt::format(", {:.4f} bits per byte", result.bits_per_byte);
   if (result.loses_text) text += ", no bits per byte: unknown tokens stand for text that is lost";
+  if (result.reading) text += "; " + reading_text(*result.reading);
   if (!std::isnan(result.accuracy))
     text += fmt::format(", {:.1f} % {}", 100 * result.accuracy, result.task.empty() ? "copied" : "right");
   return text;
 }
+
+/// Before this part of its steps, one in so many, a run need not have begun to choose.
+constexpr int64_t kStepsToChoose = 3;
+constexpr const char* kDeadChoice =
+    "warning: the learned choice of chunks is no better than a random one; text alone rarely starts it: "
+    "begin with "
+    "--start-up, or train with weight_rounding (docs/results.md)";
 
 /// Thrown out of a validation.
 struct Stopped {};
@@ -152,11 +161,15 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       if (source.sequences == 0) continue;
       const model::ModelConfig looked_at =
           source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
-      ValidationResult result = validate(trainer.model(), source, source.batch,
-                                         std::make_shared<const model::ModelConfig>(looked_at), poll);
+      const auto looked_at_with = std::make_shared<const model::ModelConfig>(looked_at);
+      ValidationResult result = validate(trainer.model(), source, source.batch, looked_at_with, poll);
+      result.reading = measure_reading(trainer.model(), source, source.batch, looked_at_with);
       result.step = state.step;
       result.tokens = state.tokens;
       progress.say(validation_text(result));
+      if (result.reading && is_choice_dead(*result.reading) &&
+          kStepsToChoose * state.step >= state.total_steps)
+        progress.say(kDeadChoice);
       results.push_back(std::move(result));
     }
     return results;

@@ -8,13 +8,15 @@
 #include "lib/core/atomic_file.h"
 #include "lib/core/checksum.h"
 
-/// Path below the folder to what stands there: "folder", or a checksum of the file's bytes.
+/// Path below the folder to what is there: "folder", or a checksum of the file's bytes. Lock files are left out: they name
+/// the process that held them last.
 using FolderImage = std::map<std::string, std::string>;
 
 inline FolderImage image_of(const std::string& folder) {
   FolderImage image;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(folder)) {
     const std::string name = std::filesystem::relative(entry.path(), folder).string();
+    if (entry.path().filename() == ".lock" || name.ends_with(".tmp-lock")) continue;
     if (entry.is_directory()) {
       image[name] = "folder";
     } else if (entry.is_regular_file()) {

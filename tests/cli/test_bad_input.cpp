@@ -511,7 +511,9 @@ TEST_CASE("files that somebody else may not read or write (as another user, wher
     CHECK(result.err.find("Permission denied") != std::string::npos);
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
   };
-  refused({"tokenize", folder / "secret.txt", "--train-vocab", "300", "--output", folder / "new"},
+  fs::create_directory(folder / "free");
+  fs::permissions(folder / "free", fs::perms(0777));
+  refused({"tokenize", folder / "secret.txt", "--train-vocab", "300", "--output", folder / "free/new"},
           "secret.txt");
   fs::create_directory(folder / "locked");
   fs::permissions(folder / "locked", fs::perms(0555));

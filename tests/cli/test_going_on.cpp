@@ -80,8 +80,8 @@ TEST_CASE(
   for (int64_t step = 1; step <= 12; ++step) CHECK(staying.at(step) == rates.at(step));
 
   // A dry run tells it as well, and a run that goes on as planned says nothing.
-  const ProcessResult dry = must_run(with(
-      go_on, {"--output", folder / "stays", "--steps", "30", "--dry-run", "--change", "schedule_steps=0"}));
+  const ProcessResult dry = must_run({"pretrain", "--resume", "--steps", "30", "--threads", "1", "--output",
+                                      folder / "stays", "--dry-run", "--change", "schedule_steps=0"});
   CHECK(dry.err.find("learning rate goes from") != std::string::npos);
   must_run(tiny_run(folder / "halved", {"--steps", "6", "--stop-at", "3", "--quiet"}));
   const ProcessResult as_planned =

@@ -364,10 +364,11 @@ TEST_CASE("--dry-run tells what a run would need, and starts nothing" * doctest:
   const TemporaryFolder folder;
   const std::string tokens = make_tokens(folder);
   const std::vector<std::string> words = {
-      "pretrain",  "--data",   tokens,     "--valid",     tokens,
-      "--config",  "mini",     "--set",    "context=500", "--batch",
-      "6",         "--tokens", "6000",     "--set",       "eval_sequences=6",
-      "--threads", "1",        "--output", folder / "run"};
+      "pretrain",  "--data",   tokens,     "--valid",      tokens,
+      "--config",  "mini",     "--set",    "context=500",  "--batch",
+      "6",         "--tokens", "6000",     "--set",        "eval_sequences=6",
+      "--threads", "1",        "--output", folder / "run", "--start-up",
+      "none"};
   const auto with = [&](std::vector<std::string> more) {
     more.insert(more.begin(), words.begin(), words.end());
     return more;

@@ -202,7 +202,7 @@ TEST_CASE("shards and sequences may be moved together") {
 }
 
 TEST_CASE(
-    "sequences behind a link find their tokens, beside what it leads to or beside the link; else both are "
+    "sequences behind a link find their tokens, beside what it leads to or beside the link, else both are "
     "named") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "scratch");

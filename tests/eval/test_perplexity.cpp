@@ -213,7 +213,7 @@ TEST_CASE("a stride goes on over the borders of the spans that a bound of the te
   CHECK(*std::min_element(contexts.begin(), contexts.end()) > 30);
 }
 
-TEST_CASE("bytes are scaled to the source of each document; with an unknown token there are none") {
+TEST_CASE("bytes are scaled to the source of each document, with an unknown token there are none") {
   const model::LanguageModel model = tiny_model(tiny_config(), at::kFloat, 5);
   std::vector<int32_t> first = some_text(50, kVocabulary, 1), second = some_text(30, kVocabulary, 2);
   std::replace(first.begin(), first.end(), 7, 8);

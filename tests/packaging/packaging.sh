@@ -29,8 +29,9 @@ needs() { LC_ALL=C readelf -d "$1" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
 # work where there is no source tree.
 check_installation() {
   local prefix=$1 file name path answer
-  for file in bin/gca libexec/gca/gca-tensor share/man/man1/gca.1 share/bash-completion/completions/gca \
-    share/zsh/site-functions/_gca share/zsh/vendor-completions/_gca share/fish/vendor_completions.d/gca.fish \
+  for file in bin/gca libexec/gca/gca-tensor libexec/gca/start-up/mini/model.safetensors share/man/man1/gca.1 \
+    share/bash-completion/completions/gca share/zsh/site-functions/_gca share/zsh/vendor-completions/_gca \
+    share/fish/vendor_completions.d/gca.fish \
     share/doc/gca/copyright share/doc/gca/README.md share/doc/gca/CHANGELOG.md; do
     [[ -s $prefix/$file ]] || fail "not installed: $file"
   done

@@ -16,7 +16,7 @@ depends=$(dpkg-deb -f "${deb[0]}" Depends)
 for name in libc6 libstdc++6 libfmt9 libsentencepiece0; do
   [[ ", $depends" == *", $name"* ]] || fail "the .deb does not depend on $name, but on $depends"
 done
-names=$(for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do needs "$file"; done | sort -u)
+names=$(for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do [[ -d $file ]] || needs "$file"; done | sort -u)
 for name in $names; do
   [[ ! -e $folder/deb/usr/libexec/gca/$name ]] || continue
   library=$(ldconfig -p | sed -n "s/^\t$name (.*x86-64.*) => //p" | head -n 1)

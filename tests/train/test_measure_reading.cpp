@@ -1,4 +1,4 @@
-#include "lib/train/reading_gain.h"
+#include "lib/train/measure_reading.h"
 
 #include <ATen/core/grad_mode.h>
 
