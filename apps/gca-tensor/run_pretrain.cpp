@@ -1,5 +1,6 @@
 // gca pretrain: sequences to a checkpoint.
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
@@ -381,11 +382,19 @@ PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {
   return planned;
 }
 
-/// Which checkpoint is best is told by one number.
-void require_best_can_be_told(const PlannedRun& run) {
+/// Which checkpoint is best is decided by one number: where there are several tasks, by the loss of the text.
+void require_comparable_losses(const PlannedRun& run) {
   if (!run.config.train.keep_best) return;
+  const auto has_text = [](const train::TrainingPhase& phase) {
+    return std::any_of(phase.tasks.begin(), phase.tasks.end(),
+                       [](const train::PhaseTask& task) { return task.task == tasks::kTextTask; });
+  };
   if (run.data.phases)
-    fail_usage("--keep best", "the validation losses of several tasks cannot be compared", "use --keep N");
+    for (const train::TrainingPhase& phase : run.data.phases->phases())
+      if (!has_text(phase))
+        fail_usage("--keep best",
+                   "phase " + phase.name + " does not train on text, whose losses are compared",
+                   "use --keep N");
   if (run.data.validation.sequences == 0)
     fail_usage("--keep best", "there is no validation data",
                "give --valid, or run gca chunk with --valid-fraction");
@@ -452,7 +461,7 @@ void run_pretrain(const PretrainOptions& given) {
   train::TrainerState& state = planned.state;
   train::RunConfig& config = planned.config;
   train::TaskData& data = planned.data;
-  require_best_can_be_told(planned);
+  require_comparable_losses(planned);
   PlannedChanges changes;
 
   model::LanguageModel model(config.model, scalar_type(state.dtype),

@@ -48,7 +48,7 @@ KeptCheckpoint described(const std::string& folder) {
   const TrainerState state = load_trainer_state(folder);
   const bool is_measured = !state.valid_results.empty() && state.valid_results.back().step == state.step;
   return {folder, state.step,
-          is_measured ? state.valid_results.back().loss : std::numeric_limits<double>::quiet_NaN()};
+          is_measured ? loss_to_compare(state.valid_results) : std::numeric_limits<double>::quiet_NaN()};
 }
 
 }  // namespace

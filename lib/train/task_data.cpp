@@ -169,7 +169,9 @@ class TaskOpener {
     // Haystacks are whole documents: how they would be cut does not matter.
     data::ChunkSettings settings;
     settings.chunk_size = config.model.chunk_size;
-    if (sets_.size() > 1) fail_usage("--data", "only the task text reads several data sets", "give one");
+    if (sets_.size() > 1 && request_.phases.is_null())
+      fail_usage("--data", "only the task text reads several data sets", "give one");
+    // Beside text, in phases, something is planted in the first.
     const data::SequenceIndex index = data::SequenceIndex::open(sets_.front().folder, settings);
     const data::SequenceIndex valid = open_valid(index, config);
     const data::Haystack train = data::Haystack::of(index, index.train());

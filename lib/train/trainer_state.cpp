@@ -71,6 +71,14 @@ nlohmann::ordered_json setting_change_to_json(const SettingChange& change) {
           {"learning_rate_after", number_or_null(change.rate_after)}};
 }
 
+double loss_to_compare(const std::vector<ValidationResult>& results) {
+  size_t first = results.size();
+  while (first > 0 && results[first - 1].step == results.back().step) --first;
+  for (size_t i = first; i < results.size(); ++i)
+    if (results[i].task == tasks::kTextTask) return results[i].loss;
+  return results.size() == first + 1 ? results[first].loss : kUnknown;
+}
+
 double TrainerState::train_loss() const {
   if (recent_losses.empty()) return kUnknown;
   return std::accumulate(recent_losses.begin(), recent_losses.end(), 0.0) /

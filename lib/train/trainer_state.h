@@ -29,6 +29,10 @@ struct ValidationResult {
 
 nlohmann::ordered_json validation_to_json(const ValidationResult& result);
 
+/// What a checkpoint is compared with others by: of the last validation the loss of the text, or of the only task;
+/// NaN where there is neither.
+double loss_to_compare(const std::vector<ValidationResult>& results);
+
 /// A setting that was changed when the run went on, and what that did to the learning rate.
 struct SettingChange {
   int64_t step = 0;  ///< optimizer steps made before

@@ -142,7 +142,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   };
   const auto save_if_best = [&] {
     if (!config.keep_best || state.valid_results.empty() ||
-        !(state.valid_results.back().loss < best_kept_loss(options.output)))
+        !(loss_to_compare(state.valid_results) < best_kept_loss(options.output)))
       return;
     save_into(best_checkpoint_folder(options.output));
   };

@@ -110,7 +110,9 @@ TEST_CASE("a second writer is refused before its work while the first is at work
   REQUIRE(run_program({"mkfifo", pipe}).status == 0);
   RunningProcess first(gca_words({"tokenize", pipe, "--tokenizer", run.tokens(), "--output", output}));
   REQUIRE(first.wait_until([&] { return fs::exists(output + ".tmp-lock"); }));
-  for (const auto& [name, words] : folder_writers(run)) {
+  for (const auto& pair : folder_writers(run)) {
+    const auto& name = pair.first;
+    const auto& words = pair.second;
     CAPTURE(name);
     const ProcessResult second = run_gca(with(words, {output}));
     CAPTURE(second.err);
@@ -153,7 +155,9 @@ TEST_CASE("a volume that is mounted where the output goes is written, twice") {
   const NanoRun run;
   build_library(run);
   const std::string volume = run / "volume";
-  for (const auto& [name, words] : folder_writers(run)) {
+  for (const auto& pair : folder_writers(run)) {
+    const auto& name = pair.first;
+    const auto& words = pair.second;
     CAPTURE(name);
     fs::create_directory(volume);
     if (mount("tmpfs", volume.c_str(), "tmpfs", 0, "size=50m") != 0) SKIP_TEST("this sandbox mounts nothing");
@@ -176,7 +180,9 @@ TEST_CASE("where folders cannot be exchanged, the first version and the second a
   const NanoRun run;
   build_library(run);
   const std::string output = run / "out";
-  for (const auto& [name, words] : folder_writers(run)) {
+  for (const auto& pair : folder_writers(run)) {
+    const auto& name = pair.first;
+    const auto& words = pair.second;
     CAPTURE(name);
     for (int version = 0; version < 2; ++version)
       check_done(with_fault("exchange:EINVAL:1+", with(words, {output})));
@@ -189,7 +195,9 @@ TEST_CASE("where a file system has no locks, one line warns and the work is done
   const NanoRun run;
   build_library(run);
   const std::string output = run / "out";
-  for (const auto& [name, words] : folder_writers(run)) {
+  for (const auto& pair : folder_writers(run)) {
+    const auto& name = pair.first;
+    const auto& words = pair.second;
     CAPTURE(name);
     const ProcessResult result = with_fault("flock:ENOSYS:1+", with(words, {output}));
     check_done(result);
@@ -219,7 +227,9 @@ TEST_CASE("results that can go nowhere are refused before the work") {
       {"--report", with(with({"generate"}, prompt), {"--report", nowhere})},
       {"--report", {"bench", "--config", "nano", "--report", nowhere}},
   };
-  for (const auto& [flag, words] : cases) {
+  for (const auto& pair : cases) {
+    const auto& flag = pair.first;
+    const auto& words = pair.second;
     CAPTURE(words.front());
     const ProcessResult result = run_gca(words);
     CAPTURE(result.err);
@@ -230,7 +240,9 @@ TEST_CASE("results that can go nowhere are refused before the work") {
     CHECK_FALSE(fs::exists(run / "out"));
   }
   // A folder below a file can never be made.
-  for (const auto& [name, words] : folder_writers(run)) {
+  for (const auto& pair : folder_writers(run)) {
+    const auto& name = pair.first;
+    const auto& words = pair.second;
     CAPTURE(name);
     const ProcessResult result = run_gca(with(words, {run.book() + "/out"}));
     CAPTURE(result.err);

@@ -53,7 +53,9 @@ TEST_CASE("TensorBoard reads what metrics.jsonl tells, once, also after a crash 
   }
   REQUIRE(expected["train/loss"].size() == 8);
   REQUIRE(expected["valid/loss"].size() == 5);
-  for (const auto& [tag, values] : expected) {
+  for (const auto& pair : expected) {
+    const auto& tag = pair.first;
+    const auto& values = pair.second;
     CAPTURE(tag);
     REQUIRE(scalars.contains(tag));
     CHECK(scalars[tag].size() == values.size());

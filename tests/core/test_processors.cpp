@@ -68,17 +68,17 @@ TEST_CASE("OMP_NUM_THREADS and the affinity bound the number of processors") {
   unsetenv("OMP_NUM_THREADS");
   const int all = usable_processors();
   CHECK(all >= 1);
-  for (const auto& [text, count] : {std::pair{"1", 1},
-                                    {" 1,4", 1},
-                                    {"100000", all},
-                                    {"", all},
-                                    {"x", all},
-                                    {"0", all},
-                                    {"-3", all},
-                                    {"1x", all}}) {
-    CAPTURE(text);
-    setenv("OMP_NUM_THREADS", text, 1);
-    CHECK(usable_processors() == count);
+  for (const auto& one : {std::pair{"1", 1},
+                          {" 1,4", 1},
+                          {"100000", all},
+                          {"", all},
+                          {"x", all},
+                          {"0", all},
+                          {"-3", all},
+                          {"1x", all}}) {
+    CAPTURE(one.first);
+    setenv("OMP_NUM_THREADS", one.first, 1);
+    CHECK(usable_processors() == one.second);
   }
   unsetenv("OMP_NUM_THREADS");
   cpu_set_t allowed, one;

@@ -86,7 +86,9 @@ TEST_CASE("fast and reference agree with float64 in every type") {
   for (const Case& one : cases()) {
     CAPTURE(one.name);
     const Run exact = run_case(one, at::kDouble, Implementation::reference);
-    for (const auto& [dtype, tolerance] : {std::pair{at::kDouble, 1e-13}, {at::kFloat, 2e-6}}) {
+    for (const auto& pair : {std::pair{at::kDouble, 1e-13}, {at::kFloat, 2e-6}}) {
+      const auto& dtype = pair.first;
+      const auto& tolerance = pair.second;
       CAPTURE(dtype);
       const Run fast = run_case(one, dtype, Implementation::fast);
       CHECK(error_of(fast.out, exact.out) <= tolerance);

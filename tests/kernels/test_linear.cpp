@@ -25,7 +25,9 @@ TEST_CASE("linear: any number of rows, odd sizes, float32 and bf16") {
     const ImplementationGuard guard(version);
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       for (const int64_t rows : {1, 2, 4, 5, 9}) {
-        for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
+        for (const auto& pair : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
+          const auto& out = pair.first;
+          const auto& in = pair.second;
           const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
           const at::Tensor weight = some_numbers({out, in}, 1.0, 0.7).to(dtype);
           const at::Tensor y = linear(x, {weight, weight});
@@ -81,7 +83,9 @@ TEST_CASE("linear with int8 weights: any number of rows, odd sizes, every instru
       const ImplementationGuard guard(version);
       for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
         for (const int64_t rows : {1, 2, 4, 5, 9}) {
-          for (const auto& [out, in] : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
+          for (const auto& pair : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
+            const auto& out = pair.first;
+            const auto& in = pair.second;
             CAPTURE(rows);
             CAPTURE(out);
             CAPTURE(in);

@@ -123,7 +123,9 @@ TEST_CASE("A library built in parallel pieces gives the logits of texts read pla
       const model::MemoryEntries plain = plain_entries(model, texts);
       const Tokens prompt = prompt_of(model, 45);
       const at::Tensor expected = logits_after(model, plain_past(model, plain), prompt);
-      for (const auto& [threads, piece] : {std::pair<int, int64_t>{1, 1}, {2, 5}, {5, 3}, {3, 100}}) {
+      for (const auto& pair : {std::pair<int, int64_t>{1, 1}, {2, 5}, {5, 3}, {3, 100}}) {
+        const auto& threads = pair.first;
+        const auto& piece = pair.second;
         CAPTURE(threads);
         CAPTURE(piece);
         model::ReadMemoryOptions reading;

@@ -47,14 +47,16 @@ TEST_CASE("config.json: unknown keys name the nearest known one, sizes are check
   typo["chunk_sise"] = 8;
   CHECK_THROWS_WITH_AS(model::model_config_from_json(typo, "config.json"), doctest::Contains("chunk_size"),
                        Error);
-  for (const auto& [key, value] : {std::pair<const char*, nlohmann::json>{"num_attention_heads", 5},
-                                   {"chunk_size", 1},
-                                   {"hidden_size", -32},
-                                   {"num_key_value_heads", 3},
-                                   {"long_range", "magic"},
-                                   {"vocab_size", "many"},
-                                   {"alibi_slopes", {1.0}},
-                                   {"upper_group_layers", {1, 1}}}) {
+  for (const auto& pair : {std::pair<const char*, nlohmann::json>{"num_attention_heads", 5},
+                           {"chunk_size", 1},
+                           {"hidden_size", -32},
+                           {"num_key_value_heads", 3},
+                           {"long_range", "magic"},
+                           {"vocab_size", "many"},
+                           {"alibi_slopes", {1.0}},
+                           {"upper_group_layers", {1, 1}}}) {
+    const auto& key = pair.first;
+    const auto& value = pair.second;
     CAPTURE(key);
     nlohmann::json bad = good;
     bad[key] = value;

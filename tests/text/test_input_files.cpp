@@ -82,7 +82,8 @@ TEST_CASE("folders that gca wrote are refused at any depth, by name and kind") {
       {"run/checkpoint/trainer_state.json", "a training run"},
       {"run/model.safetensors", "a checkpoint"},
       {"run/trainer_state.json", "a checkpoint"}};
-  for (const auto& [file, kind] : kinds) {
+  for (const auto& one : kinds) {
+    const char *const file = one.first, *const kind = one.second;
     CAPTURE(file);
     const TemporaryFolder folder;
     touch(folder / "books/a.txt");

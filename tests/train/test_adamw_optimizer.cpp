@@ -78,7 +78,9 @@ TEST_CASE("Every weight belongs to one part") {
   const std::vector<std::pair<const char*, double>> expected = {
       {"tok_emb", 1}, {"lower.1.mlp.w_up", 2},   {"enc.in_norm", 3},    {"enc.0.attn.wo", 3},
       {"mem.wv", 4},  {"group.0.query_norm", 5}, {"upper.0.gca.wq", 5}, {"out_norm", 5}};
-  for (const auto& [name, factor] : expected) {
+  for (const auto& pair : expected) {
+    const auto& name = pair.first;
+    const auto& factor = pair.second;
     CAPTURE(name);
     const auto weight = std::find_if(model.weights().begin(), model.weights().end(),
                                      [name = name](const model::Weight& one) { return one.name == name; });

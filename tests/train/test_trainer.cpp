@@ -155,7 +155,9 @@ TEST_CASE("A weight that is not finite is named, and nothing moves") {
 TEST_CASE("Where finite weights overflow, the first result that does is named") {
   const std::vector<std::pair<const char*, const char*>> cases = {
       {"lower.0.mlp.w_down", "lower.0 "}, {"upper.0.gca.wo", "upper.0.o "}, {"mem.wv", "chunk_v "}};
-  for (const auto& [weight, named] : cases) {
+  for (const auto& pair : cases) {
+    const auto& weight = pair.first;
+    const auto& named = pair.second;
     CAPTURE(weight);
     model::LanguageModel model = tiny_model(tiny_config());
     {

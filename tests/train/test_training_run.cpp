@@ -204,7 +204,9 @@ TEST_CASE("The checkpoint has the documented files, names and shapes") {
       {"upper.2.gca.wo", {32, 32}},
       {"upper.0.gca_norm", {32}},
       {"out_norm", {32}}};
-  for (const auto& [name, shape] : expected) {
+  for (const auto& pair : expected) {
+    const auto& name = pair.first;
+    const auto& shape = pair.second;
     CAPTURE(name);
     REQUIRE(model.contains(name));
     CHECK(model[name]["dtype"] == "F32");
@@ -234,6 +236,22 @@ TEST_CASE("A checkpoint of other sizes, or a damaged one, is refused by name") {
   std::ofstream(checkpoint + "/trainer_state.json") << "{\"format\":\"gca.trainer_state/1\",\"step\":1}";
   CHECK(error_of([&] { train::load_trainer_state(checkpoint); })->says("damaged"));
   CHECK(error_of([&] { train::load_trainer_state(folder / "nowhere"); })->says("no checkpoint"));
+}
+
+TEST_CASE("Checkpoints are compared by the loss of the text, or by that of the only task") {
+  const auto result = [](int64_t step, double loss, const std::string& task) {
+    train::ValidationResult one;
+    one.step = step;
+    one.loss = loss;
+    one.task = task;
+    return one;
+  };
+  CHECK(std::isnan(train::loss_to_compare({})));
+  CHECK(train::loss_to_compare({result(3, 2.5, "")}) == 2.5);
+  CHECK(train::loss_to_compare({result(0, 9, "text"), result(3, 2.5, "text"), result(3, 1.5, "recall")}) ==
+        2.5);
+  CHECK(train::loss_to_compare({result(0, 9, "text"), result(3, 1.5, "recall")}) == 1.5);
+  CHECK(std::isnan(train::loss_to_compare({result(3, 2.5, "passkey"), result(3, 1.5, "recall")})));
 }
 
 TEST_CASE("The state survives its JSON") {
