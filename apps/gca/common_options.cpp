@@ -61,7 +61,7 @@ void add_tensor_options(CLI::App& command, TensorOptions& options, const std::ve
 void add_weight_dtype_option(CLI::App& command, TensorOptions& options) {
   command
       .add_option("--weight-dtype", options.weight_dtype,
-                  with_default("Type of the weights that products read: int8, with a scale a row, which "
+                  with_default("Type of the weights that products read: int8, with one scale per row, which "
                                "decodes faster; or auto, the type of --dtype",
                                options.weight_dtype))
       ->check(CLI::IsMember({"auto", kInt8Weights}))

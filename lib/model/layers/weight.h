@@ -13,7 +13,7 @@ namespace gca::model {
 /// Part of the model that a weight belongs to: each has a factor on the learning rate of its own.
 enum class WeightGroup { embedding, lower, encoder, memory, upper };
 
-/// What products read of a matrix: a copy in the compute type, or whole numbers with a scale a row, for a
+/// What products read of a matrix: a copy in the compute type, or whole numbers with one scale per row, for a
 /// model that is not trained.
 enum class WeightDtype { compute, int8 };
 
