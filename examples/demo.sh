@@ -31,7 +31,7 @@ step 'The books to measure on, cut alike' \
 step 'The model before training' \
   pretrain --data $out/train --valid $out/valid --config mini --steps 0 --output $out/untrained
 step "Training for $minutes minutes" \
-  pretrain --data $out/train --valid $out/valid --config mini --batch 1 --minutes "$minutes" --output $out/trained
+  pretrain --data $out/train --valid $out/valid --config mini --minutes "$minutes" --output $out/trained
 
 # The first 16K tokens of the two books together: enough to compare, quick enough for a demo.
 step 'Perplexity before' \

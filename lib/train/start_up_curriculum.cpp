@@ -15,20 +15,23 @@ constexpr int64_t kRepeatChunks = 40;
 constexpr int64_t kParagraphChunks = 16;
 constexpr int64_t kRepeatTopK = 32;
 
+/// The first stage reads so many tokens, in a short run half of its steps: a new embedding takes as long to learn
+/// in a short run as in a long one, and until then the layers must not forget what they can do.
+constexpr int64_t kVocabularyTokens = 800'000;
+
 struct Stage {
   const char* name;
-  double part;                      ///< of the steps of the run
-  int64_t most_steps;               ///< 0: no bound
+  double part;                      ///< of the steps after the first stage, whose length is given in tokens
   double text_share;                ///< steps on text for each step on repeats; 0: text alone
   double rate_from, rate_to;        ///< of the peak of the learning rate; below 0: the floor
   double dropout_from, dropout_to;  ///< of retrieval
 };
 
 constexpr std::array kStages = {
-    Stage{"start-up: new vocabulary", 0.065, 200, 1, 0.25, 1, 0.35, 0.35},
-    Stage{"start-up: text beside repeats", 0.25, 0, 7, 1, 1, 0.35, 0.25},
-    Stage{"text", 0.225, 0, 0, 1, 1, 0.25, 0.15},
-    Stage{"text, falling learning rate", 0.46, 0, 0, 1, -1, 0.15, 0.05},
+    Stage{"start-up: new vocabulary", 0, 1, 0.25, 1, 0.35, 0.35},
+    Stage{"start-up: text beside repeats", 0.27, 7, 1, 1, 0.35, 0.25},
+    Stage{"text", 0.24, 0, 1, 1, 0.25, 0.15},
+    Stage{"text, falling learning rate", 0.49, 0, 1, -1, 0.15, 0.05},
 };
 
 Json ramp(double from, double to) {
@@ -58,7 +61,8 @@ Json start_up_curriculum(const RunConfig& config, int64_t total_steps) {
   for (const Stage& stage : kStages) parts_left += stage.part;
   for (const Stage& stage : kStages) {
     int64_t steps = std::llround(static_cast<double>(left) * stage.part / parts_left);
-    if (stage.most_steps > 0) steps = std::min(steps, stage.most_steps);
+    if (&stage == &kStages.front())
+      steps = std::min(kVocabularyTokens / text_tokens + 1, (total_steps + 1) / 2);
     parts_left -= stage.part;
     if (&stage == &kStages.back()) steps = left;
     left -= steps;

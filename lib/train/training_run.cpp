@@ -65,9 +65,9 @@ std::string validation_text(const ValidationResult& result) {
 /// Before this part of its steps, one in so many, a run need not have begun to choose.
 constexpr int64_t kStepsToChoose = 3;
 constexpr const char* kDeadChoice =
-    "warning: the learned choice of chunks is no better than a random one; text alone rarely starts it: "
-    "begin with "
-    "--start-up, or train with weight_rounding (docs/results.md)";
+    "warning: the learned choice of chunks is no better than a random one; docs/training.md, \"Text that "
+    "retrieves\", "
+    "says what starts it";
 
 /// Thrown out of a validation.
 struct Stopped {};
@@ -167,7 +167,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       result.step = state.step;
       result.tokens = state.tokens;
       progress.say(validation_text(result));
-      if (result.reading && is_choice_dead(*result.reading) &&
+      if (result.reading && is_choice_dead(*result.reading) && state.step > 0 &&
           kStepsToChoose * state.step >= state.total_steps)
         progress.say(kDeadChoice);
       results.push_back(std::move(result));
