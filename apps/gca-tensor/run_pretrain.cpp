@@ -2,15 +2,14 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 #include <filesystem>
 #include <memory>
-#include <tuple>
 
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/dry_run.h"
-#include "apps/gca-tensor/start_up.h"
+#include "apps/gca-tensor/plan_pretrain.h"
+#include "apps/gca-tensor/pretrain_report.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands.h"
 #include "apps/gca/common_options.h"
@@ -24,21 +23,17 @@
 #include "lib/core/machine_memory.h"
 #include "lib/device/open_device.h"
 #include "lib/model/checkpoint_folder.h"
-#include "lib/profile/machine_rates.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
 #include "lib/train/checkpoint.h"
-#include "lib/train/kept_checkpoints.h"
 #include "lib/train/process_settings.h"
 #include "lib/train/resume_rules.h"
 #include "lib/train/run_estimate.h"
 #include "lib/train/run_lock.h"
-#include "lib/train/start_up_curriculum.h"
 #include "lib/train/start_up_weights.h"
 #include "lib/train/task_data.h"
 #include "lib/train/training_run.h"
 #include "lib/train/validation.h"
-#include "lib/train/weighted_data.h"
 
 namespace gca::app {
 namespace {
@@ -57,12 +52,6 @@ void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& 
   if (text::Tokenizer::load(path).fingerprint() != data.tokenizer_fingerprint)
     fail_usage("--init " + checkpoint, "its tokenizer is not that of the data",
                "run gca tokenize with --tokenizer " + path);
-}
-
-/// Steps that read at least so many text tokens.
-int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
-  const int64_t each = config.sequences_per_step() * config.context;
-  return tokens / each + (tokens % each != 0);
 }
 
 /// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
@@ -91,116 +80,6 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
                              validation_seconds, config.train.eval_interval);
 }
 
-/// Where a resumed run is to end: as planned, unless the command line says otherwise.
-int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState& state) {
-  int64_t total = state.total_steps;
-  if (!state.phases.is_null() && (options.steps >= 0 || options.tokens >= 0))
-    fail_usage("--steps", "the phases of this run say how long it goes on", "leave it out");
-  if (options.minutes >= 0)
-    fail_usage("--minutes", fmt::format("the run was planned as {} steps when it began", total),
-               "leave --minutes out, or give --steps");
-  if (options.steps >= 0) total = options.steps;
-  if (options.tokens >= 0) total = steps_of_tokens(options.tokens, state.train);
-  if (total < state.step)
-    fail_usage("--steps", fmt::format("the run is already at step {}", state.step), "give more steps");
-  return total;
-}
-
-/// What a report says of how the run was made.
-nlohmann::ordered_json config_of(const PretrainOptions& options, const train::TrainerState& state,
-                                 const train::RunConfig& config) {
-  nlohmann::ordered_json json = config.to_json();
-  json["task"] = state.task;
-  if (!state.phases.is_null()) json["phases"] = state.phases;
-  json["dtype"] = state.dtype;
-  json["data"] = train::data_to_json(state.data);
-  json["valid"] = state.valid;
-  json["output"] = options.output;
-  json["init"] = options.init;
-  if (!options.branch.empty()) json["branch"] = options.branch;
-  return json;
-}
-
-nlohmann::ordered_json number_or_null(double x) {
-  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
-}
-
-nlohmann::ordered_json result_of(const PretrainOptions& options, const model::LanguageModel& model,
-                                 const train::TrainerState& state, const train::TaskData& data) {
-  const double tokens_per_second =
-      state.train_seconds > 0 ? static_cast<double>(state.tokens) / state.train_seconds : 0.0;
-  const double flops_per_token = 3.0 * model.cost(state.train.context).forward_flops();
-  nlohmann::ordered_json result;
-  result["parameters"] = model.parameter_count();
-  result["steps"] = state.step;
-  result["planned_steps"] = state.total_steps;
-  result["tokens"] = state.tokens;
-  result["tokens_per_second"] = tokens_per_second;
-  result["flops_per_token"] = flops_per_token;
-  result["utilization"] = nullptr;
-  result["peak_gflops"] = nullptr;
-  if (options.peak) {
-    constexpr int kRounds = 5;
-    profile::MachineRates machine(model.compute_dtype());
-    for (int round = 0; round < kRounds; ++round) machine.measure_products();
-    result["utilization"] = tokens_per_second * flops_per_token / machine.flops_per_second();
-    result["peak_gflops"] = machine.flops_per_second() / 1e9;
-  }
-  result["peak_memory_bytes"] = peak_memory_bytes();
-  result["train_loss"] = number_or_null(state.train_loss());
-  result["valid"] = nlohmann::ordered_json::array();
-  for (const train::ValidationResult& one : state.valid_results)
-    result["valid"].push_back(train::validation_to_json(one));
-  if (data.chance > 0) {
-    result["copy_accuracy"] =
-        state.valid_results.empty() ? nullptr : number_or_null(state.valid_results.back().accuracy);
-    result["copy_chance"] = data.chance;
-  }
-  for (const train::SettingChange& change : state.changes)
-    result["changes"].push_back(train::setting_change_to_json(change));
-  if (data.train.uses) result["data"] = train::data_uses_to_json(data.train.uses(state.sequences));
-  result["checkpoint"] = train::checkpoint_folder(options.output);
-  for (const train::KeptCheckpoint& kept : train::list_kept_checkpoints(options.output))
-    result["kept"].push_back(
-        {{"checkpoint", kept.folder}, {"step", kept.step}, {"valid_loss", number_or_null(kept.valid_loss)}});
-  return result;
-}
-
-std::string table_of(const nlohmann::ordered_json& result) {
-  std::string table =
-      fmt::format("{:<20}{}\n{:<20}{}\n{:<20}{}\n{:<20}{:.0f}\n", "parameters",
-                  result["parameters"].get<int64_t>(), "steps", result["steps"].get<int64_t>(), "tokens",
-                  result["tokens"].get<int64_t>(), "tokens/s", result["tokens_per_second"].get<double>());
-  const auto line = [&](const char* name, const nlohmann::ordered_json& value) {
-    if (value.is_number()) table += fmt::format("{:<20}{:.4f}\n", name, value.get<double>());
-  };
-  for (const auto& use : result.value("data", nlohmann::ordered_json::array()))
-    table += fmt::format("{:<20}{:.2f} over {}\n", "passes", use["passes"].get<double>(),
-                         use["folder"].get<std::string>());
-  line("utilization", result["utilization"]);
-  line("train loss", result["train_loss"]);
-  if (!result["valid"].empty()) {
-    const auto& last = result["valid"].back();
-    line("valid loss", last["loss"]);
-    line("valid perplexity", last["perplexity"]);
-    line("bits per byte", last["bits_per_byte"]);
-  }
-  if (result.contains("copy_accuracy")) {
-    line("copy accuracy", result["copy_accuracy"]);
-    line("chance", result["copy_chance"]);
-  }
-  table += fmt::format("{:<20}{}\n", "checkpoint", result["checkpoint"].get<std::string>());
-  if (!result.contains("kept")) return table;
-  for (const auto& kept : result["kept"]) {
-    table += fmt::format("{:<20}{}", "kept", kept["checkpoint"].get<std::string>());
-    if (kept["valid_loss"].is_number())
-      table += fmt::format(", valid loss {:.4f} at step {}", kept["valid_loss"].get<double>(),
-                           kept["step"].get<int64_t>());
-    table += "\n";
-  }
-  return table;
-}
-
 void require_free_output(const PretrainOptions& options) {
   if (!options.resume && !options.overwrite &&
       std::filesystem::exists(train::checkpoint_folder(options.output)))
@@ -226,18 +105,6 @@ void check_options(const PretrainOptions& options) {
   const FolderLock tried(options.output);  // can it be written?
 }
 
-/// The checkpoint that a run goes on from; empty for one that begins.
-std::string continued_checkpoint(const PretrainOptions& options) {
-  if (options.resume) return train::checkpoint_folder(options.output);
-  if (options.branch.empty()) return "";
-  const std::string where = "--branch " + options.branch;
-  const std::string checkpoint = model::find_checkpoint(options.branch, where);
-  if (!std::filesystem::exists(checkpoint + "/trainer_state.json"))
-    fail_usage(where, "holds weights, and nothing of the run that made them",
-               "begin a run from them with --init");
-  return checkpoint;
-}
-
 /// The run that is branched from may be going on, and replace its checkpoint while it is read here.
 void require_unchanged(const PretrainOptions& options, const std::string& checkpoint,
                        const std::string& trainer_state) {
@@ -258,156 +125,10 @@ std::unique_ptr<train::RunLock> claim_output(const PretrainOptions& options) {
   return lock;
 }
 
-/// What a run is, before anything of it is made: where it stands, its settings, its data.
-struct PlannedRun {
-  train::TrainerState state;
-  train::RunConfig config;
-  train::TaskData data;
-  std::string start_up;                    ///< folder of start-up weights; empty for none
-  std::string notice;                      ///< for a person; empty for none
-  std::vector<std::string> recorded_data;  ///< of a run that goes on: what it was begun with
-
-  /// Sequences that it will have read in the end.
-  int64_t planned_sequences(int64_t total_steps) const {
-    if (data.phases) return data.phases->total_sequences();
-    return state.sequences + (total_steps - state.step) * config.train.sequences_per_step();
-  }
-};
-
-/// A run that goes on: its own settings, and what the command line may change of them.
-void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
-  train::TrainerState& state = run.state;
-  state = train::load_trainer_state(continued_checkpoint(options));
-  train::RunConfig asked = train::recorded_config(state);
-  asked.take_all(options.config_files);
-  apply_flags(options, asked);
-  run.config = train::resumed_config(state, asked, options.changes);
-  if (options.is_given("--task") && options.task != state.task)
-    fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
-  if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
-    fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
-  run.recorded_data = state.data;
-  const auto require_there = [](const std::string& flag, const std::string& folder) {
-    if (!std::filesystem::exists(folder))
-      fail_usage(flag, "is " + folder + " in this run, which is not there", "give its new place");
-  };
-  if (!options.data.empty())
-    state.data = options.data;
-  else
-    for (const std::string& word : state.data)
-      require_there("--data", train::parse_weighted_data(word).folder);
-  if (!options.valid.empty())
-    state.valid = options.valid;
-  else if (!state.valid.empty())
-    require_there("--valid", state.valid);
-}
-
-void plan_new(const PretrainOptions& options, PlannedRun& run) {
-  run.config = new_run_config(options);
-  run.state.seed = options.common.seed;
-  run.state.dtype = resolved_dtype(options.tensor);
-  run.state.task = options.phases_json.is_null() ? options.task : "phases";
-  run.state.phases = options.phases_json;
-  run.state.data = options.data;
-  run.state.valid = options.valid;
-  run.start_up = start_up_folder(options, run.config, run.notice);
-}
-
-void open_data(PlannedRun& run) {
-  run.data = train::open_task_data(
-      {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
-}
-
-/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read
-/// `tokens` (-1: as many as they do).
-void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
-  const train::RunConfig plain = run.config;
-  const auto follow = [&](int64_t total_steps) {
-    run.config = plain;
-    run.state.phases = train::start_up_curriculum(plain, total_steps);
-    open_data(run);
-  };
-  run.state.task = "phases";
-  follow(steps);
-  if (tokens < 0) return;
-  // Repeats are not as long as the sequences of the text.
-  const double each = static_cast<double>(run.data.phases->total_tokens()) / static_cast<double>(steps);
-  follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens) / each)));
-}
-
-PlannedRun plan_run(const PretrainOptions& options) {
-  PlannedRun run;
-  if (options.goes_on())
-    plan_resumed(options, run);
-  else
-    plan_new(options, run);
-  // A dry run needs no data where the settings say what the data would: the vocabulary.
-  const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
-                          run.state.task != "text";
-  if (needs_data) open_data(run);
-  const std::string where = run.config.places();
-  run.config.model.validate(where);
-  run.config.train.validate(where);
-  train::require_memory_for_weights(run.config.model, run.state.dtype, where);
-  return run;
-}
-
-/// The flag or file that says how large a batch is.
-std::string source_of_batch(const train::RunConfig& config) {
-  const auto found = config.sources.find("batch");
-  return found == config.sources.end() ? "batch" : found->second;
-}
-
-/// The settings of the step that takes the most memory.
-train::TrainConfig largest_step(const PlannedRun& run) {
-  return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
-}
-
-void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) {
-  const std::string where = run.data.phases ? "--phases, task " + run.data.phases->largest_task().task
-                                            : source_of_batch(run.config);
-  train::require_memory_for_batch(memory, largest_step(run), where);
-}
-
-/// How a run that goes on differs from before.
-struct PlannedChanges {
-  std::vector<train::SettingChange> changes;
-  std::string remarks;  ///< for a person
-};
-
-PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {
-  PlannedChanges planned;
-  planned.changes = train::changes_of(run.state, run.config.train, total_steps);
-  planned.remarks = train::change_remarks(planned.changes, run.state, run.config.train, total_steps);
-  return planned;
-}
-
-/// Which checkpoint is best is decided by one number: where there are several tasks, by the loss of the text.
-void require_comparable_losses(const PlannedRun& run) {
-  if (!run.config.train.keep_best) return;
-  const auto has_text = [](const train::TrainingPhase& phase) {
-    return std::any_of(phase.tasks.begin(), phase.tasks.end(),
-                       [](const train::PhaseTask& task) { return task.task == tasks::kTextTask; });
-  };
-  if (run.data.phases)
-    for (const train::TrainingPhase& phase : run.data.phases->phases())
-      if (!has_text(phase))
-        fail_usage("--keep best",
-                   "phase " + phase.name + " does not train on text, whose losses are compared",
-                   "use --keep N");
-  if (run.data.validation.sequences == 0)
-    fail_usage("--keep best", "there is no validation data",
-               "give --valid, or run gca chunk with --valid-fraction");
-}
-
 void dry_run(const PretrainOptions& options, JsonReport& report) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
   PlannedRun run = plan_run(options);
-  const int64_t steps =
-      options.tokens > 0 ? steps_of_tokens(options.tokens, run.config.train) : options.steps;
-  if (!run.start_up.empty() && !run.data.phases && !run.state.data.empty() && steps > 0)
-    follow_curriculum(run, steps, options.tokens);
   model::LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
@@ -428,7 +149,7 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
     length.tokens = run.data.phases->total_tokens();
   }
   report.seed = run.state.seed;
-  report.config = config_of(options, run.state, run.config);
+  report.config = pretrain_config_of(options, run.state, run.config);
   finish_dry_run(report, options, model, train, probe, memory, length, run.data);
   require_memory(memory, run);
 }
@@ -461,7 +182,6 @@ void run_pretrain(const PretrainOptions& given) {
   train::TrainerState& state = planned.state;
   train::RunConfig& config = planned.config;
   train::TaskData& data = planned.data;
-  require_comparable_losses(planned);
   PlannedChanges changes;
 
   model::LanguageModel model(config.model, scalar_type(state.dtype),
@@ -489,9 +209,8 @@ void run_pretrain(const PretrainOptions& given) {
   if (!lock) lock = claim_output(options);
   if (!options.goes_on()) {
     state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds());
-    if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {
-      follow_curriculum(planned, state.total_steps, options.tokens);
-      state.total_steps = data.phases->total_steps();
+    if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {  // --minutes
+      follow_curriculum(planned, state.total_steps, -1);
       require_memory(
           train::estimate_memory(model, largest_step(planned),
                                  train::probe_step(model, largest_step(planned), 0), program_bytes),
@@ -534,11 +253,11 @@ void run_pretrain(const PretrainOptions& given) {
     throw Interrupted();
 
   report.seed = state.seed;
-  report.config = config_of(options, state, config);
-  report.result = result_of(options, model, state, data);
+  report.config = pretrain_config_of(options, state, config);
+  report.result = pretrain_result_of(options, model, state, data);
   if (options.profile) report.result["profile"] = profile.to_json();
   finish_report(report, options.common, options.output,
-                table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
+                pretrain_table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
 }
 
 }  // namespace gca::app

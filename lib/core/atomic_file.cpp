@@ -23,16 +23,12 @@ constexpr size_t kBufferBytes = size_t{1} << 18;
 /// A process that was killed left its temporary behind; whoever writes the same file next removes it. Its lock
 /// tells whether it is still at work.
 void remove_leftovers(const std::string& path) {
-  const std::string target = fs::path(path).filename().string();
-  std::error_code error;
-  for (fs::directory_iterator entry(parent_of(path), error), end; !error && entry != end;
-       entry.increment(error)) {
+  for (const fs::path& leftover : temporaries_of(parent_of(path), fs::path(path).filename().string())) {
     std::error_code ignored;
-    if (!is_temporary_name(entry->path().filename().string(), target) || !entry->is_regular_file(ignored))
-      continue;
-    const int descriptor = ::open(entry->path().c_str(), O_RDWR | O_CLOEXEC);
+    if (!fs::is_regular_file(leftover, ignored)) continue;
+    const int descriptor = ::open(leftover.c_str(), O_RDWR | O_CLOEXEC);
     if (descriptor < 0) continue;
-    if (lock_file(descriptor) == LockState::held) ::unlink(entry->path().c_str());
+    if (lock_file(descriptor) == LockState::held) ::unlink(leftover.c_str());
     ::close(descriptor);
   }
 }

@@ -2,7 +2,6 @@
 // Files that are either the old or the new, never half: written aside, flushed, renamed.
 
 #include <cstddef>
-#include <functional>
 #include <string>
 #include <string_view>
 
@@ -32,11 +31,6 @@ class AtomicFile {
   std::string buffer_;          ///< small writes are gathered here
   int descriptor_ = -1;
 };
-
-/// Fills a folder aside (`fill` gets its temporary path) and puts it in the place of `path` so that a
-/// complete folder is there at every instant (renameat2 with RENAME_EXCHANGE where `path` exists); the old
-/// one is removed afterwards, with everything in it: callers make sure that `path` is a folder of their own.
-void replace_folder_atomically(const std::string& path, const std::function<void(const std::string&)>& fill);
 
 /// The whole file; Error(usage) when it cannot be read.
 std::string read_file(const std::string& path);

@@ -59,6 +59,14 @@ bool is_temporary_name(std::string_view name, const std::string& target) {
   return digits > 0 && name.substr(digits).starts_with("-");
 }
 
+std::vector<fs::path> temporaries_of(const std::string& folder, const std::string& target) {
+  std::vector<fs::path> found;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error))
+    if (is_temporary_name(entry->path().filename().string(), target)) found.push_back(entry->path());
+  return found;
+}
+
 void flush_to_disk(const std::string& path) {
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (descriptor < 0) fail_system(path, "open to flush", errno);

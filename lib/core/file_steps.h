@@ -1,8 +1,10 @@
 #pragma once
 // The steps of which files and folders are written so that they survive: temporary names, flushing, renaming.
 
+#include <filesystem>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace gca {
 
@@ -23,6 +25,9 @@ std::string parent_of(const std::string& path);
 std::string temporary_name(const std::string& path);
 /// Is `name` such a name for the entry `target` of the same folder? Whether its owner still lives, a lock says.
 bool is_temporary_name(std::string_view name, const std::string& target);
+
+/// The entries of `folder` that bear such names for its entry `target`.
+std::vector<std::filesystem::path> temporaries_of(const std::string& folder, const std::string& target);
 
 /// Makes a file's content or a folder's list of names durable.
 void flush_to_disk(const std::string& path);

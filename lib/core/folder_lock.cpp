@@ -4,11 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -18,10 +16,10 @@
 #include <utility>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/file_lock.h"
 #include "lib/core/file_steps.h"
+#include "lib/core/folder_exchange.h"
 
 namespace gca {
 namespace {
@@ -29,12 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kLockSuffix = ".tmp-lock";
-// In a folder whose files are exchanged one by one: the new version from when it is complete, the old one
-// while it is moved away, and the old one once all of it is.
-constexpr const char* kNext = "/.tmp-next";
-constexpr const char* kOld = "/.tmp-old";
-constexpr const char* kRemoved = "/.tmp-removed";
-
 /// A mount point can be neither renamed nor exchanged.
 bool is_mount_point(const std::string& folder) {
   struct statx status;
@@ -114,100 +106,12 @@ class LockFile {
   fail_system(folder, "write", error);
 }
 
-/// Removes the entries of `folder` that are temporaries of `target`: only where nobody else can be at work.
+/// Only where nobody else can be at work.
 void remove_leftovers(const std::string& folder, const std::string& target) {
-  std::error_code error;
-  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+  for (const fs::path& leftover : temporaries_of(folder, target)) {
     std::error_code ignored;
-    if (is_temporary_name(entry->path().filename().string(), target)) fs::remove_all(entry->path(), ignored);
+    fs::remove_all(leftover, ignored);
   }
-}
-
-void flush_tree_to_disk(const std::string& folder) {
-  for (const auto& entry : fs::recursive_directory_iterator(folder))
-    if (entry.is_regular_file() || entry.is_directory()) flush_to_disk(entry.path().string());
-  flush_to_disk(folder);
-}
-
-/// What a version of a folder is made of: everything but temporaries and what a disk holds of its own.
-std::vector<std::string> entries_of(const std::string& folder) {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (const std::string name = entry.path().filename().string();
-        !name.starts_with(".tmp-") && name != "lost+found")
-      names.push_back(name);
-  return names;
-}
-
-void move_entries(const std::string& from, const std::string& to, bool json_first) {
-  std::vector<std::string> names = entries_of(from);
-  std::stable_partition(names.begin(), names.end(),
-                        [&](const std::string& name) { return name.ends_with(".json") == json_first; });
-  for (const std::string& name : names) rename_or_fail((from + "/").append(name), (to + "/").append(name));
-  flush_to_disk(to);
-  flush_to_disk(from);
-}
-
-/// Puts the version that stands in kNext in the place of the folder's own files. Also where a process was
-/// killed while it did so.
-void finish_exchange_of_files(const std::string& folder) {
-  const std::string next = folder + kNext, old = folder + kOld, removed = folder + kRemoved;
-  std::error_code error;
-  if (fs::exists(next, error)) {
-    if (!fs::exists(removed, error)) {
-      fs::create_directory(old);
-      move_entries(folder, old, /*json_first=*/true);
-      rename_or_fail(old, removed);
-    }
-    move_entries(next, folder, /*json_first=*/false);
-    fs::remove_all(next);
-  }
-  fs::remove_all(removed, error);
-}
-
-/// The same for a version under any other name, beside the folder or in it.
-void exchange_files(const std::string& fresh, const std::string& folder) {
-  std::string inside = fresh;
-  if (parent_of(fresh) != folder) {
-    inside = temporary_name(folder + "/");
-    if (::rename(fresh.c_str(), inside.c_str()) != 0) {
-      if (errno != EXDEV) fail_system(folder, "rename its new version into it", errno);
-      fs::copy(fresh, inside, fs::copy_options::recursive);
-      flush_tree_to_disk(inside);
-      fs::remove_all(fresh);
-    }
-  }
-  rename_or_fail(inside, folder + kNext);
-  flush_to_disk(folder);
-  finish_exchange_of_files(folder);
-}
-
-/// Puts folder `fresh` in the place of `path`; afterwards the old one, if any, bears the name that is returned.
-std::string exchange_folders(const std::string& fresh, const std::string& path) {
-  if (::renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) return fresh;
-  const int error = errno;
-  // Some systems refuse to exchange before they look what there is (gVisor).
-  std::error_code ignored;
-  if (!fs::exists(path, ignored)) {
-    rename_or_fail(fresh, path);
-    return "";
-  }
-  const auto is_fixed = [](int failure) { return failure == EBUSY || failure == EXDEV; };
-  if (error != EINVAL && error != ENOSYS && error != ENOTSUP && !is_fixed(error))
-    fail_system(path, "exchange with its new version", error);
-  const std::string old = temporary_name(path);
-  if (is_fixed(error) || ::rename(path.c_str(), old.c_str()) != 0) {
-    if (!is_fixed(error) && !is_fixed(errno)) fail_system(path, "rename its new version into place", errno);
-    exchange_files(fresh, path);
-    return "";
-  }
-  // For an instant there is no folder, but a complete one beside it.
-  if (::rename(fresh.c_str(), path.c_str()) != 0) {
-    const int failure = errno;
-    ::rename(old.c_str(), path.c_str());
-    fail_system(path, "rename its new version into place", failure);
-  }
-  return old;
 }
 
 }  // namespace
@@ -253,7 +157,7 @@ struct FolderLock::Held {
     if (beside) remove_leftovers(parent_of(folder), fs::path(folder).filename().string());
     if (!inside) return;
     remove_leftovers(folder, "");
-    finish_exchange_of_files(folder);
+    finish_exchange(folder);
   }
 
   void make_parents() {
@@ -288,7 +192,7 @@ struct FolderLock::Held {
 std::string resolved_folder(const std::string& path) {
   std::error_code error;
   fs::path folder = fs::weakly_canonical(fs::absolute(path, error), error);
-  if (error || path.empty()) fail_usage(path, "is no usable path", "name a folder");
+  if (error || path.empty()) fail_usage(path, "is not a usable path", "name a folder");
   if (!folder.has_filename()) folder = folder.parent_path();
   return folder.string();
 }
@@ -316,33 +220,6 @@ bool FolderLock::is_filled_in_place() const {
 void remove_lock_files() {
   for (const auto& path : g_lock_paths)
     if (const char* known = path.load()) ::unlink(known);
-}
-
-void replace_folder_atomically(const std::string& path, const std::function<void(const std::string&)>& fill) {
-  const FolderLock lock(path);
-  const std::string& target = lock.folder();
-  std::string fresh;
-  int made = 0;
-  do {
-    fresh = temporary_name(lock.is_filled_in_place() ? target + "/" : target);
-    made = ::mkdir(fresh.c_str(), 0777);
-  } while (made != 0 && errno == EEXIST);
-  if (made != 0) fail_system(target, "create", errno);
-  std::string old;
-  std::error_code failure;
-  try {
-    fill(fresh);
-    flush_tree_to_disk(fresh);
-    if (lock.is_filled_in_place())
-      exchange_files(fresh, target);
-    else
-      old = exchange_folders(fresh, target);
-  } catch (...) {
-    fs::remove_all(fresh, failure);
-    throw;
-  }
-  if (!lock.is_filled_in_place()) flush_to_disk(parent_of(target));
-  if (!old.empty()) fs::remove_all(old, failure);
 }
 
 }  // namespace gca

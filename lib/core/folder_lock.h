@@ -1,5 +1,5 @@
 #pragma once
-// One writer of a folder at a time. How its versions take turns: replace_folder_atomically() of atomic_file.h.
+// One writer of a folder at a time. How its versions take turns: folder_exchange.h.
 
 #include <memory>
 #include <string>

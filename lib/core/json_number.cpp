@@ -53,4 +53,8 @@ uint64_t unsigned_number(const nlohmann::json& value) {
   return value.get<uint64_t>();
 }
 
+nlohmann::ordered_json number_or_null(double x) {
+  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
+}
+
 }  // namespace gca

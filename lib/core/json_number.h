@@ -1,5 +1,5 @@
 #pragma once
-// Whole numbers from JSON that anyone may have written.
+// Whole numbers from JSON that anyone may have written, and numbers that JSON may not be able to hold.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -20,5 +20,8 @@ std::vector<int64_t> whole_numbers(const nlohmann::json& list);
 
 /// As whole_number(), for a number from 0 to 2^64 - 1, such as seeds.
 uint64_t unsigned_number(const nlohmann::json& value);
+
+/// `x`, or null where it is not finite.
+nlohmann::ordered_json number_or_null(double x);
 
 }  // namespace gca

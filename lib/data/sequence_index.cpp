@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
 #include "lib/core/json_number.h"
 #include "lib/core/sha256.h"

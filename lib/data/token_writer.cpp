@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/core/checksum.h"
 #include "lib/core/error.h"
 #include "lib/core/file_steps.h"

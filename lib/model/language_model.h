@@ -91,6 +91,9 @@ void save_model(const LanguageModel& model, const std::string& folder,
 void save_model(const LanguageModel& model, const ModelConfig& config, const std::string& folder,
                 const std::string& tokenizer_fingerprint);
 
+/// config.json of a checkpoint folder. Throws Error(usage) when it is missing or damaged.
+ModelConfig read_model_config(const std::string& folder);
+
 /// Error(usage) when the weights of a checkpoint are damaged, or were not saved with the config.json or the
 /// tokenizer.model beside them. A checkpoint of another program records none of it, and is accepted.
 void require_sound_model_files(const std::string& folder);

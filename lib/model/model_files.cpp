@@ -101,6 +101,11 @@ void save_model(const LanguageModel& model, const std::string& folder,
   save_model(model, model.config(), folder, tokenizer_fingerprint);
 }
 
+ModelConfig read_model_config(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  return model_config_from_json(read_config(path), path);
+}
+
 void require_sound_model_files(const std::string& folder) {
   const SafetensorsFile file(folder + "/model.safetensors");
   file.verify();

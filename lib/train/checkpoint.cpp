@@ -9,6 +9,7 @@
 #include <filesystem>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
 #include "lib/core/sha256.h"

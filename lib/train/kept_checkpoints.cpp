@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
 #include "lib/train/checkpoint.h"
 

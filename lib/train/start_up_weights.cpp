@@ -5,10 +5,8 @@
 #include <ATen/ops/cat.h>
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
 #include "lib/model/weight_files.h"
@@ -20,12 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr const char* kEmbedding = "tok_emb";
 constexpr const char* kRemedy = "give start-up weights of a model with the same sizes, or --start-up none";
-
-model::ModelConfig read_sizes(const std::string& folder) {
-  const std::string path = folder + "/config.json";
-  const nlohmann::json json = nlohmann::json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  return model::model_config_from_json(json, path);
-}
 
 /// What a new embedding is drawn from, (d) each, float32.
 struct EmbeddingStatistics {
@@ -70,15 +62,16 @@ bool have_same_weights(const model::ModelConfig& a, const model::ModelConfig& b)
 std::string find_start_up(const std::string& root, const model::ModelConfig& config) {
   std::error_code missing;
   for (const fs::directory_entry& entry : fs::directory_iterator(root, missing))
-    if (have_same_weights(read_sizes(entry.path().string()), config)) return entry.path().string();
+    if (have_same_weights(model::read_model_config(entry.path().string()), config))
+      return entry.path().string();
   return "";
 }
 
 void load_start_up(const std::string& folder, model::LanguageModel& model, uint64_t seed) {
   const at::NoGradGuard no_grad;
-  const model::ModelConfig source = read_sizes(folder);
+  model::require_sound_model_files(folder);
+  const model::ModelConfig source = model::read_model_config(folder);
   const SafetensorsFile file(folder + "/model.safetensors");
-  file.verify();
   if (!have_same_weights(source, model.config()))
     fail_usage(folder, "has weights of a model with other sizes", kRemedy);
   const EmbeddingStatistics statistics = read_statistics(file, source);

@@ -15,11 +15,7 @@ namespace {
 constexpr const char* kFormat = "gca.trainer_state/1";
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 
-/// JSON has no NaN: null stands for a number that is not known.
-nlohmann::ordered_json number_or_null(double x) {
-  return std::isfinite(x) ? nlohmann::ordered_json(x) : nlohmann::ordered_json(nullptr);
-}
-
+/// null stands for a number that is not known.
 double number_from(const nlohmann::json& json) {
   return json.is_null() ? kUnknown : json.get<double>();
 }

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "tests/support/error_of.h"
 #include "tests/support/other_process.h"
 #include "tests/support/skip.h"

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/data/sealed_json.h"
 #include "lib/train/checkpoint.h"
 #include "tests/support/temporary_folder.h"

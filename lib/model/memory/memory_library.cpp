@@ -9,7 +9,7 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
 #include "lib/core/safetensors_file.h"
 #include "lib/model/memory/sealed_records.h"

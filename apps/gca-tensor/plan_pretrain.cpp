@@ -1,0 +1,177 @@
+#include "apps/gca-tensor/plan_pretrain.h"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "apps/gca-tensor/start_up.h"
+#include "apps/gca-tensor/tensor_report.h"
+#include "apps/gca/pretrain_config.h"
+#include "lib/core/error.h"
+#include "lib/model/checkpoint_folder.h"
+#include "lib/train/checkpoint.h"
+#include "lib/train/resume_rules.h"
+#include "lib/train/start_up_curriculum.h"
+#include "lib/train/weighted_data.h"
+
+namespace gca::app {
+namespace {
+
+/// A run that goes on: its own settings, and what the command line may change of them.
+void plan_resumed(const PretrainOptions& options, PlannedRun& run) {
+  train::TrainerState& state = run.state;
+  state = train::load_trainer_state(continued_checkpoint(options));
+  train::RunConfig asked = train::recorded_config(state);
+  asked.take_all(options.config_files);
+  apply_flags(options, asked);
+  run.config = train::resumed_config(state, asked, options.changes);
+  if (options.is_given("--task") && options.task != state.task)
+    fail_usage("--task " + options.task, "this run's task is " + state.task, "leave --task out");
+  if (options.tensor.dtype != "auto" && options.tensor.dtype != state.dtype)
+    fail_usage("--dtype " + options.tensor.dtype, "this run computes in " + state.dtype, "leave --dtype out");
+  run.recorded_data = state.data;
+  const auto require_there = [](const std::string& flag, const std::string& folder) {
+    if (!std::filesystem::exists(folder))
+      fail_usage(flag, "is " + folder + " in this run, which is not there", "give its new place");
+  };
+  if (!options.data.empty())
+    state.data = options.data;
+  else
+    for (const std::string& word : state.data)
+      require_there("--data", train::parse_weighted_data(word).folder);
+  if (!options.valid.empty())
+    state.valid = options.valid;
+  else if (!state.valid.empty())
+    require_there("--valid", state.valid);
+}
+
+void plan_new(const PretrainOptions& options, PlannedRun& run) {
+  run.config = new_run_config(options);
+  run.state.seed = options.common.seed;
+  run.state.dtype = resolved_dtype(options.tensor);
+  run.state.task = options.phases_json.is_null() ? options.task : "phases";
+  run.state.phases = options.phases_json;
+  run.state.data = options.data;
+  run.state.valid = options.valid;
+  run.start_up = start_up_folder(options, run.config, run.notice);
+}
+
+void open_data(PlannedRun& run) {
+  run.data = train::open_task_data(
+      {run.state.task, run.state.data, run.state.valid, run.state.seed, run.state.phases}, run.config);
+}
+
+/// The flag or file that says how large a batch is.
+std::string source_of_batch(const train::RunConfig& config) {
+  const auto found = config.sources.find("batch");
+  return found == config.sources.end() ? "batch" : found->second;
+}
+
+/// Which checkpoint is best is decided by one number: where there are several tasks, by the loss of the text.
+void require_comparable_losses(const PlannedRun& run) {
+  if (!run.config.train.keep_best) return;
+  const auto has_text = [](const train::TrainingPhase& phase) {
+    return std::any_of(phase.tasks.begin(), phase.tasks.end(),
+                       [](const train::PhaseTask& task) { return task.task == tasks::kTextTask; });
+  };
+  if (run.data.phases)
+    for (const train::TrainingPhase& phase : run.data.phases->phases())
+      if (!has_text(phase))
+        fail_usage("--keep best",
+                   "phase " + phase.name + " does not train on text, whose losses are compared",
+                   "use --keep N");
+  if (run.data.validation.sequences == 0)
+    fail_usage("--keep best", "there is no validation data",
+               "give --valid, or run gca chunk with --valid-fraction");
+}
+
+}  // namespace
+
+std::string continued_checkpoint(const PretrainOptions& options) {
+  if (options.resume) return train::checkpoint_folder(options.output);
+  if (options.branch.empty()) return "";
+  const std::string where = "--branch " + options.branch;
+  const std::string checkpoint = model::find_checkpoint(options.branch, where);
+  if (!std::filesystem::exists(checkpoint + "/trainer_state.json"))
+    fail_usage(where, "holds weights, and nothing of the run that made them",
+               "begin a run from them with --init");
+  return checkpoint;
+}
+
+void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
+  const train::RunConfig plain = run.config;
+  const auto follow = [&](int64_t total_steps) {
+    run.config = plain;
+    run.state.phases = train::start_up_curriculum(plain, total_steps);
+    open_data(run);
+  };
+  run.state.task = "phases";
+  follow(steps);
+  if (tokens < 0) return;
+  // Repeats are not as long as the sequences of the text.
+  const double each = static_cast<double>(run.data.phases->total_tokens()) / static_cast<double>(steps);
+  follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens) / each)));
+}
+
+int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
+  const int64_t each = config.sequences_per_step() * config.context;
+  return tokens / each + (tokens % each != 0);
+}
+
+int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState& state) {
+  int64_t total = state.total_steps;
+  if (!state.phases.is_null() && (options.steps >= 0 || options.tokens >= 0))
+    fail_usage("--steps", "the phases of this run say how long it goes on", "leave it out");
+  if (options.minutes >= 0)
+    fail_usage("--minutes", fmt::format("the run was planned as {} steps when it began", total),
+               "leave --minutes out, or give --steps");
+  if (options.steps >= 0) total = options.steps;
+  if (options.tokens >= 0) total = steps_of_tokens(options.tokens, state.train);
+  if (total < state.step)
+    fail_usage("--steps", fmt::format("the run is already at step {}", state.step), "give more steps");
+  return total;
+}
+
+PlannedRun plan_run(const PretrainOptions& options) {
+  PlannedRun run;
+  if (options.goes_on())
+    plan_resumed(options, run);
+  else
+    plan_new(options, run);
+  // A dry run needs no data where the settings say what the data would: the vocabulary.
+  const bool needs_data = !options.dry_run || !run.state.data.empty() || run.config.model.vocab_size == 0 ||
+                          run.state.task != "text";
+  if (needs_data) open_data(run);
+  const std::string where = run.config.places();
+  run.config.model.validate(where);
+  run.config.train.validate(where);
+  train::require_memory_for_weights(run.config.model, run.state.dtype, where);
+  const int64_t steps =
+      options.tokens > 0 ? steps_of_tokens(options.tokens, run.config.train) : options.steps;
+  if (!run.start_up.empty() && !run.data.phases && !run.state.data.empty() && steps > 0)
+    follow_curriculum(run, steps, options.tokens);
+  require_comparable_losses(run);
+  return run;
+}
+
+train::TrainConfig largest_step(const PlannedRun& run) {
+  return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
+}
+
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) {
+  const bool has_plan_of_phases = run.data.phases && run.start_up.empty();
+  const std::string where = has_plan_of_phases ? "--phases, task " + run.data.phases->largest_task().task
+                                               : source_of_batch(run.config);
+  train::require_memory_for_batch(memory, largest_step(run), where);
+}
+
+PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {
+  PlannedChanges planned;
+  planned.changes = train::changes_of(run.state, run.config.train, total_steps);
+  planned.remarks = train::change_remarks(planned.changes, run.state, run.config.train, total_steps);
+  return planned;
+}
+
+}  // namespace gca::app

@@ -1,0 +1,62 @@
+#pragma once
+// What a training run is, before anything of it is made: what it continues, its settings, its data, its length.
+
+#include <string>
+#include <vector>
+
+#include "apps/gca/pretrain_options.h"
+#include "lib/train/run_config.h"
+#include "lib/train/run_estimate.h"
+#include "lib/train/task_data.h"
+#include "lib/train/trainer_state.h"
+
+namespace gca::app {
+
+/// What a run is, before anything of it is made: where it stands, its settings, its data.
+struct PlannedRun {
+  train::TrainerState state;
+  train::RunConfig config;
+  train::TaskData data;
+  std::string start_up;                    ///< folder of start-up weights; empty for none
+  std::string notice;                      ///< for a person; empty for none
+  std::vector<std::string> recorded_data;  ///< of a run that goes on: what it was begun with
+
+  /// Sequences that it will have read in the end.
+  int64_t planned_sequences(int64_t total_steps) const {
+    if (data.phases) return data.phases->total_sequences();
+    return state.sequences + (total_steps - state.step) * config.train.sequences_per_step();
+  }
+};
+
+/// The checkpoint that a run goes on from; empty for one that begins.
+std::string continued_checkpoint(const PretrainOptions& options);
+
+/// A run that goes on, or one that begins; where start-up weights are its beginning and its length is known, it
+/// follows their curriculum already. Throws Error(usage) where what the command line says cannot be meant.
+PlannedRun plan_run(const PretrainOptions& options);
+
+/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read
+/// `tokens` (-1: as many as they do).
+void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens);
+
+/// Steps that read at least so many text tokens.
+int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config);
+
+/// Where a resumed run is to end: as planned, unless the command line says otherwise.
+int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState& state);
+
+/// The settings of the step that takes the most memory.
+train::TrainConfig largest_step(const PlannedRun& run);
+
+/// Throws Error(usage), naming what says how large a batch is, where `memory` is more than there is.
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run);
+
+/// How a run that goes on differs from before.
+struct PlannedChanges {
+  std::vector<train::SettingChange> changes;
+  std::string remarks;  ///< for a person
+};
+
+PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps);
+
+}  // namespace gca::app
