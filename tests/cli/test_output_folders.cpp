@@ -52,7 +52,12 @@ int entries_beside(const std::string& path) {
 }
 
 /// Every command that writes a folder, without "--output" or the like and its value at the end.
-std::vector<std::pair<std::string, Words>> folder_writers(const NanoRun& run) {
+struct FolderWriter {
+  std::string name;
+  Words words;  ///< of its command line, which the folder ends
+};
+
+std::vector<FolderWriter> folder_writers(const NanoRun& run) {
   return {
       {"tokenize", {"tokenize", run.book(), "--tokenizer", run.tokens(), "--quiet", "--output"}},
       {"chunk", {"chunk", "--tokens", run.tokens(), "--context", "128", "--quiet", "--output"}},
@@ -110,11 +115,9 @@ TEST_CASE("a second writer is refused before its work while the first is at work
   REQUIRE(run_program({"mkfifo", pipe}).status == 0);
   RunningProcess first(gca_words({"tokenize", pipe, "--tokenizer", run.tokens(), "--output", output}));
   REQUIRE(first.wait_until([&] { return fs::exists(output + ".tmp-lock"); }));
-  for (const auto& pair : folder_writers(run)) {
-    const auto& name = pair.first;
-    const auto& words = pair.second;
-    CAPTURE(name);
-    const ProcessResult second = run_gca(with(words, {output}));
+  for (const FolderWriter& writer : folder_writers(run)) {
+    CAPTURE(writer.name);
+    const ProcessResult second = run_gca(with(writer.words, {output}));
     CAPTURE(second.err);
     CHECK(second.status == 2);
     CHECK(second.err.find(output + ": is being written by process ") != std::string::npos);
@@ -122,7 +125,7 @@ TEST_CASE("a second writer is refused before its work while the first is at work
   }
   first.send_signal(SIGKILL);
   first.wait();
-  check_done(run_gca(with(folder_writers(run).front().second, {output})));
+  check_done(run_gca(with(folder_writers(run).front().words, {output})));
   CHECK(entries_beside(output) == 1);
 }
 
@@ -155,21 +158,19 @@ TEST_CASE("a volume that is mounted where the output goes is written, twice") {
   const NanoRun run;
   build_library(run);
   const std::string volume = run / "volume";
-  for (const auto& pair : folder_writers(run)) {
-    const auto& name = pair.first;
-    const auto& words = pair.second;
-    CAPTURE(name);
+  for (const FolderWriter& writer : folder_writers(run)) {
+    CAPTURE(writer.name);
     fs::create_directory(volume);
     if (mount("tmpfs", volume.c_str(), "tmpfs", 0, "size=50m") != 0) SKIP_TEST("this sandbox mounts nothing");
     fs::create_directory(volume + "/lost+found");
-    check_done(run_gca(with(words, {volume})));
-    check_done(run_gca(with(words, {volume})));
+    check_done(run_gca(with(writer.words, {volume})));
+    check_done(run_gca(with(writer.words, {volume})));
     CHECK(fs::exists(volume + "/lost+found"));
     int temporaries = 0;
     for (const auto& entry : fs::directory_iterator(volume))
       temporaries += entry.path().filename().string().starts_with(".tmp-") ? 1 : 0;
     CHECK(temporaries == 0);
-    if (name == "tokenize")
+    if (writer.name == "tokenize")
       CHECK(run_gca({"tokenize", "--decode", volume}).out == gca::read_file(run.book()));
     umount(volume.c_str());
     fs::remove(volume);
@@ -180,12 +181,10 @@ TEST_CASE("where folders cannot be exchanged, the first version and the second a
   const NanoRun run;
   build_library(run);
   const std::string output = run / "out";
-  for (const auto& pair : folder_writers(run)) {
-    const auto& name = pair.first;
-    const auto& words = pair.second;
-    CAPTURE(name);
+  for (const FolderWriter& writer : folder_writers(run)) {
+    CAPTURE(writer.name);
     for (int version = 0; version < 2; ++version)
-      check_done(with_fault("exchange:EINVAL:1+", with(words, {output})));
+      check_done(with_fault("exchange:EINVAL:1+", with(writer.words, {output})));
     CHECK(entries_beside(output) == 1);
     fs::remove_all(output);
   }
@@ -195,11 +194,9 @@ TEST_CASE("where a file system has no locks, one line warns and the work is done
   const NanoRun run;
   build_library(run);
   const std::string output = run / "out";
-  for (const auto& pair : folder_writers(run)) {
-    const auto& name = pair.first;
-    const auto& words = pair.second;
-    CAPTURE(name);
-    const ProcessResult result = with_fault("flock:ENOSYS:1+", with(words, {output}));
+  for (const FolderWriter& writer : folder_writers(run)) {
+    CAPTURE(writer.name);
+    const ProcessResult result = with_fault("flock:ENOSYS:1+", with(writer.words, {output}));
     check_done(result);
     CHECK(result.err.find("gca: warning: ") == result.err.rfind("gca: warning: "));
     CHECK(result.err.find("its file system has no locks") != std::string::npos);
@@ -240,11 +237,9 @@ TEST_CASE("results that can go nowhere are refused before the work") {
     CHECK_FALSE(fs::exists(run / "out"));
   }
   // A folder below a file can never be made.
-  for (const auto& pair : folder_writers(run)) {
-    const auto& name = pair.first;
-    const auto& words = pair.second;
-    CAPTURE(name);
-    const ProcessResult result = run_gca(with(words, {run.book() + "/out"}));
+  for (const FolderWriter& writer : folder_writers(run)) {
+    CAPTURE(writer.name);
+    const ProcessResult result = run_gca(with(writer.words, {run.book() + "/out"}));
     CAPTURE(result.err);
     CHECK(result.status == 2);
     CHECK(result.err.find("Not a directory") != std::string::npos);

@@ -5,32 +5,20 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 
 #include "tests/support/error_of.h"
 #include "tests/support/other_process.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 namespace fs = std::filesystem;
 using namespace gca;
 
-namespace {
-
-void put(const std::string& path, const std::string& content) {
-  std::ofstream(path) << content;
-}
-
-size_t entries_in(const std::string& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
-}  // namespace
-
 TEST_CASE("a file is replaced as a whole and leaves nothing beside it") {
   const TemporaryFolder folder;
   const std::string path = folder / "file";
-  put(path, "old");
+  testing::write_file(path, "old");
   std::string large(3'000'001, 'x');
   large.front() = '\0';
   write_file_atomically(path, large);
@@ -55,7 +43,7 @@ TEST_CASE("small and large writes stay in order") {
 
 TEST_CASE("a file that is not committed changes nothing") {
   const TemporaryFolder folder;
-  put(folder / "file", "old");
+  testing::write_file(folder / "file", "old");
   {
     AtomicFile file(folder / "file");
     file.write(std::string(1'000'000, 'x'));
@@ -67,7 +55,7 @@ TEST_CASE("a file that is not committed changes nothing") {
 
 TEST_CASE("writing through a symbolic link keeps the link") {
   const TemporaryFolder folder;
-  put(folder / "target", "old");
+  testing::write_file(folder / "target", "old");
   fs::create_symlink(folder / "target", folder / "link");
   write_file_atomically(folder / "link", "new");
   CHECK(fs::is_symlink(folder / "link"));
@@ -108,7 +96,7 @@ TEST_CASE("leftovers of a killed process go, those of a living one stay, whateve
   // A number may be that of a living process, in this or another container.
   const std::string dead = folder / ("file.tmp-" + std::to_string(::getppid()) + "-0");
   const std::string other = folder / "file2.tmp-1-0", own = folder / "file.tmp-backup";
-  for (const auto& path : {dead, other, own}) put(path, "half");
+  for (const auto& path : {dead, other, own}) testing::write_file(path, "half");
   const OtherProcess writer([&](const auto& ready) {
     AtomicFile file(folder / "file");
     file.write("theirs");
@@ -127,8 +115,8 @@ TEST_CASE("leftovers of a killed process go, those of a living one stay, whateve
 
 TEST_CASE("a file that is a mount point is written where it is") {
   const TemporaryFolder folder;
-  put(folder / "source", "a longer old text");
-  put(folder / "file", "");
+  testing::write_file(folder / "source", "a longer old text");
+  testing::write_file(folder / "file", "");
   if (mount((folder / "source").c_str(), (folder / "file").c_str(), nullptr, MS_BIND, nullptr) != 0)
     SKIP_TEST("this sandbox mounts nothing");
   write_file_atomically(folder / "file", "new");

@@ -6,7 +6,6 @@
 
 #include <atomic>
 #include <filesystem>
-#include <fstream>
 #include <optional>
 #include <stdexcept>
 #include <thread>
@@ -17,25 +16,18 @@
 #include "tests/support/other_process.h"
 #include "tests/support/skip.h"
 #include "tests/support/temporary_folder.h"
+#include "tests/support/write_file.h"
 
 namespace fs = std::filesystem;
 using namespace gca;
 
 namespace {
 
-void put(const std::string& path, const std::string& content) {
-  std::ofstream(path) << content;
-}
-
-size_t entries_in(const std::string& folder) {
-  return static_cast<size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
 /// Writes a version of two files: "index.json" and "data", and one that only it has.
 void write_version(const std::string& path, const std::string& version) {
   replace_folder_atomically(path, [&](const std::string& fresh) {
-    for (const char* name : {"index.json", "data"}) put(fresh + "/" + name, version);
-    put(fresh + "/only-" + version, "");
+    for (const char* name : {"index.json", "data"}) testing::write_file(fresh + "/" + name, version);
+    testing::write_file(fresh + "/only-" + version, "");
   });
 }
 
@@ -51,9 +43,9 @@ TEST_CASE("a folder is replaced as a whole") {
   const std::string path = folder / "parent/checkpoint";  // the parent is created
   for (const std::string version : {"1", "2"}) {
     replace_folder_atomically(path + "/", [&](const std::string& fresh) {
-      put(fresh + "/version", version);
+      testing::write_file(fresh + "/version", version);
       fs::create_directory(fresh + "/inner");
-      put(fresh + "/inner/only-" + version, "");
+      testing::write_file(fresh + "/inner/only-" + version, "");
     });
     CHECK(read_file(path + "/version") == version);
     CHECK(fs::exists(path + "/inner/only-" + version));
@@ -65,17 +57,18 @@ TEST_CASE("a folder is replaced as a whole") {
 TEST_CASE("a folder whose filling fails changes nothing") {
   const TemporaryFolder folder;
   const std::string path = folder / "checkpoint";
-  replace_folder_atomically(path, [](const std::string& fresh) { put(fresh + "/version", "1"); });
+  replace_folder_atomically(path,
+                            [](const std::string& fresh) { testing::write_file(fresh + "/version", "1"); });
   CHECK_THROWS_AS(replace_folder_atomically(path,
                                             [](const std::string& fresh) {
-                                              put(fresh + "/version", "2");
+                                              testing::write_file(fresh + "/version", "2");
                                               throw std::runtime_error("disk on fire");
                                             }),
                   std::runtime_error);
   CHECK(read_file(path + "/version") == "1");
   CHECK(entries_in(folder.path()) == 1);
 
-  put(folder / "file", "mine");
+  testing::write_file(folder / "file", "mine");
   const auto is_file =
       error_of([&] { replace_folder_atomically(folder / "file", [](const std::string&) {}); });
   REQUIRE(is_file);
@@ -87,7 +80,8 @@ TEST_CASE("at every instant a complete folder is there") {
   const TemporaryFolder folder;
   const std::string path = folder / "checkpoint";
   const auto replace = [&] {
-    replace_folder_atomically(path, [](const std::string& fresh) { put(fresh + "/version", "x"); });
+    replace_folder_atomically(path,
+                              [](const std::string& fresh) { testing::write_file(fresh + "/version", "x"); });
   };
   replace();
   std::atomic<bool> done = false;
@@ -106,7 +100,7 @@ TEST_CASE("a folder has one writer at a time, and the other is named") {
   const std::string path = folder / "parent/out";
   const OtherProcess writer([&](const auto& ready) {
     replace_folder_atomically(path, [&](const std::string& fresh) {
-      put(fresh + "/half", "");
+      testing::write_file(fresh + "/half", "");
       ready();
     });
   });
@@ -127,9 +121,10 @@ TEST_CASE("what a killed process left goes, whatever its number, and nothing of 
   const TemporaryFolder folder;
   for (const char* name : {"out.tmp-1-0", "out.tmp-999999999-shards", "out.tmp-mine", "out2.tmp-1-0"}) {
     fs::create_directory(folder / name);
-    put(folder / (std::string(name) + "/file"), "x");
+    testing::write_file(folder / (std::string(name) + "/file"), "x");
   }
-  put(folder / "out.tmp-lock", "process 1 on nowhere\n");  // of a dead process: nobody holds it
+  testing::write_file(folder / "out.tmp-lock",
+                      "process 1 on nowhere\n");  // of a dead process: nobody holds it
   write_version(folder / "out", "1");
   CHECK(is_version(folder / "out", "1"));
   CHECK(entries_in(folder.path()) == 3);
@@ -191,8 +186,9 @@ TEST_CASE("an exchange of files that was broken off anywhere is completed by the
   // What the folder looks like after each of the renames, as they are made one after the other.
   const auto make = [](const std::string& path, int renames) {
     fs::create_directories(path + "/.tmp-next");
-    for (const char* name : {"index.json", "data", "only-1"}) put(path + "/" + name, "1");
-    for (const char* name : {"index.json", "data", "only-2"}) put(path + "/.tmp-next/" + name, "2");
+    for (const char* name : {"index.json", "data", "only-1"}) testing::write_file(path + "/" + name, "1");
+    for (const char* name : {"index.json", "data", "only-2"})
+      testing::write_file(path + "/.tmp-next/" + name, "2");
     const auto move = [&](const std::string& from, const std::string& to) {
       if (renames-- > 0) fs::rename(path + from, path + to);
     };

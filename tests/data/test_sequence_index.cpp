@@ -201,20 +201,20 @@ TEST_CASE("shards and sequences may be moved together") {
   CHECK(index.read(index.train()[0], nullptr)[3] == 3);
 }
 
-TEST_CASE(
-    "sequences behind a link find their tokens, beside what it leads to or beside the link, else both are "
-    "named") {
+TEST_CASE("sequences behind a link find their tokens, beside what it leads to or beside the link") {
   const TemporaryFolder folder;
   fs::create_directories(folder / "scratch");
   fs::create_directories(folder / "here");
   const data::TokenStore tokens = write_numbered_tokens(folder / "scratch/tokens", kDocuments);
   data::write_sequence_index(tokens, folder / "scratch/train", settings_of(9, 40));
   fs::create_directory_symlink("../scratch/train", folder / "here/train");
-  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() > 0);
+  const size_t sequences = data::SequenceIndex::open(folder / "scratch/train").train().size();
+  CHECK(sequences > 0);
+  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() == sequences);
 
   // Only the sequences went to the scratch disk.
   fs::rename(folder / "scratch/tokens", folder / "here/tokens");
-  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() > 0);
+  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() == sequences);
 
   fs::rename(folder / "here/tokens", folder / "here/renamed");
   const auto error = error_of([&] { data::SequenceIndex::open(folder / "here/train"); });
@@ -223,6 +223,17 @@ TEST_CASE(
   CHECK(error->says(folder / "here/train"));
   CHECK(error->says("scratch/tokens"));
   CHECK(error->says("gca chunk --tokens"));
+
+  // Sequences that were moved alone.
+  fs::copy(folder / "scratch/train", folder / "here/copy");
+  const auto moved = error_of([&] { data::SequenceIndex::open(folder / "here/copy"); });
+  REQUIRE(moved);
+  CHECK(moved->is_usage());
+  CHECK(moved->says((folder / "here/copy/index.json") + ": refers to the tokens in " +
+                    fs::canonical(folder / "here").string() + "/tokens, which are not there"));
+  CHECK(moved->says("gca chunk --tokens NEW-PLACE"));
+  fs::create_symlink("renamed", folder / "here/tokens");  // what the error proposes
+  CHECK_NOTHROW(data::SequenceIndex::open(folder / "here/copy"));
 }
 
 TEST_CASE("other tokens than were cut are refused") {
@@ -267,27 +278,6 @@ TEST_CASE("a flipped bit or a missing end in any file of the index is refused") 
     testing::write_file(path, content);
     CHECK_FALSE(is_refused());
   }
-}
-
-TEST_CASE("an index that a link leads to finds its tokens, one that was moved alone says where they were") {
-  const TemporaryFolder folder;
-  fs::create_directories(folder / "scratch");
-  fs::create_directories(folder / "here");
-  const data::TokenStore tokens = write_numbered_tokens(folder / "scratch/tokens", kDocuments);
-  data::write_sequence_index(tokens, folder / "scratch/train", settings_of(9, 40));
-  fs::create_symlink("../scratch/train", folder / "here/train");
-  CHECK(data::SequenceIndex::open(folder / "here/train").train().size() ==
-        data::SequenceIndex::open(folder / "scratch/train").train().size());
-
-  fs::copy(folder / "scratch/train", folder / "here/copy");
-  const auto error = error_of([&] { data::SequenceIndex::open(folder / "here/copy"); });
-  REQUIRE(error);
-  CHECK(error->is_usage());
-  CHECK(error->says((folder / "here/copy/index.json") + ": refers to the tokens in " +
-                    fs::canonical(folder / "here").string() + "/tokens, which are not there"));
-  CHECK(error->says("gca chunk --tokens NEW-PLACE"));
-  fs::create_symlink("../scratch/tokens", folder / "here/tokens");  // what the error proposes
-  CHECK_NOTHROW(data::SequenceIndex::open(folder / "here/copy"));
 }
 
 TEST_CASE("damaged shards are found before they are cut") {

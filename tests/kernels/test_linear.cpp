@@ -19,8 +19,11 @@ using namespace gca;
 using namespace gca::kernels;
 using namespace gca::testing;
 
-TEST_CASE("linear: any number of rows, odd sizes, float32 and bf16") {
-  const at::NoGradGuard no_grad;
+namespace {
+
+/// `check(dtype, rows, out, in)` for both implementations, in float32 and bf16, with few rows and odd sizes.
+template <class Check>
+void for_each_shape(const Check& check) {
   for (const Implementation version : {Implementation::fast, Implementation::reference}) {
     const ImplementationGuard guard(version);
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
@@ -28,22 +31,31 @@ TEST_CASE("linear: any number of rows, odd sizes, float32 and bf16") {
         for (const auto& pair : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
           const auto& out = pair.first;
           const auto& in = pair.second;
-          const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
-          const at::Tensor weight = some_numbers({out, in}, 1.0, 0.7).to(dtype);
-          const at::Tensor y = linear(x, {weight, weight});
-          REQUIRE((y.sizes() == at::IntArrayRef{1, rows, out}));
-          CHECK((y.scalar_type() == dtype));
-          const at::Tensor truth = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
-          const double scale = 1e-30 + truth.abs().max().item<double>();
-          const double error = (y.to(at::kDouble) - truth).abs().max().item<double>() / scale;
           CAPTURE(rows);
           CAPTURE(out);
           CAPTURE(in);
-          CHECK(error <= (dtype == at::kFloat ? 1e-6 : 0.0045));  // bf16: the result is rounded to 2^-8
+          check(dtype, rows, out, in);
         }
       }
     }
   }
+}
+
+}  // namespace
+
+TEST_CASE("linear: any number of rows, odd sizes, float32 and bf16") {
+  const at::NoGradGuard no_grad;
+  for_each_shape([](at::ScalarType dtype, int64_t rows, int64_t out, int64_t in) {
+    const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
+    const at::Tensor weight = some_numbers({out, in}, 1.0, 0.7).to(dtype);
+    const at::Tensor y = linear(x, {weight, weight});
+    REQUIRE((y.sizes() == at::IntArrayRef{1, rows, out}));
+    CHECK((y.scalar_type() == dtype));
+    const at::Tensor truth = at::matmul(x.to(at::kDouble), weight.to(at::kDouble).t());
+    const double scale = 1e-30 + truth.abs().max().item<double>();
+    const double error = (y.to(at::kDouble) - truth).abs().max().item<double>() / scale;
+    CHECK(error <= (dtype == at::kFloat ? 1e-6 : 0.0045));  // bf16: the result is rounded to 2^-8
+  });
 }
 
 TEST_CASE("int8 weights: half a step from what they were, and the same numbers in bf16 and float32") {
@@ -79,39 +91,27 @@ TEST_CASE("linear with int8 weights: any number of rows, odd sizes, every instru
   for (const InstructionSet& set : runnable_instruction_sets()) {
     use_instruction_set(set.name);
     CAPTURE(std::string(set.name));
-    for (const Implementation version : {Implementation::fast, Implementation::reference}) {
-      const ImplementationGuard guard(version);
-      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
-        for (const int64_t rows : {1, 2, 4, 5, 9}) {
-          for (const auto& pair : {std::pair<int64_t, int64_t>{1, 1}, {65, 7}, {130, 33}, {64, 256}}) {
-            const auto& out = pair.first;
-            const auto& in = pair.second;
-            CAPTURE(rows);
-            CAPTURE(out);
-            CAPTURE(in);
-            const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
-            const at::Tensor w = some_numbers({out, in}, 1.0, 0.7).to(at::kFloat);
-            const Int8Weight weight = make_int8_weight(out, in);
-            quantise_weight(w, weight);
-            const at::Tensor y = linear(x, {w, {}, weight});
-            REQUIRE((y.sizes() == at::IntArrayRef{1, rows, out}));
-            CHECK((y.scalar_type() == dtype));
-            const at::Tensor wide_x = x.to(at::kDouble);
-            const at::Tensor restored = weight.q.to(at::kDouble) * weight.scale.to(at::kDouble).unsqueeze(1);
-            const at::Tensor truth = at::matmul(wide_x, restored.t());
-            const at::Tensor error = (y.to(at::kDouble) - truth).abs();
-            const double scale = 1e-30 + truth.abs().max().item<double>();
-            const double rounding = dtype == at::kFloat ? 1e-6 : 0.0045;  // bf16: the result, to 2^-8
-            CHECK(error.max().item<double>() <= rounding * scale);
-            // What the whole numbers cost: half a step an element of x.
-            const at::Tensor unquantised = at::matmul(wide_x, w.to(at::kDouble).t());
-            const at::Tensor bound =
-                wide_x.abs().sum(-1, /*keepdim=*/true) * weight.scale.to(at::kDouble) / 2 + rounding * scale;
-            CHECK(((y.to(at::kDouble) - unquantised).abs() <= bound).all().item<bool>());
-          }
-        }
-      }
-    }
+    for_each_shape([](at::ScalarType dtype, int64_t rows, int64_t out, int64_t in) {
+      const at::Tensor x = some_numbers({1, rows, in}, 1.0, 0.3).to(dtype);
+      const at::Tensor w = some_numbers({out, in}, 1.0, 0.7).to(at::kFloat);
+      const Int8Weight weight = make_int8_weight(out, in);
+      quantise_weight(w, weight);
+      const at::Tensor y = linear(x, {w, {}, weight});
+      REQUIRE((y.sizes() == at::IntArrayRef{1, rows, out}));
+      CHECK((y.scalar_type() == dtype));
+      const at::Tensor wide_x = x.to(at::kDouble);
+      const at::Tensor restored = weight.q.to(at::kDouble) * weight.scale.to(at::kDouble).unsqueeze(1);
+      const at::Tensor truth = at::matmul(wide_x, restored.t());
+      const at::Tensor error = (y.to(at::kDouble) - truth).abs();
+      const double scale = 1e-30 + truth.abs().max().item<double>();
+      const double rounding = dtype == at::kFloat ? 1e-6 : 0.0045;  // bf16: the result, to 2^-8
+      CHECK(error.max().item<double>() <= rounding * scale);
+      // What the whole numbers cost: half a step an element of x.
+      const at::Tensor unquantised = at::matmul(wide_x, w.to(at::kDouble).t());
+      const at::Tensor bound =
+          wide_x.abs().sum(-1, /*keepdim=*/true) * weight.scale.to(at::kDouble) / 2 + rounding * scale;
+      CHECK(((y.to(at::kDouble) - unquantised).abs() <= bound).all().item<bool>());
+    });
   }
   use_instruction_set(best);
 }

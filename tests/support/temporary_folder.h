@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <filesystem>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 
@@ -27,3 +28,8 @@ class TemporaryFolder {
  private:
   std::string path_;
 };
+
+inline size_t entries_in(const std::string& folder) {
+  using Entries = std::filesystem::directory_iterator;
+  return static_cast<size_t>(std::distance(Entries(folder), Entries()));
+}
