@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "lib/core/error.h"
 #include "lib/core/sha256.h"
@@ -303,15 +304,17 @@ Sources TaskOpener::open_kind(const tasks::TaskKind& kind, RunConfig& config) co
   return sources;
 }
 
-/// The passes of all tasks of text together; what a pass is, by the first of them.
+/// The passes of all streams of text together; what a pass is, by the first of them.
 std::vector<DataUse> added_uses(const TrainingPhases& phases, const std::vector<std::vector<Sources>>& opened,
                                 int64_t consumed) {
   std::vector<DataUse> total;
+  std::set<size_t> added;
   for (size_t phase = 0; phase < opened.size(); ++phase)
     for (size_t task = 0; task < opened[phase].size(); ++task) {
       const BatchSource& source = opened[phase][task].train;
-      if (!source.uses) continue;
-      const std::vector<DataUse> uses = source.uses(phases.sequences_of(phase, task, consumed));
+      const size_t stream = phases.phases()[phase].tasks[task].stream;
+      if (!source.uses || !added.insert(stream).second) continue;
+      const std::vector<DataUse> uses = source.uses(phases.sequences_of_stream(stream, consumed));
       if (total.empty())
         total = uses;
       else
@@ -324,7 +327,8 @@ std::vector<DataUse> added_uses(const TrainingPhases& phases, const std::vector<
 void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig& config, TaskData& data) {
   auto phases = std::make_shared<TrainingPhases>(request.phases, config, "--phases");
   auto opened = std::make_shared<std::vector<std::vector<Sources>>>();
-  std::string fingerprints = request.phases.dump();
+  // Named for how sequences are numbered: a run whose text began anew in each phase is not continued.
+  std::string fingerprints = "streams " + request.phases.dump();
   int64_t longest = 0;
   for (size_t number = 0; number < phases->phases().size(); ++number) {
     const std::vector<PhaseTask>& tasks = phases->phases()[number].tasks;
@@ -342,7 +346,7 @@ void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig
   data.train = {[phases, opened](int64_t consumed, int64_t rows) {
                   const PhaseStep& step = phases->where(phases->step_after(consumed));
                   const Sources& sources = (*opened)[step.phase][step.task];
-                  return sources.train.batch(step.task_sequences + consumed - step.sequences, rows);
+                  return sources.train.batch(step.stream_sequences + consumed - step.sequences, rows);
                 },
                 sha256_hex(fingerprints)};
   data.validation_plan = [phases, opened](int64_t step) {

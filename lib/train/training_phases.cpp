@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <tuple>
 
 #include <fmt/format.h>
 
@@ -154,13 +156,15 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
       fail_usage(where, fmt::format("its phases have more than {} steps", kMaxSteps), "give fewer");
     total += phase.steps;
   }
+  number_streams();
   int64_t sequences = 0;
+  std::vector<int64_t> consumed(stream_count_, 0);
   for (size_t p = 0; p < phases_.size(); ++p) {
     const TrainingPhase& phase = phases_[p];
+    consumed_before_.push_back(consumed);
     double shares = 0;
     for (const PhaseTask& task : phase.tasks) shares += task.share;
     std::vector<int64_t> steps(phase.tasks.size(), 0);
-    std::vector<int64_t> consumed(phase.tasks.size(), 0);
     for (int64_t step = 0; step < phase.steps; ++step) {
       // The task that lags most behind its share.
       const auto lag = [&](size_t i) {
@@ -169,13 +173,25 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
       size_t task = 0;
       for (size_t i = 1; i < phase.tasks.size(); ++i)
         if (lag(i) > lag(task)) task = i;
-      steps_.push_back({p, task, step, consumed[task], sequences});
+      int64_t& of_stream = consumed[phase.tasks[task].stream];
+      steps_.push_back({p, task, step, of_stream, sequences});
       const int64_t taken = phase.tasks[task].config.train.sequences_per_step();
       ++steps[task];
-      consumed[task] += taken;
+      of_stream += taken;
       sequences += taken;
     }
   }
+}
+
+void TrainingPhases::number_streams() {
+  std::map<std::tuple<std::string, int64_t, int64_t>, size_t> numbers;
+  for (TrainingPhase& phase : phases_)
+    for (PhaseTask& task : phase.tasks)
+      task.stream = numbers
+                        .try_emplace({task.task, task.config.train.context, task.config.model.chunk_size},
+                                     numbers.size())
+                        .first->second;
+  stream_count_ = numbers.size();
 }
 
 StepSettings TrainingPhases::kept_after(int64_t steps) const {
@@ -186,18 +202,18 @@ void TrainingPhases::set_context(size_t phase, size_t task, int64_t context) {
   phases_[phase].tasks[task].config.train.context = context;
 }
 
-int64_t TrainingPhases::sequences_of(size_t phase, size_t task, int64_t sequences) const {
-  const auto phase_end =
-      std::upper_bound(steps_.begin(), steps_.end(), phase,
-                       [](size_t number, const PhaseStep& one) { return number < one.phase; });
-  const int64_t last = std::min<int64_t>(step_after(sequences - 1), phase_end - steps_.begin() - 1);
+int64_t TrainingPhases::sequences_of_stream(size_t stream, int64_t sequences) const {
+  if (sequences == 0) return 0;
+  const int64_t last = step_after(sequences - 1);
+  const size_t phase = where(last).phase;
   for (int64_t step = last; step >= 0 && where(step).phase == phase; --step) {
     const PhaseStep& place = where(step);
-    if (place.task != task) continue;
-    const int64_t taken = phases_[phase].tasks[task].config.train.sequences_per_step();
-    return place.task_sequences + std::min(taken, sequences - place.sequences);
+    const PhaseTask& task = phases_[phase].tasks[place.task];
+    if (task.stream != stream) continue;
+    return place.stream_sequences +
+           std::min(task.config.train.sequences_per_step(), sequences - place.sequences);
   }
-  return 0;
+  return consumed_before_[phase][stream];
 }
 
 int64_t TrainingPhases::total_sequences() const {

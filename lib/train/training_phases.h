@@ -12,7 +12,8 @@
 //   }]}
 //
 // Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
-// given) of the steps. A setting at a task wins over one at its phase, which wins over the configuration. A
+// given) of the steps. A task of a later phase goes on in its sequences where the last one stopped, if their
+// length and chunk size are the same: text is read on, and not from its beginning again. A setting at a task wins over one at its phase, which wins over the configuration. A
 // checkpoint keeps chunk_size, chunk_top_k and what moves as the first task of its phase has it. `chunks`
 // stands for context: so many chunks of text; every task that does not make its own length needs one of the
 // two.
@@ -53,6 +54,7 @@ struct PhaseTask {
   double share = 1.0;
   RunConfig config;  ///< the settings of this task's steps but for those that move
   std::vector<RampedSetting> ramps;
+  size_t stream = 0;  ///< number of the sequences that it reads, which other phases may go on with
 
   /// The settings `way` (0 to 1) through the phase. Throws Error(usage) naming `where` when a number that
   /// moves is none that its setting can take.
@@ -68,10 +70,10 @@ struct TrainingPhase {
 /// Where a step stands.
 struct PhaseStep {
   size_t phase = 0;
-  size_t task = 0;             ///< of the phase
-  int64_t step = 0;            ///< within the phase
-  int64_t task_sequences = 0;  ///< of this task of this phase, consumed before
-  int64_t sequences = 0;       ///< of the whole run, consumed before
+  size_t task = 0;               ///< of the phase
+  int64_t step = 0;              ///< within the phase
+  int64_t stream_sequences = 0;  ///< of its task's stream, consumed before
+  int64_t sequences = 0;         ///< of the whole run, consumed before
 };
 
 class TrainingPhases {
@@ -94,8 +96,9 @@ class TrainingPhases {
   StepSettings kept_after(int64_t steps) const;
   /// The data decides how long the sequences of a task are.
   void set_context(size_t phase, size_t task, int64_t context);
-  /// How many of the run's first `sequences` sequences are of that task of that phase.
-  int64_t sequences_of(size_t phase, size_t task, int64_t sequences) const;
+  size_t stream_count() const { return stream_count_; }
+  /// How many of the run's first `sequences` sequences are of that stream.
+  int64_t sequences_of_stream(size_t stream, int64_t sequences) const;
   /// Of all steps.
   int64_t total_sequences() const;
   /// Text tokens of all steps.
@@ -106,8 +109,12 @@ class TrainingPhases {
   StepSettings at(int64_t step, size_t task) const;
 
  private:
+  void number_streams();
+
   std::vector<TrainingPhase> phases_;
   std::vector<PhaseStep> steps_;
+  size_t stream_count_ = 0;
+  std::vector<std::vector<int64_t>> consumed_before_;  // by phase and stream
 };
 
 }  // namespace gca::train

@@ -79,21 +79,25 @@ TEST_CASE("What a phase may set, and what may move, is what the tables of settin
   check(train::train_config_fields());
 }
 
-TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
+TEST_CASE("Tasks take turns by their shares, and a task goes on in its sequences") {
   const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 100, "context": 64, "tasks": [
       {"task": "text", "share": 1, "batch": 2}, {"task": "passkey", "share": 3}, {"task": "self-copy", "share": 1}]},
-    {"name": "b", "steps": 10, "context": 64, "tasks": [{"task": "text"}]}
+    {"name": "b", "steps": 10, "context": 64, "tasks": [{"task": "text"}]},
+    {"name": "c", "steps": 4, "context": 128, "tasks": [{"task": "text"}, {"task": "self-copy"}]}
   ]})");
-  std::map<size_t, int64_t> steps, sequences;
+  std::map<size_t, int64_t> steps;
+  std::map<std::string, int64_t> sequences;
   int64_t consumed = 0;
-  for (int64_t step = 0; step < 110; ++step) {
+  for (int64_t step = 0; step < 114; ++step) {
     const train::PhaseStep& place = plan.where(step);
-    if (step == 100) sequences.clear();  // a task of another phase begins anew
-    CHECK(place.phase == (step < 100 ? 0U : 1U));
-    CHECK(place.step == step % 100);
+    CHECK(place.phase == (step < 100 ? 0U : step < 110 ? 1U : 2U));
+    CHECK(place.step == (step < 110 ? step % 100 : step - 110));
+    // Of another length, text is cut otherwise, and so its sequences are others.
+    const std::string stream =
+        plan.phases()[place.phase].tasks[place.task].task + (step < 110 ? "" : ", long");
     CHECK(place.sequences == consumed);
-    CHECK(place.task_sequences == sequences[place.task]);
+    CHECK(place.stream_sequences == sequences[stream]);
     for (int64_t row = 0; row < plan.at(step).train.batch; ++row)
       CHECK(plan.step_after(consumed + row) == step);
     if (step < 100) {
@@ -101,7 +105,7 @@ TEST_CASE("Tasks take turns by their shares, each with its own sequences") {
       // Never more than a step from its share.
       CHECK(std::abs(static_cast<double>(steps[1]) - 0.6 * static_cast<double>(step + 1)) <= 1.0);
     }
-    sequences[place.task] += plan.at(step).train.batch;
+    sequences[stream] += plan.at(step).train.batch;
     consumed += plan.at(step).train.batch;
   }
   CHECK(steps == std::map<size_t, int64_t>{{0, 20}, {1, 60}, {2, 20}});
@@ -193,24 +197,26 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
           "share");
 }
 
-TEST_CASE("The sequences of a task are those of its steps so far") {
+TEST_CASE("The sequences of a stream are those of its steps so far") {
   const train::TrainingPhases plan = phases(R"({"phases": [
     {"name": "a", "steps": 5, "tasks": [{"task": "text", "chunks": 4, "batch": 2, "share": 2},
                                         {"task": "self-copy", "batch": 3}]},
-    {"name": "b", "steps": 3, "tasks": [{"task": "text", "chunks": 4, "batch": 5}]}]})");
-  std::map<std::pair<size_t, size_t>, int64_t> counted;
+    {"name": "b", "steps": 2, "tasks": [{"task": "text", "chunks": 5}]},
+    {"name": "c", "steps": 3, "tasks": [{"task": "text", "chunks": 4, "batch": 5}]}]})");
+  REQUIRE(plan.stream_count() == 3);
+  std::map<size_t, int64_t> counted;
   int64_t sequences = 0;
   for (int64_t step = 0; step < plan.total_steps(); ++step) {
     const train::PhaseStep& place = plan.where(step);
     const int64_t batch = plan.at(step).train.batch;
     for (int64_t i = 0; i < batch; ++i) {
       ++sequences;
-      ++counted[{place.phase, place.task}];
-      for (const auto& [phase, tasks] : {std::pair<size_t, size_t>{0, 2}, {1, 1}})
-        for (size_t task = 0; task < tasks; ++task)
-          REQUIRE(plan.sequences_of(phase, task, sequences) == counted[{phase, task}]);
+      ++counted[plan.phases()[place.phase].tasks[place.task].stream];
+      for (size_t stream = 0; stream < 3; ++stream)
+        REQUIRE(plan.sequences_of_stream(stream, sequences) == counted[stream]);
     }
   }
-  CHECK(plan.sequences_of(0, 0, 0) == 0);
+  CHECK(plan.phases()[0].tasks[0].stream == plan.phases()[2].tasks[0].stream);
+  CHECK(plan.sequences_of_stream(0, 0) == 0);
   CHECK(plan.total_sequences() == sequences);
 }
