@@ -244,6 +244,7 @@ void run_pretrain(const PretrainOptions& given) {
   run.tensorboard = options.tensorboard;
   run.is_new = !options.resume;
   run.data_uses = data.train.uses;
+  run.phases = data.phases;
   run.changes = std::move(changes.changes);
   run.stop = &interrupt_flag();
   run.save = &save_request();

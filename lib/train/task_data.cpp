@@ -323,12 +323,17 @@ std::vector<DataUse> added_uses(const TrainingPhases& phases, const std::vector<
   return total;
 }
 
+/// What the plan says of the data. How long a phase takes is decided while it runs.
+std::string plan_without_lengths(nlohmann::json plan) {
+  for (nlohmann::json& phase : plan["phases"]) phase.erase("steps");
+  return plan.dump();
+}
+
 /// The tasks of all phases as one source, each step's batch from its task.
 void open_phases(const TaskOpener& opener, const TaskRequest& request, RunConfig& config, TaskData& data) {
   auto phases = std::make_shared<TrainingPhases>(request.phases, config, "--phases");
   auto opened = std::make_shared<std::vector<std::vector<Sources>>>();
-  // Named for how sequences are numbered: a run whose text began anew in each phase is not continued.
-  std::string fingerprints = "streams " + request.phases.dump();
+  std::string fingerprints = plan_without_lengths(request.phases);
   int64_t longest = 0;
   for (size_t number = 0; number < phases->phases().size(); ++number) {
     const std::vector<PhaseTask>& tasks = phases->phases()[number].tasks;

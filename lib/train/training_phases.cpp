@@ -59,7 +59,9 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
   if (std::find(names.begin(), names.end(), task.task) == names.end())
     fail_usage(where, "no such task: " + task.task, "did you mean " + nearest_name(task.task, names) + "?");
   for (const auto& [key, value] : settings.items()) {
-    if (key == "task" || key == "name" || key == "steps" || key == "tasks" || key == "chunks") continue;
+    if (key == "task" || key == "name" || key == "steps" || key == "tasks" || key == "chunks" ||
+        key == "until")
+      continue;
     if (key == "share") {
       if (!value.is_number() || !(value.get<double>() > 0))
         fail_usage(where, "share is " + value.dump(), "give a number above 0");
@@ -104,6 +106,36 @@ void refuse_two_lengths(const Json& json, const std::string& where) {
     fail_usage(where, "has both \"context\" and \"chunks\"", "give one of them");
 }
 
+/// How a phase may end before its last step.
+PhaseGoal read_goal(const Json& json, const TrainingPhase& phase, const std::string& where) {
+  if (!json.is_object())
+    fail_usage(where, "until is not a JSON object",
+               "write {\"task\": NAME, \"accuracy\": 0.9, \"every\": 25}");
+  for (const auto& [key, value] : json.items())
+    if (key != "task" && key != "accuracy" && key != "every")
+      fail_usage(where, "until has an unknown key \"" + key + "\"", "its keys are task, accuracy and every");
+  PhaseGoal goal;
+  const std::string name = read_text(json, where + ", until", "task");
+  while (goal.task < phase.tasks.size() && phase.tasks[goal.task].task != name) ++goal.task;
+  if (goal.task == phase.tasks.size())
+    fail_usage(where, "until names the task " + name + ", which the phase does not have",
+               "name one of its tasks");
+  if (name == tasks::kTextTask)
+    fail_usage(where, "until names the task text, whose targets are not right or wrong",
+               "name another of its tasks");
+  const auto accuracy = json.find("accuracy");
+  if (accuracy == json.end() || !accuracy->is_number() || !(accuracy->get<double>() > 0) ||
+      accuracy->get<double>() > 1)
+    fail_usage(where, "until: accuracy " + (accuracy == json.end() ? "is missing" : "is " + accuracy->dump()),
+               "give a share above 0, at most 1");
+  goal.accuracy = accuracy->get<double>();
+  goal.every = read_count(json, where + ", until", "every");
+  if (goal.every > phase.steps)
+    fail_usage(where, fmt::format("until: every is {}, the phase has {} steps", goal.every, phase.steps),
+               "give fewer than the phase has");
+  return goal;
+}
+
 TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::string& where) {
   if (!json.is_object())
     fail_usage(where, "is not a JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
@@ -123,6 +155,7 @@ TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::str
     if (one.contains("context")) settings.erase("chunks");
     phase.tasks.push_back(read_task(settings, base, here));
   }
+  if (const auto until = json.find("until"); until != json.end()) phase.goal = read_goal(*until, phase, here);
   return phase;
 }
 
@@ -140,7 +173,8 @@ Json TrainingPhases::read(const std::string& path) {
   return json;
 }
 
-TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const std::string& where) {
+TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const std::string& where)
+    : json_(json) {
   for (const auto& [key, value] : json.items())
     if (key != "phases") fail_usage(where, "unknown key \"" + key + "\"", "the only one is \"phases\"");
   const auto list = json.find("phases");
@@ -156,7 +190,16 @@ TrainingPhases::TrainingPhases(const Json& json, const RunConfig& base, const st
       fail_usage(where, fmt::format("its phases have more than {} steps", kMaxSteps), "give fewer");
     total += phase.steps;
   }
+  if (phases_.back().goal)
+    fail_usage(where, "its last phase (" + phases_.back().name + ") has \"until\"",
+               "let another follow: the last one takes the steps that are left");
   number_streams();
+  lay_out_steps();
+}
+
+void TrainingPhases::lay_out_steps() {
+  steps_.clear();
+  consumed_before_.clear();
   int64_t sequences = 0;
   std::vector<int64_t> consumed(stream_count_, 0);
   for (size_t p = 0; p < phases_.size(); ++p) {
@@ -192,6 +235,26 @@ void TrainingPhases::number_streams() {
                                      numbers.size())
                         .first->second;
   stream_count_ = numbers.size();
+}
+
+std::optional<PhaseGoal> TrainingPhases::goal_due(int64_t steps) const {
+  if (steps < 1) return {};
+  const PhaseStep& last = where(steps - 1);
+  const TrainingPhase& phase = phases_[last.phase];
+  const int64_t made = last.step + 1;
+  if (!phase.goal || made % phase.goal->every != 0 || made == phase.steps) return {};
+  return phase.goal;
+}
+
+void TrainingPhases::end_phase(int64_t steps) {
+  const PhaseStep last = where(steps - 1);
+  TrainingPhase& phase = phases_[last.phase];
+  const int64_t saved = phase.steps - (last.step + 1);
+  phase.steps -= saved;
+  phases_.back().steps += saved;
+  json_["phases"][last.phase]["steps"] = phase.steps;
+  json_["phases"].back()["steps"] = phases_.back().steps;
+  lay_out_steps();
 }
 
 StepSettings TrainingPhases::kept_after(int64_t steps) const {

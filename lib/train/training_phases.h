@@ -8,18 +8,22 @@
 //      "residual_blend": [1, 0],          so may gumbel_scale, weight_rounding, retrieval_dropout, sliding_window
 //      "chunk_size": 32,                  what is left out is as in the configuration
 //      "tasks": [{"task": "passkey", "share": 2, "chunks": 8, "batch": 16},
-//                {"task": "self-copy", "copy_chunks": 4}]
+//                {"task": "self-copy", "copy_chunks": 4}],
+//      "until": {"task": "passkey", "accuracy": 0.9, "every": 25}
 //   }]}
 //
 // Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
 // given) of the steps. A task of a later phase goes on in its sequences where the last one stopped, if their
-// length and chunk size are the same: text is read on, and not from its beginning again. A setting at a task wins over one at its phase, which wins over the configuration. A
+// length and chunk size are the same: text is read on, and not from its beginning again. A phase with `until`
+// ends before its last step where, every so many steps, that share of the task's held-out targets is right; the
+// last phase takes the steps that are left. A setting at a task wins over one at its phase, which wins over the configuration. A
 // checkpoint keeps chunk_size, chunk_top_k and what moves as the first task of its phase has it. `chunks`
 // stands for context: so many chunks of text; every task that does not make its own length needs one of the
 // two.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -61,10 +65,18 @@ struct PhaseTask {
   RunConfig config_at(double way, const std::string& where = "phases") const;
 };
 
+/// What ends a phase before its last step: one of its tasks is learned.
+struct PhaseGoal {
+  size_t task = 0;        ///< of the phase
+  double accuracy = 0.0;  ///< share of the held-out targets that must be right
+  int64_t every = 1;      ///< steps of the phase from one look to the next
+};
+
 struct TrainingPhase {
   std::string name;
   int64_t steps = 0;
   std::vector<PhaseTask> tasks;
+  std::optional<PhaseGoal> goal = {};
 };
 
 /// Where a step stands.
@@ -94,6 +106,16 @@ class TrainingPhases {
   StepSettings at(int64_t step) const { return at(step, where(step).task); }
   /// What a checkpoint after `steps` steps keeps: the settings of its phase's first task.
   StepSettings kept_after(int64_t steps) const;
+  /// The phase of the last of the run's first `steps` steps, 1 or more.
+  const TrainingPhase& phase_after(int64_t steps) const { return phases_[where(steps - 1).phase]; }
+  /// The goal to look at after the run's first `steps` steps: nothing where none is due, or where the phase ends
+  /// here anyway.
+  std::optional<PhaseGoal> goal_due(int64_t steps) const;
+  /// The phase of the last of the run's first `steps` steps, not the last phase, ends with it; the last phase takes
+  /// the steps that are left.
+  void end_phase(int64_t steps);
+  /// The plan as it is now, for TrainingPhases(json, ...).
+  const nlohmann::json& json() const { return json_; }
   /// The data decides how long the sequences of a task are.
   void set_context(size_t phase, size_t task, int64_t context);
   size_t stream_count() const { return stream_count_; }
@@ -110,7 +132,9 @@ class TrainingPhases {
 
  private:
   void number_streams();
+  void lay_out_steps();
 
+  nlohmann::json json_;
   std::vector<TrainingPhase> phases_;
   std::vector<PhaseStep> steps_;
   size_t stream_count_ = 0;

@@ -69,6 +69,9 @@ constexpr const char* kDeadChoice =
     "retrieves\", "
     "says what starts it";
 
+/// Whether a phase has reached its goal is decided by at most so many sequences.
+constexpr int64_t kSequencesToDecide = 16;
+
 /// Thrown out of a validation.
 struct Stopped {};
 
@@ -197,6 +200,27 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
     return is_due(state.step, config.eval_interval) && state.step < state.total_steps;
   };
 
+  /// Ends the phase where its task is learned.
+  const auto look_at_goal = [&] {
+    const auto goal = options.phases ? options.phases->goal_due(state.step) : std::nullopt;
+    if (!goal) return;
+    const std::string name = options.phases->phase_after(state.step).name;
+    ValidationSource source = validation(state.step)[goal->task];
+    source.sequences = std::min(source.sequences, kSequencesToDecide);
+    const auto looked_at_with =
+        std::make_shared<const model::ModelConfig>(trainer.config_with(source.settings->model));
+    const double accuracy = validate(trainer.model(), source, source.batch, looked_at_with).accuracy;
+    const bool is_learned = accuracy >= goal->accuracy;
+    record(
+        {{"step", state.step},
+         {"goal", {{"phase", name}, {"task", source.task}, {"accuracy", accuracy}, {"is_met", is_learned}}}});
+    if (!is_learned) return;
+    options.phases->end_phase(state.step);
+    state.phases = options.phases->json();
+    progress.say(fmt::format("step {}: {:.1f} % of {} right: \"{}\" ends", state.step, 100 * accuracy,
+                             source.task, name));
+  };
+
   // From the first instant there is something to resume, and a full disk shows before the work and not after
   // it.
   if (state.step == 0 && !is_validated()) look();
@@ -229,6 +253,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
                      static_cast<double>(state.tokens) / state.train_seconds,
                      pace * static_cast<double>(last_step - state.step)});
 
+    look_at_goal();
     if (is_validation_due()) look();
     const bool minutes_passed =
         config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;

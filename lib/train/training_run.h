@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct RunOptions {
   bool is_new = true;        ///< metrics and kept checkpoints of an earlier run are dropped
   /// BatchSource::uses of what is trained on; may be empty.
   std::function<std::vector<DataUse>(int64_t consumed)> data_uses;
+  /// That the run follows; they change where a phase ends early, and TrainerState::phases with them. May be null.
+  std::shared_ptr<TrainingPhases> phases;
   std::vector<SettingChange> changes;       ///< that this run goes on with; recorded
   const std::atomic<bool>* stop = nullptr;  ///< asked between steps and batches of validations; may be null
   std::atomic<bool>* save = nullptr;        ///< set from outside: save and go on; may be null

@@ -14,6 +14,7 @@
 #include "tests/cli/tiny_run.h"
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"
+#include "tests/support/write_file.h"
 
 using nlohmann::json;
 
@@ -166,6 +167,57 @@ TEST_CASE("--phases: tasks in turn, resumed to the same bits, and repeated from 
   const ProcessResult damaged = run("damaged", {});
   CHECK(damaged.status == 2);
   CHECK(damaged.err.find("no length") != std::string::npos);
+}
+
+TEST_CASE(
+    "--phases: a phase ends when its task is learned, in a run that was stopped as in one that was not") {
+  const TemporaryFolder folder;
+  // One token in ten is right by chance: the first goal is met at the first look, the second never.
+  gca::testing::write_file(folder / "phases.json", R"({"phases": [
+    {"name": "easy", "steps": 30, "tasks": [{"task": "self-copy"}],
+     "until": {"task": "self-copy", "accuracy": 0.001, "every": 4}},
+    {"name": "hard", "steps": 6, "tasks": [{"task": "self-copy"}],
+     "until": {"task": "self-copy", "accuracy": 1, "every": 2}},
+    {"name": "rest", "steps": 4, "learning_rate": [0.001, 0], "tasks": [{"task": "self-copy"}]}]})");
+  const auto train = [&](const std::string& output, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {
+        "pretrain", "--phases", folder / "phases.json", "--config", "nano", "--threads",
+        "1",        "--set",    "vocab_size=11",        "--batch",  "2",    "--output",
+        output};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProcessResult result = run_gca(words);
+    REQUIRE_MESSAGE(result.status == 0, result.err);
+    return result;
+  };
+  const ProcessResult whole = train(folder / "whole", {"--json"});
+  CHECK(whole.err.find("\"easy\" ends") != std::string::npos);
+  CHECK(whole.err.find("\"hard\" ends") == std::string::npos);
+  const json report = whole.json();
+  CHECK(problems_of("pretrain", report) == "");
+  CHECK(report["result"]["steps"] == 40);
+  std::vector<int64_t> lengths;
+  for (const json& phase : report["config"]["phases"]["phases"]) lengths.push_back(phase["steps"]);
+  CHECK(lengths == std::vector<int64_t>{4, 6, 30});
+  std::vector<std::pair<int64_t, bool>> looks;
+  std::ifstream metrics(folder / "whole/metrics.jsonl");
+  for (std::string text; std::getline(metrics, text);)
+    if (const json line = json::parse(text); line.contains("goal"))
+      looks.emplace_back(line["step"], line["goal"]["is_met"]);
+  CHECK(looks == std::vector<std::pair<int64_t, bool>>{{4, true}, {6, false}, {8, false}});
+
+  for (const char* stop : {"3", "4", "7"}) {
+    CAPTURE(stop);
+    const std::string parts = folder / "parts-" + stop;
+    train(parts, {"--stop-at", stop, "--quiet"});
+    REQUIRE(run_gca({"pretrain", "--resume", "--output", parts, "--threads", "1", "--quiet"}).status == 0);
+    CHECK(gca::read_file(parts + "/checkpoint/model.safetensors") ==
+          gca::read_file(folder / "whole/checkpoint/model.safetensors"));
+  }
+  REQUIRE(run_gca({"pretrain", "--config", folder / "whole/report.json", "--output", folder / "again",
+                   "--threads", "1", "--quiet"})
+              .status == 0);
+  CHECK(gca::read_file(folder / "again/checkpoint/model.safetensors") ==
+        gca::read_file(folder / "whole/checkpoint/model.safetensors"));
 }
 
 TEST_CASE("--phases and --config may be pipes, which can be read once only") {

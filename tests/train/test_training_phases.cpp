@@ -195,6 +195,63 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
           "sliding_window");
   refuses(R"({"phases": [{"name": "a", "steps": 3, "tasks": [{"task": "self-copy", "share": 0}]}]})",
           "share");
+  const auto refuses_until = [&](const std::string& until, const std::string& says) {
+    refuses(
+        R"({"phases": [{"name": "a", "steps": 3, "until": )" + until +
+            R"(, "tasks": [{"task": "text", "context": 64}, {"task": "self-copy"}]}, {"name": "b", "steps": 1, )" +
+            task + "}]}",
+        says);
+  };
+  refuses_until("0.9", "not a JSON object");
+  refuses_until(R"({"task": "passkey", "accuracy": 0.9, "every": 1})", "does not have");
+  refuses_until(R"({"task": "text", "accuracy": 0.9, "every": 1})", "not right or wrong");
+  refuses_until(R"({"accuracy": 0.9, "every": 1})", "task");
+  refuses_until(R"({"task": "self-copy", "every": 1})", "accuracy is missing");
+  refuses_until(R"({"task": "self-copy", "accuracy": 90, "every": 1})", "accuracy is 90");
+  refuses_until(R"({"task": "self-copy", "accuracy": 0.9, "every": 0})", "every");
+  refuses_until(R"({"task": "self-copy", "accuracy": 0.9, "every": 4})", "the phase has 3 steps");
+  refuses_until(R"({"task": "self-copy", "accuracy": 0.9, "every": 1, "steps": 2})", "unknown key");
+  refuses(
+      R"({"phases": [{"name": "a", "steps": 3, "until": {"task": "self-copy", "accuracy": 0.9, "every": 1}, )" +
+          task + "}]}",
+      "last phase");
+}
+
+TEST_CASE("A phase ends where its goal is met, and the last one takes the steps that are left") {
+  const std::string text = R"({"phases": [
+    {"name": "a", "steps": 20, "tasks": [{"task": "text", "chunks": 4}, {"task": "self-copy", "batch": 2}],
+     "until": {"task": "self-copy", "accuracy": 0.9, "every": 5}},
+    {"name": "b", "steps": 4, "learning_rate": [1, 0], "tasks": [{"task": "text", "chunks": 4}]},
+    {"name": "c", "steps": 6, "learning_rate": [1, 0], "tasks": [{"task": "text", "chunks": 4}]}]})";
+  train::TrainingPhases plan = phases(text);
+  for (int64_t steps = 0; steps <= plan.total_steps(); ++steps) {
+    const auto goal = plan.goal_due(steps);
+    // Not at the phase's own end, where nothing is left to decide.
+    CHECK(goal.has_value() == (steps == 5 || steps == 10 || steps == 15));
+    if (!goal) continue;
+    CHECK(goal->task == 1);
+    CHECK(goal->accuracy == 0.9);
+  }
+  const train::PhaseStep before = plan.where(9);
+  plan.end_phase(10);
+  CHECK(plan.total_steps() == 30);
+  CHECK(!plan.goal_due(10));
+  CHECK(plan.where(9).sequences == before.sequences);
+  CHECK(plan.where(10).phase == 1);
+  CHECK(plan.where(10).sequences == 25);  // five steps of each task
+  CHECK(plan.where(10).stream_sequences == 15);
+  CHECK(plan.at(13).learning_rate == 0);
+  CHECK(plan.where(14).phase == 2);
+  CHECK(plan.at(14).learning_rate == 1);
+  CHECK(plan.at(29).learning_rate == 0);
+
+  // A run that goes on reads it from what was kept.
+  train::TrainingPhases kept(plan.json(), base(), "kept");
+  for (int64_t step = 0; step < 30; ++step) {
+    CHECK(kept.where(step).phase == plan.where(step).phase);
+    CHECK(kept.where(step).stream_sequences == plan.where(step).stream_sequences);
+    CHECK(kept.at(step).learning_rate == plan.at(step).learning_rate);
+  }
 }
 
 TEST_CASE("The sequences of a stream are those of its steps so far") {
