@@ -3,7 +3,7 @@
 #include <fmt/format.h>
 #include <algorithm>
 
-#include "lib/core/machine_memory.h"
+#include "lib/core/machine/machine_memory.h"
 #include "lib/train/training_run.h"
 
 namespace gca::app {

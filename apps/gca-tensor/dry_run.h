@@ -1,11 +1,11 @@
 #pragma once
 // gca pretrain --dry-run: what a run would need.
 
-#include "apps/gca/pretrain_options.h"
-#include "lib/core/json_report.h"
-#include "lib/train/run_estimate.h"
-#include "lib/train/task_data.h"
-#include "lib/train/trainer_state.h"
+#include "apps/gca/options/pretrain_options.h"
+#include "lib/core/json/json_report.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/data/task_data.h"
+#include "lib/train/step/run_estimate.h"
 
 namespace gca::app {
 

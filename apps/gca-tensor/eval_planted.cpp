@@ -5,8 +5,8 @@
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/eval_texts.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/interrupt.h"
+#include "apps/gca/options/common_options.h"
+#include "apps/gca/process/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/eval/task_accuracy.h"
 #include "lib/model/backbone_kinds.h"

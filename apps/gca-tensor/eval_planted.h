@@ -1,8 +1,8 @@
 #pragma once
 // gca eval of the tasks that plant something in a haystack (lib/tasks/task_kinds.h).
 
-#include "apps/gca/eval_options.h"
-#include "lib/core/json_report.h"
+#include "apps/gca/options/eval_options.h"
+#include "lib/core/json/json_report.h"
 #include "lib/model/text_model.h"
 
 namespace gca::app {

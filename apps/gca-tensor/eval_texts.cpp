@@ -4,7 +4,7 @@
 
 #include <fmt/format.h>
 
-#include "apps/gca/interrupt.h"
+#include "apps/gca/process/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"

@@ -5,7 +5,7 @@
 #include <variant>
 #include <vector>
 
-#include "apps/gca/eval_options.h"
+#include "apps/gca/options/eval_options.h"
 #include "lib/eval/eval_document.h"
 #include "lib/model/text_model.h"
 

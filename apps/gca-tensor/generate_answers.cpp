@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "apps/gca/commands.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/interrupt.h"
-#include "apps/gca/standard_output.h"
+#include "apps/gca/commands/commands.h"
+#include "apps/gca/options/common_options.h"
+#include "apps/gca/process/interrupt.h"
+#include "apps/gca/process/standard_output.h"
 #include "kernels/common/philox.h"
-#include "lib/core/machine_memory.h"
+#include "lib/core/machine/machine_memory.h"
 #include "lib/model/backbone_kinds.h"
 
 namespace gca::app {

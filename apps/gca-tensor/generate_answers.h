@@ -6,8 +6,8 @@
 #include <string>
 
 #include "apps/gca-tensor/read_prompt.h"
-#include "apps/gca/generate_options.h"
-#include "lib/core/json_report.h"
+#include "apps/gca/options/generate_options.h"
+#include "lib/core/json/json_report.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
 #include "lib/model/text_model.h"

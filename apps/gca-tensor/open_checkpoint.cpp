@@ -1,7 +1,7 @@
 #include "apps/gca-tensor/open_checkpoint.h"
 
 #include "lib/device/open_device.h"
-#include "lib/train/process_settings.h"
+#include "lib/train/step/process_settings.h"
 
 namespace gca::app {
 

@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "apps/gca/text_arguments.h"
+#include "apps/gca/options/text_arguments.h"
 #include "lib/model/text_model.h"
 
 namespace gca::app {

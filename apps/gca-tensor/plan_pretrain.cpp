@@ -8,13 +8,13 @@
 
 #include "apps/gca-tensor/start_up.h"
 #include "apps/gca-tensor/tensor_report.h"
-#include "apps/gca/pretrain_config.h"
+#include "apps/gca/commands/pretrain_config.h"
 #include "lib/core/error.h"
 #include "lib/model/checkpoint_folder.h"
-#include "lib/train/checkpoint.h"
-#include "lib/train/resume_rules.h"
-#include "lib/train/start_up_curriculum.h"
-#include "lib/train/weighted_data.h"
+#include "lib/train/checkpoints/checkpoint.h"
+#include "lib/train/checkpoints/resume_rules.h"
+#include "lib/train/data/weighted_data.h"
+#include "lib/train/settings/start_up_curriculum.h"
 
 namespace gca::app {
 namespace {

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "apps/gca/pretrain_options.h"
-#include "lib/train/run_config.h"
-#include "lib/train/run_estimate.h"
-#include "lib/train/task_data.h"
-#include "lib/train/trainer_state.h"
+#include "apps/gca/options/pretrain_options.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/data/task_data.h"
+#include "lib/train/settings/run_config.h"
+#include "lib/train/step/run_estimate.h"
 
 namespace gca::app {
 

@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/json_number.h"
-#include "lib/core/machine_memory.h"
+#include "lib/core/json/json_number.h"
+#include "lib/core/machine/machine_memory.h"
 #include "lib/profile/machine_rates.h"
-#include "lib/train/checkpoint.h"
-#include "lib/train/kept_checkpoints.h"
-#include "lib/train/weighted_data.h"
+#include "lib/train/checkpoints/checkpoint.h"
+#include "lib/train/checkpoints/kept_checkpoints.h"
+#include "lib/train/data/weighted_data.h"
 
 namespace gca::app {
 

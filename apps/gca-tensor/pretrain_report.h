@@ -4,11 +4,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "apps/gca/pretrain_options.h"
+#include "apps/gca/options/pretrain_options.h"
 #include "lib/model/language_model.h"
-#include "lib/train/run_config.h"
-#include "lib/train/task_data.h"
-#include "lib/train/trainer_state.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/data/task_data.h"
+#include "lib/train/settings/run_config.h"
 
 namespace gca::app {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "apps/gca/text_arguments.h"
+#include "apps/gca/options/text_arguments.h"
 #include "lib/text/tokenizer.h"
 
 namespace gca::app {

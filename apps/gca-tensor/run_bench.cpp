@@ -8,18 +8,18 @@
 
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/tensor_report.h"
-#include "apps/gca/bench_options.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/result_files.h"
+#include "apps/gca/options/bench_options.h"
+#include "apps/gca/options/common_options.h"
+#include "apps/gca/process/result_files.h"
 #include "apps/gca/tensor_stages.h"
 #include "kernels/common/instruction_set.h"
 #include "lib/bench/speed.h"
 #include "lib/core/error.h"
-#include "lib/core/json_report.h"
-#include "lib/core/machine_memory.h"
+#include "lib/core/json/json_report.h"
+#include "lib/core/machine/machine_memory.h"
 #include "lib/profile/machine_rates.h"
-#include "lib/train/process_settings.h"
-#include "lib/train/run_config.h"
+#include "lib/train/settings/run_config.h"
+#include "lib/train/step/process_settings.h"
 
 namespace gca::app {
 namespace {

@@ -11,13 +11,13 @@
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/tensor_report.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/eval_options.h"
-#include "apps/gca/interrupt.h"
-#include "apps/gca/result_files.h"
+#include "apps/gca/options/common_options.h"
+#include "apps/gca/options/eval_options.h"
+#include "apps/gca/process/interrupt.h"
+#include "apps/gca/process/result_files.h"
 #include "apps/gca/tensor_stages.h"
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/eval/perplexity.h"
 
 namespace gca::app {

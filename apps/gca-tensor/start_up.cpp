@@ -5,8 +5,8 @@
 #include "lib/core/error.h"
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/checkpoint_folder.h"
-#include "lib/train/start_up_curriculum.h"
-#include "lib/train/start_up_weights.h"
+#include "lib/train/checkpoints/start_up_weights.h"
+#include "lib/train/settings/start_up_curriculum.h"
 
 namespace gca::app {
 namespace {

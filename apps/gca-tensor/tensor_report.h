@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "apps/gca/common_options.h"
-#include "lib/core/json_report.h"
+#include "apps/gca/options/common_options.h"
+#include "lib/core/json/json_report.h"
 
 namespace gca::app {
 

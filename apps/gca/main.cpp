@@ -14,15 +14,15 @@
 #include <system_error>
 #include <vector>
 
-#include "apps/gca/commands.h"
-#include "apps/gca/common_options.h"
-#include "apps/gca/fatal_signals.h"
-#include "apps/gca/help_formatter.h"
-#include "apps/gca/interrupt.h"
-#include "apps/gca/standard_output.h"
+#include "apps/gca/commands/commands.h"
+#include "apps/gca/help/help_formatter.h"
+#include "apps/gca/options/common_options.h"
+#include "apps/gca/process/fatal_signals.h"
+#include "apps/gca/process/interrupt.h"
+#include "apps/gca/process/standard_output.h"
 #include "apps/gca/version.h"
-#include "lib/core/config_fields.h"
 #include "lib/core/error.h"
+#include "lib/core/json/config_fields.h"
 
 namespace {
 

@@ -12,7 +12,7 @@
 #include "lib/bench/random_text.h"
 #include "lib/generate/sampler.h"
 #include "lib/model/text_feeder.h"
-#include "lib/train/trainer.h"
+#include "lib/train/step/trainer.h"
 
 namespace gca::bench {
 namespace {

@@ -8,7 +8,7 @@
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
 #include "lib/profile/operator_profile.h"
-#include "lib/train/train_config.h"
+#include "lib/train/settings/train_config.h"
 
 namespace gca::bench {
 

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "lib/core/error.h"
-#include "lib/core/file_steps.h"
-#include "lib/core/folder_lock.h"
+#include "lib/core/files/file_steps.h"
+#include "lib/core/files/folder_lock.h"
 #include "lib/data/sealed_json.h"
 
 namespace fs = std::filesystem;

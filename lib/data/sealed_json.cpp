@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
 
 namespace gca::data {
 namespace {

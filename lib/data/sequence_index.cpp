@@ -7,11 +7,11 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/atomic_folder.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/json_number.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/atomic_folder.h"
+#include "lib/core/json/json_number.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"

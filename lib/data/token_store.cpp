@@ -5,12 +5,12 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/checksum.h"
+#include "lib/core/checksums/checksum.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/json_number.h"
-#include "lib/core/mapped_file.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/mapped_file.h"
+#include "lib/core/json/json_number.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
 

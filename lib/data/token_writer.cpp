@@ -6,13 +6,13 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/atomic_folder.h"
-#include "lib/core/checksum.h"
+#include "lib/core/checksums/checksum.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/file_steps.h"
-#include "lib/core/folder_lock.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/atomic_folder.h"
+#include "lib/core/files/file_steps.h"
+#include "lib/core/files/folder_lock.h"
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"

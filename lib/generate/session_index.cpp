@@ -1,7 +1,7 @@
 #include "lib/generate/session_index.h"
 
 #include "lib/core/error.h"
-#include "lib/core/json_number.h"
+#include "lib/core/json/json_number.h"
 #include "lib/data/sealed_json.h"
 
 namespace gca::generate {

@@ -9,10 +9,10 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "lib/core/atomic_folder.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_folder.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/data/output_folder.h"
 #include "lib/generate/session_index.h"
 #include "lib/model/model_fingerprint.h"

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "lib/core/json_report.h"
+#include "lib/core/json/json_report.h"
 
 namespace gca::inspect {
 

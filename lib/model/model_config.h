@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/config_fields.h"
+#include "lib/core/json/config_fields.h"
 #include "lib/model/backbones/gca/gca_config.h"
 
 namespace gca::model {

@@ -8,10 +8,10 @@
 #include <map>
 #include <set>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/model/foreign_config_keys.h"
 #include "lib/model/language_model.h"
 #include "lib/model/model_cost.h"

@@ -4,8 +4,8 @@
 #include <array>
 #include <string_view>
 
-#include "lib/core/checksum.h"
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/checksum.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/model/backbone_kinds.h"
 
 namespace gca::model {

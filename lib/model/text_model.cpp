@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <utility>
 
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/model/text_feeder.h"
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/model/language_model.h"
 
 namespace gca::model {

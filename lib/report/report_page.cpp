@@ -5,7 +5,7 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/json_report.h"
+#include "lib/core/json/json_report.h"
 #include "lib/report/report_charts.h"
 
 namespace gca::report {

@@ -5,9 +5,9 @@
 #include <optional>
 #include <sstream>
 
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
-#include "lib/core/json_number.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/json/json_number.h"
 
 namespace gca::report {
 namespace {

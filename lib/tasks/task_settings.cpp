@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/config_fields.h"
 #include "lib/core/error.h"
+#include "lib/core/json/config_fields.h"
 #include "lib/core/size_suffix.h"
 
 namespace gca::tasks {

@@ -10,9 +10,9 @@
 #include <optional>
 #include <utility>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/sha256.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/core/utf8.h"
 #include "lib/text/forced_cut.h"
 #include "lib/text/model_proto.h"

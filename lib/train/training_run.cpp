@@ -9,14 +9,14 @@
 #include <optional>
 
 #include "lib/core/error.h"
-#include "lib/train/checkpoint.h"
-#include "lib/train/event_file.h"
-#include "lib/train/kept_checkpoints.h"
-#include "lib/train/measure_reading.h"
-#include "lib/train/metrics_log.h"
-#include "lib/train/non_finite.h"
-#include "lib/train/progress_line.h"
-#include "lib/train/validation.h"
+#include "lib/train/checkpoints/checkpoint.h"
+#include "lib/train/checkpoints/kept_checkpoints.h"
+#include "lib/train/progress/event_file.h"
+#include "lib/train/progress/measure_reading.h"
+#include "lib/train/progress/metrics_log.h"
+#include "lib/train/progress/progress_line.h"
+#include "lib/train/progress/validation.h"
+#include "lib/train/step/non_finite.h"
 
 namespace gca::train {
 namespace {

@@ -9,9 +9,9 @@
 #include <vector>
 
 #include "lib/profile/operator_profile.h"
-#include "lib/train/batch_source.h"
-#include "lib/train/trainer.h"
-#include "lib/train/trainer_state.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/data/batch_source.h"
+#include "lib/train/step/trainer.h"
 
 namespace gca::train {
 

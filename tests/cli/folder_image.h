@@ -5,8 +5,8 @@
 #include <map>
 #include <string>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/checksum.h"
+#include "lib/core/checksums/checksum.h"
+#include "lib/core/files/atomic_file.h"
 
 /// Path below the folder to what is there: "folder", or a checksum of the file's bytes. Lock files are left out: they name
 /// the process that held them last.

@@ -10,7 +10,7 @@
 #include <set>
 #include <sstream>
 
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 #include "tests/cli/tiny_run.h"
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 
 /// Words of gca pretrain, one thread.
 inline std::vector<std::string> tiny_run(const std::string& output,

@@ -1,4 +1,4 @@
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 
 #include <doctest/doctest.h>
 #include <sys/mount.h>

@@ -1,4 +1,4 @@
-#include "lib/core/checksum.h"
+#include "lib/core/checksums/checksum.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/core/config_fields.h"
+#include "lib/core/json/config_fields.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/core/folder_lock.h"
+#include "lib/core/files/folder_lock.h"
 
 #include <doctest/doctest.h>
 #include <sys/mount.h>
@@ -10,8 +10,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/atomic_folder.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/atomic_folder.h"
 #include "tests/support/error_of.h"
 #include "tests/support/other_process.h"
 #include "tests/support/skip.h"

@@ -2,7 +2,7 @@
 #include <cstdint>
 #include <string>
 
-#include "lib/core/json_number.h"
+#include "lib/core/json/json_number.h"
 
 namespace {
 

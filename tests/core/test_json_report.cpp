@@ -1,4 +1,4 @@
-#include "lib/core/json_report.h"
+#include "lib/core/json/json_report.h"
 
 #include <doctest/doctest.h>
 
@@ -7,8 +7,8 @@
 #include <limits>
 #include <thread>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/machine_memory.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/machine/machine_memory.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

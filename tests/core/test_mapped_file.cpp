@@ -1,4 +1,4 @@
-#include "lib/core/mapped_file.h"
+#include "lib/core/files/mapped_file.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/core/processors.h"
+#include "lib/core/machine/processors.h"
 
 #include <doctest/doctest.h>
 #include <sched.h>

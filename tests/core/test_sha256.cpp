@@ -1,4 +1,4 @@
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/sha256.h"
 
 #include <doctest/doctest.h>
 

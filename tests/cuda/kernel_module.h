@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/common/cuda/launch_shape.h"
-#include "lib/core/mapped_file.h"
+#include "lib/core/files/mapped_file.h"
 #include "tests/cuda/gpu_launch.h"
 #include "tests/ptx_machine/machine.h"
 

@@ -12,7 +12,7 @@
 
 #include "kernels/adamw/adamw.h"
 #include "lib/model/text_feeder.h"
-#include "lib/train/adamw_optimizer.h"
+#include "lib/train/step/adamw_optimizer.h"
 #include "tests/cuda/device_under_test.h"
 #include "tests/golden_check/check_file.h"
 #include "tests/support/doctest.h"

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/data/token_shard.h"
 
 struct NumberedDocument {

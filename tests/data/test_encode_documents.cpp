@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/data/encode_documents.h"
 #include "lib/text/forced_cut.h"
 #include "tests/support/error_of.h"

@@ -5,7 +5,7 @@
 #include <map>
 #include <set>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/data/sequence_index.h"
 #include "tests/data/numbered_tokens.h"

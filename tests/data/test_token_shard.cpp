@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/data/token_shard.h"
 #include "tests/data/numbered_tokens.h"
 #include "tests/support/error_of.h"

@@ -4,7 +4,7 @@
 
 #include <numeric>
 
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/sha256.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

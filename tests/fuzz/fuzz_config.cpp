@@ -3,7 +3,7 @@
 #include <sstream>
 
 #include "lib/model/model_cost.h"
-#include "lib/train/run_config.h"
+#include "lib/train/settings/run_config.h"
 #include "tests/fuzz/fuzz_support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -1,6 +1,6 @@
 // model.safetensors, optimizer.safetensors, session.safetensors.
 
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 #include "tests/fuzz/fuzz_support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -3,7 +3,7 @@
 
 #include <numeric>
 
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/data/sequence_index.h"
 #include "lib/data/sequence_loader.h"
 #include "tests/fuzz/fuzz_support.h"

@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "lib/core/checksum.h"
-#include "lib/core/sha256.h"
+#include "lib/core/checksums/checksum.h"
+#include "lib/core/checksums/sha256.h"
 #include "lib/data/token_shard.h"
 #include "tests/fuzz/fuzz_support.h"
 

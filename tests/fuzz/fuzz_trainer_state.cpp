@@ -1,6 +1,6 @@
 // trainer_state.json of a checkpoint.
 
-#include "lib/train/trainer_state.h"
+#include "lib/train/checkpoints/trainer_state.h"
 #include "tests/fuzz/fuzz_support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -6,8 +6,8 @@
 #include <set>
 
 #include "kernels/common/philox.h"
-#include "lib/core/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/one_batch.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_text_model.h"

@@ -6,7 +6,7 @@
 #include <filesystem>
 
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 
 namespace gca::golden {
 namespace {

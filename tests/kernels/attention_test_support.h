@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 
 namespace gca::kernels {
 

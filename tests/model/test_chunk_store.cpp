@@ -10,7 +10,7 @@
 
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/model/memory/stored_chunk_memory.h"
 #include "tests/support/error_of.h"
 #include "tests/support/gradcheck.h"

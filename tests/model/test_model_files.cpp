@@ -9,7 +9,7 @@
 #include <map>
 
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/model/model_fingerprint.h"
 #include "tests/support/tiny_model.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
 

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/temporary_folder.h"
 
 struct ProcessResult {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/model/text_model.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"

@@ -3,8 +3,8 @@
 
 #include "lib/tasks/self_copy/self_copy_task.h"
 #include "lib/tasks/task_kind.h"
-#include "lib/train/trainer.h"
-#include "lib/train/trainer_state.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/step/trainer.h"
 #include "tests/support/tiny_model.h"
 
 namespace gca::testing {

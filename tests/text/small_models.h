@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/text/tokenizer.h"
 
 inline std::string book_path(const std::string& name) {

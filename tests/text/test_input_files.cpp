@@ -5,7 +5,7 @@
 
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/text/sources/input_files.h"
 #include "tests/support/error_of.h"
 #include "tests/support/skip.h"

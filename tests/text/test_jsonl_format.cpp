@@ -2,7 +2,7 @@
 
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/error_of.h"
 #include "tests/support/read_documents.h"
 #include "tests/support/temporary_folder.h"

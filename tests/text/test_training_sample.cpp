@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

@@ -1,4 +1,4 @@
-#include "lib/train/adamw_optimizer.h"
+#include "lib/train/step/adamw_optimizer.h"
 
 #include "tests/support/doctest.h"
 

@@ -1,11 +1,11 @@
-#include "lib/train/event_file.h"
+#include "lib/train/progress/event_file.h"
 
 #include <doctest/doctest.h>
 
 #include <cstring>
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
+#include "lib/core/files/atomic_file.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

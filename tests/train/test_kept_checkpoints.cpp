@@ -1,14 +1,14 @@
-#include "lib/train/kept_checkpoints.h"
+#include "lib/train/checkpoints/kept_checkpoints.h"
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <filesystem>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/atomic_folder.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/atomic_folder.h"
 #include "lib/data/sealed_json.h"
-#include "lib/train/checkpoint.h"
+#include "lib/train/checkpoints/checkpoint.h"
 #include "tests/support/temporary_folder.h"
 
 using namespace gca;

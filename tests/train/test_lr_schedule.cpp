@@ -1,8 +1,8 @@
-#include "lib/train/lr_schedule.h"
+#include "lib/train/settings/lr_schedule.h"
 
 #include <doctest/doctest.h>
 
-#include "lib/train/train_config.h"
+#include "lib/train/settings/train_config.h"
 #include "tests/support/error_of.h"
 
 using gca::train::LearningRateSchedule;

@@ -1,11 +1,11 @@
-#include "lib/train/measure_reading.h"
+#include "lib/train/progress/measure_reading.h"
 
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
-#include "lib/train/batch_tensors.h"
-#include "lib/train/validation.h"
+#include "lib/train/data/batch_tensors.h"
+#include "lib/train/progress/validation.h"
 #include "tests/support/doctest.h"
 #include "tests/support/tiny_training.h"
 

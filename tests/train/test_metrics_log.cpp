@@ -1,4 +1,4 @@
-#include "lib/train/metrics_log.h"
+#include "lib/train/progress/metrics_log.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/train/progress_line.h"
+#include "lib/train/progress/progress_line.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/train/resume_rules.h"
+#include "lib/train/checkpoints/resume_rules.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "lib/train/retrieval_diagnostics.h"
+#include "lib/train/progress/retrieval_diagnostics.h"
 
 #include "tests/support/doctest.h"
 

@@ -1,11 +1,11 @@
-#include "lib/train/run_config.h"
+#include "lib/train/settings/run_config.h"
 
 #include <doctest/doctest.h>
 
 #include <fstream>
 
 #include "lib/tasks/needles/needle_task.h"
-#include "lib/train/resume_rules.h"
+#include "lib/train/checkpoints/resume_rules.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
 

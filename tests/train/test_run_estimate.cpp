@@ -1,11 +1,11 @@
-#include "lib/train/run_estimate.h"
+#include "lib/train/step/run_estimate.h"
 
 #include "tests/support/doctest.h"
 
-#include "lib/core/machine_memory.h"
+#include "lib/core/machine/machine_memory.h"
 #include "lib/model/model_cost.h"
 #include "lib/model/presets.h"
-#include "lib/train/run_config.h"
+#include "lib/train/settings/run_config.h"
 #include "tests/support/error_of.h"
 #include "tests/support/tiny_training.h"
 

@@ -4,10 +4,10 @@
 
 #include <doctest/doctest.h>
 
-#include "lib/train/run_config.h"
-#include "lib/train/task_data.h"
-#include "lib/train/trainer.h"
-#include "lib/train/validation.h"
+#include "lib/train/data/task_data.h"
+#include "lib/train/progress/validation.h"
+#include "lib/train/settings/run_config.h"
+#include "lib/train/step/trainer.h"
 
 using namespace gca;
 

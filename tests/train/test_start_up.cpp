@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <numeric>
 
-#include "lib/core/atomic_file.h"
-#include "lib/core/safetensors_file.h"
-#include "lib/train/start_up_curriculum.h"
-#include "lib/train/start_up_weights.h"
-#include "lib/train/training_phases.h"
+#include "lib/core/files/atomic_file.h"
+#include "lib/core/files/safetensors_file.h"
+#include "lib/train/checkpoints/start_up_weights.h"
+#include "lib/train/settings/start_up_curriculum.h"
+#include "lib/train/settings/training_phases.h"
 #include "tests/support/doctest.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"

@@ -1,9 +1,9 @@
-#include "lib/train/trainer.h"
+#include "lib/train/step/trainer.h"
 
 #include "tests/support/doctest.h"
 
 #include <ATen/Parallel.h>
-#include "lib/train/batch_tensors.h"
+#include "lib/train/data/batch_tensors.h"
 #include "tests/support/error_of.h"
 #include "tests/support/tiny_training.h"
 

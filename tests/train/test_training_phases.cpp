@@ -1,4 +1,4 @@
-#include "lib/train/training_phases.h"
+#include "lib/train/settings/training_phases.h"
 
 #include <doctest/doctest.h>
 

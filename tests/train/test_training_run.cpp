@@ -10,8 +10,8 @@
 #include <iterator>
 
 #include "lib/tasks/needles/needle_task.h"
-#include "lib/train/checkpoint.h"
-#include "lib/train/run_lock.h"
+#include "lib/train/checkpoints/checkpoint.h"
+#include "lib/train/checkpoints/run_lock.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_training.h"

@@ -1,4 +1,4 @@
-#include "lib/train/weighted_data.h"
+#include "lib/train/data/weighted_data.h"
 
 #include <doctest/doctest.h>
 

@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/atomic_folder.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"
 

@@ -9,9 +9,9 @@
 
 #include <fmt/format.h>
 
-#include "lib/core/atomic_folder.h"
 #include "lib/core/error.h"
-#include "lib/core/safetensors_file.h"
+#include "lib/core/files/atomic_folder.h"
+#include "lib/core/files/safetensors_file.h"
 #include "lib/model/memory/sealed_records.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"

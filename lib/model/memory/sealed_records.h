@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "lib/core/checksum.h"
+#include "lib/core/checksums/checksum.h"
 #include "lib/model/memory/chunk_records.h"
 
 namespace gca::model {

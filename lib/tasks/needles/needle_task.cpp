@@ -6,8 +6,8 @@
 #include <set>
 #include <utility>
 
+#include "lib/core/checksums/sha256.h"
 #include "lib/core/error.h"
-#include "lib/core/sha256.h"
 #include "lib/core/size_suffix.h"
 #include "lib/tasks/task_random.h"
 

@@ -1,0 +1,38 @@
+#pragma once
+// A checkpoint folder, in the layout that Hugging Face tools read:
+//   config.json            sizes and switches (lib/model/model_config.h)
+//   model.safetensors      the fp32 masters, by the names of docs/model.md
+//   tokenizer.model        SentencePiece; absent where a task needs none
+//   optimizer.safetensors  first_moment.NAME and second_moment.NAME of every weight NAME, float32
+//   trainer_state.json     where the run stands (lib/train/checkpoints/trainer_state.h)
+// It is written aside, flushed and put in place as a whole: a complete checkpoint is there at every instant,
+// also after kill -9.
+
+#include <string>
+
+#include "lib/model/language_model.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/step/adamw_optimizer.h"
+
+namespace gca::train {
+
+/// Name of the checkpoint within a run's output folder.
+std::string checkpoint_folder(const std::string& output);
+
+/// `config` is the model's but for settings that may change while it is trained. `tokenizer_model` is the
+/// text of tokenizer.model, empty for none.
+void save_checkpoint(const std::string& folder, const model::LanguageModel& model,
+                     const model::ModelConfig& config, const AdamWOptimizer& optimizer,
+                     const TrainerState& state, const std::string& tokenizer_model);
+
+/// Error(usage) when there is no checkpoint or it cannot be resumed.
+TrainerState load_trainer_state(const std::string& folder);
+
+/// Reads the moments of `model`'s weights; Error(usage) naming a tensor that is missing or of another shape.
+void load_optimizer(const std::string& folder, const model::LanguageModel& model, AdamWOptimizer& optimizer);
+
+/// Sets the weights of `model` from a checkpoint of the same sizes, whatever its switches, in F32 or BF16;
+/// Error(usage) naming a tensor that is missing or of another shape.
+void load_weights(const std::string& folder, model::LanguageModel& model);
+
+}  // namespace gca::train

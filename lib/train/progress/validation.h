@@ -1,0 +1,19 @@
+#pragma once
+// The loss on a fixed set of sequences, as the model stands: no noise, no dropout, every target counted once.
+
+#include <functional>
+#include <memory>
+
+#include "lib/model/language_model.h"
+#include "lib/train/checkpoints/trainer_state.h"
+#include "lib/train/data/batch_source.h"
+
+namespace gca::train {
+
+/// `rows` sequences at a time, with `config` where it is given (ForwardOptions::config). `poll`, where given, is
+/// called before each batch and may throw to stop. step and tokens of the result are left to the caller.
+ValidationResult validate(const model::LanguageModel& model, const ValidationSource& source, int64_t rows,
+                          std::shared_ptr<const model::ModelConfig> config = nullptr,
+                          const std::function<void()>& poll = nullptr);
+
+}  // namespace gca::train

@@ -1,0 +1,119 @@
+#include "lib/train/step/run_estimate.h"
+
+#include <fmt/format.h>
+#include <algorithm>
+
+#include "lib/core/error.h"
+#include "lib/core/machine/machine_memory.h"
+#include "lib/model/model_cost.h"
+#include "lib/model/text_feeder.h"
+
+namespace gca::train {
+namespace {
+
+constexpr double kMasterBytes = 4;   // fp32
+constexpr double kMomentsBytes = 8;  // two of them
+
+// What no tensor tells, measured here on presets nano to small: the libraries' own tables and threads once
+// they compute, and freed blocks that the allocator finds no use for, by the size of the activations.
+constexpr double kRuntimeBytes = 90.0 * (1 << 20);
+constexpr double kUnusedPart = 0.1;
+
+const char* const kActivations = "activations";
+
+double obtainable_bytes() {
+  return static_cast<double>(available_memory_bytes() + resident_memory_bytes());
+}
+
+/// What one sequence of a batch takes: the activations grow with the text.
+double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config) {
+  for (const EstimatedPart& part : estimate.parts)
+    if (part.name == kActivations)
+      return (1 + kUnusedPart) * part.size_bytes / static_cast<double>(config.batch);
+  return 0;
+}
+
+}  // namespace
+
+double MemoryEstimate::total_bytes() const {
+  double total = 0;
+  for (const EstimatedPart& part : parts) total += part.size_bytes;
+  return total;
+}
+
+void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
+                                const std::string& where) {
+  const double each = 2 * kMasterBytes + kMomentsBytes + (dtype == "bf16" ? 2 : 0);
+  const double needed = model::parameter_count(config) * each;
+  const double obtainable = obtainable_bytes();
+  if (needed <= obtainable) return;
+  fail_usage(where,
+             fmt::format("{:.3g} parameters take {} with gradients and moments, {} are free",
+                         model::parameter_count(config), memory_text(needed), memory_text(obtainable)),
+             "choose smaller sizes, or free memory");
+}
+
+MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
+                               const StepProbe& probe, double program_bytes) {
+  double masters = 0;
+  double copies = 0;
+  for (const model::Weight& weight : model.weights()) {
+    masters += static_cast<double>(weight.master.nbytes());
+    if (!weight.compute.is_same(weight.master)) copies += static_cast<double>(weight.compute.nbytes());
+  }
+  const double positions =
+      static_cast<double>(config.batch) *
+      static_cast<double>(model::chunk_layout_of(model.config()).length_of(config.context));
+  MemoryEstimate estimate;
+  const double activations = probe.bytes_per_position * positions;
+  estimate.parts = {{"program", program_bytes + kRuntimeBytes},
+                    {"weights", masters},
+                    {"compute copies", copies},
+                    {"gradients", masters},
+                    {"moments", masters / kMasterBytes * kMomentsBytes},
+                    {kActivations, activations},
+                    {"workspace", probe.fixed_bytes},
+                    {"allocator", kUnusedPart * activations}};
+  estimate.available_bytes = obtainable_bytes();
+  return estimate;
+}
+
+void require_memory_for_batch(const MemoryEstimate& estimate, const TrainConfig& config,
+                              const std::string& where) {
+  const double total = estimate.total_bytes();
+  if (total <= estimate.available_bytes) return;
+  const double each = sequence_bytes(estimate, config);
+  const double rest = total - each * static_cast<double>(config.batch);
+  const auto fitting = static_cast<int64_t>(std::max(0.0, (estimate.available_bytes - rest) / each));
+  const std::string remedy =
+      fitting >= 1
+          ? fmt::format("a batch of {} fits; gradient_accumulation makes the step as large again", fitting)
+      : config.recompute_activations
+          ? "no batch fits, not even one sequence: choose a shorter context or a smaller model"
+          : "no batch fits, not even one sequence: try --set recompute_activations=true";
+  fail_usage(
+      where,
+      fmt::format("a step with batch {} of {} tokens takes about {} of memory, {} are free", config.batch,
+                  config.context, memory_text(total), memory_text(estimate.available_bytes)),
+      remedy);
+}
+
+double estimate_step_seconds(const model::LanguageModel& model, const TrainConfig& config,
+                             const StepProbe& probe) {
+  const double tokens =
+      static_cast<double>(config.sequences_per_step()) * static_cast<double>(config.context);
+  const double flops = 3.0 * model.cost(config.context).forward_flops() * tokens;
+  return probe.fixed_seconds + flops * probe.seconds_per_flop;
+}
+
+double estimate_validation_seconds(const model::LanguageModel& model, const TrainConfig& config,
+                                   const StepProbe& probe, int64_t sequences) {
+  const double tokens = static_cast<double>(sequences) * static_cast<double>(config.context);
+  return model.cost(config.context).forward_flops() * tokens * probe.seconds_per_flop;
+}
+
+double checkpoint_size_bytes(const model::LanguageModel& model) {
+  return static_cast<double>(model.parameter_count()) * (kMasterBytes + kMomentsBytes);
+}
+
+}  // namespace gca::train

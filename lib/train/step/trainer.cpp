@@ -1,0 +1,206 @@
+#include "lib/train/step/trainer.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <fmt/format.h>
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/adamw/adamw.h"
+#include "kernels/common/philox.h"
+#include "lib/core/error.h"
+#include "lib/train/data/batch_tensors.h"
+#include "lib/train/step/non_finite.h"
+
+namespace gca::train {
+namespace {
+
+/// The group that reads nothing in this step, a pure function of (seed, step); -1: every group reads, and so
+/// does one that is alone.
+int64_t silent_group(double probability, int64_t groups, uint64_t seed, int64_t step) {
+  if (groups < 2) return -1;
+  const PhiloxBlock block = philox_block(seed, RandomStream::group_dropout, static_cast<uint64_t>(step), 0);
+  if (probability <= open_unit_float(block.word[0])) return -1;
+  return static_cast<int64_t>(block.word[1] % static_cast<uint64_t>(groups));
+}
+
+std::vector<at::Tensor> gradients_of(const std::vector<model::Weight>& weights) {
+  std::vector<at::Tensor> gradients;
+  for (const model::Weight& weight : weights) gradients.push_back(weight.master.grad());
+  return gradients;
+}
+
+/// Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
+model::ForwardOptions of_micro_batch(model::ForwardOptions options, const std::vector<data::Batch>& batches,
+                                     size_t number) {
+  options.batch_offset = static_cast<int64_t>(number) * batches[number].rows;
+  return options;
+}
+
+}  // namespace
+
+Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
+                 int64_t total_steps)
+    : model_(model),
+      config_(config),
+      source_(std::move(source)),
+      seed_(seed),
+      schedule_(make_schedule(config, total_steps)),
+      optimizer_(model.weights(), config) {}
+
+void Trainer::set_total_steps(int64_t total_steps) {
+  schedule_ = make_schedule(config_, total_steps);
+}
+
+StepSettings Trainer::settings_at(int64_t step) const {
+  if (phases_) {
+    StepSettings settings = phases_->at(step);
+    settings.model = config_with(settings.model);
+    return settings;
+  }
+  StepSettings settings{schedule_.at(step), model_.config(), config_};
+  settings.model.residual_blend = config_.residual_blend_at(step, model_.config().residual_blend);
+  return settings;
+}
+
+model::ModelConfig Trainer::config_with(const model::ModelConfig& settings) const {
+  model::ModelConfig config = model_.config();
+  copy_changing_fields(config, model::model_config_fields(), settings);
+  return config;
+}
+
+model::ModelConfig Trainer::config_after(int64_t steps) const {
+  if (phases_) return config_with(phases_->kept_after(steps).model);
+  return steps > 0 ? settings_at(steps - 1).model : model_.config();
+}
+
+std::vector<data::Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
+  std::vector<data::Batch> batches;
+  for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
+    batches.push_back(source_.batch(first_sequence + i * rows, rows));
+  return batches;
+}
+
+model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int64_t step) const {
+  model::ForwardOptions options;
+  options.config = std::make_shared<const model::ModelConfig>(settings.model);
+  options.recompute_activations = config_.recompute_activations;
+  options.draw_gumbel = config_.gumbel_noise && settings.model.gumbel_scale > 0;
+  options.seed = seed_;
+  options.step = static_cast<uint64_t>(step);
+  options.weight_rounding = settings.train.weight_rounding;
+  options.retrieval_dropout = settings.train.retrieval_dropout;
+  options.silent_group =
+      silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
+  return options;
+}
+
+void Trainer::clear_gradients() {
+  for (model::Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
+}
+
+StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_options,
+                                         const std::vector<data::Batch>& batches, bool look_at_retrieval) {
+  StepResult result;
+  for (const data::Batch& batch : batches) {
+    result.sequences += batch.rows;
+    result.text_tokens += batch.text_tokens;
+    result.target_count += batch.target_count;
+    result.target_bytes += batch.target_bytes;
+  }
+  if (result.target_count == 0)
+    fail_run("step " + std::to_string(step_options.step), "no sequence of its batch has a target",
+             "use longer texts");
+
+  for (size_t i = 0; i < batches.size(); ++i) {
+    if (batches[i].target_count == 0) continue;
+    model::ForwardOptions options = of_micro_batch(step_options, batches, i);
+    const bool looks = look_at_retrieval && i == 0;
+    if (looks) options.choices = model::ChoiceDetail::all_scores;
+    const auto [ids, targets] = to_tensors(batches[i]);
+    const std::unique_ptr<model::Past> past = model_.begin();
+    const model::LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
+    if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
+    // The mean over the step, not the mean of means: every target counts the same.
+    const double share =
+        static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
+    result.loss += loss.mean.item<double>() * share;
+    loss.mean.mul(share).backward();
+  }
+  return result;
+}
+
+StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
+  const StepSettings settings = settings_at(step);
+  const model::ForwardOptions options = forward_options(settings, step);
+  clear_gradients();
+  const std::vector<data::Batch> batches = step_batches(first_sequence, settings.train.batch);
+  StepResult result = accumulate_gradients(options, batches, look_at_retrieval);
+  result.residual_blend = settings.model.residual_blend;
+  result.learning_rate = settings.learning_rate;
+  result.gradient_norm = kernels::gradient_norm(gradients_of(model_.weights()));
+  if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
+    fail_non_finite(options, batches, result);
+
+  const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
+  const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
+  optimizer_.update(model_.weights(), step, result.learning_rate, scale);
+  clear_gradients();
+  return result;
+}
+
+double Trainer::measure_step_seconds(double at_most_seconds) {
+  constexpr int kRuns = 4;
+  const model::ForwardOptions options = forward_options(settings_at(0), 0);
+  double total_seconds = 0.0;
+  double first_seconds = 0.0;
+  int runs = 0;
+  while (runs < kRuns && total_seconds <= at_most_seconds) {
+    const auto start = std::chrono::steady_clock::now();
+    clear_gradients();
+    accumulate_gradients(options, step_batches(0, config_.batch), false);
+    kernels::gradient_norm(gradients_of(model_.weights()));
+    optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (runs == 0) first_seconds = seconds;
+    total_seconds += seconds;
+    ++runs;
+  }
+  clear_gradients();
+  optimizer_.reset();
+  // The first run allocates: it counts only where it is all there is.
+  return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
+}
+
+std::string Trainer::way_out_of_non_finite() const {
+  if (phases_) return "begin a new run from it with --init, with a lower learning_rate in --phases";
+  const double lower = config_.learning_rate / 2;
+  std::string way = fmt::format("go on from it with --resume --change learning_rate={}", lower);
+  if (config_.min_learning_rate > lower) way += fmt::format(" --change min_learning_rate={}", lower);
+  if (config_.gradient_clip == 0) way += " --change gradient_clip=1";
+  return way;
+}
+
+void Trainer::fail_non_finite(const model::ForwardOptions& options, const std::vector<data::Batch>& batches,
+                              const StepResult& result) {
+  std::string culprit;
+  if (const auto weight = first_non_finite_weight(model_)) {
+    culprit = "weight " + *weight;
+  } else {
+    for (size_t i = 0; i < batches.size() && culprit.empty(); ++i) {
+      const auto name = first_non_finite_result(model_, batches[i], of_micro_batch(options, batches, i));
+      if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
+    }
+    if (culprit.empty())
+      if (const auto gradient = first_non_finite_gradient(model_)) culprit = "gradient of " + *gradient;
+  }
+  if (culprit.empty()) culprit = "the sum of squares of the gradients";
+  clear_gradients();
+  fail_run(fmt::format("step {}", options.step),
+           fmt::format("loss {}, gradient norm {}; first non-finite tensor: {}", result.loss,
+                       result.gradient_norm, culprit),
+           "the last checkpoint is untouched; " + way_out_of_non_finite());
+}
+
+}  // namespace gca::train
