@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/text/sources/document_source.h"
 
@@ -30,8 +31,8 @@ std::vector<int32_t> encode(const std::string& text, const std::string& where,
   text::TextFaults faults;
   std::vector<int32_t> tokens = tokenizer.encode_parallel(text, threads, &faults);
   if (faults.unknown_tokens > 0)
-    fmt::print(stderr, "{}: {} unknown tokens stand for text that the tokenizer does not know\n", where,
-               faults.unknown_tokens);
+    fmt::print(stderr, "{}: {} for text that the tokenizer does not know\n", where,
+               counted(faults.unknown_tokens, "unknown token"));
   return tokens;
 }
 

@@ -16,6 +16,7 @@
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/process/result_files.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/files/atomic_file.h"
 #include "lib/eval/perplexity.h"
@@ -226,8 +227,8 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
                          static_cast<double>(total.tokens) / row.perplexity.seconds);
   }
   if (const int64_t ends = rows.front().perplexity.end_tokens; ends > 0)
-    table += fmt::format("{} end tokens of documents are counted: they stand for no byte\n", ends);
-  if (left_out > 0) table += fmt::format("{} tokens left out by --max-tokens\n", left_out);
+    table += counted(ends, "end token") + " predicted and counted, standing for no byte\n";
+  if (left_out > 0) table += counted(left_out, "token") + " left out by --max-tokens\n";
   return table + position_table(rows);
 }
 
@@ -254,10 +255,8 @@ void eval_perplexity(const EvalOptions& options, const model::TextModel& model, 
 
   const int64_t unknown_tokens = rows.front().perplexity.unknown_tokens;
   if (unknown_tokens > 0)
-    fmt::print(
-        stderr,
-        "{} unknown tokens stand for text that the tokenizer of {} cannot give back: no bits per byte\n",
-        unknown_tokens, model.folder);
+    fmt::print(stderr, "{} for text that the tokenizer of {} cannot give back: no bits per byte\n",
+               counted(unknown_tokens, "unknown token"), model.folder);
 
   report.config["max_tokens"] = options.max_tokens;
   report.config["stride"] = options.stride;

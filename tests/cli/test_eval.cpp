@@ -196,7 +196,7 @@ TEST_CASE(
     INFO(result.err);
     REQUIRE(result.status == 0);
     CHECK(problems_of("eval", result.json()) == "");
-    CHECK((result.err.find("unknown tokens") != std::string::npos) ==
+    CHECK((result.err.find("unknown token") != std::string::npos) ==
           (result.json()["result"]["unknown_tokens"] > 0));
     return result.json()["result"];
   };
@@ -275,7 +275,7 @@ TEST_CASE("end tokens: between documents on request, in the checkpoint, counted 
         doctest::Approx(shards["contexts"][0]["loss"].get<double>()).epsilon(1e-6));
   const ProcessResult table =
       run_gca({"eval", "--checkpoint", run / "ended", run.book(), "--context", "256"});
-  CHECK(table.out.find("1 end tokens of documents are counted") != std::string::npos);
+  CHECK(table.out.find("1 end token predicted and counted") != std::string::npos);
 }
 
 TEST_CASE("eval: the table, and a sliding-window model") {

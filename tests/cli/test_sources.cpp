@@ -194,7 +194,7 @@ TEST_CASE("a folder that the user may not read is left out, named and counted") 
   CHECK(result.status == 0);
   CHECK(result.err ==
         "gca: warning: " + (corpora / "txt/lost+found") + ": cannot be read (Permission denied), left out\n");
-  CHECK(result.out.find("1 files in folders skipped") != std::string::npos);
+  CHECK(result.out.find("1 file in folders skipped") != std::string::npos);
   CHECK(result.out.find("4 documents") != std::string::npos);
 }
 

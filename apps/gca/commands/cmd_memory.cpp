@@ -8,6 +8,7 @@
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/options/memory_options.h"
 #include "apps/gca/tensor_stages.h"
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/core/machine/machine_memory.h"
@@ -74,10 +75,11 @@ std::string library_table(const model::MemoryIndex& index) {
   std::string dtypes;
   for (const model::MemoryPart& part : index.parts)
     if (dtypes.find(part.dtype) == std::string::npos) dtypes += (dtypes.empty() ? "" : ", ") + part.dtype;
-  table += fmt::format(
-      "\n{} documents, {} chunks of {}, {} tokens ({} left out at their ends), {} of {} on disk\n",
-      index.documents.size(), index.chunk_count(), index.chunk_size, index.token_count(),
-      index.dropped_tokens(), memory_text(static_cast<double>(index.record_bytes())), dtypes);
+  table += fmt::format("\n{}, {} of {}, {} ({} left out at their ends), {} of {} on disk\n",
+                       counted(static_cast<int64_t>(index.documents.size()), "document"),
+                       counted(index.chunk_count(), "chunk"), index.chunk_size,
+                       counted(index.token_count(), "token"), index.dropped_tokens(),
+                       memory_text(static_cast<double>(index.record_bytes())), dtypes);
   return table;
 }
 

@@ -14,6 +14,7 @@
 #include "apps/gca/options/text_arguments.h"
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/process/standard_output.h"
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/data/encode_documents.h"
@@ -127,7 +128,7 @@ TokenizeTotals encode_inputs(const TokenizeOptions& options, const text::Tokeniz
     totals.bytes += static_cast<int64_t>(block.text.size());
     totals.faults += block.faults;
     if (progress && totals.bytes / 1000000 > std::exchange(shown_megabytes, totals.bytes / 1000000))
-      fmt::print(stderr, "\rfile {} of {}, {} documents, {} MB, {} tokens", source.files_opened(),
+      fmt::print(stderr, "\rfile {} of {}, documents {}, {} MB, tokens {}", source.files_opened(),
                  source.file_count(), totals.documents, shown_megabytes, totals.tokens);
   });
   if (progress) fmt::print(stderr, "\n");
@@ -185,19 +186,25 @@ std::string source_table(std::span<const text::SourceCounts> counts) {
 std::string table_of(const nlohmann::ordered_json& result, const text::DocumentSource& source) {
   std::string table = source_table(source.counts());
   table +=
-      fmt::format("{} documents, {} tokens, {} bytes ({:.2f} bytes per token), vocabulary {}, {:.1f} MB/s\n",
-                  result["documents"].get<int64_t>(), result["tokens"].get<int64_t>(),
-                  result["bytes"].get<int64_t>(), result["bytes_per_token"].get<double>(),
+      fmt::format("{}, {}, {} ({:.2f} bytes per token), vocabulary {}, {:.1f} MB/s\n",
+                  counted(result["documents"].get<int64_t>(), "document"),
+                  counted(result["tokens"].get<int64_t>(), "token"),
+                  counted(result["bytes"].get<int64_t>(), "byte"), result["bytes_per_token"].get<double>(),
                   result["vocab_size"].get<int64_t>(), result["megabytes_per_second"].get<double>());
-  const std::pair<const char*, const char*> remarks[] = {
-      {"nul_bytes", "NUL bytes, kept as byte tokens"},
-      {"invalid_utf8_bytes", "bytes of invalid UTF-8, kept as byte tokens"},
-      {"unknown_tokens", "unknown tokens: text that this tokenizer cannot give back"},
-      {"skipped_files",
-       "files in folders skipped: hidden, broken links, unreadable, or of no known extension"}};
-  for (const auto& [key, meaning] : remarks)
-    if (const auto count = result[key].get<int64_t>(); count > 0)
-      table += fmt::format("{} {}\n", count, meaning);
+  struct Remark {
+    const char* key;
+    const char* noun;
+    const char* meaning;
+  };
+  constexpr Remark kRemarks[] = {
+      {"nul_bytes", "NUL byte", ", kept as byte tokens"},
+      {"invalid_utf8_bytes", "byte", " of invalid UTF-8, kept as byte tokens"},
+      {"unknown_tokens", "unknown token", ": text that this tokenizer cannot give back"},
+      {"skipped_files", "file",
+       " in folders skipped: hidden, broken links, unreadable, or of no known extension"}};
+  for (const Remark& remark : kRemarks)
+    if (const auto count = result[remark.key].get<int64_t>(); count > 0)
+      table += counted(count, remark.noun) + remark.meaning + "\n";
   if (!result["lossless"].get<bool>())
     table += "not lossless: this tokenizer does not give every text back byte for byte\n";
   return table + source_remarks(source.counts());

@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 
 namespace gca::app {
@@ -100,8 +101,8 @@ std::string source_remarks(std::span<const text::SourceCounts> counts) {
     if (first_skipped.empty()) first_skipped = source.first_skipped_line;
   }
   std::string remarks;
-  if (skipped > 0) remarks += fmt::format("{} broken lines skipped, the first {}\n", skipped, first_skipped);
-  if (replaced > 0) remarks += fmt::format("{} sequences of invalid UTF-8 replaced by U+FFFD\n", replaced);
+  if (skipped > 0) remarks += counted(skipped, "broken line") + " skipped, the first " + first_skipped + "\n";
+  if (replaced > 0) remarks += counted(replaced, "sequence") + " of invalid UTF-8 replaced by U+FFFD\n";
   return remarks;
 }
 
