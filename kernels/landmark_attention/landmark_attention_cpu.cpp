@@ -1,12 +1,13 @@
-// Landmark attention on a CPU. A tile: up to 64 queries of one block and one head against a block of keys, in float32;
-// bf16 is widened when a tile is loaded. Scores are keys x queries (tile_kernels.h), so the softmax over a block and the
-// common one are running vectors.
+// Landmark attention on a CPU. A tile: up to 64 queries of one block and one head against a block of keys, in
+// float32; bf16 is widened when a tile is loaded. Scores are keys x queries (tile_kernels.h), so the softmax
+// over a block and the common one are running vectors.
 //
-// Forward: the common softmax first, over the own keys and all earlier landmarks: it needs no more than one row of each
-// block. Then block by block what its landmark's weight is handed on to.
+// Forward: the common softmax first, over the own keys and all earlier landmarks: it needs no more than one
+// row of each block. Then block by block what its landmark's weight is handed on to.
 //
-// Backward: a thread owns a (batch, head) and walks its query tiles, so that dk and dv are summed in one order. Weights are
-// rebuilt from lse; the gradient of a landmark's score takes the landmark's row in the tile of its block.
+// Backward: a thread owns a (batch, head) and walks its query tiles, so that dk and dv are summed in one
+// order. Weights are rebuilt from lse; the gradient of a landmark's score takes the landmark's row in the
+// tile of its block.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 

@@ -1,7 +1,8 @@
-// Landmark attention, the plain reference: every formula of landmark_attention.h as a loop over positions, heads and keys.
+// Landmark attention, the plain reference: every formula of landmark_attention.h as a loop over positions,
+// heads and keys.
 //
 //   float32, double   everything in the type itself
-//   bfloat16          sums and statistics in float32; weights and dS are rounded to bfloat16 before their products
+//   bfloat16          sums and statistics in float32; weights and dS are rounded to bfloat16 first
 #include <ATen/OpMathType.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
@@ -45,7 +46,8 @@ S softmax(std::vector<S>& scores) {
   return largest + std::log(denominator);
 }
 
-/// The weights of query i of (b, h): what it gives to keys of its own block, to earlier landmarks, and inside their blocks.
+/// The weights of query i of (b, h): what it gives to keys of its own block, to earlier landmarks, and inside
+/// their blocks.
 template <typename T>
 struct Weights {
   int64_t first_own = 0;                    ///< own keys are this one and those after it

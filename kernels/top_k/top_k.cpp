@@ -1,5 +1,5 @@
-// One pass over a row with a heap of the best k so far, whose root is the worst of them: nearly all scores are compared
-// with the root alone, so the pass is bound by reading the scores.
+// One pass over a row with a heap of the best k so far, whose root is the worst of them: nearly all scores
+// are compared with the root alone, so the pass is bound by reading the scores.
 
 #include "kernels/top_k/top_k.h"
 
@@ -17,7 +17,8 @@ namespace {
 template <class Scalar>
 void best_of_row(const Scalar* scores, int64_t n, std::vector<std::pair<Scalar, int64_t>>& heap,
                  int64_t* best) {
-  // Greater scores come first, of equal ones the earlier: with this order, std's heaps have the worst at their front.
+  // Greater scores come first, of equal ones the earlier: with this order, std's heaps have the worst at
+  // their front.
   const auto is_better = [](const auto& a, const auto& b) {
     return a.first > b.first || (a.first == b.first && a.second < b.second);
   };

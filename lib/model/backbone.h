@@ -70,9 +70,11 @@ class Backbone {
   virtual std::unique_ptr<Past> begin(int64_t position = 0) const = 0;
 
   /// Runs embedded positions (B, n, d), masters' type, after `past` and advances it: the residual stream
-  /// before the final norm, (B, n, d); nothing with options.memory_only. With gradients enabled the past must
-  /// be new and is of no use afterwards.
-  virtual Residual run(const at::Tensor& embedded, Past& past, const ForwardOptions& options) const = 0;
+  /// before `final_norm`, (B, n, d); nothing with options.memory_only. With gradients enabled the past must
+  /// be new and is of no use afterwards; where a kind trains in another form than it reads texts in,
+  /// gradients are what tells the two apart.
+  virtual Residual run(const at::Tensor& embedded, const Norm& final_norm, Past& past,
+                       const ForwardOptions& options) const = 0;
 
   /// Runs one position of one text, embedding (d), through row_decoder.h and advances `past`: the hidden
   /// state after `final_norm`, (1, 1, d) in the compute type. Undefined, and nothing done, where run() must

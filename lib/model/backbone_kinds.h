@@ -6,7 +6,11 @@
 
 #include "lib/data/chunk_layout.h"
 #include "lib/model/backbone_kind.h"
+#include "lib/model/backbones/fot/fot_kind.h"
 #include "lib/model/backbones/gca/gca_kind.h"
+#include "lib/model/backbones/landmark/landmark_kind.h"
+#include "lib/model/backbones/rmt/rmt_kind.h"
+#include "lib/model/backbones/tensorized/tensorized_kind.h"
 #include "lib/model/backbones/window/window_kind.h"
 
 namespace gca::model {
@@ -16,7 +20,7 @@ struct KindList {};
 
 /// Every kind, in the order in which help names them: a struct with a static `kind` and a static `make`. A
 /// new one is a folder of backbones/, its settings a base of ModelConfig, and an entry here.
-using BackboneKinds = KindList<GcaKind, WindowKind>;
+using BackboneKinds = KindList<GcaKind, WindowKind, LandmarkKind, RmtKind, FotKind, TensorizedKind>;
 
 std::span<const BackboneKind* const> backbone_kinds();
 

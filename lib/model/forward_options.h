@@ -21,6 +21,8 @@ enum class Retriever {
 
 /// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
+/// Every kind shows "lower.i.mix" and "upper.j.mix", what a layer reads before W_o; landmark attention
+/// "idx.j", the blocks chosen, (B, n, H, K); rmt "memory.t", the memory that segment t begins with.
 /// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
 /// "score.g", the scores of the chosen, like "idx.g" (0 for none). "w.g" is as the model has it, before
 /// weight_rounding. For tests and for finding what is not finite; Past::choices() reports what was chosen.
@@ -47,6 +49,10 @@ struct ForwardOptions {
   int64_t silent_group = -1;           ///< training: this group reads nothing; -1: none
   double retrieval_dropout = 0;        ///< training: probability that a sequence reads nothing in any group
   int64_t batch_offset = 0;            ///< number of this batch's first row within the step
+  int64_t bptt_segments =
+      0;  ///< training, rmt: memory entering every so many segments is detached; 0: none is
+  int64_t crossbatch_contexts = 7;  ///< training, fot: d, local contexts before its own that one sees at most
+  bool crossbatch_stepping = true;  ///< training, fot: fewer of them at the beginning of a row
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and

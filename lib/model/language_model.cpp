@@ -59,8 +59,8 @@ at::Tensor LanguageModel::forward(const at::Tensor& ids, Past& past, const Forwa
         backbone_->run_row(tok_emb_.master[ids.item<int64_t>()], out_norm_, past, options);
     if (hidden.defined()) return hidden;
   }
-  const Residual h =
-      backbone_->run(kernels::embedding(tok_emb_.master, ids.to(device())), past, options);  // (B, n, d)
+  const Residual h = backbone_->run(kernels::embedding(tok_emb_.master, ids.to(device())), out_norm_, past,
+                                    options);  // (B, n, d)
   if (options.memory_only) return {};
   const at::Tensor hidden = normalise(h, out_norm_, compute_dtype_).y;
   if (options.observe) options.observe("hidden", hidden);

@@ -1,6 +1,8 @@
 #include "lib/model/model_config.h"
 
+#include <algorithm>
 #include <cmath>
+#include <string_view>
 
 #include "lib/core/error.h"
 #include "lib/model/backbone_kinds.h"
@@ -44,11 +46,14 @@ std::span<const Field> shared_fields() {
   return fields;
 }
 
-/// Those that all kinds share, then those of `kinds`.
+/// Those that all kinds share, then those of `kinds`, each key once.
 std::vector<Field> fields_of(std::span<const BackboneKind* const> kinds) {
   std::vector<Field> fields(shared_fields().begin(), shared_fields().end());
   for (const BackboneKind* kind : kinds)
-    fields.insert(fields.end(), kind->fields.begin(), kind->fields.end());
+    for (const Field& field : kind->fields)
+      if (std::none_of(fields.begin(), fields.end(),
+                       [&](const Field& other) { return std::string_view(other.key) == field.key; }))
+        fields.push_back(field);
   return fields;
 }
 
@@ -86,6 +91,11 @@ void ModelConfig::validate(const std::string& where) const {
                   "give num_lower_layers and num_upper_layers, 1 or more together");
   require_setting(alibi_slopes.empty() || static_cast<int64_t>(alibi_slopes.size()) == n_heads, where,
                   "alibi_slopes has " + std::to_string(alibi_slopes.size()) + " entries for " +
+                      std::to_string(n_heads) + " heads",
+                  "give one per head, or none");
+  require_setting(upper_alibi_slopes.empty() || static_cast<int64_t>(upper_alibi_slopes.size()) == n_heads,
+                  where,
+                  "upper_alibi_slopes has " + std::to_string(upper_alibi_slopes.size()) + " entries for " +
                       std::to_string(n_heads) + " heads",
                   "give one per head, or none");
   require_setting(norm_eps > 0, where, "rms_norm_eps is not positive", "use 1e-5");

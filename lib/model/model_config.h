@@ -9,13 +9,17 @@
 #include <vector>
 
 #include "lib/core/json/config_fields.h"
+#include "lib/model/backbones/fot/fot_config.h"
 #include "lib/model/backbones/gca/gca_config.h"
+#include "lib/model/backbones/landmark/landmark_config.h"
+#include "lib/model/backbones/rmt/rmt_config.h"
+#include "lib/model/backbones/tensorized/tensorized_config.h"
 
 namespace gca::model {
 
 /// Plain data; validate() before use. Member comments give the symbol and the key in config.json. As
 /// config.json is flat, so are the members: what a kind of backbone adds is a base.
-struct ModelConfig : GcaConfig {
+struct ModelConfig : GcaConfig, LandmarkConfig, RmtConfig, FotConfig, TensorizedConfig {
   int64_t vocab_size = 0;            ///< V: text ids and the landmark          vocab_size
   int64_t landmark_id = -1;          ///< LMK; -1: the last id                  landmark_token_id
   int64_t d_model = 256;             ///< d                                     hidden_size
@@ -28,12 +32,17 @@ struct ModelConfig : GcaConfig {
   std::string long_range = "gca";    ///< name of a kind of backbone (backbone_kinds.h)   long_range
   double norm_eps = 1e-5;            ///<                                       rms_norm_eps
   std::vector<double> alibi_slopes;  ///< (H); empty: 2^(-8 (i+1) / H)          alibi_slopes
-  double init_std = 0.02;            ///<                                       initializer_range
-  double output_init_scale = 1.0;    ///< factor on init_std of wo and w_down   output_initializer_scale
+  std::vector<double> upper_alibi_slopes;  ///< (H) of upper layers; empty: as alibi_slopes; of kinds with
+                                           ///< ALiBi beyond the window   upper_alibi_slopes
+  double init_std = 0.02;                  ///<                                       initializer_range
+  double output_init_scale = 1.0;          ///< factor on init_std of wo and w_down   output_initializer_scale
 
   int64_t head_dim() const { return d_model / n_heads; }
   int64_t chunk_text_size() const { return chunk_size - 1; }
   std::vector<double> slopes() const;
+  std::vector<double> upper_slopes() const {
+    return upper_alibi_slopes.empty() ? slopes() : upper_alibi_slopes;
+  }
   int64_t ff_size() const;
   int64_t resolved_landmark_id() const { return landmark_id >= 0 ? landmark_id : vocab_size - 1; }
 

@@ -5,15 +5,11 @@
 #include "lib/model/backbone_kinds.h"
 
 namespace gca::model {
-namespace {
 
-/// Mean number of keys that a position sees in a text of T: itself and at most W before it.
 double mean_window(double T, double W) {
   if (T <= W + 1) return (T + 1) / 2;
   return ((W + 1) * (W + 2) / 2 + (T - W - 1) * (W + 1)) / T;
 }
-
-}  // namespace
 
 ModelCost& ModelCost::operator+=(const ModelCost& other) {
   parameters += other.parameters;
@@ -25,19 +21,23 @@ ModelCost& ModelCost::operator+=(const ModelCost& other) {
   return *this;
 }
 
-ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context) {
+ModelCost decoder_layers_cost(const ModelConfig& config, int64_t layers, const KeysRead& keys) {
   const auto d = static_cast<double>(config.d_model);
   const auto n = static_cast<double>(layers);
-  const auto T = static_cast<double>(context);
-  const auto W = static_cast<double>(config.window_size);
   const double products = 4 * d * d + 3 * d * static_cast<double>(config.ff_size());
   ModelCost cost;
   cost.parameters = n * (products + 2 * d);  // and two norms
-  cost.multiply_adds = n * (products + 2 * mean_window(T, W) * d);
+  cost.multiply_adds = n * (products + 2 * keys.mean * d);
   cost.decoding_weights = n * products;
   cost.decoding_rows = n * (5 * d + 2 * static_cast<double>(config.ff_size()));
-  cost.decoding_elements = n * 2 * std::min(W, T) * d;
+  cost.decoding_elements = n * 2 * keys.at_end * d;
   return cost;
+}
+
+ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context) {
+  const auto T = static_cast<double>(context);
+  const auto W = static_cast<double>(config.window_size);
+  return decoder_layers_cost(config, layers, {.mean = mean_window(T, W), .at_end = std::min(W, T)});
 }
 
 ModelCost model_cost(const ModelConfig& config, int64_t context) {

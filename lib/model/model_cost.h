@@ -1,6 +1,6 @@
 #pragma once
-// What a model takes, computed from its configuration alone: nothing is allocated to find out, and settings that
-// no machine can hold do not overflow. Knows no LibTorch.
+// What a model takes, computed from its configuration alone: nothing is allocated to find out, and settings
+// that no machine can hold do not overflow. Knows no LibTorch.
 
 #include <cstdint>
 
@@ -39,7 +39,19 @@ ModelCost model_cost(const ModelConfig& config, int64_t context);
 /// Weights of the model, the same number as LanguageModel::parameter_count().
 double parameter_count(const ModelConfig& config);
 
-/// Parts that kinds have in common: `layers` decoder layers of sliding-window attention and SwiGLU.
+/// Of positions 0 to T-1, each seeing itself and at most W before it: the mean number of positions seen.
+double mean_window(double T, double W);
+
+/// What an attention reads of earlier positions.
+struct KeysRead {
+  double mean = 0;    ///< keys of a position, the mean over a text
+  double at_end = 0;  ///< of which decoding reads key and value, at the end of it
+};
+
+/// Parts that kinds have in common: `layers` decoder layers of attention and SwiGLU.
+ModelCost decoder_layers_cost(const ModelConfig& config, int64_t layers, const KeysRead& keys);
+/// The same where it is the sliding window alone: `layers` decoder layers of sliding-window attention and
+/// SwiGLU.
 ModelCost window_layers_cost(const ModelConfig& config, int64_t layers, int64_t context);
 
 }  // namespace gca::model

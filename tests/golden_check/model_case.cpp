@@ -81,6 +81,8 @@ class Recorder {
   bool keep_gradients_;
 };
 
+}  // namespace
+
 void store_losses(const std::string& prefix, const model::LanguageModel& model, const at::Tensor& hidden,
                   const model::LossResult& loss, const data::ChunkLayout& layout, int64_t T,
                   NamedTensors& results) {
@@ -92,8 +94,6 @@ void store_losses(const std::string& prefix, const model::LanguageModel& model, 
   const at::NoGradGuard no_grad;
   results[prefix + "logits"] = model.logits(hidden);
 }
-
-}  // namespace
 
 model::ModelConfig model_config_of(const GoldenFile& golden) {
   const auto entry = golden.metadata.find("config");
@@ -123,9 +123,20 @@ model::ModelConfig model_config_of(const GoldenFile& golden) {
   return config;
 }
 
-CaseBatch batch_of(const GoldenFile& golden, const model::ModelConfig& config) {
+void set_weights(model::LanguageModel& model, const GoldenFile& golden, uint64_t jitter) {
+  const at::NoGradGuard no_grad;
+  for (model::Weight& weight : model.weights()) {
+    const auto entry = golden.tensors.find("weight/" + weight.name);
+    if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);
+    const at::Tensor values = entry->second.to(weight.master.scalar_type()).clone();
+    if (jitter > 0) jitter_weight(values, jitter);
+    weight.master.copy_(values);
+  }
+  model.refresh_compute_weights();
+}
+
+CaseBatch batch_of(const GoldenFile& golden, const data::ChunkLayout& layout) {
   const at::Tensor tokens = golden.tensors.at("input/tokens").contiguous();  // (B, T)
-  const data::ChunkLayout layout{.chunk_size = config.chunk_size, .landmark_id = config.landmark_id};
   const int64_t B = tokens.size(0);
   const int64_t T = tokens.size(1);
   std::vector<int64_t> ids;
@@ -142,19 +153,11 @@ CaseBatch batch_of(const GoldenFile& golden, const model::ModelConfig& config) {
 NamedTensors run_model_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter,
                             at::Device device) {
   model::LanguageModel model(model_config_of(golden), dtype, device);
-  for (model::Weight& weight : model.weights()) {
-    const auto entry = golden.tensors.find("weight/" + weight.name);
-    if (entry == golden.tensors.end()) fail_usage("golden model case", "has no weight " + weight.name);
-    const at::NoGradGuard no_grad;
-    const at::Tensor values = entry->second.to(weight.master.scalar_type()).clone();
-    if (jitter > 0) jitter_weight(values, jitter);
-    weight.master.copy_(values);
-  }
-  model.refresh_compute_weights();
-  const CaseBatch batch = batch_of(golden, model.config());
+  set_weights(model, golden, jitter);
   const int64_t T = golden.tensors.at("input/tokens").size(1);
   const data::ChunkLayout layout{.chunk_size = model.config().chunk_size,
                                  .landmark_id = model.config().landmark_id};
+  const CaseBatch batch = batch_of(golden, layout);
 
   NamedTensors results;
   {

@@ -20,7 +20,8 @@ struct Problem {
   int64_t batch, positions, past, heads, head_dim, block_size;
 };
 
-// Blocks of one regular position and of more than a tile has queries; ends inside a block; positions after others.
+// Blocks of one regular position and of more than a tile has queries; ends inside a block; positions after
+// others.
 constexpr std::array kProblems = {Problem{2, 53, 0, 2, 16, 8},   Problem{1, 37, 0, 3, 6, 2},
                                   Problem{1, 200, 0, 1, 32, 90}, Problem{2, 5, 16, 2, 10, 8},
                                   Problem{1, 1, 70, 2, 64, 32},  Problem{1, 64, 0, 2, 8, 64}};

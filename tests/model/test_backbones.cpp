@@ -5,19 +5,27 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/cos.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/record_function.h>
 #include <doctest/doctest.h>
 #include <torch/csrc/autograd/autograd.h>
 
+#include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 
 #include "lib/model/backbone_kinds.h"
+#include "lib/model/backbones/tensorized/strided_window.h"
 #include "lib/model/model_cost.h"
 #include "tests/model/causality.h"
 #include "tests/support/tiny_model.h"
@@ -80,7 +88,10 @@ TEST_CASE("backbones: no logit depends on a later token, to the bit") {
 
 TEST_CASE("backbones: gradients of every weight agree with finite differences") {
   for_each_kind([](model::ModelConfig config) {
-    config.chunk_top_k = 16;  // all chunks are read, so the choice does not move with the weights
+    // All there is is read: the choice does not move with the weights, and kinds that train in another form
+    // than they read texts in compute the same in both.
+    config.chunk_top_k = 16;
+    config.memory_top_k = 0;
     model::LanguageModel model = tiny_model(config, at::kDouble);
     const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
     const std::unique_ptr<model::Past> past = model.begin();
@@ -206,8 +217,31 @@ at::Tensor plain_norm(const at::Tensor& x, const at::Tensor& weight, double eps)
   return x * at::rsqrt((x * x).mean(-1, true) + eps) * weight;
 }
 
-/// A layer of full causal attention with ALiBi, in double, one head at a time; h (L, d).
-at::Tensor plain_layer(const model::LanguageModel& model, const std::string& name, const at::Tensor& h) {
+/// Element e of a row (L, dh) is turned with e + dh/2 by the angle position * theta^(-2e / dh).
+at::Tensor plain_rotation(const at::Tensor& x, double theta) {
+  const int64_t half = x.size(1) / 2;
+  at::Tensor turned = at::empty_like(x);
+  for (int64_t i = 0; i < x.size(0); ++i)
+    for (int64_t e = 0; e < half; ++e) {
+      const double angle =
+          static_cast<double>(i) * std::pow(theta, -static_cast<double>(e) / static_cast<double>(half));
+      const double a = x[i][e].item<double>();
+      const double b = x[i][e + half].item<double>();
+      turned[i][e] = a * std::cos(angle) - b * std::sin(angle);
+      turned[i][e + half] = b * std::cos(angle) + a * std::sin(angle);
+    }
+  return turned;
+}
+
+/// Where a position stands, to full attention.
+struct Positions {
+  std::vector<double> slopes;  ///< ALiBi, one a head
+  double rope_theta = 0;       ///< 0: no rotation
+};
+
+/// A layer of full causal attention, in double, one head at a time; h (L, d).
+at::Tensor plain_layer(const model::LanguageModel& model, const std::string& name, const Positions& positions,
+                       const at::Tensor& h) {
   const model::ModelConfig& config = model.config();
   const int64_t dh = config.head_dim();
   const at::Tensor x = plain_norm(h, weight_of(model, name + ".attn_norm"), config.norm_eps);
@@ -219,8 +253,11 @@ at::Tensor plain_layer(const model::LanguageModel& model, const std::string& nam
   std::vector<at::Tensor> heads;
   for (int64_t head = 0; head < config.n_heads; ++head) {
     const auto part = [&](const at::Tensor& rows) { return rows.narrow(1, head * dh, dh); };
-    at::Tensor scores = at::matmul(part(q), part(k).t()) / std::sqrt(static_cast<double>(dh));
-    scores = scores - config.slopes()[static_cast<size_t>(head)] * distance;
+    const auto placed = [&](const at::Tensor& rows) {
+      return positions.rope_theta > 0 ? plain_rotation(part(rows), positions.rope_theta) : part(rows);
+    };
+    at::Tensor scores = at::matmul(placed(q), placed(k).t()) / std::sqrt(static_cast<double>(dh));
+    scores = scores - positions.slopes[static_cast<size_t>(head)] * distance;
     scores = scores.masked_fill(distance.lt(0), -std::numeric_limits<double>::infinity());
     heads.push_back(at::matmul(at::softmax(scores, -1), part(v)));
   }
@@ -231,19 +268,97 @@ at::Tensor plain_layer(const model::LanguageModel& model, const std::string& nam
   return a + at::matmul(gate * at::sigmoid(gate) * up, weight_of(model, name + ".mlp.w_down").t());
 }
 
-/// A window as long as the text is full attention.
-void check_window() {
-  model::ModelConfig config = config_of(model::WindowKind::kind);
+/// With these settings upper layers are full attention with `upper` positions. Windows are made as long as
+/// the text.
+void check_full_attention(model::ModelConfig config, const Positions& upper) {
   config.window_size = 60;
   const model::LanguageModel model = tiny_model(config, at::kDouble);
   const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   at::Tensor h = weight_of(model, "tok_emb").index_select(0, batch.ids.squeeze(0));
-  for (const char* part : {"lower.", "upper."})
-    for (int64_t i = 0; i < (part[0] == 'l' ? config.n_lower_layers : config.n_upper_layers); ++i)
-      h = plain_layer(model, part + std::to_string(i), h);
+  for (int64_t i = 0; i < config.n_lower_layers; ++i)
+    h = plain_layer(model, "lower." + std::to_string(i), {config.slopes()}, h);
+  for (int64_t i = 0; i < config.n_upper_layers; ++i)
+    h = plain_layer(model, "upper." + std::to_string(i), upper, h);
   h = plain_norm(h, weight_of(model, "out_norm"), config.norm_eps);
   const at::Tensor expected = at::matmul(h, weight_of(model, "tok_emb").t());
   CHECK(largest_difference(logits_in_segments(model, batch.ids, {30}).squeeze(0), expected) <= 1e-10);
+  const std::unique_ptr<model::Past> past = model.begin();  // the form that trains
+  CHECK(largest_difference(model.logits(model.forward(batch.ids, *past, {})).squeeze(0), expected) <= 1e-10);
+}
+
+/// A window as long as the text is full attention.
+void check_window() {
+  const model::ModelConfig config = config_of(model::WindowKind::kind);
+  check_full_attention(config, {config.slopes()});
+}
+
+/// Folds that reach through the whole text in one hop are full attention; a single fold is a window; and of
+/// equal scores every position within the product of the folds has the same weight.
+void check_tensorized() {
+  model::ModelConfig config = config_of(model::TensorizedKind::kind);
+  config.upper_alibi_slopes = {0.5, 0.1, 0.02, 0.0};
+  for (const std::vector<int64_t>& fold :
+       {std::vector<int64_t>{30}, {0}, {30, 1}, {1, 30}, {1, 30, 1}, {1, 0}}) {
+    CAPTURE(fold.size());
+    config.tensor_fold = fold;
+    check_full_attention(config, {config.upper_alibi_slopes});
+  }
+
+  config.upper_alibi_slopes.clear();
+  config.tensor_fold = {config.window_size + 1};
+  const model::LanguageModel model = tiny_model(config);
+  model::ModelConfig window_config = config;
+  window_config.long_range = model::WindowKind::kind.name;
+  model::LanguageModel baseline(window_config, at::kFloat);
+  copy_weights(model, baseline);
+  const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
+  CHECK(at::equal(logits_in_segments(model, batch.ids, {60}), logits_in_segments(baseline, batch.ids, {60})));
+
+  const at::Tensor one_hot = at::eye(24, at::kDouble).view({1, 24, 1, 24});
+  const at::Tensor equal = at::zeros({1, 24, 1, 24}, at::kDouble);
+  const at::Tensor weights =
+      model::tensorized_attention(equal, equal, one_hot, at::zeros({1}, at::kDouble), {3, 4}, 1.0)
+          .view({24, 24});
+  CHECK(largest_difference(weights[23], at::cat({at::zeros({12}), at::full({12}, 1.0 / 12)})) <= 1e-8);
+  CHECK(largest_difference(weights.sum(1), at::ones({24})) <= 1e-12);
+}
+
+/// A block that is never closed is full attention with rotary positions, and without any where it has none.
+void check_landmark() {
+  model::ModelConfig config = config_of(model::LandmarkKind::kind);
+  const std::vector<double> none(static_cast<size_t>(config.n_heads), 0.0);
+  config.chunk_size = 64;
+  config.landmark_local_size = 64;
+  check_full_attention(config, {none, config.rope_theta});
+  config.landmark_positions = "none";
+  check_full_attention(config, {none});
+}
+
+/// Where all upper layers read a memory, whole, they are full attention without positions.
+void check_fot() {
+  model::ModelConfig config = config_of(model::FotKind::kind);
+  config.memory_layers = {0, 1, 2};
+  config.memory_top_k = 0;
+  config.local_context_size = 6;  // d of ForwardOptions is more than the 5 contexts of the text
+  check_full_attention(config, {std::vector<double>(static_cast<size_t>(config.n_heads), 0.0)});
+}
+
+/// Without memory, segments are texts of the baseline.
+void check_rmt() {
+  model::ModelConfig config = config_of(model::RmtKind::kind);
+  config.memory_size = 0;
+  const model::LanguageModel model = tiny_model(config);
+  model::ModelConfig window_config = config;
+  window_config.long_range = model::WindowKind::kind.name;
+  model::LanguageModel baseline(window_config, at::kFloat);
+  copy_weights(model, baseline);
+  const TextBatch batch = batch_of(some_text(40, config.vocab_size), config);
+  std::vector<at::Tensor> segments;
+  for (const int64_t length : cut_every(40, config.segment_size)) {
+    const int64_t begin = static_cast<int64_t>(segments.size()) * config.segment_size;
+    segments.push_back(logits_in_segments(baseline, batch.ids.narrow(1, begin, length), {length}));
+  }
+  CHECK(largest_difference(logits_in_segments(model, batch.ids, {40}), at::cat(segments, 1)) <= 1e-5);
 }
 
 /// Where nothing is read, what is left is the baseline with the same weights.
@@ -266,7 +381,9 @@ void check_gca() {
 }  // namespace
 
 TEST_CASE("backbones: every kind has a degenerate case that something simpler computes") {
-  const std::map<std::string, void (*)()> checks = {{"gca", check_gca}, {"none", check_window}};
+  const std::map<std::string, void (*)()> checks = {
+      {"gca", check_gca}, {"none", check_window}, {"landmark", check_landmark},
+      {"rmt", check_rmt}, {"fot", check_fot},     {"tensorized", check_tensorized}};
   for_each_kind([&](const model::ModelConfig& config) {
     const auto check = checks.find(config.long_range);
     REQUIRE(check != checks.end());
@@ -313,9 +430,14 @@ class WorkCount {
     if (name == "aten::mm" || name == "aten::bmm")
       return static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(1).size(-1));
     double pairs = 0;  // of a query and a key, each a product with the key and one with the value
-    if (name == "gca::sliding_window_attention") {
-      const int64_t W = inputs[4].toInt();  // q (B, n, H, dh) is of a text that begins here
-      for (int64_t i = 0; i < tensor(0).size(1); ++i) pairs += static_cast<double>(std::min(i, W) + 1);
+    if (name == "gca::sliding_window_attention" || name == "gca::sliding_window_attention_forward") {
+      const int64_t W = inputs[4].toInt();
+      for (int64_t i = tensor(1).size(1) - tensor(0).size(1); i < tensor(1).size(1); ++i)
+        pairs += static_cast<double>(std::min(i, W) + 1);
+      pairs *= static_cast<double>(tensor(0).size(0));  // hops run residue classes as rows of a batch
+    } else if (name == "gca::landmark_attention_forward") {
+      for (int64_t i = tensor(1).size(1) - tensor(0).size(1); i < tensor(1).size(1); ++i)
+        pairs += static_cast<double>(i + 1);
     } else if (name == "gca::grouped_cross_attention") {
       const at::Tensor chosen = tensor(3).ge(0).sum(-1).flatten();  // chunks a row reads
       const auto positions = static_cast<double>(tensor(0).size(1)) / static_cast<double>(chosen.numel());
@@ -340,6 +462,8 @@ TEST_CASE("backbones: parameters and multiply-adds are those of the weights and 
   for_each_kind([](model::ModelConfig config) {
     config.chunk_size = 32;
     config.window_size = 50;
+    config.landmark_local_size = 64;
+    config.local_context_size = 50;
     const model::LanguageModel model = tiny_model(config);
     CHECK(model::parameter_count(config) == static_cast<double>(model.parameter_count()));
 

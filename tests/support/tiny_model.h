@@ -28,6 +28,13 @@ inline model::ModelConfig tiny_config() {
   config.window_size = 10;
   config.chunk_size = 8;
   config.chunk_top_k = 2;
+  config.landmark_local_size = 16;
+  config.memory_size = 3;
+  config.segment_size = 12;
+  config.memory_layers = {1};
+  config.local_context_size = 4;
+  config.memory_top_k = 5;
+  config.tensor_fold = {4, 3};
   config.init_std = 0.15;
   return config;
 }

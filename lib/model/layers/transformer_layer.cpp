@@ -66,24 +66,32 @@ at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x) {
   return project(kernels::swiglu(both[0], both[1]), weights.w_down);
 }
 
-at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
-                            const ModelConfig& config, WindowCache* window) {
-  const int64_t B = x.size(0);
-  const int64_t n = x.size(1);
-  const int64_t dh = config.head_dim();
+Qkv project_qkv(const AttentionWeights& weights, const at::Tensor& x, const ModelConfig& config) {
   const std::vector<at::Tensor> qkv = project_each(x, {&weights.wq, &weights.wk, &weights.wv});
-  const std::vector<int64_t> shape = {B, n, config.n_heads, dh};
-  const at::Tensor q = qkv[0].view(shape);
-  at::Tensor k = qkv[1].view(shape);
-  at::Tensor v = qkv[2].view(shape);
+  const std::vector<int64_t> shape = {x.size(0), x.size(1), config.n_heads, config.head_dim()};
+  return {qkv[0].view(shape), qkv[1].view(shape), qkv[2].view(shape)};
+}
+
+double score_scale(const ModelConfig& config) {
+  return 1.0 / std::sqrt(static_cast<double>(config.head_dim()));
+}
+
+at::Tensor window_mix(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
+                      const ModelConfig& config, WindowCache* window) {
+  auto [q, k, v] = project_qkv(weights, x, config);
   if (window != nullptr) {
     const WindowCache::Rows rows = window->append(k, v, config.window_size);  // (B, P + n, H, dh)
     k = rows.keys;
     v = rows.values;
   }
-  const at::Tensor out = kernels::sliding_window_attention(q, k, v, slopes, config.window_size,
-                                                           1.0 / std::sqrt(static_cast<double>(dh)));
-  return project(out.reshape({B, n, config.d_model}), weights.wo);
+  const at::Tensor out =
+      kernels::sliding_window_attention(q, k, v, slopes, config.window_size, score_scale(config));
+  return out.reshape({x.size(0), x.size(1), config.d_model});
+}
+
+at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
+                            const ModelConfig& config, WindowCache* window) {
+  return project(window_mix(weights, x, slopes, config, window), weights.wo);
 }
 
 DecoderLayer DecoderLayer::claim(WeightBuilder& builder, const std::string& prefix,
@@ -96,11 +104,10 @@ DecoderLayer DecoderLayer::claim(WeightBuilder& builder, const std::string& pref
   return layer;
 }
 
-Residual DecoderLayer::forward(const Residual& in, const at::Tensor& slopes, const ModelConfig& config,
-                               WindowCache* window) const {
-  const at::ScalarType compute = attn.wq.compute_dtype;
+Residual DecoderLayer::forward(const Residual& in, const Mix& mix) const {
+  const at::ScalarType compute = attn.wo.compute_dtype;
   const auto [h, x] = normalise(in, attn_norm, compute);
-  const auto [a, m] = normalise({h, window_attention(attn, x, slopes, config, window)}, mlp_norm, compute);
+  const auto [a, m] = normalise({h, project(mix(x), attn.wo)}, mlp_norm, compute);
   return {a, gca::model::mlp(mlp, m)};
 }
 

@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <vector>
@@ -63,14 +64,30 @@ at::Tensor make_slopes(const WeightBuilder& builder, const ModelConfig& config);
 /// SwiGLU: w_down( silu(w_gate x) * w_up x ); x (.., d) -> (.., d).
 at::Tensor mlp(const MlpWeights& weights, const at::Tensor& x);
 
-/// Causal sliding-window attention with ALiBi over x (B, n, d), already normalised -> (B, n, d), compute
-/// type. With a `window` the keys in it are read as well, and it is replaced by the last W of all (gradients
-/// off).
+/// Queries, keys and values of attention: (B, n, H, dh) each, compute type.
+struct Qkv {
+  at::Tensor q, k, v;
+};
+/// Of x (B, n, d), already normalised.
+Qkv project_qkv(const AttentionWeights& weights, const at::Tensor& x, const ModelConfig& config);
+
+/// Factor on the scores of attention: 1/sqrt(dh).
+double score_scale(const ModelConfig& config);
+
+/// Causal sliding-window attention with ALiBi over x (B, n, d), already normalised -> (B, n, d) before W_o,
+/// compute type. With a `window` the keys in it are read as well, and it is replaced by the last W of all
+/// (gradients off).
+at::Tensor window_mix(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
+                      const ModelConfig& config, WindowCache* window);
+/// The same after W_o.
 at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
                             const ModelConfig& config, WindowCache* window);
 
-/// A decoder layer whose attention is the sliding window alone:
-///   a = h + SelfAttn( RMSNorm(h) )      h' = a + MLP( RMSNorm(a) )
+/// What a layer reads: x (B, n, d), normalised, compute type -> (B, n, d) before W_o.
+using Mix = std::function<at::Tensor(const at::Tensor& x)>;
+
+/// A decoder layer:
+///   a = h + W_o Mix( RMSNorm(h) )      h' = a + MLP( RMSNorm(a) )
 struct DecoderLayer {
   Norm attn_norm;
   AttentionWeights attn;
@@ -78,8 +95,7 @@ struct DecoderLayer {
   MlpWeights mlp;
 
   static DecoderLayer claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
-  Residual forward(const Residual& in, const at::Tensor& slopes, const ModelConfig& config,
-                   WindowCache* window) const;
+  Residual forward(const Residual& in, const Mix& mix) const;
 };
 
 }  // namespace gca::model

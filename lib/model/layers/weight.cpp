@@ -28,10 +28,18 @@ Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
 }
 
 Weight WeightBuilder::norm(const std::string& name, int64_t d) {
+  return in_master_type(name, at::ones({d}, options(master_dtype())));
+}
+
+Weight WeightBuilder::vectors(const std::string& name, int64_t count, int64_t d) {
+  return in_master_type(name, at::zeros({count, d}, options(master_dtype())));
+}
+
+Weight WeightBuilder::in_master_type(const std::string& name, const at::Tensor& values) {
   Weight weight;
   weight.name = name;
   weight.group = group_;
-  weight.master = at::ones({d}, options(master_dtype())).requires_grad_();
+  weight.master = values.requires_grad_();
   weight.compute = weight.master;
   weight.compute_dtype = master_dtype();
   weights_.push_back(weight);

@@ -42,6 +42,8 @@ class WeightBuilder {
   Weight matrix(const std::string& name, int64_t out, int64_t in);
   /// (d), used in the master's type.
   Weight norm(const std::string& name, int64_t d);
+  /// (count, d): vectors of the residual stream, used in the master's type.
+  Weight vectors(const std::string& name, int64_t count, int64_t d);
 
   at::ScalarType compute_dtype() const { return compute_dtype_; }
   at::Device device() const { return device_; }
@@ -50,6 +52,7 @@ class WeightBuilder {
   std::vector<Weight> take() { return std::move(weights_); }
 
  private:
+  Weight in_master_type(const std::string& name, const at::Tensor& values);
   at::TensorOptions options(at::ScalarType type) const { return at::TensorOptions(type).device(device_); }
 
   at::ScalarType compute_dtype_;

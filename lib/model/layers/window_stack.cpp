@@ -33,18 +33,30 @@ WindowStack WindowStack::claim(WeightBuilder& builder, const std::string& prefix
   return stack;
 }
 
-Residual WindowStack::run(Residual h, std::span<WindowCache> windows, const at::Tensor& slopes,
-                          const std::shared_ptr<const ModelConfig>& config,
-                          const ForwardOptions& options) const {
+Residual WindowStack::run_with(const LayerMix& mix, Residual h, const ForwardOptions& options) const {
   for (size_t i = 0; i < layers.size(); ++i) {
-    WindowCache* window = at::GradMode::is_enabled() ? nullptr : &windows[i];
-    const auto run = [&layer = layers[i], slopes, config, window](const Residual& in) {
-      return layer.forward(in, slopes, *config, window);
+    const auto run = [&layer = layers[i], mix, i, name = numbered(prefix, i, ".mix"),
+                      observer = options.observe](const Residual& in) {
+      return layer.forward(in, [&](const at::Tensor& x) {
+        at::Tensor read = mix(i, x);
+        if (observer) observer(name, read);
+        return read;
+      });
     };
     h = run_layer(run, h, options);
     if (i + 1 < layers.size()) observe(options, numbered(prefix, i), h);
   }
   return h;
+}
+
+Residual WindowStack::run(Residual h, std::span<WindowCache> windows, const at::Tensor& slopes,
+                          const std::shared_ptr<const ModelConfig>& config,
+                          const ForwardOptions& options) const {
+  const bool uses_windows = !at::GradMode::is_enabled();
+  const LayerMix mix = [this, windows, uses_windows, slopes, config](size_t i, const at::Tensor& x) {
+    return window_mix(layers[i].attn, x, slopes, *config, uses_windows ? &windows[i] : nullptr);
+  };
+  return run_with(mix, std::move(h), options);
 }
 
 }  // namespace gca::model

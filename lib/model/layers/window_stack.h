@@ -1,6 +1,6 @@
 #pragma once
-// Decoder layers with sliding-window attention, one after the other: the lower decoder of every kind of
-// backbone, and the upper one of the baseline.
+// Decoder layers one after the other: with sliding-window attention the lower decoder of every kind of
+// backbone and the upper one of the baseline, with another mix the upper one of other kinds.
 
 #include <ATen/core/Tensor.h>
 
@@ -22,6 +22,9 @@ std::string numbered(const std::string& prefix, size_t number, const std::string
 void observe(const ForwardOptions& options, const std::string& name, const at::Tensor& value);
 void observe(const ForwardOptions& options, const std::string& name, const Residual& value);
 
+/// What layer number `layer` of a stack reads, as Mix.
+using LayerMix = std::function<at::Tensor(size_t layer, const at::Tensor& x)>;
+
 /// run(in), or with options.recompute_activations arranged so that the backward pass runs it again. `run`
 /// must own all that it captures, but for weights.
 Residual run_layer(const std::function<Residual(const Residual&)>& run, const Residual& in,
@@ -34,8 +37,11 @@ struct WindowStack {
   static WindowStack claim(WeightBuilder& builder, const std::string& prefix, int64_t layer_count,
                            const ModelConfig& config);
 
-  /// `windows`: one a layer, advanced; unused with gradients enabled. Shows each layer's result but the
-  /// last's, whose name the caller knows.
+  /// Layers that read mix(layer, x). Shows what they read as "PREFIXi.mix", and each layer's result but the
+  /// last's, whose name the caller knows. `mix` must own all that it captures, but for weights and pasts.
+  Residual run_with(const LayerMix& mix, Residual h, const ForwardOptions& options) const;
+
+  /// The same with sliding windows. `windows`: one a layer, advanced; unused with gradients enabled.
   Residual run(Residual h, std::span<WindowCache> windows, const at::Tensor& slopes,
                const std::shared_ptr<const ModelConfig>& config, const ForwardOptions& options) const;
 };

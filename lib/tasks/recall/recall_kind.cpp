@@ -63,7 +63,7 @@ class RecallTrials final : public TaskTrials {
         group_hits_(static_cast<size_t>(site.retrieval_groups), 0) {
     if (group_hits_.empty())
       fail_usage(task_place("recall", site.names),
-                 "the checkpoint is a sliding-window model, which retrieves nothing",
+                 "the checkpoint keeps no chunk memory, from which it would retrieve",
                  "give one with long_range \"gca\"");
   }
 

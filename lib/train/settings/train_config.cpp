@@ -26,7 +26,8 @@ const std::array kFields = {
     Field{"learning_rate_factor_embedding", &TrainConfig::embedding_factor, "factor for the embedding"},
     Field{"learning_rate_factor_lower", &TrainConfig::lower_factor, "factor for the lower decoder"},
     Field{"learning_rate_factor_encoder", &TrainConfig::encoder_factor, "factor for the chunk encoder"},
-    Field{"learning_rate_factor_memory", &TrainConfig::memory_factor, "factor for chunk keys and values"},
+    Field{"learning_rate_factor_memory", &TrainConfig::memory_factor,
+          "factor for chunk keys and values, and for the memory of rmt"},
     Field{"learning_rate_factor_upper", &TrainConfig::upper_factor, "factor for the upper decoder"},
     Field{"adam_beta1", &TrainConfig::adam_beta1, "decay of the first moment"},
     Field{"adam_beta2", &TrainConfig::adam_beta2, "decay of the second moment"},
@@ -54,6 +55,13 @@ const std::array kFields = {
     Field{"residual_blend_begin", &TrainConfig::residual_blend_begin, "step at which lambda begins to move"},
     Field{"residual_blend_end", &TrainConfig::residual_blend_end,
           "step at which lambda is the model's residual_blend; 0: no schedule"},
+    Field{"bptt_segments", &TrainConfig::bptt_segments,
+          "rmt: gradients cross memory inside blocks of so many segments; 0: all", Change::per_phase},
+    Field{"crossbatch_contexts", &TrainConfig::crossbatch_contexts,
+          "fot: local contexts before its own, of other rows too, that one sees in training",
+          Change::per_phase},
+    Field{"crossbatch_stepping", &TrainConfig::crossbatch_stepping,
+          "fot: fewer of them at the beginning of a row", Change::per_phase},
     Field{"eval_interval", &TrainConfig::eval_interval, "steps between validations; 0: at the ends only"},
     Field{"eval_sequences", &TrainConfig::eval_sequences, "sequences of a validation", Change::per_phase},
     Field{"checkpoint_interval", &TrainConfig::checkpoint_interval,
@@ -155,6 +163,8 @@ void TrainConfig::validate(const std::string& where) const {
   require(residual_blend_begin >= 0, "residual_blend_begin", "0 or more");
   require(residual_blend_end == 0 || residual_blend_end >= residual_blend_begin, "residual_blend_end",
           "0, or a step not before residual_blend_begin");
+  require(bptt_segments >= 0, "bptt_segments", "0 or more");
+  require(crossbatch_contexts >= 0, "crossbatch_contexts", "0 or more");
   tasks::validate_task_settings(tasks, tasks::all_task_settings(), tasks::SettingNames::keys, where);
   require(eval_interval >= 0, "eval_interval", "0 or more steps");
   require(eval_sequences > 0, "eval_sequences", "1 or more");

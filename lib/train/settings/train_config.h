@@ -1,6 +1,6 @@
 #pragma once
-// The settings of a training run besides the model's sizes: optimizer, schedules, batch, intervals. Plain data;
-// the keys of the table are those of presets, --set and trainer_state.json.
+// The settings of a training run besides the model's sizes: optimizer, schedules, batch, intervals. Plain
+// data; the keys of the table are those of presets, --set and trainer_state.json.
 
 #include <cstdint>
 #include <span>
@@ -53,6 +53,11 @@ struct TrainConfig {
   double residual_blend_start = 1.0;  ///< lambda before residual_blend_begin, when a schedule is set
   int64_t residual_blend_begin = 0;   ///< step at which lambda starts to move to the model's residual_blend
   int64_t residual_blend_end = 0;     ///< step at which it arrives; 0: no schedule
+
+  // What kinds of backbone do in training alone.
+  int64_t bptt_segments = 0;        ///< rmt: gradients cross memory inside blocks of so many segments; 0: all
+  int64_t crossbatch_contexts = 7;  ///< fot: d, local contexts before its own that one sees
+  bool crossbatch_stepping = true;  ///< fot: fewer of them at the beginning of a row
 
   tasks::TaskSettings tasks;  ///< of the tasks that are trained on (lib/tasks/task_kinds.h)
 

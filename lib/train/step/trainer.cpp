@@ -91,6 +91,9 @@ model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int
   options.step = static_cast<uint64_t>(step);
   options.weight_rounding = settings.train.weight_rounding;
   options.retrieval_dropout = settings.train.retrieval_dropout;
+  options.bptt_segments = settings.train.bptt_segments;
+  options.crossbatch_contexts = settings.train.crossbatch_contexts;
+  options.crossbatch_stepping = settings.train.crossbatch_stepping;
   options.silent_group =
       silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;

@@ -14,6 +14,7 @@ import numpy as np
 import golden_file
 
 CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
+ARCHITECTURE_CONFIGS = CONFIGS.parent / "configs-architectures"
 TOLERANCE = 1e-6  # relative to the largest entry: the files hold float32
 
 
@@ -99,6 +100,27 @@ def audit_model(name):
         audit_loss(name, config, inputs["input/tokens"], t[f"{run}/logits"], t[f"{run}/token_loss"], t[f"{run}/loss"])
 
 
+def audit_architecture(path):
+    """A model of a related architecture: its configuration, and the loss from the logits."""
+    metadata, t = golden_file.read(path)
+    config = json.loads(metadata["config"])
+    for key, value in json.loads((ARCHITECTURE_CONFIGS / f"{path.stem}.json").read_text())["model"].items():
+        if key in config and config[key] != value:
+            sys.exit(f"{path.stem}: {key} is {config[key]}, in configs-architectures/{path.stem}.json {value}")
+    tokens = t["input/tokens"]
+    place = np.arange(tokens.shape[1])
+    if config["long_range"] == "landmark":
+        place = place + place // (config["chunk_size"] - 1)
+    for run in ("act", "eval"):
+        if f"{run}/logits" not in t:
+            continue
+        logits = t[f"{run}/logits"].astype(np.float64)[:, place][:, :-1]
+        largest = logits.max(-1, keepdims=True)
+        lse = np.log(np.exp(logits - largest).sum(-1)) + largest[..., 0]
+        check(path.stem, "token_loss", t[f"{run}/token_loss"], lse - np.take_along_axis(logits, tokens[:, 1:, None], -1)[..., 0])
+        check(path.stem, "loss", t[f"{run}/loss"], t[f"{run}/token_loss"].mean())
+
+
 def main():
     kernels = models = 0
     for path in sorted(golden_file.GOLDEN.glob("*.safetensors")):
@@ -109,6 +131,10 @@ def main():
     for path in sorted(CONFIGS.glob("*.json")):
         if path.stem != "kernels":
             audit_model(path.stem)
+            models += 1
+    for path in sorted((golden_file.GOLDEN / "architectures").glob("*.safetensors")):
+        if not path.stem.startswith("kernel-"):
+            audit_architecture(path)
             models += 1
     wanted = json.loads((CONFIGS / "kernels.json").read_text())
     if kernels != sum(len(cases) for cases in wanted.values()):

@@ -16,6 +16,7 @@ import tempfile
 import numpy as np
 import torch
 
+import architectures
 import golden_file
 import oracle
 
@@ -23,6 +24,10 @@ CONFIGS = pathlib.Path(__file__).resolve().parent / "configs"
 # Seeds picked for choices that differ between training and evaluation and between groups, and that rounding cannot change.
 MODEL_SEEDS = {"tiny-g1": 4, "tiny-g2": 13, "tiny-reset": 12, "k-large": 1, "s64-g2": 4}
 KERNEL_SEED = 1
+ARCHITECTURE_CONFIGS = pathlib.Path(__file__).resolve().parent / "configs-architectures"
+# Seeds picked for the widest distance between what is chosen and what is refused.
+ARCHITECTURE_SEEDS = {"none": 2, "landmark": 39, "landmark-all-heads": 50, "landmark-no-positions": 23, "rmt": 4,
+                      "rmt-wide-window": 5, "fot": 27, "fot-dense": 6, "tensorized": 7, "tensorized-three": 8}
 LARGEST_DIFFERENCE = 1e-6
 
 
@@ -43,18 +48,30 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     oracle.self_check()
+    architectures.self_check()
     failed = False
     with tempfile.TemporaryDirectory() as folder:
         for name, seed in MODEL_SEEDS.items():
             oracle.write_case(oracle.Config.load(CONFIGS / f"{name}.json"), seed, f"{folder}/{name}.safetensors", split=True)
         oracle.write_kernel_cases(CONFIGS / "kernels.json", KERNEL_SEED, folder)
 
-        made = sorted(pathlib.Path(folder).glob("*.safetensors"))
-        unmade = {path.name for path in golden_file.GOLDEN.glob("*.safetensors")} - {path.name for path in made}
+        beside = pathlib.Path(folder) / "architectures"
+        beside.mkdir()
+        for name, seed in ARCHITECTURE_SEEDS.items():
+            architectures.write_case(architectures.Case.load(ARCHITECTURE_CONFIGS / f"{name}.json"), seed,
+                                     f"{beside}/{name}.safetensors")
+        architectures.write_kernels(ARCHITECTURE_CONFIGS / "kernels.json", KERNEL_SEED, beside)
+        for path in beside.glob("kernel-*.safetensors"):  # one list draws them all; some mechanisms are not in gca
+            if not (golden_file.GOLDEN / "architectures" / path.name).exists():
+                path.unlink()
+
+        made = sorted(pathlib.Path(folder).rglob("*.safetensors"))
+        wanted = [path for path in golden_file.GOLDEN.rglob("*.safetensors") if "v0.1.0" not in path.parts]
+        unmade = {path.name for path in wanted} - {path.name for path in made}
         for name in sorted(unmade):
             print(f"{name}: not made by this oracle")
         for new in made:
-            old = golden_file.GOLDEN / new.name
+            old = golden_file.GOLDEN / new.relative_to(folder)
             if old.exists() and old.read_bytes() == new.read_bytes():
                 print(f"{new.name}: the same bytes")
                 continue

@@ -35,7 +35,8 @@ class GcaBackbone final : public Backbone {
   std::unique_ptr<Past> begin(int64_t position) const override {
     return std::make_unique<GcaPast>(position, lower_.layers.size() + upper_.size(), query_norms_.size());
   }
-  Residual run(const at::Tensor& embedded, Past& past, const ForwardOptions& options) const override;
+  Residual run(const at::Tensor& embedded, const Norm& final_norm, Past& past,
+               const ForwardOptions& options) const override;
   at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& past,
                      const ForwardOptions& options) const override;
 
@@ -83,7 +84,8 @@ GcaBackbone::GcaBackbone(WeightBuilder& builder, SharedConfig shared_config)
     upper_.push_back(UpperLayer::claim(builder, numbered("upper.", j), config));
 }
 
-Residual GcaBackbone::run(const at::Tensor& embedded, Past& any_past, const ForwardOptions& options) const {
+Residual GcaBackbone::run(const at::Tensor& embedded, const Norm& /*final_norm*/, Past& any_past,
+                          const ForwardOptions& options) const {
   auto& past = past_as<GcaPast>(any_past);
   const SharedConfig config = options.config ? options.config : config_;
   const Segment segment{past, config, options};

@@ -17,13 +17,15 @@ const Field kFields[] = {
     {"upper_group_layers", &ModelConfig::upper_group_layers,
      "layers of each group, where the split is not even"},
     {"num_encoder_layers", &ModelConfig::n_encoder_layers, "N_enc"},
-    {"chunk_top_k", &ModelConfig::chunk_top_k, "K: chunks that a chunk reads per group", Change::per_phase},
+    {"chunk_top_k", &ModelConfig::chunk_top_k,
+     "K: chunks that a chunk reads per group; blocks that a position and head reads of landmark attention",
+     Change::per_phase},
     {"softmax_off_by_one", &ModelConfig::softmax_off_by_one,
      "adds 1 to the denominator of each chunk's softmax"},
     {"residual_blend", &ModelConfig::residual_blend, "lambda of h' = a + lambda o + MLP(m)", Change::ramp},
     {"gumbel_scale", &ModelConfig::gumbel_scale, "factor on the noise of the training choice", Change::ramp},
     {"encoder_rms_norm_eps", &ModelConfig::encoder_norm_eps, "epsilon of the norms inside the chunk encoder"},
-    {"rope_theta", &ModelConfig::rope_theta, "rotary base of the chunk encoder"},
+    {"rope_theta", &ModelConfig::rope_theta, "rotary base of the chunk encoder, and of landmark attention"},
 };
 
 void validate(const ModelConfig& config, const std::string& where) {
@@ -58,8 +60,8 @@ void validate(const ModelConfig& config, const std::string& where) {
                       std::to_string(config.retrieval_groups));
 }
 
-/// Upper layers: N_up W that the windows reach back through them, and one chunk per group, whose retrieval was
-/// made before.
+/// Upper layers: N_up W that the windows reach back through them, and one chunk per group, whose retrieval
+/// was made before.
 Reach reach(const ModelConfig& config) {
   const int64_t W = config.window_size;
   return {.upper = config.n_upper_layers * W + config.retrieval_groups * config.chunk_size,

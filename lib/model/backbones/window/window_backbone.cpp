@@ -44,7 +44,8 @@ class WindowBackbone final : public Backbone {
     return std::make_unique<WindowPast>(position, lower_.layers.size() + upper_.layers.size());
   }
 
-  Residual run(const at::Tensor& embedded, Past& any_past, const ForwardOptions& options) const override {
+  Residual run(const at::Tensor& embedded, const Norm& /*final_norm*/, Past& any_past,
+               const ForwardOptions& options) const override {
     auto& past = past_as<WindowPast>(any_past);
     const auto config = options.config ? options.config : config_;
     const auto [lower_windows, upper_windows] = split(past);

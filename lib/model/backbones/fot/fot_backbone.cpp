@@ -1,0 +1,131 @@
+// The Focused Transformer: sliding windows, and upper layers among them that read a memory of all earlier
+// keys and values (crossbatch_attention.h while they train, memory_attention.h after).
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "lib/model/backbone.h"
+#include "lib/model/backbones/fot/crossbatch_attention.h"
+#include "lib/model/backbones/fot/fot_kind.h"
+#include "lib/model/backbones/fot/memory_attention.h"
+#include "lib/model/layers/row_history.h"
+#include "lib/model/layers/window_stack.h"
+
+namespace gca::model {
+namespace {
+
+/// All keys and values of a memory layer.
+struct KeyValueHistory {
+  RowHistory keys, values;
+};
+
+class FotPast final : public Past {
+ public:
+  FotPast(int64_t at_position, size_t layers, size_t memory_layers)
+      : Past(at_position, nullptr), windows(layers), memories(memory_layers) {}
+
+  std::unique_ptr<Past> clone() const override {
+    auto copy = std::make_unique<FotPast>(position_, 0, 0);
+    copy->windows = clones_of(windows);
+    for (const KeyValueHistory& memory : memories)
+      copy->memories.push_back({memory.keys.clone(), memory.values.clone()});
+    return copy;
+  }
+  int64_t size_bytes() const override {
+    int64_t bytes = gca::model::size_bytes(windows);
+    for (const KeyValueHistory& memory : memories)
+      bytes += memory.keys.size_bytes() + memory.values.size_bytes();
+    return bytes;
+  }
+  void visit(const Visitor& visitor) override {
+    visit_windows(windows, visitor);
+    for (size_t i = 0; i < memories.size(); ++i) {
+      const std::string name = numbered("memory.", i);
+      memories[i].keys.visit(name + ".keys", visitor);
+      memories[i].values.visit(name + ".values", visitor);
+    }
+  }
+  void advance(int64_t positions) { position_ += positions; }
+
+  std::vector<WindowCache> windows;       ///< one a layer, lower first; unused in memory layers
+  std::vector<KeyValueHistory> memories;  ///< one a memory layer, in the order of the configuration
+};
+
+class FotBackbone final : public Backbone {
+ public:
+  FotBackbone(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config)
+      : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
+    builder.begin_group(WeightGroup::lower);
+    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
+    builder.begin_group(WeightGroup::upper);
+    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+  }
+
+  std::unique_ptr<Past> begin(int64_t position) const override {
+    return std::make_unique<FotPast>(position, lower_.layers.size() + upper_.layers.size(),
+                                     config_->memory_layers.size());
+  }
+
+  Residual run(const at::Tensor& embedded, const Norm& /*final_norm*/, Past& any_past,
+               const ForwardOptions& options) const override {
+    auto& past = past_as<FotPast>(any_past);
+    const auto config = options.config ? options.config : config_;
+    const auto lower_windows = std::span(past.windows).first(lower_.layers.size());
+    const auto upper_windows = std::span(past.windows).subspan(lower_.layers.size());
+    const at::Tensor h_low = lower_.run({embedded, {}}, lower_windows, slopes_, config, options).sum();
+    observe(options, "h_low", h_low);
+    past.advance(embedded.size(1));
+    if (options.memory_only) {
+      // What upper layers know of earlier positions is of no use once some have been left out.
+      std::fill(upper_windows.begin(), upper_windows.end(), WindowCache());
+      past.memories.assign(past.memories.size(), {});
+      return {};
+    }
+    const bool trains = at::GradMode::is_enabled();
+    const CrossbatchRange range{config->local_context_size, options.crossbatch_contexts,
+                                options.crossbatch_stepping};
+    const LayerMix mix = [this, &past, upper_windows, trains, range, config](size_t layer,
+                                                                             const at::Tensor& x) {
+      const AttentionWeights& weights = upper_.layers[layer].attn;
+      const auto place = memory_of(layer);
+      if (place < 0)
+        return window_mix(weights, x, slopes_, *config, trains ? nullptr : &upper_windows[layer]);
+      const Qkv qkv = project_qkv(weights, x, *config);
+      return (trains ? crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config))
+                     : read_memory(qkv, past.memories[static_cast<size_t>(place)], *config))
+          .reshape(x.sizes());
+    };
+    const Residual h = upper_.run_with(mix, {h_low, {}}, options);
+    if (!upper_.layers.empty()) observe(options, numbered("upper.", upper_.layers.size() - 1), h);
+    return h;
+  }
+
+ private:
+  /// Which of the memory layers upper layer `layer` is; -1: none.
+  int64_t memory_of(size_t layer) const {
+    const std::vector<int64_t>& all = config_->memory_layers;
+    const auto place = std::find(all.begin(), all.end(), static_cast<int64_t>(layer));
+    return place == all.end() ? -1 : place - all.begin();
+  }
+
+  static at::Tensor read_memory(const Qkv& qkv, KeyValueHistory& memory, const ModelConfig& config) {
+    const at::Tensor keys = memory.keys.append(qkv.k);
+    const at::Tensor values = memory.values.append(qkv.v);
+    return memory_attention(qkv.q, keys, values, config.local_context_size, config.memory_top_k,
+                            score_scale(config));
+  }
+
+  std::shared_ptr<const ModelConfig> config_;
+  at::Tensor slopes_;  // (H)
+  WindowStack lower_, upper_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backbone> FotKind::make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config) {
+  return std::make_unique<FotBackbone>(builder, std::move(config));
+}
+
+}  // namespace gca::model

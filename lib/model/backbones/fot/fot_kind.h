@@ -1,0 +1,19 @@
+#pragma once
+// Memory layers of the Focused Transformer (Tworkowski et al., arXiv 2307.03170), as an entry of the list of
+// kinds.
+
+#include <memory>
+
+#include "lib/model/backbone_kind.h"
+
+namespace gca::model {
+
+class Backbone;
+class WeightBuilder;
+
+struct FotKind {
+  static const BackboneKind kind;
+  static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
+};
+
+}  // namespace gca::model

@@ -1,0 +1,126 @@
+// Landmark attention (Mohtashami and Jaggi, arXiv 2305.16300) in the upper layers: while they train, the
+// grouped softmax over the whole text; after, local segments and the blocks that they find by their landmarks
+// (landmark_reading.h).
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/landmark_attention/landmark_attention.h"
+#include "kernels/rotary/rotary.h"
+#include "lib/model/backbone.h"
+#include "lib/model/backbones/landmark/landmark_kind.h"
+#include "lib/model/backbones/landmark/landmark_reading.h"
+#include "lib/model/layers/row_history.h"
+#include "lib/model/layers/window_stack.h"
+
+namespace gca::model {
+namespace {
+
+/// All keys and values of an upper layer, keys as landmark_reading() wants them.
+struct BlockHistory {
+  RowHistory keys, values;
+};
+
+class LandmarkPast final : public Past {
+ public:
+  LandmarkPast(int64_t at_position, size_t lower_layers, size_t upper_layers)
+      : Past(at_position, nullptr), windows(lower_layers), upper(upper_layers) {}
+
+  std::unique_ptr<Past> clone() const override {
+    auto copy = std::make_unique<LandmarkPast>(position_, 0, 0);
+    copy->windows = clones_of(windows);
+    for (const BlockHistory& layer : upper) copy->upper.push_back({layer.keys.clone(), layer.values.clone()});
+    return copy;
+  }
+  int64_t size_bytes() const override {
+    int64_t bytes = gca::model::size_bytes(windows);
+    for (const BlockHistory& layer : upper) bytes += layer.keys.size_bytes() + layer.values.size_bytes();
+    return bytes;
+  }
+  void visit(const Visitor& visitor) override {
+    visit_windows(windows, visitor);
+    for (size_t j = 0; j < upper.size(); ++j) {
+      const std::string name = numbered("upper.", j);
+      upper[j].keys.visit(name + ".keys", visitor);
+      upper[j].values.visit(name + ".values", visitor);
+    }
+  }
+  void advance(int64_t positions) { position_ += positions; }
+
+  std::vector<WindowCache> windows;  ///< of the lower layers
+  std::vector<BlockHistory> upper;
+};
+
+class LandmarkBackbone final : public Backbone {
+ public:
+  LandmarkBackbone(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config)
+      : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
+    builder.begin_group(WeightGroup::lower);
+    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
+    builder.begin_group(WeightGroup::upper);
+    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+  }
+
+  std::unique_ptr<Past> begin(int64_t position) const override {
+    return std::make_unique<LandmarkPast>(position, lower_.layers.size(), upper_.layers.size());
+  }
+
+  Residual run(const at::Tensor& embedded, const Norm& /*final_norm*/, Past& any_past,
+               const ForwardOptions& options) const override {
+    auto& past = past_as<LandmarkPast>(any_past);
+    const auto config = options.config ? options.config : config_;
+    const int64_t position = past.position();
+    const at::Tensor h_low = lower_.run({embedded, {}}, past.windows, slopes_, config, options).sum();
+    observe(options, "h_low", h_low);
+    past.advance(embedded.size(1));
+    if (options.memory_only) {
+      past.upper.assign(past.upper.size(), {});
+      return {};
+    }
+    const bool trains = at::GradMode::is_enabled();
+    const LayerMix mix = [this, &past, position, trains, config, observer = options.observe](
+                             size_t layer, const at::Tensor& x) {
+      const Qkv qkv = project_qkv(upper_.layers[layer].attn, x, *config);
+      if (trains) return train(qkv, *config).reshape(x.sizes());
+      const LandmarkReading reading = read(qkv, past.upper[layer], position, *config);
+      if (observer) observer(numbered("idx.", layer), reading.blocks);
+      return reading.out.reshape(x.sizes());
+    };
+    const Residual h = upper_.run_with(mix, {h_low, {}}, options);
+    if (!upper_.layers.empty()) observe(options, numbered("upper.", upper_.layers.size() - 1), h);
+    return h;
+  }
+
+ private:
+  static at::Tensor train(const Qkv& qkv, const ModelConfig& config) {
+    const bool rotates = config.landmark_positions == "slots";
+    const auto placed = [&](const at::Tensor& x) {
+      return rotates ? kernels::rotary(x, config.rope_theta) : x;
+    };
+    return kernels::landmark_attention(placed(qkv.q), placed(qkv.k), qkv.v, config.chunk_size,
+                                       score_scale(config));
+  }
+
+  static LandmarkReading read(const Qkv& qkv, BlockHistory& history, int64_t position,
+                              const ModelConfig& config) {
+    const LandmarkReadingSettings settings = LandmarkReadingSettings::of(config);
+    const at::Tensor keys = history.keys.append(keys_in_blocks(qkv.k, position, settings));
+    const at::Tensor values = history.values.append(qkv.v);
+    return landmark_reading(qkv.q, keys, values, settings);
+  }
+
+  std::shared_ptr<const ModelConfig> config_;
+  at::Tensor slopes_;  // (H)
+  WindowStack lower_, upper_;
+};
+
+}  // namespace
+
+std::unique_ptr<Backbone> LandmarkKind::make(WeightBuilder& builder,
+                                             std::shared_ptr<const ModelConfig> config) {
+  return std::make_unique<LandmarkBackbone>(builder, std::move(config));
+}
+
+}  // namespace gca::model

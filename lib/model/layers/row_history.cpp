@@ -1,0 +1,66 @@
+#include "lib/model/layers/row_history.h"
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace gca::model {
+
+at::Tensor RowHistory::held() const {
+  return buffer_.defined() ? buffer_.narrow(1, begin_, count_) : at::Tensor();
+}
+
+RowHistory RowHistory::holding(const at::Tensor& rows) {
+  RowHistory history;
+  history.buffer_ = rows.clone(at::MemoryFormat::Contiguous);
+  history.count_ = rows.size(1);
+  return history;
+}
+
+at::Tensor RowHistory::append(const at::Tensor& rows, int64_t keep) {
+  const int64_t n = rows.size(1);
+  if (n >= keep) {
+    at::Tensor all = buffer_.defined() ? at::cat({held(), rows}, 1) : rows;
+    // A copy, so that what is kept does not keep the whole segment alive.
+    *this = holding(all.narrow(1, all.size(1) - keep, keep));
+    return all;
+  }
+  const int64_t needed = count_ + n;
+  if (!buffer_.defined() || begin_ + needed > buffer_.size(1)) {
+    // Room for half as many again, so that rows move a bounded number of times; a history that forgets moves
+    // its rows to the front once in as many positions as it keeps.
+    constexpr int64_t kLeast = 64;
+    std::vector<int64_t> shape = rows.sizes().vec();
+    shape[1] = needed + std::min(keep, std::max(needed / 2, kLeast));
+    at::Tensor larger = at::empty(shape, rows.options());
+    if (count_ > 0) larger.narrow(1, 0, count_).copy_(held());
+    buffer_ = larger;
+    begin_ = 0;
+  }
+  buffer_.narrow(1, begin_ + count_, n).copy_(rows);
+  count_ = needed;
+  at::Tensor all = held();
+  const int64_t forgotten = std::max<int64_t>(0, count_ - keep);
+  begin_ += forgotten;
+  count_ -= forgotten;
+  return all;
+}
+
+int64_t RowHistory::size_bytes() const {
+  return buffer_.defined() ? static_cast<int64_t>(buffer_.nbytes()) : 0;
+}
+
+RowHistory RowHistory::clone() const {
+  return buffer_.defined() ? holding(held()) : RowHistory();
+}
+
+void RowHistory::visit(const std::string& name,
+                       const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor) {
+  at::Tensor rows = held();
+  visitor(name, rows);
+  if (rows.defined()) *this = holding(rows);
+}
+
+}  // namespace gca::model

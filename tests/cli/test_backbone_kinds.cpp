@@ -1,0 +1,112 @@
+// Kinds of backbone beside gca and the window, from training to answers, through the binary.
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/nano_run.h"
+
+namespace {
+
+struct Kind {
+  std::string name;
+  std::vector<std::string> settings;
+};
+
+const std::vector<Kind>& kinds() {
+  static const std::vector<Kind> all = {
+      {"landmark", {"landmark_local_size=64"}},
+      {"rmt", {"memory_size=2", "segment_size=50"}},
+      {"fot", {"local_context_size=64", "memory_top_k=8", "crossbatch_contexts=5"}},
+      {"tensorized", {"tensor_fold=[8,8]"}},
+  };
+  return all;
+}
+
+std::vector<std::string> settings_of(const Kind& kind) {
+  std::vector<std::string> settings = kind.settings;
+  settings.insert(settings.end(), {"long_range=" + kind.name, "chunk_size=16", "recompute_activations=true"});
+  return settings;
+}
+
+}  // namespace
+
+TEST_CASE("kinds of backbone: trained, evaluated, asked, and kept as a session" *
+          doctest::test_suite("slow")) {
+  for (const Kind& kind : kinds()) {
+    CAPTURE(kind.name);
+    const NanoRun run(settings_of(kind));
+    NanoRun::must_run({"pretrain", "--resume", "--output", run / "run", "--steps", "4"});
+    const std::vector<std::string> checkpoint = {"--checkpoint", run.checkpoint()};
+    const auto with_checkpoint = [&](std::vector<std::string> words) {
+      words.insert(words.end(), checkpoint.begin(), checkpoint.end());
+      return run_gca(words);
+    };
+    const ProcessResult texts = with_checkpoint({"eval", run.book(), "--context", "64,256", "--json"});
+    REQUIRE(texts.status == 0);
+    const auto contexts = texts.json()["result"]["contexts"];
+    CHECK(contexts.size() == 2);
+    CHECK(contexts[0]["perplexity"] > 1);
+    CHECK(with_checkpoint(
+              {"eval", "--task", "passkey", "--data", run.tokens(), "--context", "512", "--trials", "2"})
+              .status == 0);
+
+    // What was kept as a session goes on as if nothing had happened.
+    const auto generate = [&](std::vector<std::string> words) {
+      words.insert(words.begin(), {"generate", "--temperature", "0", "--dtype", "fp32", "--json"});
+      const ProcessResult result = with_checkpoint(words);
+      INFO(result.err);
+      REQUIRE(result.status == 0);
+      return result.json()["result"]["tokens"].get<std::vector<int>>();
+    };
+    const std::string text = NanoRun::pages(3, 9);
+    const std::vector<int> at_once = generate({"--prompt", text, "--max-new-tokens", "40"});
+    std::vector<int> tokens =
+        generate({"--prompt", text, "--max-new-tokens", "15", "--save-memory", run / "session"});
+    const std::vector<int> rest = generate({"--load-memory", run / "session", "--max-new-tokens", "25"});
+    tokens.insert(tokens.end(), rest.begin(), rest.end());
+    CHECK(tokens == at_once);
+
+    CHECK(with_checkpoint({"bench", "--context", "128", "--repeats", "1"}).status == 0);
+    const ProcessResult inspect = with_checkpoint({"inspect-retrieval", "--prompt", text});
+    CHECK(inspect.status == 2);
+    CHECK(inspect.err.find("keeps no chunk memory") != std::string::npos);
+  }
+}
+
+TEST_CASE("kinds of backbone: a dry run tells what each would take") {
+  for (const Kind& kind : kinds()) {
+    CAPTURE(kind.name);
+    std::vector<std::string> words = {"pretrain",  "--task", "self-copy", "--config",     "nano",
+                                      "--dry-run", "--json", "--set",     "vocab_size=32"};
+    for (const std::string& setting : settings_of(kind)) words.insert(words.end(), {"--set", setting});
+    const ProcessResult result = run_gca(words);
+    INFO(result.err);
+    REQUIRE(result.status == 0);
+    CHECK(result.json()["result"]["parameters"] > 1000);
+  }
+}
+
+TEST_CASE("kinds of backbone: settings that make no sense are refused by name") {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> wrong = {
+      {{"long_range=landmark", "landmark_local_size=100"},
+       "landmark_local_size 100 is no multiple of chunk_size"},
+      {{"long_range=landmark", "landmark_selection=\"some\""}, "landmark_selection is \"some\""},
+      {{"long_range=landmark", "landmark_positions=\"here\""}, "landmark_positions is \"here\""},
+      {{"long_range=rmt", "segment_size=0"}, "segment_size is 0"},
+      {{"long_range=fot", "memory_layers=[9]"}, "memory_layers names upper layer 9"},
+      {{"long_range=fot", "memory_layers=[0,0]"}, "memory_layers names upper layer 0"},
+      {{"long_range=tensorized", "tensor_fold=[0,8]"}, "tensor_fold has the entry 0"},
+      {{"long_range=tensorized", "tensor_fold=[]"}, "tensor_fold is empty"},
+      {{"long_range=tensorized", "upper_alibi_slopes=[1.0]"}, "upper_alibi_slopes has 1 entries"},
+      {{"bptt_segments=-1"}, "bptt_segments is out of range"},
+  };
+  for (const auto& one : wrong) {
+    CAPTURE(one.second);
+    std::vector<std::string> words = {"pretrain", "--task", "self-copy", "--config", "nano", "--dry-run"};
+    for (const std::string& setting : one.first) words.insert(words.end(), {"--set", setting});
+    const ProcessResult result = run_gca(words);
+    CHECK(result.status == 2);
+    CHECK(result.err.find(one.second) != std::string::npos);
+  }
+}
