@@ -25,6 +25,7 @@
 #include "lib/model/checkpoint_folder.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
+#include "lib/text/tokenizer_file.h"
 #include "lib/train/checkpoints/checkpoint.h"
 #include "lib/train/checkpoints/resume_rules.h"
 #include "lib/train/checkpoints/run_lock.h"
@@ -47,7 +48,7 @@ at::ScalarType scalar_type(const std::string& dtype) {
 
 /// A fine-tuned model must read the ids that it was trained on.
 void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& data) {
-  const std::string path = checkpoint + "/tokenizer.model";
+  const std::string path = text::find_tokenizer_file(checkpoint);
   if (data.tokenizer_fingerprint.empty() || !std::filesystem::exists(path)) return;
   if (text::Tokenizer::load(path).fingerprint() != data.tokenizer_fingerprint)
     fail_usage("--init " + checkpoint, "its tokenizer is not that of the data",
@@ -238,7 +239,7 @@ void run_pretrain(const PretrainOptions& given) {
   install_interrupt_handler();
   train::RunOptions run;
   run.output = options.output;
-  run.tokenizer_model = data.tokenizer_model;
+  run.tokenizer_file = data.tokenizer_file;
   run.stop_at = options.stop_at;
   run.quiet = options.common.quiet;
   run.tensorboard = options.tensorboard;

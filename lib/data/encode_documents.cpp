@@ -85,9 +85,12 @@ void encode_documents(text::DocumentSource& documents, const text::Tokenizer& to
   const auto submit = [&] {
     if (pending.size() >= most_pending) hand_on_oldest();
     pending.push_back(pool.submit([&tokenizer, batch = std::exchange(batch, Batch())]() mutable {
-      for (OwnedBlock& owned : batch.blocks)
-        owned.block.ids =
+      for (OwnedBlock& owned : batch.blocks) {
+        const std::vector<int32_t> ids =
             tokenizer.encode(owned.text, &owned.block.faults, /*goes_on=*/!owned.block.is_first);
+        if (owned.block.is_first) owned.block.ids = tokenizer.prefix_ids();
+        owned.block.ids.insert(owned.block.ids.end(), ids.begin(), ids.end());
+      }
       return std::move(batch);
     }));
   };

@@ -27,7 +27,7 @@ struct EncodeOptions {
 };
 
 /// Calls `sink` once per block, in the order of the text, from the calling thread. Every document gives at
-/// least one block; an empty one gives an empty block.
+/// least one block; an empty one gives an empty block. The first one of each begins with the tokenizer's prefix_ids().
 void encode_documents(text::DocumentSource& documents, const text::Tokenizer& tokenizer,
                       const EncodeOptions& options, const std::function<void(const EncodedBlock&)>& sink);
 

@@ -5,7 +5,7 @@
 //                     tokens, bytes, sha256 of the text), end_token where each document ends with one, and a
 //                     checksum of all of it
 //   tokens-00000.bin  ids, little-endian, documents back to back
-//   tokenizer.model   the SentencePiece model
+//   tokenizer.model   the SentencePiece model; or tokenizer.json, byte-level BPE
 // Files are memory-mapped when read: nothing is loaded whole.
 
 #include <cstdint>
@@ -63,8 +63,8 @@ class TokenStore {
 /// replaced only where an earlier run wrote it, Error(usage) otherwise.
 class TokenWriter {
  public:
-  /// `end_token` is put after every document; -1: none.
-  TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint, int64_t piece_count,
+  /// `tokenizer_file` is the content of the tokenizer's file. `end_token` is put after every document; -1: none.
+  TokenWriter(std::string folder, std::string tokenizer_file, std::string fingerprint, int64_t piece_count,
               int64_t tokens_per_shard = kTokensPerShard, int32_t end_token = -1);
   ~TokenWriter();
   TokenWriter(const TokenWriter&) = delete;

@@ -13,6 +13,7 @@
 #include "lib/core/json/json_number.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
+#include "lib/text/tokenizer_file.h"
 
 namespace gca::data {
 
@@ -129,7 +130,7 @@ TokenStore TokenStore::open(const std::string& folder) {
   } catch (const nlohmann::json::exception& error) {
     fail_usage(path, fmt::format("is damaged ({})", error.what()), "run gca tokenize again");
   }
-  const std::string model_path = folder + "/tokenizer.model";
+  const std::string model_path = text::find_tokenizer_file(folder);
   if (sha256_hex(read_file(model_path)) != impl->fingerprint)
     fail_usage(model_path, "is not the tokenizer these shards were written with", "run gca tokenize again");
   TokenStore store;
@@ -159,7 +160,7 @@ const std::vector<TokenDocument>& TokenStore::documents() const {
   return impl_->documents;
 }
 std::string TokenStore::tokenizer_path() const {
-  return impl_->folder + "/tokenizer.model";
+  return text::find_tokenizer_file(impl_->folder);
 }
 
 void TokenStore::read(int64_t document_index, int64_t first, std::span<int32_t> out) const {

@@ -16,13 +16,15 @@
 #include "lib/data/output_folder.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
+#include "lib/text/tokenizer_file.h"
 
 namespace fs = std::filesystem;
 
 namespace gca::data {
 namespace {
 
-constexpr const char* kOwnNames[] = {"index.json", "tokens-", "tokenizer.model", "report.json"};
+constexpr const char* kOwnNames[] = {"index.json", "tokens-", "tokenizer.model", "tokenizer.json",
+                                     "report.json"};
 
 std::string claim_folder(const std::string& folder) {
   return claim_output_folder(folder, kTokenFormat, kOwnNames);
@@ -44,7 +46,7 @@ struct TokenWriter::Impl {
   std::string folder;
   std::optional<FolderLock> lock;
   std::string working_folder;
-  std::string tokenizer_model;
+  std::string tokenizer_file;
   std::string fingerprint;
   int64_t piece_count = 0;
   int32_t end_token = -1;
@@ -96,12 +98,12 @@ struct TokenWriter::Impl {
   }
 };
 
-TokenWriter::TokenWriter(std::string folder, std::string tokenizer_model, std::string fingerprint,
+TokenWriter::TokenWriter(std::string folder, std::string tokenizer_file, std::string fingerprint,
                          int64_t piece_count, int64_t tokens_per_shard, int32_t end_token)
     : impl_(std::make_unique<Impl>()) {
   impl_->folder = claim_folder(folder);
   impl_->lock.emplace(impl_->folder);
-  impl_->tokenizer_model = std::move(tokenizer_model);
+  impl_->tokenizer_file = std::move(tokenizer_file);
   impl_->fingerprint = std::move(fingerprint);
   impl_->piece_count = piece_count;
   impl_->end_token = end_token;
@@ -169,7 +171,7 @@ void TokenWriter::end_document() {
 void TokenWriter::finish() {
   impl_->close_shard();
   const std::string& from = impl_->working_folder;
-  write_file_atomically(from + "/tokenizer.model", impl_->tokenizer_model);
+  write_file_atomically(from + "/" + text::tokenizer_file_name(impl_->tokenizer_file), impl_->tokenizer_file);
   nlohmann::json index = {
       {"format", kTokenFormat},           {"tokenizer", impl_->fingerprint},
       {"vocab_size", impl_->piece_count}, {"dtype", impl_->is_narrow() ? "uint16" : "uint32"},

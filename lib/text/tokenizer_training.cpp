@@ -10,7 +10,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/utf8.h"
-#include "lib/text/plain_text.h"
+#include "lib/text/sentencepiece/plain_text.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/training_sample.h"
 
@@ -161,7 +161,7 @@ std::string train_tokenizer(std::span<const std::string> paths, const TokenizerT
   if (std::none_of(sentences.begin(), sentences.end(), has_space)) sentences.push_back(" ");
 
   const std::unordered_map<std::string, std::string> settings = {
-      {"model_type", "bpe"},
+      {"model_type", training.algorithm == TokenizerAlgorithm::bpe ? "bpe" : "unigram"},
       {"vocab_size", std::to_string(vocab_size)},
       {"hard_vocab_limit", "false"},  // too few pieces are an error of ours, below
       {"byte_fallback", "true"},

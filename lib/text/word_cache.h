@@ -2,6 +2,7 @@
 // Ids of the words that a thread has met: a text repeats its words, and looking one up is many times faster
 // than merging its bytes again.
 
+#include <atomic>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -44,6 +45,24 @@ class WordCache {
 
   std::unordered_map<std::string, Place, Hash, std::equal_to<>> places_;
   std::vector<int32_t> ids_;
+};
+
+/// Belongs to one tokenizer. A thread keeps the words of the tokenizer that it used last.
+class ThreadWordCache {
+ public:
+  WordCache& of_thread() const {
+    thread_local WordCache cache;
+    thread_local uint64_t owner = 0;
+    if (owner != number_) {
+      cache = WordCache();
+      owner = number_;
+    }
+    return cache;
+  }
+
+ private:
+  inline static std::atomic<uint64_t> tokenizers_{0};
+  uint64_t number_ = ++tokenizers_;
 };
 
 }  // namespace gca::text

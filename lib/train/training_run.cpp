@@ -134,7 +134,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       fail_run(fmt::format("step {}", state.step), "weight " + *weight + " is not finite",
                "the last checkpoint is untouched; " + trainer.way_out_of_non_finite());
     save_checkpoint(folder, trainer.model(), trainer.config_after(state.step), trainer.optimizer(), state,
-                    options.tokenizer_model);
+                    options.tokenizer_file);
   };
   const auto save = [&] {
     save_into(checkpoint_folder(options.output));

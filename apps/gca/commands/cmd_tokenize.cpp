@@ -20,6 +20,7 @@
 #include "lib/data/encode_documents.h"
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
+#include "lib/text/tokenizer_file.h"
 
 namespace gca::app {
 namespace {
@@ -31,6 +32,7 @@ struct TokenizeOptions {
   std::string output;
   std::string tokenizer_path;
   int64_t train_vocab = 0;
+  std::string tokenizer_type = "bpe";
   bool end_tokens = false;
   bool print_ids = false;
   std::string decode_folder;
@@ -57,27 +59,29 @@ void check_options(const TokenizeOptions& options) {
                options.print_ids ? "choose one of them" : "name the folder to write");
   if (options.tokenizer_path.empty() == (options.train_vocab == 0))
     fail_usage("--tokenizer, --train-vocab", options.train_vocab == 0 ? "one is missing" : "both were given",
-               "give --tokenizer FILE.model to use a vocabulary, or --train-vocab N to train one");
+               "give --tokenizer FILE to use a vocabulary, or --train-vocab N to train one");
   if (options.print_ids && options.tokenizer_path.empty())
-    fail_usage("--train-vocab", "is not used with --print-ids", "give --tokenizer FILE.model");
+    fail_usage("--train-vocab", "is not used with --print-ids", "give --tokenizer FILE");
 }
 
 text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const text::InputFile> files) {
   if (const std::string& path = options.tokenizer_path; !path.empty()) {
     std::error_code ignored;
     const bool is_folder = std::filesystem::is_directory(path, ignored);
-    return text::Tokenizer::load(is_folder ? path + "/tokenizer.model" : path);
+    return text::Tokenizer::load(is_folder ? text::find_tokenizer_file(path) : path);
   }
   std::vector<std::string> paths;
   for (const text::InputFile& file : files) {
     if (file.is_stream)
       fail_usage(file.path, "can be read only once, so no vocabulary can be trained on it",
-                 "save it to a file, or give --tokenizer FILE.model");
+                 "save it to a file, or give --tokenizer FILE");
     paths.push_back(file.path);
   }
   text::TokenizerTraining training;
   training.source = options.source;
   training.vocab_size = options.train_vocab;
+  training.algorithm = options.tokenizer_type == "unigram" ? text::TokenizerAlgorithm::unigram
+                                                           : text::TokenizerAlgorithm::bpe;
   training.seed = options.common.seed;
   return text::Tokenizer::from_serialized(text::train_tokenizer(paths, training), "the trained vocabulary");
 }
@@ -233,6 +237,7 @@ void run_tokenize(const TokenizeOptions& options) {
                    {"output", options.output},
                    {"tokenizer", options.tokenizer_path},
                    {"train_vocab", options.train_vocab},
+                   {"tokenizer_type", options.train_vocab == 0 ? "" : options.tokenizer_type},
                    {"end_tokens", options.end_tokens}};
   report.config.update(source_config(options.source));
   const text::InputFiles inputs = list_texts(options.inputs);
@@ -271,10 +276,18 @@ void add_tokenize_command(CLI::App& app) {
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
   command
       ->add_option("--tokenizer", options->tokenizer_path,
-                   "SentencePiece model to encode with, or a folder with tokenizer.model in it")
-      ->type_name("FILE.model");
+                   "Tokenizer to encode with: a SentencePiece model (tokenizer.model), a tokenizer.json of byte-level "
+                   "BPE, or a folder with one of them in it")
+      ->type_name("FILE");
   add_size_option(*command, "--train-vocab", options->train_vocab,
                   "Train a vocabulary of this size on the inputs");
+  CLI::Option* type =
+      command
+          ->add_option("--tokenizer-type", options->tokenizer_type,
+                       "What --train-vocab trains: byte-pair encoding, or a unigram language model")
+          ->type_name("bpe|unigram")
+          ->check(CLI::IsMember({"bpe", "unigram"}))
+          ->capture_default_str();
   command->add_flag(
       "--end-tokens", options->end_tokens,
       "End every document with the tokenizer's end token (</s>): a model that is trained on it learns to "
@@ -285,7 +298,9 @@ void add_tokenize_command(CLI::App& app) {
       ->type_name("DIR");
   add_source_options(*command, options->source);
   add_common_options(*command, options->common);
-  command->callback([command, options] {
+  command->callback([command, options, type] {
+    if (type->count() > 0 && options->train_vocab == 0)
+      fail_usage("--tokenizer-type", "is only used with --train-vocab", "leave it out");
     if (!options->decode_folder.empty()) refuse_source_options(*command, "with --decode");
     if (!options->decode_folder.empty() && options->end_tokens)
       fail_usage("--end-tokens", "is not used with --decode", "leave it out");

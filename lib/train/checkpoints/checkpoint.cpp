@@ -15,6 +15,7 @@
 #include "lib/core/files/safetensors_file.h"
 #include "lib/data/sealed_json.h"
 #include "lib/model/weight_files.h"
+#include "lib/text/tokenizer_file.h"
 
 namespace gca::train {
 namespace {
@@ -80,12 +81,13 @@ std::string checkpoint_folder(const std::string& output) {
 
 void save_checkpoint(const std::string& folder, const model::LanguageModel& model,
                      const model::ModelConfig& config, const AdamWOptimizer& optimizer,
-                     const TrainerState& state, const std::string& tokenizer_model) {
+                     const TrainerState& state, const std::string& tokenizer_file) {
   replace_folder_atomically(folder, [&](const std::string& aside) {
-    model::save_model(model, config, aside, tokenizer_model.empty() ? "" : sha256_hex(tokenizer_model));
+    model::save_model(model, config, aside, tokenizer_file.empty() ? "" : sha256_hex(tokenizer_file));
     if (state.end_token >= 0) name_end_token(aside + "/config.json", state.end_token);
     save_optimizer(aside + "/optimizer.safetensors", model, optimizer);
-    if (!tokenizer_model.empty()) write_file_atomically(aside + "/tokenizer.model", tokenizer_model);
+    if (!tokenizer_file.empty())
+      write_file_atomically(aside + "/" + text::tokenizer_file_name(tokenizer_file), tokenizer_file);
     data::write_sealed_json(aside + "/trainer_state.json", trainer_state_to_json(state));
   });
 }

@@ -2,7 +2,7 @@
 // A checkpoint folder, in the layout that Hugging Face tools read:
 //   config.json            sizes and switches (lib/model/model_config.h)
 //   model.safetensors      the fp32 masters, by the names of docs/model.md
-//   tokenizer.model        SentencePiece; absent where a task needs none
+//   tokenizer.model        SentencePiece, or tokenizer.json, byte-level BPE; absent where a task needs none
 //   optimizer.safetensors  first_moment.NAME and second_moment.NAME of every weight NAME, float32
 //   trainer_state.json     where the run stands (lib/train/checkpoints/trainer_state.h)
 // It is written aside, flushed and put in place as a whole: a complete checkpoint is there at every instant,
@@ -19,11 +19,11 @@ namespace gca::train {
 /// Name of the checkpoint within a run's output folder.
 std::string checkpoint_folder(const std::string& output);
 
-/// `config` is the model's but for settings that may change while it is trained. `tokenizer_model` is the
-/// text of tokenizer.model, empty for none.
+/// `config` is the model's but for settings that may change while it is trained. `tokenizer_file` is the
+/// content of the tokenizer's file, empty for none.
 void save_checkpoint(const std::string& folder, const model::LanguageModel& model,
                      const model::ModelConfig& config, const AdamWOptimizer& optimizer,
-                     const TrainerState& state, const std::string& tokenizer_model);
+                     const TrainerState& state, const std::string& tokenizer_file);
 
 /// Error(usage) when there is no checkpoint or it cannot be resumed.
 TrainerState load_trainer_state(const std::string& folder);

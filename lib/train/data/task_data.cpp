@@ -382,7 +382,7 @@ TaskData open_task_data(const TaskRequest& request, RunConfig& config) {
   opener.open_tokenizer(config);
   TaskData data;
   if (opener.tokenizer()) {
-    data.tokenizer_model = opener.tokenizer()->serialized();
+    data.tokenizer_file = opener.tokenizer()->serialized();
     data.tokenizer_fingerprint = opener.tokenizer()->fingerprint();
     data.end_token = opener.end_token();
   }

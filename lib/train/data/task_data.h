@@ -28,7 +28,7 @@ struct TaskData {
   ValidationSource validation;  ///< of the one task; with phases that of the last
   ValidationPlan validation_plan;
   std::shared_ptr<TrainingPhases> phases;  ///< null for one task all along
-  std::string tokenizer_model;             ///< text of tokenizer.model; empty for none
+  std::string tokenizer_file;              ///< content of the tokenizer's file; empty for none
   std::string tokenizer_fingerprint;       ///< empty for none
   int32_t end_token = -1;                  ///< ends each document of the data; -1: none does
   double chance = 0.0;                     ///< accuracy of guessing; 0 where the task does not know it

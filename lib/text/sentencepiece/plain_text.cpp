@@ -1,4 +1,4 @@
-#include "lib/text/plain_text.h"
+#include "lib/text/sentencepiece/plain_text.h"
 
 #include "lib/core/utf8.h"
 

@@ -1,4 +1,4 @@
-#include "lib/text/model_proto.h"
+#include "lib/text/sentencepiece/model_proto.h"
 
 #include <cstdint>
 #include <optional>
