@@ -209,13 +209,14 @@ _gca() {
             ;;
         report)
             case $previous in
+                --label) :; return ;;
                 --html) _gca_files -f; return ;;
                 --csv) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --html --csv --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --label --html --csv --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         help)
             case $previous in

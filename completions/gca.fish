@@ -197,7 +197,8 @@ complete -c gca -n '__fish_seen_subcommand_from bench' -l dtype -x -a 'auto bf16
 complete -c gca -n '__fish_seen_subcommand_from bench' -l weight-dtype -x -a 'auto int8' -d 'Type of the weights that products read: int8, with one scale per row, which decodes faster; or auto, the type of --dtype (default: auto)'
 
 complete -c gca -n '__fish_seen_subcommand_from report' -l help -s h -d 'Print this help message and exit'
-complete -c gca -n '__fish_seen_subcommand_from report' -l html -r -F -d 'Write a self-contained page for a browser: losses, perplexity by context and position, and accuracy by length and depth'
+complete -c gca -n '__fish_seen_subcommand_from report' -l label -x -d 'What a run is called, instead of the name of its folder: one for each run, in their order, or NAME=LABEL with the name or path of a run; may be given several times'
+complete -c gca -n '__fish_seen_subcommand_from report' -l html -r -F -d 'Write a self-contained page for a browser: what differs between the runs, and charts of losses, of what reading gains, of context and position, tasks and speed'
 complete -c gca -n '__fish_seen_subcommand_from report' -l csv -r -F -d 'Write every number as one row of a CSV file'
 complete -c gca -n '__fish_seen_subcommand_from report' -l report -r -F -d 'Write the JSON report to this file'
 complete -c gca -n '__fish_seen_subcommand_from report' -l json -d 'Print the JSON report instead of the table'

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <iterator>
 
-#include "lib/inspect/one_line.h"
+#include "lib/core/one_line.h"
 
 namespace gca::inspect {
 namespace {

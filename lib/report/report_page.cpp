@@ -1,89 +1,83 @@
 #include "lib/report/report_page.h"
 
-#include <algorithm>
-#include <cmath>
-
-#include <fmt/format.h>
-
 #include "lib/core/json/json_report.h"
-#include "lib/report/report_charts.h"
+#include "lib/report/charts/report_charts.h"
+#include "lib/report/runs/group_summary.h"
 
 namespace gca::report {
 
-extern const std::string_view kReportPageHtml;  // report_page.html
+// The files of lib/report/page.
+extern const std::string_view kPageHtml;
+extern const std::string_view kPageStyle;
+extern const std::string_view kNumbersScript;
+extern const std::string_view kViewScript;
+extern const std::string_view kLineChartScript;
+extern const std::string_view kHeatMapScript;
+extern const std::string_view kTablesScript;
+extern const std::string_view kPageScript;
 
 namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kDataMark = "@DATA@";
-
-struct GroupFacts {
-  std::string seeds;
-  int64_t parameters = 0;
-  int64_t tokens = 0;
-  Spread loss;  ///< of the last validation
-  Spread speed;
-};
-
-GroupFacts facts_of(const RunGroup& group) {
-  GroupFacts facts;
-  std::vector<double> losses, speeds;
-  for (const RunResults* run : group.runs) {
-    facts.seeds += (facts.seeds.empty() ? "" : ", ") + std::to_string(run->seed);
-    facts.parameters = std::max(facts.parameters, run->parameters);
-    for (const auto* list : {&run->train, &run->valid})
-      if (!list->empty()) facts.tokens = std::max(facts.tokens, list->back().tokens);
-    if (!run->valid.empty()) losses.push_back(run->valid.back().loss);
-    speeds.push_back(run->tokens_per_second);
-  }
-  facts.loss = spread_of(losses);
-  facts.speed = spread_of(speeds);
-  return facts;
-}
-
-std::string number_or_dash(double x, const char* format) {
-  return std::isfinite(x) ? fmt::format(fmt::runtime(format), x) : "-";
+json to_json(const Spread& spread) {
+  return {{"mean", spread.mean}, {"low", spread.low}, {"high", spread.high}};
 }
 
 json group_to_json(const RunGroup& group) {
-  const GroupFacts facts = facts_of(group);
-  json runs = json::array();
-  for (const RunResults* run : group.runs) runs.push_back(run->name);
-  return {{"label", group.label},
-          {"seeds", facts.seeds},
-          {"parameters", facts.parameters},
-          {"tokens", facts.tokens},
-          {"loss", {{"mean", facts.loss.mean}, {"low", facts.loss.low}, {"high", facts.loss.high}}},
-          {"tokens_per_second", facts.speed.mean},
+  const GroupSummary summary = summarise(group);
+  json runs = json::array(), contexts = json::array();
+  for (const RunResults* run : group.runs)
+    runs.push_back({{"name", run->name},
+                    {"path", run->path},
+                    {"seed", run->seed},
+                    {"steps", run->steps},
+                    {"planned_steps", run->planned_steps},
+                    {"has_ended", run->has_ended}});
+  for (const ContextSummary& context : summary.contexts)
+    contexts.push_back({{"data", context.data},
+                        {"retriever", context.retriever},
+                        {"context", context.context},
+                        {"loss", to_json(context.loss)},
+                        {"bits_per_byte", to_json(context.bits_per_byte)}});
+  return {{"name", group.name},
+          {"values", group.values},
+          {"seeds", summary.seeds},
+          {"parameters", summary.parameters},
+          {"steps", summary.steps},
+          {"planned_steps", summary.planned_steps},
+          {"tokens", summary.tokens},
+          {"has_ended", summary.has_ended},
+          {"seconds", to_json(summary.seconds)},
+          {"tokens_per_second", to_json(summary.tokens_per_second)},
+          {"loss", to_json(summary.loss)},
+          {"bits_per_byte", to_json(summary.bits_per_byte)},
+          {"of_reading", to_json(summary.of_reading)},
+          {"of_choice", to_json(summary.of_choice)},
+          {"score_spread", to_json(summary.score_spread)},
+          {"contexts", std::move(contexts)},
           {"runs", std::move(runs)}};
+}
+
+void put(std::string& page, std::string_view mark, std::string_view content) {
+  page.replace(page.find(mark), mark.size(), content);
 }
 
 }  // namespace
 
-std::string report_table(std::span<const RunGroup> groups) {
-  size_t width = 8;
-  for (const RunGroup& group : groups) width = std::max(width, group.label.size());
-  std::string table = fmt::format("{:<{}}{:>6}{:>13}{:>12}{:>12}{:>20}{:>12}\n", "settings", width, "runs",
-                                  "parameters", "tokens", "valid loss", "range", "perplexity");
-  for (const RunGroup& group : groups) {
-    const GroupFacts facts = facts_of(group);
-    table += fmt::format(
-        "{:<{}}{:>6}{:>13}{:>12}{:>12}{:>20}{:>12}\n", group.label, width, group.runs.size(),
-        facts.parameters, facts.tokens, number_or_dash(facts.loss.mean, "{:.4f}"),
-        number_or_dash(facts.loss.low, "{:.4f}") + " to " + number_or_dash(facts.loss.high, "{:.4f}"),
-        number_or_dash(std::exp(facts.loss.mean), "{:.2f}"));
-  }
-  return table;
-}
-
-std::string report_page(std::span<const RunGroup> groups) {
-  json data;
-  data["groups"] = json::array();
-  for (const RunGroup& group : groups) data["groups"].push_back(group_to_json(group));
-  data["charts"] = report_charts(groups);
-  std::string page(kReportPageHtml);
-  page.replace(page.find(kDataMark), kDataMark.size(), json_in_script(data));
+std::string report_page(const Comparison& comparison) {
+  json data = {{"settings", comparison.settings}, {"groups", json::array()}};
+  for (const RunGroup& group : comparison.groups) data["groups"].push_back(group_to_json(group));
+  data["charts"] = report_charts(comparison);
+  std::string scripts;
+  for (const std::string_view script :
+       {kNumbersScript, kViewScript, kLineChartScript, kHeatMapScript, kTablesScript, kPageScript})
+    scripts += script;
+  std::string page(kPageHtml);
+  // The data last: what it holds is never searched for a mark.
+  put(page, "@STYLE@", kPageStyle);
+  put(page, "@SCRIPTS@", scripts);
+  put(page, "@DATA@", json_in_script(data));
   return page;
 }
 

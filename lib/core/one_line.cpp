@@ -1,4 +1,4 @@
-#include "lib/inspect/one_line.h"
+#include "lib/core/one_line.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "lib/core/utf8.h"
 
-namespace gca::inspect {
+namespace gca {
 namespace {
 
 /// One character of `text` as shown, removed from its front.
@@ -48,4 +48,4 @@ std::string one_line(std::string_view text, int64_t width) {
   return shown;
 }
 
-}  // namespace gca::inspect
+}  // namespace gca
