@@ -174,3 +174,43 @@ TEST_CASE("the table goes to standard output, --quiet and --report are obeyed") 
   CHECK(problems_of("tokenize", nlohmann::json::parse(gca::read_file(books / "elsewhere.json"))) == "");
   CHECK_FALSE(std::filesystem::exists(books / "out/report.json"));
 }
+
+TEST_CASE("a tokenizer.json gives the ids of the tokenizers library, and the folder carries it") {
+  const std::string golden = GCA_SOURCE_DIR "/tests/golden/tokenizers/llama3";
+  const TokenizedBooks books;
+  for (const nlohmann::json& expected : nlohmann::json::parse(gca::read_file(golden + "/expected.json"))) {
+    std::string line;
+    for (const int32_t id : expected["ids"]) line += (line.empty() ? "" : " ") + std::to_string(id);
+    CHECK(printed_ids(golden + "/tokenizer.json", {"-"}, "1", expected["text"].get<std::string>()) ==
+          line + "\n");
+  }
+  std::vector<std::string> words = {"tokenize", "--tokenizer", golden, "--output", books / "json-tokens"};
+  words.insert(words.end(), books.names().begin(), books.names().end());
+  REQUIRE(run_gca(words).status == 0);
+  CHECK(gca::read_file(books / "json-tokens/tokenizer.json") == gca::read_file(golden + "/tokenizer.json"));
+  CHECK(problems_of("tokenize", report_in(books / "json-tokens")) == "");
+  CHECK(run_gca({"tokenize", "--decode", books / "json-tokens"}).out == books.whole_text());
+  // Over tokens of the other kind: only one tokenizer is left.
+  words[2] = books.model();
+  REQUIRE(run_gca(words).status == 0);
+  CHECK(!std::filesystem::exists(books / "json-tokens/tokenizer.json"));
+}
+
+TEST_CASE("--tokenizer-type unigram trains another vocabulary that gives every text back") {
+  const TokenizedBooks books;
+  std::vector<std::string> words = {
+      "tokenize", "--output", books / "unigram", "--tokenizer-type", "unigram", "--train-vocab", "600"};
+  words.insert(words.end(), books.names().begin(), books.names().end());
+  REQUIRE(run_gca(words).status == 0);
+  const nlohmann::json report = report_in(books / "unigram");
+  CHECK(problems_of("tokenize", report) == "");
+  CHECK(report["result"]["lossless"] == true);
+  CHECK(report["result"]["vocab_size"] == 600);
+  CHECK(run_gca({"tokenize", "--decode", books / "unigram"}).out == books.whole_text());
+  CHECK(gca::read_file(books / "unigram/tokenizer.model") != gca::read_file(books.model()));
+  words = {"tokenize",    books.names()[0],   "--tokenizer", books.model(),
+           "--print-ids", "--tokenizer-type", "bpe"};
+  const ProcessResult result = run_gca(words);
+  CHECK(result.status == 2);
+  CHECK(result.err.find("--tokenizer-type") != std::string::npos);
+}

@@ -1,4 +1,4 @@
-// tokenizer.model: a SentencePiece model from anywhere (tokenize --tokenizer).
+// A tokenizer from anywhere (tokenize --tokenizer): a SentencePiece model, or a tokenizer.json.
 
 #include "lib/text/tokenizer.h"
 #include "tests/fuzz/fuzz_support.h"
@@ -11,7 +11,15 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const std::vector<int32_t> ids = tokenizer.encode(text);
     const std::string again = tokenizer.decode(ids);
     if (tokenizer.is_lossless() && again != text) abort();
-    tokenizer.safe_cut(text, 10);
+    // A text that is cut where it is safe has the same tokens.
+    for (const size_t limit : {size_t{10}, size_t{20}, text.size() - 1}) {
+      const size_t cut = tokenizer.safe_cut(text, limit);
+      if (cut == text.size()) continue;
+      std::vector<int32_t> parts = tokenizer.encode(text.substr(0, cut));
+      const std::vector<int32_t> rest = tokenizer.encode(text.substr(cut), nullptr, /*goes_on=*/true);
+      parts.insert(parts.end(), rest.begin(), rest.end());
+      if (parts != ids) abort();
+    }
     tokenizer.piece_bytes_table();
   });
   return 0;

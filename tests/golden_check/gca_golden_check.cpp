@@ -1,7 +1,8 @@
 // gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] FILE...
 //
 // Runs golden cases (NAME.safetensors of a model, with its .act and .grad beside it, or of an attention
-// operator), prints the worst error of each quantity, and exits with 1 when one is out of bounds or NaN.
+// operator; a folder with a tokenizer and expected.json), prints the worst error of each quantity, and exits with 1
+// when one is out of bounds or NaN.
 // --isa chooses the instruction set of the CPU kernels, or runs the files with each that this processor runs
 // or emulates.
 
@@ -21,6 +22,7 @@
 #include "tests/golden_check/check_file.h"
 #include "tests/golden_check/golden_file.h"
 #include "tests/golden_check/quantity_table.h"
+#include "tests/golden_check/tokenizer_case.h"
 
 namespace gca::golden {
 
@@ -62,6 +64,11 @@ int check_all(const std::vector<std::string>& paths, at::ScalarType dtype, const
   int files = 0;
   for (const std::string& path : paths) {
     if (is_companion(path)) continue;
+    if (is_tokenizer_case(path)) {
+      ++files;
+      if (!print_file(path, check_tokenizer(path), /*with_plain=*/false)) ++failed;
+      continue;
+    }
     const int64_t dh = head_dim_of(path);
     if (!device.is_cpu() && dh != 32 && dh != 64 && dh != 128) {
       fmt::print("{}\n  left out: head_dim {} is none of the CUDA kernels'\n", path, dh);

@@ -80,8 +80,8 @@ text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const t
   text::TokenizerTraining training;
   training.source = options.source;
   training.vocab_size = options.train_vocab;
-  training.algorithm = options.tokenizer_type == "unigram" ? text::TokenizerAlgorithm::unigram
-                                                           : text::TokenizerAlgorithm::bpe;
+  training.algorithm =
+      options.tokenizer_type == "unigram" ? text::TokenizerAlgorithm::unigram : text::TokenizerAlgorithm::bpe;
   training.seed = options.common.seed;
   return text::Tokenizer::from_serialized(text::train_tokenizer(paths, training), "the trained vocabulary");
 }
@@ -275,9 +275,10 @@ void add_tokenize_command(CLI::App& app) {
   command->add_option("INPUT", options->inputs, "Files, folders, or - for standard input");
   command->add_option("--output", options->output, "Folder to write")->type_name("DIR");
   command
-      ->add_option("--tokenizer", options->tokenizer_path,
-                   "Tokenizer to encode with: a SentencePiece model (tokenizer.model), a tokenizer.json of byte-level "
-                   "BPE, or a folder with one of them in it")
+      ->add_option(
+          "--tokenizer", options->tokenizer_path,
+          "Tokenizer to encode with: a SentencePiece model (tokenizer.model), a tokenizer.json of byte-level "
+          "BPE, or a folder with one of them in it")
       ->type_name("FILE");
   add_size_option(*command, "--train-vocab", options->train_vocab,
                   "Train a vocabulary of this size on the inputs");

@@ -212,7 +212,7 @@ float load_half(const std::byte* bytes) {
   return half_to_float(load<uint16_t>(bytes));
 }
 
-/// d q + m of 32 nibbles, low ones first.
+/// d (q - shift) + m of 32 nibbles, low ones first. (An m of -0 changes no value, not even the sign of a zero.)
 void decode_nibbles(const std::byte* nibbles, float d, float m, float shift, float* out) {
   for (int64_t i = 0; i < kBlockValues / 2; ++i) {
     const auto byte = std::to_integer<unsigned>(nibbles[i]);
@@ -233,7 +233,7 @@ void decode_block(GgufType type, const std::byte* block, float* out) {
       *out = std::bit_cast<float>(uint32_t{load<uint16_t>(block)} << 16);
       return;
     case GgufType::q4_0:
-      decode_nibbles(block + 2, load_half(block), 0, 8, out);
+      decode_nibbles(block + 2, load_half(block), -0.0F, 8, out);
       return;
     case GgufType::q4_1:
       decode_nibbles(block + 4, load_half(block), load_half(block + 2), 0, out);

@@ -96,7 +96,8 @@ json template_with(const std::string& start, size_t id) {
   return {{"type", "TemplateProcessing"},
           {"single", json::array({special, text})},
           {"pair", json::array({special, text, second})},
-          {"special_tokens", {{start, {{"id", start}, {"ids", json::array({id})}, {"tokens", json::array({start})}}}}}};
+          {"special_tokens",
+           {{start, {{"id", start}, {"ids", json::array({id})}, {"tokens", json::array({start})}}}}}};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "lib/core/error.h"
+#include "lib/text/byte_level_bpe/oniguruma_pattern.h"
 
 namespace gca::text {
 namespace {
@@ -41,10 +42,10 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-/// "^" outside of a class and "\G" look at what is before a match, "\K" moves its beginning; PCRE2 tells of all
-/// others. (An escaped "^" is taken for one, too.)
+/// "^" outside of a class and "\G" look at what is before a match; PCRE2 tells of all others. (An escaped "^" is taken
+/// for one, too.)
 bool looks_back(const std::string& pattern) {
-  if (pattern.find("\\G") != std::string::npos || pattern.find("\\K") != std::string::npos) return true;
+  if (pattern.find("\\G") != std::string::npos) return true;
   for (size_t at = 0; at < pattern.size(); ++at)
     if (pattern[at] == '^' && (at == 0 || pattern[at - 1] != '[')) return true;
   return false;
@@ -58,17 +59,38 @@ struct SplitPattern::Code {
   ~Code() { pcre2_code_free(compiled); }
 };
 
-SplitPattern::SplitPattern(const std::string& pattern, std::string where)
-    : code_(std::make_unique<Code>()), where_(std::move(where)) {
+namespace {
+
+/// Null where PCRE2 does not take the pattern.
+pcre2_code* compile(const std::string& pattern, std::string* error_text) {
   int error = 0;
   PCRE2_SIZE place = 0;
-  code_->compiled = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
-                                  PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
-                                  &place, nullptr);
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(),
+                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error,
+                                   &place, nullptr);
+  if (code == nullptr && error_text != nullptr) *error_text = message_of(error);
+  return code;
+}
+
+bool is_valid(const std::string& pattern) {
+  pcre2_code* code = compile(pattern, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
+
+}  // namespace
+
+SplitPattern::SplitPattern(const std::string& pattern, std::string where)
+    : code_(std::make_unique<Code>()), where_(std::move(where)) {
+  const auto refuse = [this](const std::string& construct) {
+    fail_usage(where_, "the pattern of a Split has " + construct + ", which is not supported",
+               "give a tokenizer.json with another pattern");
+  };
+  const std::string translated = oniguruma_to_pcre2(pattern, is_valid, refuse);
+  std::string error;
+  code_->compiled = compile(translated, &error);
   if (code_->compiled == nullptr)
-    fail_usage(where_,
-               "the pattern of a Split cannot be read at character " + std::to_string(place) + ": " +
-                   message_of(error),
+    fail_usage(where_, "the pattern of a Split cannot be read: " + error,
                "give a tokenizer.json with a pattern that PCRE2 takes");
   code_->has_jit = pcre2_jit_compile(code_->compiled, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
   uint32_t lookbehind = 0;

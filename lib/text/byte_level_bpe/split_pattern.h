@@ -11,8 +11,8 @@ namespace gca::text {
 /// Immutable; may be used by several threads.
 class SplitPattern {
  public:
-  /// Throws Error(usage), naming `where`, for a pattern that PCRE2 does not take, or takes for something else
-  /// than the `tokenizers` library does.
+  /// Throws Error(usage), naming `where`, for a pattern that PCRE2 does not take, or cannot match as the `tokenizers`
+  /// library does.
   SplitPattern(const std::string& pattern, std::string where);
   ~SplitPattern();
   SplitPattern(SplitPattern&&) noexcept;
