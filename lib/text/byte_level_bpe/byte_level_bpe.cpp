@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
@@ -26,6 +27,8 @@ constexpr const char* kDamaged = "the file is damaged: copy it again";
 constexpr size_t kMostWordBytes = 64;
 /// How far beyond its limit safe_cut() looks for the end of a piece.
 constexpr size_t kLookAheadBytes = 4096;
+/// Most patterns allow the first or the second cut that is tried.
+constexpr int kMostCutTrials = 16;
 /// A file does not say which token ends a text. These names are in use for it; the first that is a special token
 /// of the file counts.
 constexpr const char* kEndNames[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>"};
@@ -52,6 +55,13 @@ class ByteLevelBpe : public TokenizerModel {
     bool at_end = true;  ///< at its end
   };
 
+  /// What a visitor tells of a text.
+  struct Part {
+    size_t size_bytes = 0;
+    int32_t id = -1;
+    bool operator==(const Part&) const = default;
+  };
+
   void take_ids(const TokenizerJson& file, const IdsByText& ids, const std::string& where);
   void take_merges(const TokenizerJson& file, const IdsByText& ids, const std::string& where);
   void take_bytes(const TokenizerJson& file, const IdsByText& ids, const std::string& where);
@@ -67,6 +77,7 @@ class ByteLevelBpe : public TokenizerModel {
   bool visit_step(std::string_view text, size_t step, bool is_open, Cuts cuts, const Sink& sink) const;
 
   void encode_piece(std::string_view piece, std::vector<int32_t>& ids, TextFaults& faults) const;
+  bool consists_of(std::string_view text, std::span<const Part> parts) const;
 
   Vocabulary vocabulary_;
   std::array<int32_t, 256> byte_ids_ = {};  ///< -1: the byte has no token
@@ -177,9 +188,9 @@ void ByteLevelBpe::take_added_tokens(const TokenizerJson& file) {
 }
 
 // The visitors call sink(bytes, id, cut) for the parts of a text in their order: a piece whose bytes are to be merged
-// (id -1), or an added token. `cut` is the place of the text behind the part where it can be cut without changing
-// a token on either side, or null. Visitors stop and return false as soon as the sink does, and where a text that is
-// open (it may go on) does not tell what comes next.
+// (id -1), or an added token. `cut` is the place behind the part where the text is encoded the same without what is
+// before it, or null. Visitors stop and return false as soon as the sink does, and where a text that is open (it may
+// go on) does not tell what comes next.
 
 /// Calls plain(part, is_open) for what is between the added tokens.
 template <class Plain, class Sink>
@@ -314,15 +325,36 @@ void ByteLevelBpe::encode_piece(std::string_view piece, std::vector<int32_t>& id
   if (is_word && faults.unknown_tokens == unknown_before) cache.keep(piece, tokens);
 }
 
+/// Where the text behind a cut is encoded the same without what is before it, the visitors tell. The text before the
+/// cut, whose patterns may look at what is behind it, is tried without it.
 size_t ByteLevelBpe::safe_cut(std::string_view text, size_t limit) const {
   const std::string_view known = text.substr(0, std::min(text.size(), limit + kLookAheadBytes));
-  size_t best = 0;
-  visit(known, /*is_open=*/true, [&](std::string_view /*bytes*/, int32_t /*id*/, const char* cut) {
+  std::vector<Part> parts;
+  struct Candidate {
+    size_t place;
+    size_t parts_before;
+  };
+  std::vector<Candidate> candidates;
+  visit(known, /*is_open=*/true, [&](std::string_view bytes, int32_t id, const char* cut) {
+    parts.push_back({bytes.size(), id});
     const auto place = cut == nullptr ? 0 : static_cast<size_t>(cut - text.data());
-    if (place <= limit) best = std::max(best, place);
+    if (place > 0 && place <= limit) candidates.push_back({place, parts.size()});
     return place < limit;
   });
-  return best > 0 ? best : text.size();
+  for (int trial = 0; trial < kMostCutTrials && !candidates.empty(); ++trial, candidates.pop_back()) {
+    const Candidate& last = candidates.back();
+    if (consists_of(text.substr(0, last.place), std::span(parts).first(last.parts_before))) return last.place;
+  }
+  return text.size();
+}
+
+bool ByteLevelBpe::consists_of(std::string_view text, std::span<const Part> parts) const {
+  size_t seen = 0;
+  const bool is_alike =
+      visit(text, /*is_open=*/false, [&](std::string_view bytes, int32_t id, const char* /*cut*/) {
+        return seen < parts.size() && parts[seen++] == Part{bytes.size(), id};
+      });
+  return is_alike && seen == parts.size();
 }
 
 }  // namespace
