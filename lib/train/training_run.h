@@ -16,9 +16,9 @@
 namespace gca::train {
 
 struct RunOptions {
-  std::string output;           ///< folder; holds checkpoint/ and metrics.jsonl
+  std::string output;          ///< folder; holds checkpoint/ and metrics.jsonl
   std::string tokenizer_file;  ///< content of the tokenizer's file, empty for none
-  int64_t stop_at = 0;          ///< stop after so many steps, to go on later; 0: at the end
+  int64_t stop_at = 0;         ///< stop after so many steps, to go on later; 0: at the end
   bool quiet = false;
   bool tensorboard = false;  ///< also writes what metrics.jsonl tells into an event file (event_file.h)
   bool is_new = true;        ///< metrics and kept checkpoints of an earlier run are dropped

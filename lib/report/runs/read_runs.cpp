@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "lib/core/files/atomic_file.h"
 #include "lib/core/error.h"
+#include "lib/core/files/atomic_file.h"
 #include "lib/report/runs/read_metrics.h"
 #include "lib/report/runs/read_reports.h"
 #include "lib/report/runs/run_names.h"

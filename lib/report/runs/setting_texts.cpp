@@ -5,8 +5,8 @@
 #include <map>
 #include <set>
 
-#include "lib/core/one_line.h"
 #include "lib/core/checksums/sha256.h"
+#include "lib/core/one_line.h"
 #include "lib/report/runs/run_names.h"
 
 namespace gca::report {
