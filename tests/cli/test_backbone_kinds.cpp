@@ -67,23 +67,30 @@ TEST_CASE("kinds of backbone: trained, evaluated, asked, and kept as a session" 
     tokens.insert(tokens.end(), rest.begin(), rest.end());
     CHECK(tokens == at_once);
 
-    CHECK(with_checkpoint({"bench", "--context", "128", "--repeats", "1"}).status == 0);
     const ProcessResult inspect = with_checkpoint({"inspect-retrieval", "--prompt", text});
     CHECK(inspect.status == 2);
     CHECK(inspect.err.find("keeps no chunk memory") != std::string::npos);
   }
 }
 
-TEST_CASE("kinds of backbone: a dry run tells what each would take") {
+TEST_CASE("kinds of backbone: a dry run tells what each would take, and a benchmark how long" *
+          doctest::test_suite("slow")) {
   for (const Kind& kind : kinds()) {
     CAPTURE(kind.name);
-    std::vector<std::string> words = {"pretrain",  "--task", "self-copy", "--config",     "nano",
-                                      "--dry-run", "--json", "--set",     "vocab_size=32"};
-    for (const std::string& setting : settings_of(kind)) words.insert(words.end(), {"--set", setting});
-    const ProcessResult result = run_gca(words);
-    INFO(result.err);
-    REQUIRE(result.status == 0);
-    CHECK(result.json()["result"]["parameters"] > 1000);
+    const auto with_settings = [&](std::vector<std::string> words) {
+      for (const std::string& setting : settings_of(kind)) words.insert(words.end(), {"--set", setting});
+      const ProcessResult result = run_gca(words);
+      INFO(result.err);
+      REQUIRE(result.status == 0);
+      return result.json()["result"];
+    };
+    const auto dry = with_settings({"pretrain", "--task", "self-copy", "--config", "nano", "--set",
+                                    "vocab_size=32", "--steps", "2", "--dry-run", "--json"});
+    CHECK(dry["parameters"] > 1000);
+    const auto bench =
+        with_settings({"bench", "--config", "nano", "--set", "vocab_size=300", "--context", "128",
+                       "--repeats", "1", "--decode-tokens", "20", "--no-peak", "--json"});
+    CHECK(bench["rows"].size() == 4);
   }
 }
 
@@ -103,7 +110,8 @@ TEST_CASE("kinds of backbone: settings that make no sense are refused by name") 
   };
   for (const auto& one : wrong) {
     CAPTURE(one.second);
-    std::vector<std::string> words = {"pretrain", "--task", "self-copy", "--config", "nano", "--dry-run"};
+    std::vector<std::string> words = {"pretrain", "--task",        "self-copy", "--config", "nano",
+                                      "--set",    "vocab_size=32", "--steps",   "2",        "--dry-run"};
     for (const std::string& setting : one.first) words.insert(words.end(), {"--set", setting});
     const ProcessResult result = run_gca(words);
     CHECK(result.status == 2);
