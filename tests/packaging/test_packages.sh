@@ -13,7 +13,7 @@ rm -rf "$folder/_CPack_Packages"
 deb=("$folder"/gca_*.deb)
 dpkg-deb -x "${deb[0]}" "$folder/deb"
 depends=$(dpkg-deb -f "${deb[0]}" Depends)
-for name in libc6 libstdc++6 libfmt9 libsentencepiece0; do
+for name in libc6 libstdc++6 libfmt9 libsentencepiece0 libpcre2-8-0 libutf8proc2; do
   [[ ", $depends" == *", $name"* ]] || fail "the .deb does not depend on $name, but on $depends"
 done
 names=$(for file in "$folder"/deb/usr/bin/gca "$folder"/deb/usr/libexec/gca/*; do [[ -d $file ]] || needs "$file"; done | sort -u)
