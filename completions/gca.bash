@@ -44,6 +44,7 @@ _gca() {
                 --output) _gca_files -d; return ;;
                 --tokenizer) _gca_files -f; return ;;
                 --train-vocab) :; return ;;
+                --tokenizer-type) _gca_words 'bpe unigram'; return ;;
                 --decode) _gca_files -d; return ;;
                 --input-format) _gca_words 'auto jsonl text'; return ;;
                 --text-key) :; return ;;
@@ -52,7 +53,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --end-tokens --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --tokenizer-type --end-tokens --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         chunk)
             case $previous in

@@ -16,8 +16,9 @@ complete -c gca -n __fish_use_subcommand -a help -d 'Show the help of a subcomma
 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l output -x -a '(__fish_complete_directories)' -d 'Folder to write'
-complete -c gca -n '__fish_seen_subcommand_from tokenize' -l tokenizer -r -F -d 'SentencePiece model to encode with, or a folder with tokenizer.model in it'
+complete -c gca -n '__fish_seen_subcommand_from tokenize' -l tokenizer -r -F -d 'Tokenizer to encode with: a SentencePiece model (tokenizer.model), a tokenizer.json of byte-level BPE, or a folder with one of them in it'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l train-vocab -x -d 'Train a vocabulary of this size on the inputs'
+complete -c gca -n '__fish_seen_subcommand_from tokenize' -l tokenizer-type -x -a 'bpe unigram' -d 'What --train-vocab trains: bpe (byte-pair encoding) or unigram (default: bpe)'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l end-tokens -d 'End every document with the tokenizer'\''s end token (</s>): a model that is trained on it learns to end, and gca generate ends there'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l print-ids -d 'Print the token ids, one line per document, and write no files'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l decode -x -a '(__fish_complete_directories)' -d 'Print the text of a folder of token shards'

@@ -285,10 +285,10 @@ void add_tokenize_command(CLI::App& app) {
   CLI::Option* type =
       command
           ->add_option("--tokenizer-type", options->tokenizer_type,
-                       "What --train-vocab trains: byte-pair encoding, or a unigram language model")
-          ->type_name("bpe|unigram")
+                       with_default("What --train-vocab trains: bpe (byte-pair encoding) or unigram",
+                                    options->tokenizer_type))
           ->check(CLI::IsMember({"bpe", "unigram"}))
-          ->capture_default_str();
+          ->type_name("NAME");
   command->add_flag(
       "--end-tokens", options->end_tokens,
       "End every document with the tokenizer's end token (</s>): a model that is trained on it learns to "
