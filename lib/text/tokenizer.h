@@ -2,10 +2,10 @@
 // Text to ids and back, whatever kind of file the tokenizer is: a SentencePiece model (tokenizer.model) or
 // byte-level BPE (tokenizer.json). The content tells which, not the name.
 //
-// decode(encode(x)) == x for every string of bytes when the tokenizer is_lossless(), as those are that gca trains
-// (SentencePiece with byte fallback, identity normalisation, no dummy prefix, newline a piece of its own). On
-// valid UTF-8 the ids are those of the libraries that the files come from, but for '\0' and U+2581 in a
-// SentencePiece model, which become byte pieces.
+// decode(encode(x)) == x for every string of bytes when the tokenizer is_lossless(), as those are that gca
+// trains (SentencePiece with byte fallback, identity normalisation, no dummy prefix, newline a piece of its
+// own). On valid UTF-8 the ids are those of the libraries that the files come from, but for '\0' and U+2581
+// in a SentencePiece model, which become byte pieces.
 
 #include <cstdint>
 #include <functional>
@@ -35,11 +35,11 @@ class Tokenizer {
   /// piece_count() + 1: the model's V when the landmark takes the next id.
   int64_t vocab_size_with_landmark() const { return piece_count() + 1; }
   int64_t landmark_id() const { return piece_count(); }
-  /// The control token that begins a text (SentencePiece's bos, "<s>"; the first of prefix_ids()); -1 where the
-  /// file names none.
+  /// The control token that begins a text (SentencePiece's bos, "<s>"; the first of prefix_ids()); -1 where
+  /// the file names none.
   int32_t start_id() const;
-  /// The control token that ends a text (SentencePiece's eos, "</s>"; in a tokenizer.json the special token of
-  /// a name that is in use for it); -1 where there is none.
+  /// The control token that ends a text (SentencePiece's eos, "</s>"; in a tokenizer.json the special token
+  /// of a name that is in use for it); -1 where there is none.
   int32_t end_id() const;
   /// What the file says goes before every text (TemplateProcessing of a tokenizer.json). encode() leaves it
   /// out. A SentencePiece model says nothing about it.
@@ -70,9 +70,8 @@ class Tokenizer {
   std::vector<int32_t> piece_bytes_table() const;
 
   /// The largest prefix of `text`, at most `limit` bytes, after which a cut changes no token (where the rest
-  /// is encoded as going on); text.size()
-  /// when there is no such place (then look further, or encode the text as a whole) or `limit` does not fall
-  /// within the text.
+  /// is encoded as going on). text.size() when there is no such place (then look further, or encode the text
+  /// as a whole) or `limit` does not fall within the text.
   size_t safe_cut(std::string_view text, size_t limit) const;
 
  private:
@@ -93,9 +92,9 @@ struct TokenizerTraining {
   SourceOptions source = {};        ///< how documents are read
 };
 
-/// Trains a SentencePiece model with byte fallback on the documents of files, which are read twice; returns the
-/// serialized model. Deterministic. Error(usage) when the text gives fewer pieces than asked for: the message
-/// says how many it gives.
+/// Trains a SentencePiece model with byte fallback on the documents of files, which are read twice; returns
+/// the serialized model. Deterministic. Error(usage) when the text gives fewer pieces than asked for: the
+/// message says how many it gives.
 std::string train_tokenizer(std::span<const std::string> paths, const TokenizerTraining& training);
 
 }  // namespace gca::text

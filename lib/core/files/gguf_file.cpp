@@ -212,7 +212,8 @@ float load_half(const std::byte* bytes) {
   return half_to_float(load<uint16_t>(bytes));
 }
 
-/// d (q - shift) + m of 32 nibbles, low ones first. (An m of -0 changes no value, not even the sign of a zero.)
+/// d (q - shift) + m of 32 nibbles, low ones first. (An m of -0 changes no value, not even the sign of a
+/// zero.)
 void decode_nibbles(const std::byte* nibbles, float d, float m, float shift, float* out) {
   for (int64_t i = 0; i < kBlockValues / 2; ++i) {
     const auto byte = std::to_integer<unsigned>(nibbles[i]);

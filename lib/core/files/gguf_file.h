@@ -1,6 +1,6 @@
 #pragma once
-// The GGUF format of llama.cpp, versions 2 and 3: metadata of typed values, a table of tensors, and their data in rows
-// of plain or quantised values. No tensors library here.
+// The GGUF format of llama.cpp, versions 2 and 3: metadata of typed values, a table of tensors, and their
+// data in rows of plain or quantised values. No tensors library here.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,8 +19,9 @@ struct GgufValue {
   std::variant<bool, int64_t, uint64_t, double, std::string, List> value;
 };
 
-/// How the values of a tensor are stored. The quantised types are blocks of 32 values along a row, with a scale d and
-/// an offset m in float16: Q8_0 d q, Q4_0 d (q - 8), Q4_1 d q + m; nibbles: low ones first, then high ones.
+/// How the values of a tensor are stored. The quantised types are blocks of 32 values along a row, with a
+/// scale d and an offset m in float16: Q8_0 d q, Q4_0 d (q - 8), Q4_1 d q + m; nibbles: low ones first, then
+/// high ones.
 enum class GgufType : uint32_t { f32 = 0, f16 = 1, q4_0 = 2, q4_1 = 3, q8_0 = 8, bf16 = 30 };
 
 struct GgufTensor {
@@ -35,7 +36,8 @@ struct GgufTensor {
 };
 
 /// A mapped file; tensors point into it while it lives. Everything is checked against the size of the file on
-/// opening: a damaged or truncated file, and a type of tensor that is not in GgufType, are Error(usage) naming the part.
+/// opening: a damaged or truncated file, and a type of tensor that is not in GgufType, are Error(usage)
+/// naming the part.
 class GgufFile {
  public:
   explicit GgufFile(const std::string& path);
@@ -67,8 +69,8 @@ class GgufFile {
   std::map<std::string, GgufValue> metadata_;
 };
 
-/// Decodes rows [first, first + out.size() / row_length) into `out`, row-major; out.size() is a multiple of the
-/// row's length.
+/// Decodes rows [first, first + out.size() / row_length) into `out`, row-major; out.size() is a multiple of
+/// the row's length.
 void decode_gguf_rows(const GgufTensor& tensor, int64_t first, std::span<float> out);
 
 }  // namespace gca

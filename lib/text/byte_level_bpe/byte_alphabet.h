@@ -1,6 +1,6 @@
 #pragma once
-// The characters that stand for bytes in the token strings of byte-level BPE (GPT-2's table): printable ones of
-// Latin-1 for themselves, the others from U+0100 on in order.
+// The characters that stand for bytes in the token strings of byte-level BPE (GPT-2's table): printable ones
+// of Latin-1 for themselves, the others from U+0100 on in order.
 
 #include <array>
 #include <optional>

@@ -1,5 +1,5 @@
-// Byte-level BPE (tokenizer.json): added tokens are cut out, the rest is normalised and cut into pieces by patterns,
-// and the bytes of each piece are merged.
+// Byte-level BPE (tokenizer.json): added tokens are cut out, the rest is normalised and cut into pieces by
+// patterns, and the bytes of each piece are merged.
 
 #include <algorithm>
 #include <array>
@@ -29,8 +29,8 @@ constexpr size_t kMostWordBytes = 64;
 constexpr size_t kLookAheadBytes = 4096;
 /// Most patterns allow the first or the second cut that is tried.
 constexpr int kMostCutTrials = 16;
-/// A file does not say which token ends a text. These names are in use for it; the first that is a special token
-/// of the file counts.
+/// A file does not say which token ends a text. These names are in use for it; the first that is a special
+/// token of the file counts.
 constexpr const char* kEndNames[] = {"</s>", "<|end_of_text|>", "<|endoftext|>", "<eos>"};
 
 struct TextHash {
@@ -187,10 +187,10 @@ void ByteLevelBpe::take_added_tokens(const TokenizerJson& file) {
       if (token.is_special && token.text == name && vocabulary_.end_id < 0) vocabulary_.end_id = token.id;
 }
 
-// The visitors call sink(bytes, id, cut) for the parts of a text in their order: a piece whose bytes are to be merged
-// (id -1), or an added token. `cut` is the place behind the part where the text is encoded the same without what is
-// before it, or null. Visitors stop and return false as soon as the sink does, and where a text that is open (it may
-// go on) does not tell what comes next.
+// The visitors call sink(bytes, id, cut) for the parts of a text in their order: a piece whose bytes are to
+// be merged (id -1), or an added token. `cut` is the place behind the part where the text is encoded the same
+// without what is before it, or null. Visitors stop and return false as soon as the sink does, and where a
+// text that is open (it may go on) does not tell what comes next.
 
 /// Calls plain(part, is_open) for what is between the added tokens.
 template <class Plain, class Sink>
@@ -249,8 +249,8 @@ bool ByteLevelBpe::visit_plain(std::string_view text, bool is_open, const Sink& 
   return true;
 }
 
-/// A stretch of valid UTF-8, cut by the patterns from `step` on. What a pattern matches is a piece, and what is between
-/// two matches another.
+/// A stretch of valid UTF-8, cut by the patterns from `step` on. What a pattern matches is a piece, and what
+/// is between two matches another.
 template <class Sink>
 bool ByteLevelBpe::visit_step(std::string_view text, size_t step, bool is_open, Cuts cuts,
                               const Sink& sink) const {
@@ -325,8 +325,8 @@ void ByteLevelBpe::encode_piece(std::string_view piece, std::vector<int32_t>& id
   if (is_word && faults.unknown_tokens == unknown_before) cache.keep(piece, tokens);
 }
 
-/// Where the text behind a cut is encoded the same without what is before it, the visitors tell. The text before the
-/// cut, whose patterns may look at what is behind it, is tried without it.
+/// Where the text behind a cut is encoded the same without what is before it, the visitors tell. The text
+/// before the cut, whose patterns may look at what is behind it, is tried without it.
 size_t ByteLevelBpe::safe_cut(std::string_view text, size_t limit) const {
   const std::string_view known = text.substr(0, std::min(text.size(), limit + kLookAheadBytes));
   std::vector<Part> parts;

@@ -28,8 +28,8 @@ json sequence(json first, json last) {
   return {{"type", "Sequence"}, {"pretokenizers", json::array({std::move(first), std::move(last)})}};
 }
 
-/// What a value of tokenizer.ggml.pre means: how its tokenizer.json says it, and whether <bos> goes before a text where
-/// the file does not say.
+/// What a value of tokenizer.ggml.pre means: how its tokenizer.json says it, and whether <bos> goes before a
+/// text where the file does not say.
 struct PreTokenizer {
   const char* name;
   json (*make)();

@@ -13,8 +13,8 @@ class MergeTable {
   /// Merges of a lower rank come first. A pair that was added before is replaced.
   void add(int32_t left, int32_t right, int32_t rank, int32_t merged);
 
-  /// Merges neighbours of `ids` until no pair is in the table: the pair of the lowest rank first, the leftmost of
-  /// equals. O(n log n).
+  /// Merges neighbours of `ids` until no pair is in the table: the pair of the lowest rank first, the
+  /// leftmost of equals. O(n log n).
   void merge(std::vector<int32_t>& ids) const;
 
  private:

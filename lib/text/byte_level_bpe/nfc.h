@@ -14,7 +14,8 @@ class NfcText {
   /// Bytes outside of UTF-8 are kept.
   explicit NfcText(std::string_view text);
   const std::string& text() const { return text_; }
-  /// The place in the original that a place of text() corresponds to; nothing within a stretch that was changed.
+  /// The place in the original that a place of text() corresponds to; nothing within a stretch that was
+  /// changed.
   std::optional<size_t> place_in_original(size_t place) const;
 
  private:

@@ -42,8 +42,8 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(text.data());
 }
 
-/// "^" outside of a class and "\G" look at what is before a match; PCRE2 tells of all others. (An escaped "^" is taken
-/// for one, too.)
+/// "^" outside of a class and "\G" look at what is before a match; PCRE2 tells of all others. (An escaped "^"
+/// is taken for one, too.)
 bool looks_back(const std::string& pattern) {
   if (pattern.find("\\G") != std::string::npos) return true;
   for (size_t at = 0; at < pattern.size(); ++at)

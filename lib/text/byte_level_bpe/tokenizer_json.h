@@ -32,8 +32,8 @@ extern const char* const kByteLevelPattern;
 
 /// Throws Error(usage) that names `where`, and the part that is damaged or not supported. Supported are a BPE
 /// model without byte_fallback; the normalizer NFC; the pre-tokenizers Split (Regex, Isolated), Digits
-/// (individual_digits) and ByteLevel, which comes last; the post-processors ByteLevel and TemplateProcessing with
-/// tokens before the text; the decoder ByteLevel.
+/// (individual_digits) and ByteLevel, which comes last; the post-processors ByteLevel and TemplateProcessing
+/// with tokens before the text; the decoder ByteLevel.
 TokenizerJson parse_tokenizer_json(const std::string& text, const std::string& where);
 
 }  // namespace gca::text

@@ -118,7 +118,8 @@ void SentencePieceModel::find_safe_cuts() {
     }
   }
   if (!traits_.is_bpe || !traits_.is_identity_after_prefix() || has_unused_pieces) return;
-  // Without byte fallback neighbouring unknown characters become one token: one side of the cut must be known.
+  // Without byte fallback neighbouring unknown characters become one token: one side of the cut must be
+  // known.
   const auto is_known = [&](std::string_view piece) {
     return !processor_.IsUnknown(processor_.PieceToId(piece));
   };
