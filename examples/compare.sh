@@ -70,8 +70,8 @@ value_of() {
 layers=$(value_of num_lower_layers)
 readonly window_settings=(--set long_range=none --set "num_lower_layers=$((layers + 2))")
 
-# settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. Random choice while training is no row: gca has no such
-# setting.
+# settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. gca-2 begins without a start-up, and gca pretrain says so:
+# the shipped weights are of one group. Random choice while training is no row, for gca has no such setting.
 settings_of() {
   settings=()
   case $1 in
