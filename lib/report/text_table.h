@@ -8,12 +8,12 @@ namespace gca::report {
 
 size_t width_of(const std::string& text);
 
-/// `text` on `width` characters, at least 4: of what is too long the middle is left out, for names differ at either
-/// end.
+/// `text` on `width` characters, at least 4: of what is too long the middle is left out, for names differ at
+/// either end.
 std::string fitted(const std::string& text, size_t width);
 
-/// `text` broken at spaces into lines of at most `width`, every one but the first after `indent` spaces. A word that
-/// is too long is fitted.
+/// `text` broken at spaces into lines of at most `width`, every one but the first after `indent` spaces. A
+/// word that is too long is fitted.
 std::string wrapped(const std::string& text, size_t width, size_t indent);
 
 class TextTable {

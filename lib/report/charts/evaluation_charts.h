@@ -5,7 +5,8 @@
 
 namespace gca::report {
 
-/// Adds those charts of which at least one group has a value. What was read from several data sets stands apart.
+/// Adds those charts of which at least one group has a value. What was read from several data sets stands
+/// apart.
 void add_context_charts(const Comparison& comparison, nlohmann::json& charts);
 /// Of the context that most groups were measured at, the longest of several.
 void add_position_charts(const Comparison& comparison, nlohmann::json& charts);

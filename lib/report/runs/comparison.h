@@ -1,5 +1,6 @@
 #pragma once
-// Runs side by side: what differs between them, and which stand together because they differ in their seed alone.
+// Runs side by side: what differs between them, and which stand together because they differ in their seed
+// alone.
 
 #include <span>
 #include <string>

@@ -28,8 +28,8 @@ void name_absent_settings(json& settings) {
     if (!settings.contains(key)) settings[key] = nullptr;
 }
 
-/// How long the run was to be is a setting like any other. --minutes makes it another number of steps each time,
-/// and a start-up of another plan: that one is not told.
+/// How long the run was to be is a setting like any other. --minutes makes it another number of steps each
+/// time, and a start-up of another plan: that one is not told.
 void set_length(const std::vector<std::string>& command, int64_t planned_steps, json& settings) {
   const auto minutes = flag_value(command, "--minutes");
   settings["length"] = minutes ? *minutes + " minutes" : std::to_string(planned_steps) + " steps";
@@ -59,7 +59,8 @@ void read_training_report(const json& report, RunResults& run) {
     run.plan_file = std::filesystem::path(*file).filename().string();
 }
 
-/// A model that keeps no chunk memory has nothing to choose from: gca eval calls that "none", here it is no retriever.
+/// A model that keeps no chunk memory has nothing to choose from: gca eval calls that "none", here it is no
+/// retriever.
 json without_idle_retrievers(json result, const json& model) {
   bool has_choice = text_of(model, "long_range", "gca") == "gca";
   const auto for_each_entry = [&](const auto& see) {

@@ -18,7 +18,8 @@ using nlohmann::json;
 constexpr const char* kRemedy =
     "name output folders of gca pretrain, or reports of gca pretrain, gca eval and gca bench";
 
-/// Without "." and a "/" at its end, links followed where they lead somewhere: the same folder, the same path.
+/// Without "." and a "/" at its end, links followed where they lead somewhere: the same folder, the same
+/// path.
 fs::path resolved(const fs::path& path) {
   std::error_code error;
   fs::path whole = fs::weakly_canonical(path, error);

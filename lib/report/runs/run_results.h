@@ -24,7 +24,8 @@ struct TrainPoint {
   double mean_distance = kUnknownNumber;
 };
 
-/// Losses of the same sequences with three choices of chunks, in nats per token, and the spread of the scores.
+/// Losses of the same sequences with three choices of chunks, in nats per token, and the spread of the
+/// scores.
 struct ReadingLosses {
   double learned = kUnknownNumber;
   double random = kUnknownNumber;

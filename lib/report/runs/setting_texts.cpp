@@ -14,7 +14,8 @@ namespace {
 
 using nlohmann::json;
 
-/// Where a run was made and looked at decides nothing of what it learned; the rest follows from other settings.
+/// Where a run was made and looked at decides nothing of what it learned; the rest follows from other
+/// settings.
 const std::set<std::string> kNoSettings = {"output",
                                            "valid",
                                            "eval_interval",
