@@ -25,6 +25,7 @@ enum class RandomStream : uint32_t {
   vocabulary_sample = 7,
   group_dropout = 8,
   retrieval_dropout = 9,
+  cluster_seeds = 10,
 };
 
 struct PhiloxBlock {

@@ -12,8 +12,9 @@
 namespace gca::kernels {
 
 /// Attention of n new positions over P + n keys, differentiable in q, k and v.
-///   q      (B, n, H, dh)      any float type
-///   k, v   (B, P + n, H, dh)  type of q; key P + i stands at query i's own position
+///   q      (B, n, H, dh)         any float type
+///   k, v   (B, P + n, H_kv, dh)  type of q; key P + i stands at query i's own position; query head a reads
+///                                key/value head a / (H / H_kv)
 ///   slopes (H) float32 (double when q is double), ALiBi, 0 for none
 ///   window W: a position sees itself and the W before it
 /// Returns out (B, n, H, dh), type of q. Scores, statistics and sums are float32 (double for double); bf16
@@ -21,13 +22,14 @@ namespace gca::kernels {
 at::Tensor sliding_window_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                     const at::Tensor& slopes, int64_t window, double scale);
 
-/// The same without autograd: (out, lse (B, H, n)), lse the logarithm of the sum of exp(s).
+/// The same without autograd: (out, lse (B, H, n)), lse the logarithm of the sum of exp(s). H_kv < H only on
+/// the CPU.
 std::tuple<at::Tensor, at::Tensor> sliding_window_attention_forward(const at::Tensor& q, const at::Tensor& k,
                                                                     const at::Tensor& v,
                                                                     const at::Tensor& slopes, int64_t window,
                                                                     double scale);
 
-/// Gradients (dq, dk, dv) of the above; deterministic for any thread count.
+/// Gradients (dq, dk, dv) of the above, H_kv = H; deterministic for any thread count.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> sliding_window_attention_backward(
     const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
     const at::Tensor& out, const at::Tensor& lse, const at::Tensor& slopes, int64_t window, double scale);

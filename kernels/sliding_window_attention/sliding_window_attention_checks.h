@@ -10,9 +10,9 @@ inline void check_window_arguments(const at::Tensor& q, const at::Tensor& k, con
   constexpr auto name = "sliding_window_attention: ";
   TORCH_CHECK(q.dim() == 4, name, "q must be (B, n, H, dh), got ", q.sizes());
   TORCH_CHECK(k.sizes() == v.sizes(), name, "k ", k.sizes(), " and v ", v.sizes(), " must have one shape");
-  TORCH_CHECK(k.dim() == 4 && k.size(0) == q.size(0) && k.size(1) >= q.size(1) && k.size(2) == q.size(2) &&
-                  k.size(3) == q.size(3),
-              name, "k must be (B, P + n, H, dh) for q ", q.sizes(), ", got ", k.sizes());
+  TORCH_CHECK(k.dim() == 4 && k.size(0) == q.size(0) && k.size(1) >= q.size(1) && k.size(2) > 0 &&
+                  q.size(2) % k.size(2) == 0 && k.size(3) == q.size(3),
+              name, "k must be (B, P + n, H_kv, dh) for q ", q.sizes(), ", got ", k.sizes());
   TORCH_CHECK(slopes.dim() == 1 && slopes.size(0) == q.size(2), name, "slopes must be (", q.size(2),
               "), got ", slopes.sizes());
   TORCH_CHECK(window >= 0, name, "window must not be negative, got ", window);

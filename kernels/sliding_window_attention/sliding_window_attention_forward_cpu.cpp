@@ -35,6 +35,7 @@ class Forward {
           const at::Tensor& slopes, at::Tensor& out, at::Tensor& lse, int64_t window, double scale)
       : math_(math),
         sizes_(q, k, window, scale),
+        heads_per_kv_(q.size(2) / k.size(2)),
         q_(q),
         k_(k),
         v_(v),
@@ -96,7 +97,7 @@ class Forward {
     const float slope = *slopes_(queries.head);
 
     for (int64_t other = number; other >= sizes_.first_key_tile_of_query_tile(number); --other) {
-      const TilePair pair(sizes_, queries, key_tile(sizes_, queries.batch, queries.head, other),
+      const TilePair pair(sizes_, queries, key_tile(sizes_, queries.batch, kv_head_of(queries), other),
                           math_.block_columns());
       const auto operands = tiles.operands(other, pair.keys);
       score_product(math_, sizes_, pair, operands.keys, right, s.score.data());
@@ -145,8 +146,8 @@ class Forward {
     load_tile(floats_, 1, sizes_.head_dim, q_(query.batch, query.first, query.head), 0, s.out.data(),
               sizes_.head_columns);
     const float slope = *slopes_(query.head);
-    const HeadRows<T> rows{k_(query.batch, first, query.head), v_(query.batch, first, query.head),
-                           k_.stride(1), v_.stride(1), keys};
+    const HeadRows<T> rows{k_(query.batch, first, kv_head_of(query)),
+                           v_(query.batch, first, kv_head_of(query)), k_.stride(1), v_.stride(1), keys};
     const OneQueryScores scores{
         .scale = sizes_.scale, .bias = -slope * static_cast<float>(keys - 1), .bias_step = slope};
     std::fill_n(s.sum.data(), sizes_.head_dim, 0.0F);
@@ -155,9 +156,12 @@ class Forward {
     store(floats_, sizes_, s.sum.data(), out_, query);
   }
 
+  int64_t kv_head_of(const Tile& queries) const { return queries.head / heads_per_kv_; }
+
   const Math& math_;
   const TileKernels& floats_ = tile_kernels();
   Sizes sizes_;
+  int64_t heads_per_kv_;
   RowView<const T, 3> q_, k_, v_;
   RowView<const float, 1> slopes_;
   RowView<T, 3> out_;

@@ -14,11 +14,17 @@ bool use_fast_version(const at::Tensor& q) {
   return implementation() != Implementation::reference && q.scalar_type() != at::kDouble;
 }
 
+/// (B, m, H_kv, dh) -> (B, m, H, dh): each key/value head once for every query head that reads it.
+at::Tensor for_every_head(const at::Tensor& rows, int64_t heads) {
+  return rows.size(2) == heads ? rows : rows.repeat_interleave(heads / rows.size(2), 2);
+}
+
 WindowForwardResult forward_on_cpu(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                                    const at::Tensor& slopes, int64_t window, double scale) {
   check_window_arguments(q, k, v, slopes, window);
   return use_fast_version(q) ? window_forward_cpu(q, k, v, slopes, window, scale)
-                             : window_forward_reference(q, k, v, slopes, window, scale);
+                             : window_forward_reference(q, for_every_head(k, q.size(2)),
+                                                        for_every_head(v, q.size(2)), slopes, window, scale);
 }
 
 WindowGradients backward_on_cpu(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
@@ -26,6 +32,7 @@ WindowGradients backward_on_cpu(const at::Tensor& dout, const at::Tensor& q, con
                                 const at::Tensor& slopes, int64_t window, double scale) {
   check_window_arguments(q, k, v, slopes, window);
   check_window_gradient_arguments(dout, q, out, lse, slopes);
+  TORCH_CHECK(k.size(2) == q.size(2), "sliding_window_attention: gradients are of one key/value head a head");
   return use_fast_version(q) ? window_backward_cpu(dout, q, k, v, out, lse, slopes, window, scale)
                              : window_backward_reference(dout, q, k, v, out, lse, slopes, window, scale);
 }
@@ -66,7 +73,8 @@ at::Tensor with_autograd(const at::Tensor& q, const at::Tensor& k, const at::Ten
     const at::AutoDispatchBelowADInplaceOrView below_autograd;
     return sliding_window_attention(q, k, v, slopes, window, scale);
   }
-  return SlidingWindowAttentionFunction::apply(q, k, v, slopes, window, scale);
+  return SlidingWindowAttentionFunction::apply(q, for_every_head(k, q.size(2)), for_every_head(v, q.size(2)),
+                                               slopes, window, scale);
 }
 
 TORCH_LIBRARY_FRAGMENT(gca, m) {
