@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "lib/model/forward_options.h"
+#include "lib/model/kv_cache/kv_cache.h"
 #include "lib/model/layers/transformer_layer.h"
 #include "lib/model/memory/chunk_memory.h"
 
@@ -47,6 +48,13 @@ class Past {
   int64_t position() const { return position_; }
   /// Null for kinds that keep none.
   ChunkMemory* memory() const { return memory_.get(); }
+  /// Keys and values of all layers; null for kinds that keep windows alone.
+  virtual KvCache* kv_cache() const { return nullptr; }
+  /// Keys and values are from now on kept in `cache`, which is new. Only before the first token, and only for
+  /// kinds that have a cache.
+  virtual void keep_keys_in(std::unique_ptr<KvCache> /*cache*/) {
+    TORCH_CHECK(false, "this kind of backbone has no cache of keys and values");
+  }
   /// Chunk memory is from now on `memory`. Only for kinds that keep one.
   void keep_memory_in(std::unique_ptr<ChunkMemory> memory) {
     TORCH_CHECK(memory_, "this kind of backbone keeps no chunk memory");

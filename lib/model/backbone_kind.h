@@ -25,8 +25,9 @@ struct Reach {
 };
 
 struct BackboneKind {
-  const char* name;  ///< the value of long_range in config.json
-  const char* help;  ///< one line
+  const char* name;                       ///< the value of long_range in config.json
+  const char* self_attention = "window";  ///< the value of self_attention that it goes with
+  const char* help;                       ///< one line
   /// Its own keys of config.json.
   std::span<const ConfigField<ModelConfig>> fields;
   /// The last position of every chunk of chunk_size is a landmark (lib/data/chunk_layout.h).

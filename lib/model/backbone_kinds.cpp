@@ -15,12 +15,14 @@ constexpr std::array<const BackboneKind*, sizeof...(Kinds)> kinds_of(KindList<Ki
 
 constexpr auto kKinds = kinds_of(BackboneKinds{});
 
-/// "gca or none": the names of those kinds that `belongs` is true of.
+/// "gca or none": the names of those kinds that `belongs` is true of, each once.
 template <class Belongs>
 std::string names_where(const Belongs& belongs) {
   std::string names;
   for (const BackboneKind* kind : kKinds)
-    if (belongs(*kind)) names += (names.empty() ? "" : " or ") + std::string(kind->name);
+    if (belongs(*kind) &&
+        (" or " + names + " or ").find(fmt::format(" or {} or ", kind->name)) == std::string::npos)
+      names += (names.empty() ? "" : " or ") + std::string(kind->name);
   return names;
 }
 
@@ -32,9 +34,16 @@ std::span<const BackboneKind* const> backbone_kinds() {
 
 const BackboneKind& backbone_kind(const ModelConfig& config, const std::string& where) {
   for (const BackboneKind* kind : kKinds)
-    if (config.long_range == kind->name) return *kind;
-  fail_usage(where, "long_range is \"" + config.long_range + "\"",
-             "use " + names_where([](const BackboneKind&) { return true; }));
+    if (config.long_range == kind->name && config.self_attention == kind->self_attention) return *kind;
+  const std::string names =
+      names_where([&](const BackboneKind& kind) { return config.self_attention == kind.self_attention; });
+  if (names.empty())
+    fail_usage(where, fmt::format("self_attention is \"{}\"", config.self_attention), "use window or full");
+  fail_usage(where,
+             config.self_attention == "window" ? fmt::format("long_range is \"{}\"", config.long_range)
+                                               : fmt::format("long_range is \"{}\" with self_attention {}",
+                                                             config.long_range, config.self_attention),
+             "use " + names);
 }
 
 Reach reach_of(const ModelConfig& config) {

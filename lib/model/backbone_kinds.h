@@ -7,6 +7,7 @@
 #include "lib/data/chunk_layout.h"
 #include "lib/model/backbone_kind.h"
 #include "lib/model/backbones/fot/fot_kind.h"
+#include "lib/model/backbones/full/full_kind.h"
 #include "lib/model/backbones/gca/gca_kind.h"
 #include "lib/model/backbones/landmark/landmark_kind.h"
 #include "lib/model/backbones/rmt/rmt_kind.h"
@@ -20,11 +21,12 @@ struct KindList {};
 
 /// Every kind, in the order in which help names them: a struct with a static `kind` and a static `make`. A
 /// new one is a folder of backbones/, its settings a base of ModelConfig, and an entry here.
-using BackboneKinds = KindList<GcaKind, WindowKind, LandmarkKind, RmtKind, FotKind, TensorizedKind>;
+using BackboneKinds = KindList<GcaKind, WindowKind, LandmarkKind, RmtKind, FotKind, TensorizedKind, FullKind>;
 
 std::span<const BackboneKind* const> backbone_kinds();
 
-/// The kind that config.long_range names. Throws Error(usage) naming `where` when there is none.
+/// The kind that config.long_range and config.self_attention name. Throws Error(usage) naming `where` when
+/// there is none.
 const BackboneKind& backbone_kind(const ModelConfig& config, const std::string& where = "long_range");
 
 Reach reach_of(const ModelConfig& config);

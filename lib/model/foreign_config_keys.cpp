@@ -56,7 +56,6 @@ const std::set<std::string>& foreign_config_keys() {
       "temperature",
       "tf_legacy_loss",
       "tie_encoder_decoder",
-      "tie_word_embeddings",
       "tokenizer_class",
       "top_k",
       "top_p",

@@ -1,4 +1,4 @@
-// The start of training: normal(0, init_std) for every matrix and embedding, norms 1. A value is a pure
+// The start of training: normal(0, init_std) for every matrix and embedding, norms 1, biases 0. A value is a pure
 // function of (seed, number of the weight, place in it).
 
 #include <ATen/Dispatch.h>
@@ -33,7 +33,7 @@ void LanguageModel::initialise(uint64_t seed) {
   for (size_t number = 0; number < weights_.size(); ++number) {
     Weight& weight = weights_[number];
     if (weight.master.dim() == 1) {
-      weight.master.fill_(1.0);
+      weight.master.fill_(ends_with(weight.name, "_bias") ? 0.0 : 1.0);
       continue;
     }
     const bool writes_residual = ends_with(weight.name, ".wo") || ends_with(weight.name, ".w_down");

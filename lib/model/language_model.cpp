@@ -37,14 +37,15 @@ std::unique_ptr<Backbone> make_backbone(KindList<Kinds...> /*list*/, WeightBuild
 }  // namespace
 
 LanguageModel::LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device,
-                             WeightDtype weight_dtype)
+                             WeightDtype weight_dtype, Masters masters)
     : config_(completed(std::move(config))), compute_dtype_(compute_dtype) {
-  WeightBuilder builder(compute_dtype, device, weight_dtype);
+  WeightBuilder builder(compute_dtype, device, weight_dtype, masters);
   builder.begin_group(WeightGroup::embedding);
   tok_emb_ = builder.matrix("tok_emb", config_->vocab_size, config_->d_model);
   backbone_ = make_backbone(BackboneKinds{}, builder, config_);
   builder.begin_group(WeightGroup::upper);
   out_norm_ = {builder.norm("out_norm", config_->d_model), config_->norm_eps};
+  if (!config_->tied_output) lm_head_ = builder.matrix("lm_head", config_->vocab_size, config_->d_model);
   weights_ = builder.take();
 }
 
@@ -56,11 +57,11 @@ at::Tensor LanguageModel::forward(const at::Tensor& ids, Past& past, const Forwa
   if (ids.numel() == 1 && !with_gradients && !options.observe && !options.memory_only &&
       options.choices == ChoiceDetail::last) {
     const at::Tensor hidden =
-        backbone_->run_row(tok_emb_.master[ids.item<int64_t>()], out_norm_, past, options);
+        backbone_->run_row(tok_emb_.master[ids.item<int64_t>()].to(wide_dtype()), out_norm_, past, options);
     if (hidden.defined()) return hidden;
   }
-  const Residual h = backbone_->run(kernels::embedding(tok_emb_.master, ids.to(device())), out_norm_, past,
-                                    options);  // (B, n, d)
+  const at::Tensor embedded = kernels::embedding(tok_emb_.master, ids.to(device())).to(wide_dtype());
+  const Residual h = backbone_->run(embedded, out_norm_, past, options);  // (B, n, d)
   if (options.memory_only) return {};
   const at::Tensor hidden = normalise(h, out_norm_, compute_dtype_).y;
   if (options.observe) options.observe("hidden", hidden);
@@ -68,14 +69,15 @@ at::Tensor LanguageModel::forward(const at::Tensor& ids, Past& past, const Forwa
 }
 
 at::Tensor LanguageModel::logits(const at::Tensor& hidden) const {
-  const at::ScalarType wide = tok_emb_.master.scalar_type();
-  if (at::GradMode::is_enabled()) return project(hidden, tok_emb_).to(wide);
+  const at::ScalarType wide = wide_dtype();
+  const Weight& weight = output();
+  if (at::GradMode::is_enabled()) return project(hidden, weight).to(wide);
   // Sums are kept as they are: logits decide between tokens.
   if (kernels::implementation() != kernels::Implementation::reference) {
-    if (tok_emb_.int8.defined() && kernels::takes_few_rows(hidden, tok_emb_.int8))
-      return kernels::linear_few_rows(hidden, tok_emb_.int8, wide);
-    if (!tok_emb_.int8.defined() && kernels::takes_few_rows(hidden, tok_emb_.compute))
-      return kernels::linear_few_rows(hidden, tok_emb_.compute, wide);
+    if (weight.int8.defined() && kernels::takes_few_rows(hidden, weight.int8))
+      return kernels::linear_few_rows(hidden, weight.int8, wide);
+    if (!weight.int8.defined() && kernels::takes_few_rows(hidden, weight.compute))
+      return kernels::linear_few_rows(hidden, weight.compute, wide);
   }
   std::vector<int64_t> shape = hidden.sizes().vec();
   shape.back() = config_->vocab_size;
@@ -87,7 +89,7 @@ LossResult LanguageModel::loss(const at::Tensor& hidden, const at::Tensor& targe
   TORCH_CHECK(!at::GradMode::is_enabled() || weight_dtype() == WeightDtype::compute,
               "a model with int8 weights has no gradients");
   auto [mean, per_target] =
-      kernels::linear_cross_entropy(hidden.reshape({-1, config_->d_model}), tok_emb_.master, output_matrix(),
+      kernels::linear_cross_entropy(hidden.reshape({-1, config_->d_model}), output().master, output_matrix(),
                                     targets.to(device()).reshape({-1}));
   return {mean, per_target.view(targets.sizes())};
 }
@@ -103,7 +105,8 @@ void LanguageModel::refresh_compute_weights() {
 }
 
 at::Tensor LanguageModel::output_matrix() const {
-  return tok_emb_.int8.defined() ? kernels::restore_weight(tok_emb_.int8, compute_dtype_) : tok_emb_.compute;
+  const Weight& weight = output();
+  return weight.int8.defined() ? kernels::restore_weight(weight.int8, compute_dtype_) : weight.compute;
 }
 
 double LanguageModel::decoding_bytes_per_token(int64_t context) const {

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,9 +29,10 @@ class LanguageModel {
  public:
   /// Weights are allocated, not initialised. compute_dtype is kFloat, kBFloat16, or kDouble (tests);
   /// kBFloat16 alone off the CPU (lib/device/open_device.h).
-  /// WeightDtype::int8 is for float32 and bf16 on the CPU; such a model has no gradients.
+  /// WeightDtype::int8 is for float32 and bf16 on the CPU; such a model has no gradients, nor has one without
+  /// masters.
   LanguageModel(ModelConfig config, at::ScalarType compute_dtype, at::Device device = at::kCPU,
-                WeightDtype weight_dtype = WeightDtype::compute);
+                WeightDtype weight_dtype = WeightDtype::compute, Masters masters = Masters::kept);
 
   const ModelConfig& config() const { return *config_; }
   at::ScalarType compute_dtype() const { return compute_dtype_; }
@@ -72,13 +74,18 @@ class LanguageModel {
   LossResult loss(const at::Tensor& hidden, const at::Tensor& targets) const;
 
  private:
-  /// The output projection in the compute type.
+  /// Type of the residual stream and of logits.
+  at::ScalarType wide_dtype() const { return compute_dtype_ == at::kDouble ? at::kDouble : at::kFloat; }
+  /// The output projection (V, d).
+  const Weight& output() const { return lm_head_ ? *lm_head_ : tok_emb_; }
+  /// The same in the compute type.
   at::Tensor output_matrix() const;
 
   std::shared_ptr<const ModelConfig> config_;
   at::ScalarType compute_dtype_;
   std::vector<Weight> weights_;
-  Weight tok_emb_;  // (V, d), also the output projection
+  Weight tok_emb_;                 // (V, d), also the output projection where there is no lm_head
+  std::optional<Weight> lm_head_;  // (V, d)
   std::unique_ptr<Backbone> backbone_;
   Norm out_norm_;
 };
@@ -91,15 +98,17 @@ void save_model(const LanguageModel& model, const std::string& folder,
 void save_model(const LanguageModel& model, const ModelConfig& config, const std::string& folder,
                 const std::string& tokenizer_fingerprint);
 
-/// config.json of a checkpoint folder. Throws Error(usage) when it is missing or damaged.
+/// config.json of a checkpoint folder, ours or a Llama's (lib/model/llama). Throws Error(usage) when it is missing or damaged.
 ModelConfig read_model_config(const std::string& folder);
 
 /// Error(usage) when the weights of a checkpoint are damaged, or were not saved with the config.json or the
 /// tokenizer.model beside them. A checkpoint of another program records none of it, and is accepted.
 void require_sound_model_files(const std::string& folder);
 
-/// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says.
+/// Throws Error(usage) when a file is missing, damaged, or of other shapes than its config.json says. The
+/// weights of a Llama (lib/model/llama) have no masters unless they are asked for.
 LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype,
-                         at::Device device = at::kCPU, WeightDtype weight_dtype = WeightDtype::compute);
+                         at::Device device = at::kCPU, WeightDtype weight_dtype = WeightDtype::compute,
+                         Masters masters_of_llama = Masters::none);
 
 }  // namespace gca::model

@@ -18,7 +18,8 @@ using Field = ConfigField<ModelConfig>;
 std::string kinds_help() {
   std::string help;
   for (const BackboneKind* kind : backbone_kinds())
-    help += (help.empty() ? "" : "; ") + std::string(kind->name) + ": " + kind->help;
+    if (std::string(kind->self_attention) == ModelConfig().self_attention)
+      help += (help.empty() ? "" : "; ") + std::string(kind->name) + ": " + kind->help;
   return help;
 }
 
@@ -36,6 +37,8 @@ std::span<const Field> shared_fields() {
        Change::ramp},
       {"chunk_size", &ModelConfig::chunk_size, "S: positions of a chunk, its landmark counted",
        Change::per_phase},
+      {"self_attention", &ModelConfig::self_attention,
+       "window, or full with long_range none: the decoder of a Llama"},
       {"long_range", &ModelConfig::long_range, long_range_help.c_str()},
       {"rms_norm_eps", &ModelConfig::norm_eps, "epsilon of the decoder's norms"},
       {"alibi_slopes", &ModelConfig::alibi_slopes, "one slope a head; empty: 2^(-8 (i+1) / H)"},
@@ -82,7 +85,13 @@ void ModelConfig::validate(const std::string& where) const {
   require_setting(landmark_id >= -1 && landmark_id < vocab_size, where,
                   "landmark_token_id " + std::to_string(landmark_id) + " is outside the vocabulary",
                   "give -1 for the last id, or an id below " + std::to_string(vocab_size));
-  require_setting(d_model % n_heads == 0 && head_dim() % 2 == 0, where,
+  require_setting(self_attention == "full" || (head_size == 0 && tied_output), where,
+                  std::string(head_size == 0 ? "tie_word_embeddings is false" : "head_dim is given") +
+                      " with self_attention " + self_attention,
+                  "leave it out, or use self_attention full");
+  require_setting(head_size >= 0 && head_size % 2 == 0 && is_size(head_size), where,
+                  "head_dim is " + std::to_string(head_size), "give an even number, or 0");
+  require_setting(head_size > 0 || (d_model % n_heads == 0 && head_dim() % 2 == 0), where,
                   "hidden_size " + std::to_string(d_model) + " does not split into " +
                       std::to_string(n_heads) + " heads of even size",
                   "choose hidden_size a multiple of 2 * num_attention_heads");

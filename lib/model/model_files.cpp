@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -14,8 +15,11 @@
 #include "lib/core/files/safetensors_file.h"
 #include "lib/model/foreign_config_keys.h"
 #include "lib/model/language_model.h"
+#include "lib/model/llama/llama_config.h"
+#include "lib/model/llama/llama_files.h"
 #include "lib/model/model_cost.h"
 #include "lib/model/weight_files.h"
+#include "lib/text/tokenizer_file.h"
 
 namespace gca::model {
 namespace {
@@ -103,10 +107,12 @@ void save_model(const LanguageModel& model, const std::string& folder,
 
 ModelConfig read_model_config(const std::string& folder) {
   const std::string path = folder + "/config.json";
-  return model_config_from_json(read_config(path), path);
+  const nlohmann::json json = read_config(path);
+  return is_foreign_config(json) ? llama_config_from_json(json, path) : model_config_from_json(json, path);
 }
 
 void require_sound_model_files(const std::string& folder) {
+  if (is_foreign_config(read_config(folder + "/config.json"))) return;  // records nothing of itself
   const SafetensorsFile file(folder + "/model.safetensors");
   file.verify();
   const auto require = [&](const char* key, const char* name, const auto& fingerprint_of_file) {
@@ -119,12 +125,16 @@ void require_sound_model_files(const std::string& folder) {
   };
   require(kConfigKey, "config.json",
           [](const std::string& path) { return fingerprint_of(read_config(path)); });
-  require(kTokenizerKey, "tokenizer.model",
+  const std::string tokenizer = std::filesystem::path(text::find_tokenizer_file(folder)).filename().string();
+  require(kTokenizerKey, tokenizer.c_str(),
           [](const std::string& path) { return sha256_hex(read_file(path)); });
 }
 
-at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
-                       const std::vector<int64_t>& shape, const std::string& remedy) {
+namespace {
+
+/// As it is stored.
+at::Tensor stored_tensor(const SafetensorsFile& file, const std::string& name,
+                         const std::vector<int64_t>& shape, const std::string& remedy) {
   const SafetensorsEntry& entry = file.at(name);
   if (entry.shape != shape)
     fail_usage(file.path(),
@@ -135,7 +145,19 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
     fail_usage(file.path(), name + " is of type " + entry.dtype, "F32, BF16 and F16 can be read");
   at::Tensor values = at::empty(shape, stored->second);
   std::copy_n(entry.data, entry.size_bytes, static_cast<std::byte*>(values.mutable_data_ptr()));
-  return values.to(at::kFloat);
+  return values;
+}
+
+}  // namespace
+
+at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
+                       const std::vector<int64_t>& shape, const std::string& remedy) {
+  return stored_tensor(file, name, shape, remedy).to(at::kFloat);
+}
+
+void copy_tensor(const SafetensorsFile& file, const std::string& name, const std::string& remedy,
+                 at::Tensor& to) {
+  to.copy_(stored_tensor(file, name, to.sizes().vec(), remedy));
 }
 
 void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy) {
@@ -154,9 +176,11 @@ void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::
 }
 
 LanguageModel load_model(const std::string& folder, at::ScalarType compute_dtype, at::Device device,
-                         WeightDtype weight_dtype) {
+                         WeightDtype weight_dtype, Masters masters_of_llama) {
   const std::string config_path = folder + "/config.json";
   const nlohmann::json json = read_config(config_path);
+  if (is_foreign_config(json))
+    return load_llama(folder, compute_dtype, device, weight_dtype, masters_of_llama);
   require_sound_model_files(folder);
   const ModelConfig config = model_config_from_json(json, config_path);
   const SafetensorsFile file(folder + "/model.safetensors");

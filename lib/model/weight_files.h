@@ -14,6 +14,10 @@ namespace gca::model {
 at::Tensor read_tensor(const SafetensorsFile& file, const std::string& name,
                        const std::vector<int64_t>& shape, const std::string& remedy);
 
+/// The same into `to`, whose type and shape it takes. float32 is exact for all three types.
+void copy_tensor(const SafetensorsFile& file, const std::string& name, const std::string& remedy,
+                 at::Tensor& to);
+
 /// Sets the weights of `model` from F32, BF16 or F16. Throws Error(usage), which ends in `remedy`, when a
 /// tensor is missing, of another shape or one too many; a copy of the embedding as `lm_head.weight` is not.
 void read_weights(const SafetensorsFile& file, LanguageModel& model, const std::string& remedy);

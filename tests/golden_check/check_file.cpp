@@ -13,8 +13,10 @@
 #include "tests/golden_check/architecture_case.h"
 #include "tests/golden_check/golden_file.h"
 #include "tests/golden_check/kernel_case.h"
+#include "tests/golden_check/llama_case.h"
 #include "tests/golden_check/mechanism_case.h"
 #include "tests/golden_check/model_case.h"
+#include "tests/golden_check/policy_case.h"
 
 namespace gca::golden {
 
@@ -32,6 +34,7 @@ namespace {
 
 constexpr double kKernelTolerance = 1e-5;
 constexpr double kModelTolerance = 5e-5;
+constexpr double kCheckpointTolerance = 1e-5;
 // Half a unit of bf16's last place: what rounding the largest entry of an exact result may cost.
 constexpr double kFloor = 1.0 / 512;
 
@@ -93,11 +96,20 @@ bool is_input(const std::string& name) {
   return name.rfind("input/", 0) == 0 || name.rfind("weight/", 0) == 0;
 }
 
+/// Arguments of a case of attention alone.
+bool is_attention_argument(const std::string& name) {
+  return name == "q" || name == "k" || name == "v" || name == "dout";
+}
+
 bool is_gradient(const std::string& name, bool is_kernel) {
   return is_kernel ? name.size() == 2 && name[0] == 'd' : contains(name, "grad/");
 }
 
 }  // namespace
+
+bool runs_on_the_cpu_alone(const std::string& path) {
+  return is_llama_case(path) || is_policy_case(load_golden_file(path));
+}
 
 int64_t head_dim_of(const std::string& path) {
   const GoldenFile golden = load_model_case(path);
@@ -107,8 +119,58 @@ int64_t head_dim_of(const std::string& path) {
   return golden.tensors.at("q").size(-1);
 }
 
+namespace {
+
+/// Runs of a case in which weights are those of a checkpoint: none of its results is a gradient of a weight.
+using CheckpointRun = std::function<NamedTensors(uint64_t jitter)>;
+
+/// fp32: choices are those of the golden file, numbers within the bound. bf16, where scores that are near to
+/// each other may change places: of a case that chooses the logits alone.
+std::vector<Quantity> check_checkpoint_case(const std::string& path, const GoldenFile& golden,
+                                            at::ScalarType dtype, const CheckpointRun& run) {
+  const bool is_bf16 = dtype == at::kBFloat16;
+  const NamedTensors fast = run(0);
+  std::vector<NamedTensors> plain_runs;
+  if (is_bf16) {
+    const kernels::ImplementationGuard guard(kernels::Implementation::reference);
+    for (uint64_t jitter = 0; jitter < kPlainRuns; ++jitter) plain_runs.push_back(run(jitter));
+  }
+  const double score_rounding =
+      static_cast<double>(std::numeric_limits<float>::epsilon()) * largest_attention_score(golden);
+  const bool chooses = std::any_of(golden.tensors.begin(), golden.tensors.end(), [](const auto& one) {
+    return !is_input(one.first) && one.second.scalar_type() == at::kInt;
+  });
+  std::vector<Quantity> quantities;
+  for (const auto& [name, wanted] : golden.tensors) {
+    const bool is_choice = wanted.scalar_type() == at::kInt;
+    if (is_input(name) || is_attention_argument(name) || (is_bf16 && chooses && name != "logits")) continue;
+    if (!fast.contains(name)) fail_run(path, "the run produced no " + name);
+    Quantity quantity{.name = name};
+    quantity.error = relative_error(fast.at(name), wanted, is_choice);
+    quantity.bound = is_choice ? 0.0 : kCheckpointTolerance + score_rounding;
+    if (is_bf16) {
+      for (const NamedTensors& plain : plain_runs)
+        quantity.plain_error = std::max(quantity.plain_error, relative_error(plain.at(name), wanted, false));
+      quantity.bound = (is_gradient(name, true) ? 3 : 2) * quantity.plain_error + kFloor;
+    }
+    quantities.push_back(quantity);
+  }
+  return quantities;
+}
+
+}  // namespace
+
 std::vector<Quantity> check_file(const std::string& path, at::ScalarType dtype, at::Device device) {
+  if (is_llama_case(path)) {
+    const GoldenFile expected = load_llama_case(path);
+    return check_checkpoint_case(path, expected, dtype, [&](uint64_t jitter) {
+      return run_llama_case(path, expected, dtype, jitter);
+    });
+  }
   const GoldenFile golden = load_model_case(path);
+  if (is_policy_case(golden))
+    return check_checkpoint_case(
+        path, golden, dtype, [&](uint64_t jitter) { return run_policy_case(path, golden, dtype, jitter); });
   const Runner runner = runner_of(golden);
   const bool is_kernel = runner.is_kernel;
   const NamedTensors fast = runner.run(dtype, 0, device);

@@ -1,8 +1,8 @@
-// gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] FILE...
+// gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] PATH...
 //
-// Runs golden cases (NAME.safetensors of a model, with its .act and .grad beside it, or of an attention
-// operator; a folder with a tokenizer and expected.json), prints the worst error of each quantity, and exits with 1
-// when one is out of bounds or NaN.
+// Runs golden cases (NAME.safetensors of a model, with its .act and .grad beside it, of an attention operator or
+// of a cache policy; the folder of a Llama's checkpoint with expected.safetensors; a folder with a tokenizer and
+// expected.json), prints the worst error of each quantity, and exits with 1 when one is out of bounds or NaN.
 // --isa chooses the instruction set of the CPU kernels, or runs the files with each that this processor runs
 // or emulates.
 
@@ -69,8 +69,12 @@ int check_all(const std::vector<std::string>& paths, at::ScalarType dtype, const
       if (!print_file(path, check_tokenizer(path), /*with_plain=*/false)) ++failed;
       continue;
     }
-    const int64_t dh = head_dim_of(path);
-    if (!device.is_cpu() && dh != 32 && dh != 64 && dh != 128) {
+    if (runs_on_the_cpu_alone(path)) {
+      if (!device.is_cpu()) {
+        fmt::print("{}\n  left out: full attention runs on the CPU\n", path);
+        continue;
+      }
+    } else if (const int64_t dh = head_dim_of(path); !device.is_cpu() && dh != 32 && dh != 64 && dh != 128) {
       fmt::print("{}\n  left out: head_dim {} is none of the CUDA kernels'\n", path, dh);
       continue;
     }
@@ -121,7 +125,7 @@ int main(int argc, char** argv) {
   }
   if (paths.empty()) {
     fmt::print(stderr,
-               "usage: gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] FILE...\n");
+               "usage: gca_golden_check [--dtype fp32|bf16] [--device cpu|cuda] [--isa NAME|each] PATH...\n");
     return 2;
   }
   try {

@@ -123,6 +123,12 @@ model::ModelConfig model_config_of(const GoldenFile& golden) {
   return config;
 }
 
+void jitter_weights(model::LanguageModel& model, uint64_t jitter) {
+  const at::NoGradGuard no_grad;
+  for (model::Weight& weight : model.weights()) jitter_weight(weight.master, jitter);
+  model.refresh_compute_weights();
+}
+
 void set_weights(model::LanguageModel& model, const GoldenFile& golden, uint64_t jitter) {
   const at::NoGradGuard no_grad;
   for (model::Weight& weight : model.weights()) {

@@ -13,6 +13,8 @@ model::ModelConfig model_config_of(const GoldenFile& golden);
 
 /// Gives `model` the weights of the case; those of a `jitter` above 0 as run_model_case() says.
 void set_weights(model::LanguageModel& model, const GoldenFile& golden, uint64_t jitter);
+/// Multiplies every weight as run_model_case() says of a `jitter`.
+void jitter_weights(model::LanguageModel& model, uint64_t jitter);
 
 /// Ids and targets (B, L) of the case's text, landmarks put in.
 struct CaseBatch {

@@ -38,6 +38,7 @@ namespace {
 model::ModelConfig config_of(const model::BackboneKind& kind) {
   model::ModelConfig config = tiny_config();
   config.long_range = kind.name;
+  config.self_attention = kind.self_attention;
   return config;
 }
 
@@ -168,6 +169,7 @@ TEST_CASE("backbones: a past that was saved and loaded, or cloned, goes on with 
 
 TEST_CASE("backbones: what a step may vary travels with the call, and the model stays as it is") {
   for_each_kind([](const model::ModelConfig& config) {
+    if (config.self_attention == "full") return;  // has no window
     const model::LanguageModel model = tiny_model(config);
     model::ModelConfig other = model.config();
     other.window_size = 3;
@@ -361,6 +363,22 @@ void check_rmt() {
   CHECK(largest_difference(logits_in_segments(model, batch.ids, {40}), at::cat(segments, 1)) <= 1e-5);
 }
 
+/// With ALiBi and as many key/value heads as heads it is the baseline with a window as long as the text.
+void check_full() {
+  model::ModelConfig config = config_of(model::FullKind::kind);
+  config.position = "alibi";
+  config.n_kv_heads = config.n_heads;
+  const model::LanguageModel model = tiny_model(config);
+  model::ModelConfig window_config = config;
+  window_config.self_attention = model::WindowKind::kind.self_attention;
+  window_config.window_size = 60;
+  model::LanguageModel baseline(window_config, at::kFloat);
+  copy_weights(model, baseline);
+  const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
+  const at::Tensor expected = logits_in_segments(baseline, batch.ids, {60});
+  CHECK(largest_difference(logits_in_segments(model, batch.ids, {60}), expected) <= 1e-5);
+}
+
 /// Where nothing is read, what is left is the baseline with the same weights.
 void check_gca() {
   const model::ModelConfig config = config_of(model::GcaKind::kind);
@@ -382,10 +400,10 @@ void check_gca() {
 
 TEST_CASE("backbones: every kind has a degenerate case that something simpler computes") {
   const std::map<std::string, void (*)()> checks = {
-      {"gca", check_gca}, {"none", check_window}, {"landmark", check_landmark},
-      {"rmt", check_rmt}, {"fot", check_fot},     {"tensorized", check_tensorized}};
+      {"gca", check_gca}, {"none", check_window},           {"landmark", check_landmark}, {"rmt", check_rmt},
+      {"fot", check_fot}, {"tensorized", check_tensorized}, {"full", check_full}};
   for_each_kind([&](const model::ModelConfig& config) {
-    const auto check = checks.find(config.long_range);
+    const auto check = checks.find(config.self_attention == "full" ? "full" : config.long_range);
     REQUIRE(check != checks.end());
     check->second();
   });

@@ -5,8 +5,9 @@
 
 namespace gca::model {
 
-WeightBuilder::WeightBuilder(at::ScalarType compute_dtype, at::Device device, WeightDtype weight_dtype)
-    : compute_dtype_(compute_dtype), device_(device), weight_dtype_(weight_dtype) {
+WeightBuilder::WeightBuilder(at::ScalarType compute_dtype, at::Device device, WeightDtype weight_dtype,
+                             Masters masters)
+    : compute_dtype_(compute_dtype), device_(device), weight_dtype_(weight_dtype), masters_(masters) {
   TORCH_CHECK(weight_dtype == WeightDtype::compute || (device.is_cpu() && compute_dtype != at::kDouble),
               "int8 weights are for float32 and bf16 on the CPU");
 }
@@ -15,8 +16,14 @@ Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
   Weight weight;
   weight.name = name;
   weight.group = group_;
-  weight.master = at::zeros({out, in}, options(master_dtype())).requires_grad_();
   weight.compute_dtype = compute_dtype_;
+  if (masters_ == Masters::none && weight_dtype_ == WeightDtype::compute) {
+    weight.master = at::zeros({out, in}, options(compute_dtype_));
+    weight.compute = weight.master;
+    weights_.push_back(weight);
+    return weight;
+  }
+  weight.master = at::zeros({out, in}, options(master_dtype())).requires_grad_();
   if (weight_dtype_ == WeightDtype::int8)
     weight.int8 = kernels::make_int8_weight(out, in);
   else if (compute_dtype_ == master_dtype())
@@ -40,6 +47,17 @@ Weight WeightBuilder::in_master_type(const std::string& name, const at::Tensor& 
   weight.name = name;
   weight.group = group_;
   weight.master = values.requires_grad_();
+  weight.compute = weight.master;
+  weight.compute_dtype = master_dtype();
+  weights_.push_back(weight);
+  return weight;
+}
+
+Weight WeightBuilder::bias(const std::string& name, int64_t out) {
+  Weight weight;
+  weight.name = name;
+  weight.group = group_;
+  weight.master = at::zeros({out}, options(master_dtype())).requires_grad_();
   weight.compute = weight.master;
   weight.compute_dtype = master_dtype();
   weights_.push_back(weight);

@@ -17,12 +17,16 @@ enum class WeightGroup { embedding, lower, encoder, memory, upper };
 /// model that is not trained.
 enum class WeightDtype { compute, int8 };
 
+/// Whether a model keeps what is trained beside what products read. Without masters the copy in the compute
+/// type is all there is: for a model that is only run.
+enum class Masters { kept, none };
+
 /// A weight: the fp32 master that is trained, and what products read (the master itself when the compute type
 /// is its own). A cheap handle: copies share the tensors.
 struct Weight {
-  std::string name;          ///< as in model.safetensors, e.g. "lower.0.attn.wq"
-  at::Tensor master;         ///< float32 (float64 in tests), requires_grad
-  at::Tensor compute;        ///< compute type for matrices and the embedding; the master itself for norms
+  std::string name;    ///< as in model.safetensors, e.g. "lower.0.attn.wq"
+  at::Tensor master;   ///< float32 (float64 in tests), requires_grad; `compute` itself with Masters::none
+  at::Tensor compute;  ///< compute type for matrices and the embedding; the master itself for norms
   kernels::Int8Weight int8;  ///< of matrices and the embedding with WeightDtype::int8, instead of `compute`
   at::ScalarType compute_dtype = at::kFloat;  ///< of what is multiplied by it
   WeightGroup group = WeightGroup::upper;
@@ -31,9 +35,9 @@ struct Weight {
 /// Collects the weights of a model in the order in which its modules claim them.
 class WeightBuilder {
  public:
-  /// WeightDtype::int8: on the CPU, float32 or bf16.
+  /// WeightDtype::int8: on the CPU, float32 or bf16; its masters are kept.
   WeightBuilder(at::ScalarType compute_dtype, at::Device device,
-                WeightDtype weight_dtype = WeightDtype::compute);
+                WeightDtype weight_dtype = WeightDtype::compute, Masters masters = Masters::kept);
 
   /// What is claimed from now on belongs to `group`.
   void begin_group(WeightGroup group) { group_ = group; }
@@ -44,6 +48,8 @@ class WeightBuilder {
   Weight norm(const std::string& name, int64_t d);
   /// (count, d): vectors of the residual stream, used in the master's type.
   Weight vectors(const std::string& name, int64_t count, int64_t d);
+  /// (out), used in the master's type. Its name ends in "_bias".
+  Weight bias(const std::string& name, int64_t out);
 
   at::ScalarType compute_dtype() const { return compute_dtype_; }
   at::Device device() const { return device_; }
@@ -58,6 +64,7 @@ class WeightBuilder {
   at::ScalarType compute_dtype_;
   at::Device device_;
   WeightDtype weight_dtype_;
+  Masters masters_;
   WeightGroup group_ = WeightGroup::upper;
   std::vector<Weight> weights_;
 };

@@ -11,7 +11,8 @@ namespace {
 using Field = ConfigField<ModelConfig>;
 
 const Field kFields[] = {
-    {"num_key_value_heads", &ModelConfig::n_kv_heads, "H_kv: key/value heads of grouped cross-attention"},
+    {"num_key_value_heads", &ModelConfig::n_kv_heads,
+     "H_kv: key/value heads of grouped cross-attention and of full attention"},
     {"retrieval_groups", &ModelConfig::retrieval_groups,
      "G: retrievals per chunk; upper layers are split evenly"},
     {"upper_group_layers", &ModelConfig::upper_group_layers,
@@ -25,7 +26,8 @@ const Field kFields[] = {
     {"residual_blend", &ModelConfig::residual_blend, "lambda of h' = a + lambda o + MLP(m)", Change::ramp},
     {"gumbel_scale", &ModelConfig::gumbel_scale, "factor on the noise of the training choice", Change::ramp},
     {"encoder_rms_norm_eps", &ModelConfig::encoder_norm_eps, "epsilon of the norms inside the chunk encoder"},
-    {"rope_theta", &ModelConfig::rope_theta, "rotary base of the chunk encoder, and of landmark attention"},
+    {"rope_theta", &ModelConfig::rope_theta,
+     "rotary base of the chunk encoder, of landmark attention and of full attention"},
 };
 
 void validate(const ModelConfig& config, const std::string& where) {

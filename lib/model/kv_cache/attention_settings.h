@@ -1,0 +1,24 @@
+#pragma once
+// What every cache needs to know of a model's attention.
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <memory>
+
+#include "lib/model/layers/rotary_angles.h"
+#include "lib/model/model_config.h"
+
+namespace gca::model {
+
+struct AttentionSettings {
+  std::shared_ptr<const RotaryAngles> angles;
+  at::Tensor slopes;  ///< (H) type of statistics; 0 where positions are rotated
+  double scale;       ///< 1 / sqrt(dh)
+  int64_t layers, heads, kv_heads, head_dim;
+
+  /// `dtype`: the type of statistics.
+  static AttentionSettings of(const ModelConfig& config, at::ScalarType dtype);
+};
+
+}  // namespace gca::model

@@ -1,0 +1,75 @@
+#include "lib/model/kv_cache/kv_session.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "lib/core/error.h"
+#include "lib/model/kv_cache/citrus_reading.h"
+#include "lib/model/kv_cache/make_kv_cache.h"
+
+namespace gca::model {
+namespace {
+
+/// A first prompt: later ones follow what was kept.
+at::Tensor read_by_citrus(const LanguageModel& model, TextFeeder& feeder, CitrusCache& cache,
+                          std::span<const int32_t> prompt, int64_t instruction_tokens) {
+  const auto context = prompt.first(prompt.size() - static_cast<size_t>(instruction_tokens));
+  std::unique_ptr<Past> past = feeder.take_past();
+  const CitrusReading reading(model, *past, cache, prompt.subspan(context.size()));
+  reading.read_context(context);
+  reading.choose();
+  const at::Tensor hidden = reading.read_instruction();
+  feeder.start_from(std::move(past));
+  return hidden;
+}
+
+}  // namespace
+
+std::unique_ptr<Past> begin_with_policy(const LanguageModel& model, const KvPolicy& policy,
+                                        int64_t position) {
+  std::unique_ptr<Past> past = model.begin(position);
+  if (policy.name == KvPolicy().name) return past;
+  if (past->kv_cache() == nullptr)
+    fail_usage("--kv-policy " + policy.name, "this model has no cache of the whole text",
+               "give a model with self_attention full, or leave it out");
+  past->keep_keys_in(
+      make_kv_cache(model.config(), policy, model.compute_dtype() == at::kDouble ? at::kDouble : at::kFloat));
+  return past;
+}
+
+void read_prefix(const LanguageModel& model, std::unique_ptr<Past>& past, std::span<const int32_t> prefix,
+                 int64_t segment_positions) {
+  past->kv_cache()->begin_part(TextPart::prefix);
+  TextFeeder feeder(model, {}, segment_positions);
+  feeder.start_from(std::move(past));
+  feeder.feed(prefix, [](const at::Tensor&, int64_t) {});
+  past = feeder.take_past();
+  past->kv_cache()->begin_part(TextPart::prompt);
+}
+
+at::Tensor read_prompt(const LanguageModel& model, TextFeeder& feeder, std::span<const int32_t> prompt,
+                       int64_t instruction_tokens, const std::function<bool()>& interrupted) {
+  KvCache& cache = *feeder.past().kv_cache();
+  auto* citrus = dynamic_cast<CitrusCache*>(&cache);
+  if (citrus != nullptr && feeder.past().position() == 0) {
+    if (instruction_tokens < 1 || instruction_tokens > static_cast<int64_t>(prompt.size()))
+      fail_usage("--instruction-tokens",
+                 fmt::format("{} of a prompt of {}", instruction_tokens, prompt.size()),
+                 "give at least 1, and no more than the prompt has");
+    return read_by_citrus(model, feeder, *citrus, prompt, instruction_tokens);
+  }
+  cache.begin_part(TextPart::prompt);
+  at::Tensor last;
+  while (!prompt.empty() && !interrupted()) {
+    const auto segment = prompt.first(std::min(static_cast<size_t>(feeder.room()), prompt.size()));
+    prompt = prompt.subspan(segment.size());
+    feeder.feed(segment,
+                [&](const at::Tensor& hidden, int64_t) { last = hidden.narrow(1, hidden.size(1) - 1, 1); });
+  }
+  cache.begin_part(TextPart::answer);
+  return last;
+}
+
+}  // namespace gca::model

@@ -1,0 +1,180 @@
+#include "lib/model/kv_cache/squeezed_cache.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/gt.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/common/philox.h"
+
+namespace gca::model {
+namespace {
+
+SqueezedCache::Draw drawn_by(uint64_t seed, int64_t kv_heads) {
+  return [seed, kv_heads](size_t layer, int64_t head, int64_t count, bool coarse) {
+    std::vector<double> numbers;
+    const uint64_t row =
+        (2 * static_cast<uint64_t>(layer) + (coarse ? 1 : 0)) * static_cast<uint64_t>(kv_heads) +
+        static_cast<uint64_t>(head);
+    for (int64_t c = 0; c < count; ++c) {
+      const PhiloxBlock block =
+          philox_block(seed, RandomStream::cluster_seeds, row, static_cast<uint64_t>(c));
+      numbers.push_back(open_unit_double(block.word[0], block.word[1]));
+    }
+    return numbers;
+  };
+}
+
+/// Linear between neighbours.
+double quantile_of(std::vector<float> values, double quantile) {
+  std::sort(values.begin(), values.end());
+  const double place = quantile * static_cast<double>(values.size() - 1);
+  const auto low = static_cast<size_t>(std::floor(place));
+  const size_t high = std::min(low + 1, values.size() - 1);
+  const double below = values[low], above = values[high];
+  return below + (above - below) * (place - std::floor(place));
+}
+
+/// (H_kv, m) int32 of kept (H_kv, P') bool: the rows of each head in order, -1 behind a shorter list.
+at::Tensor list_of(const at::Tensor& kept_in) {
+  const at::Tensor kept = kept_in.contiguous();
+  const int64_t heads = kept.size(0), keys = kept.size(1);
+  const auto* is_kept = kept.const_data_ptr<bool>();
+  int64_t longest = 0;
+  for (int64_t h = 0; h < heads; ++h)
+    longest = std::max<int64_t>(longest, std::count(is_kept + h * keys, is_kept + (h + 1) * keys, true));
+  at::Tensor list = at::full({heads, longest}, -1, at::kInt);
+  for (int64_t h = 0; h < heads; ++h) {
+    auto* to = list.mutable_data_ptr<int32_t>() + h * longest;
+    for (int64_t j = 0; j < keys; ++j)
+      if (is_kept[h * keys + j]) *to++ = static_cast<int32_t>(j);
+  }
+  return list;
+}
+
+}  // namespace
+
+SqueezedCache::SqueezedCache(AttentionSettings settings, const KvPolicy& policy, Draw draw)
+    : FullCache(std::move(settings)),
+      policy_(policy),
+      draw_(draw ? std::move(draw) : drawn_by(policy.seed, this->settings().kv_heads)),
+      layers_(static_cast<size_t>(this->settings().layers)) {}
+
+void SqueezedCache::begin_part(TextPart part) {
+  if (in_prefix_ && part != TextPart::prefix) end_prefix();
+  in_prefix_ = part == TextPart::prefix;
+}
+
+void SqueezedCache::end_prefix() {
+  clustered_ = std::max<int64_t>(0, rows(0).count() - policy_.observed);
+  if (clustered_ == 0) return;
+  const int64_t kv_heads = settings().kv_heads;
+  const auto fine_count =
+      std::max<int64_t>(1, static_cast<int64_t>(policy_.cluster_fraction * static_cast<double>(clustered_)));
+  const auto coarse_count = static_cast<int64_t>(policy_.coarse_fraction * static_cast<double>(clustered_));
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const auto draws = [&](int64_t count, bool coarse) {
+      std::vector<std::vector<double>> numbers;
+      for (int64_t h = 0; h < kv_heads; ++h) numbers.push_back(draw_(i, h, count, coarse));
+      return numbers;
+    };
+    const at::Tensor keys = rows(i).keys()[0].narrow(0, 0, clustered_).transpose(0, 1);  // (H_kv, P', dh)
+    layers_[i].fine = cluster_keys(keys, draws(fine_count, false));
+    if (coarse_count > 0) layers_[i].coarse = cluster_centroids(layers_[i].fine, draws(coarse_count, true));
+  }
+  threshold_ = calibrate(&Layer::fine, policy_.quantile);
+  if (coarse_count > 0) coarse_threshold_ = calibrate(&Layer::coarse, policy_.coarse_quantile);
+  for (Layer& layer : layers_) layer.last_queries = at::Tensor();
+}
+
+ClusterQueries SqueezedCache::queries_of(const at::Tensor& q, int64_t last_place) const {
+  return {q, last_place, settings().slopes, settings().scale};
+}
+
+double SqueezedCache::calibrate(KeyClusters Layer::*clusters, double quantile) const {
+  std::vector<float> scores;
+  for (const Layer& layer : layers_) {
+    const KeyClusters& own = layer.*clusters;
+    const at::Tensor score =
+        of_keys(score_clusters(queries_of(layer.last_queries, rows(0).count() - 1), own, own.sizes), own)
+            .contiguous();
+    scores.insert(scores.end(), score.const_data_ptr<float>(), score.const_data_ptr<float>() + score.numel());
+  }
+  return quantile_of(std::move(scores), quantile);
+}
+
+at::Tensor SqueezedCache::choose(const Layer& layer, const at::Tensor& q, int64_t last_place) const {
+  const ClusterQueries queries = queries_of(q, last_place);
+  const KeyClusters& fine = layer.fine;
+  if (!layer.coarse.defined()) return of_keys(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine);
+  const at::Tensor wanted =
+      of_keys(score_clusters(queries, layer.coarse, layer.coarse.sizes).gt(coarse_threshold_), layer.coarse);
+  // Fine clusters below dropped coarse ones do not count in the denominator, either.
+  const at::Tensor sizes =
+      at::zeros_like(fine.sizes, at::kLong).scatter_add(1, fine.labels.to(at::kLong), wanted.to(at::kLong));
+  return wanted & of_keys(score_clusters(queries, fine, sizes).gt(threshold_), fine);
+}
+
+at::Tensor SqueezedCache::attend(size_t number, const at::Tensor& q, const at::Tensor& k,
+                                 const at::Tensor& v) {
+  Layer& layer = layers_[number];
+  const at::Tensor rotated = append(number, q, k, v);
+  if (in_prefix_) {
+    at::Tensor last = rotated[0];
+    if (layer.last_queries.defined()) last = at::cat({layer.last_queries, last});
+    const int64_t observed = std::min(policy_.observed, last.size(0));
+    layer.last_queries = last.narrow(0, last.size(0) - observed, observed).clone();
+  }
+  if (in_prefix_ || clustered_ == 0) return read_all(number, rotated);
+
+  const int64_t count = rows(number).count();
+  layer.kept = choose(layer, rotated[0], count - 1);
+  const at::Tensor list = list_of(layer.kept);
+  const auto read =
+      layer.kept.sum().item<double>() + static_cast<double>(settings().kv_heads * (count - clustered_));
+  const KeyClusters& first = layer.coarse.defined() ? layer.coarse : layer.fine;
+  count_reads(number, rotated, read, static_cast<double>(first.centroids.nbytes()));
+  return read_some(number, rotated, {list, clustered_}).out.unsqueeze(0);
+}
+
+std::unique_ptr<KvCache> SqueezedCache::clone() const {
+  // Clusters and queries are replaced, never written in place: sharing them is safe.
+  return std::unique_ptr<KvCache>(new SqueezedCache(*this));
+}
+
+int64_t SqueezedCache::size_bytes() const {
+  int64_t bytes = FullCache::size_bytes();
+  for (const Layer& layer : layers_) bytes += layer.fine.size_bytes() + layer.coarse.size_bytes();
+  return bytes;
+}
+
+void SqueezedCache::visit(const Visitor& visitor) {
+  FullCache::visit(visitor);
+  at::Tensor state =
+      at::tensor(std::vector<double>{static_cast<double>(in_prefix_), static_cast<double>(clustered_),
+                                     threshold_, coarse_threshold_},
+                 at::kDouble);
+  visitor("squeezed.state", state);
+  in_prefix_ = state[0].item<double>() != 0;
+  clustered_ = static_cast<int64_t>(state[1].item<double>());
+  threshold_ = state[2].item<double>();
+  coarse_threshold_ = state[3].item<double>();
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const std::string name = "squeezed." + std::to_string(i);
+    visitor(name + ".last_queries", layers_[i].last_queries);
+    for (auto [level, clusters] :
+         {std::pair(".fine", &layers_[i].fine), std::pair(".coarse", &layers_[i].coarse)}) {
+      visitor(name + level + ".labels", clusters->labels);
+      visitor(name + level + ".centroids", clusters->centroids);
+      visitor(name + level + ".sizes", clusters->sizes);
+      visitor(name + level + ".places", clusters->places);
+    }
+  }
+}
+
+}  // namespace gca::model
