@@ -7,7 +7,10 @@
 #include <optional>
 #include <utility>
 
+#include <fmt/format.h>
+
 #include "apps/gca-tensor/generate_answers.h"
+#include "apps/gca-tensor/kept_prefix.h"
 #include "apps/gca-tensor/open_checkpoint.h"
 #include "apps/gca-tensor/read_prompt.h"
 #include "apps/gca-tensor/tensor_report.h"
@@ -24,6 +27,7 @@
 #include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
+#include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/memory/memory_library.h"
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
@@ -41,6 +45,8 @@ void check_options_of_answers(const GenerateOptions& options) {
          "leave it out: each answer is a JSON line; --report FILE keeps the report");
   refuse(options.profile, "--profile", "leave it out, or give one --prompt");
   refuse(!options.save_memory.empty(), "--save-memory", "leave it out, or give one --prompt");
+  refuse(options.kv.prefix_tokens > 0, "--prefix-tokens", "leave it out, or give one --prompt");
+  refuse(!options.kv.prefix_cache.empty(), "--prefix-cache", "leave it out, or give one --prompt");
 }
 
 void check_options(const GenerateOptions& options) {
@@ -63,16 +69,30 @@ generate::TextSession open_session(const GenerateOptions& options, const model::
   const model::MemoryPlace place = model::MemoryPlace::of(options.memory, options.memory_dtype);
   const std::string& folder = options.load_memory;
   if (!folder.empty() && data::folder_format(folder) != model::kLibraryFormat)
-    return generate::load_session(folder, model, place);
+    return generate::load_session(folder, model, place, options.kv.policy);
   generate::TextSession session;
   if (!folder.empty()) {
     if (!options.save_memory.empty())
       fail_usage("--save-memory", "is not used with a library", "leave it out; the library stays as it is");
     session.past = model::MemoryLibrary::open(folder, model).past(model.model, place);
+  } else if (options.kv.policy.name != model::KvPolicy().name) {
+    session.past = model::begin_with_policy(model.model, options.kv.policy);
   } else {
     session.past = model::begin_with_memory_at(model.model, place);
   }
   return session;
+}
+
+/// Rotary positions beyond those that the model was made for are read badly, not wrongly.
+void tell_beyond_trained(const GenerateOptions& options, const model::TextModel& model, size_t prompt_tokens,
+                         const generate::GenerationOptions& how) {
+  const std::string& policy = options.kv.policy.name;
+  if (policy == "window" || policy == "sink" || policy == "citrus") return;  // places stay within the cache
+  const int64_t most = model.model.config().max_positions;
+  const int64_t length = static_cast<int64_t>(prompt_tokens) + how.max_new_tokens;
+  if (most > 0 && length > most)
+    fmt::print(stderr, "the text may reach {} tokens; the model was made for {} (max_position_embeddings)\n",
+               length, most);
 }
 
 nlohmann::ordered_json result_of(const generate::Generation& generation, int64_t prompt_tokens,
@@ -111,8 +131,22 @@ void run_generate(const GenerateOptions& options) {
     prompts = read_prompts(options.prompts, model.tokenizer, thread_count(options.common));
   else if (has_prompt || options.load_memory.empty())
     prompts.front().tokens = read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
-  const std::vector<int32_t>& prompt = prompts.front().tokens;
   generate::GenerationOptions how = options.generation;
+  how.instruction_tokens = options.kv.instruction_tokens;
+  if (!options.kv.instruction_file.empty()) {
+    const std::vector<int32_t> instruction = read_prompt({.text = "", .file = options.kv.instruction_file},
+                                                         model.tokenizer, thread_count(options.common));
+    how.instruction_tokens = static_cast<int64_t>(instruction.size());
+    for (NumberedPrompt& one : prompts)
+      one.tokens.insert(one.tokens.end(), instruction.begin(), instruction.end());
+  }
+  if (session.past->position() == 0)
+    for (NumberedPrompt& one : prompts)
+      one.tokens.insert(one.tokens.begin(), model.start_tokens.begin(), model.start_tokens.end());
+  tell_beyond_trained(options, model, prompts.front().tokens.size(), how);
+  const int64_t prefix_tokens = begin_with_prefix(options, model, prompts.front().tokens, session);
+  const std::span<const int32_t> prompt =
+      std::span<const int32_t>(prompts.front().tokens).subspan(static_cast<size_t>(prefix_tokens));
   how.seed = options.common.seed;
   how.keeps_session = !options.save_memory.empty();
   profile::OperatorProfile prefill_profile, decode_profile;
@@ -129,6 +163,7 @@ void run_generate(const GenerateOptions& options) {
   report.config["memory_dtype"] = options.memory_dtype;
   report.config["save_memory"] = options.save_memory;
   report.config["load_memory"] = options.load_memory;
+  report.config["kv_policy"] = model::kv_policy_to_json(options.kv.policy);
 
   install_interrupt_handler();
   std::optional<FolderLock> only_writer;
@@ -153,7 +188,11 @@ void run_generate(const GenerateOptions& options) {
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");
   if (retrieved_nothing(options, model, generation)) tell_nothing_retrieved(options, model);
 
-  report.result = result_of(generation, static_cast<int64_t>(prompt.size()), past_tokens, how.max_new_tokens);
+  report.result = result_of(generation, static_cast<int64_t>(prompt.size()) + prefix_tokens, past_tokens,
+                            how.max_new_tokens);
+  report.result["prefix_tokens"] = prefix_tokens;
+  if (const model::KvCache* cache = session.past->kv_cache(); cache != nullptr)
+    report.result["kv_cache"] = kv_reads_to_json(*cache, static_cast<int64_t>(generation.tokens.size()));
   report.result["first_token_seconds"] =
       generation.tokens.empty() ? 0.0 : opened_seconds + generation.first_token_seconds;
   report.result["peak_memory_bytes"] = peak_memory_bytes();
@@ -164,7 +203,7 @@ void run_generate(const GenerateOptions& options) {
   std::optional<Error> failure;
   try {
     if (!options.save_memory.empty())
-      generate::save_session(options.save_memory, "--save-memory", model, session);
+      generate::save_session(options.save_memory, "--save-memory", model, session, options.kv.policy);
   } catch (const Error& error) {
     failure = error;
   }

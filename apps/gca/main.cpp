@@ -148,6 +148,8 @@ int main(int argc, char** argv) {
   gca::app::add_inspect_retrieval_command(app);
   gca::app::add_memory_command(app);
   gca::app::add_bench_command(app);
+  gca::app::add_import_command(app);
+  gca::app::add_export_command(app);
   gca::app::add_report_command(app);
   gca::app::add_help_command(app);
   return run(app, argc, argv);

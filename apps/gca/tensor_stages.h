@@ -11,6 +11,8 @@ struct GenerateOptions;
 struct InspectOptions;
 struct MemoryOptions;
 struct BenchOptions;
+struct ImportOptions;
+struct ExportOptions;
 
 void run_pretrain(const PretrainOptions& options);
 void run_eval(const EvalOptions& options);
@@ -18,5 +20,7 @@ void run_generate(const GenerateOptions& options);
 void run_inspect(const InspectOptions& options);
 void run_memory_build(const MemoryOptions& options);
 void run_bench(const BenchOptions& options);
+void run_import(const ImportOptions& options);
+void run_export(const ExportOptions& options);
 
 }  // namespace gca::app

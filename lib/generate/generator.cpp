@@ -11,6 +11,7 @@
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
 #include "lib/generate/text_stream.h"
+#include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/text_feeder.h"
 #include "lib/profile/operator_profile.h"
 
@@ -54,7 +55,12 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
   if (prompt.empty() && !session.last_hidden.defined())
     fail_usage("prompt", "is empty", "give at least one character to continue");
   std::vector<uint8_t> allowed = model.text_ids();
-  if (model.end_token >= 0) allowed[static_cast<size_t>(model.end_token)] = 1;
+  const std::set<int32_t> end_tokens = [&] {
+    std::set<int32_t> ids(model.end_tokens.begin(), model.end_tokens.end());
+    if (model.end_token >= 0) ids.insert(model.end_token);
+    return ids;
+  }();
+  for (const int32_t id : end_tokens) allowed[static_cast<size_t>(id)] = 1;
   model::TextFeeder feeder(model.model, {}, options.segment_positions);
   if (session.past) feeder.start_from(std::move(session.past));
   TextStream stream(options.stop_texts);
@@ -75,8 +81,12 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
     rest = rest.subspan(segment.size());
     return segment;
   };
+  if (feeder.past().kv_cache() != nullptr && !rest.empty()) {
+    hidden = model::read_prompt(model.model, feeder, rest, options.instruction_tokens, interrupted);
+    rest = {};
+  }
   const auto unneeded =
-      static_cast<size_t>(prompt.empty() ? 0 : feeder.unneeded(static_cast<int64_t>(prompt.size()), 1));
+      static_cast<size_t>(rest.empty() ? 0 : feeder.unneeded(static_cast<int64_t>(prompt.size()), 1));
   if (unneeded > 0) hidden = at::Tensor();
   while (prompt.size() - rest.size() < unneeded && !interrupted())
     feeder.read(next_segment(unneeded - (prompt.size() - rest.size())));
@@ -101,7 +111,7 @@ Generation generate(const model::TextModel& model, std::span<const int32_t> prom
     const std::span<const float> row(logits.const_data_ptr<float>(), static_cast<size_t>(logits.numel()));
     const auto token = static_cast<int32_t>(sampler.draw(row, allowed, options.sampling, uniform));
     result.tokens.push_back(token);
-    result.ended = token == model.end_token;
+    result.ended = end_tokens.contains(token);
     if (n == 0) result.first_token_seconds = seconds_since(prefill_start);
     if (const std::string text = stream.append(model.tokenizer.decode({&token, 1})); !text.empty())
       show(text);

@@ -15,6 +15,8 @@
 #include "lib/core/files/safetensors_file.h"
 #include "lib/data/output_folder.h"
 #include "lib/generate/session_index.h"
+#include "lib/generate/tensor_types.h"
+#include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"
 
@@ -23,18 +25,7 @@ namespace {
 
 constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensors"};
 
-struct TypeName {
-  at::ScalarType type;
-  const char* name;
-};
-constexpr TypeName kTypeNames[] = {
-    {at::kFloat, "F32"}, {at::kBFloat16, "BF16"}, {at::kDouble, "F64"}, {at::kInt, "I32"}};
-
-std::string name_of(at::ScalarType type) {
-  for (const TypeName& one : kTypeNames)
-    if (one.type == type) return one.name;
-  fail_run("session", "a tensor of a type that has no name here");
-}
+constexpr const char* kPolicyKey = "gca.kv_policy";
 
 std::string digest_of(const at::Tensor& tensor) {
   return sha256_hex({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
@@ -55,15 +46,11 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::map<std::string, 
   if (found == file.entries().end() || digest == digests.end())
     fail_usage(file.path(), "does not belong to the index.json beside it", "save the session again");
   const SafetensorsEntry& entry = found->second;
-  for (const TypeName& one : kTypeNames) {
-    if (entry.dtype != one.name) continue;
-    at::Tensor tensor = at::empty(entry.shape, one.type);
-    std::memcpy(tensor.mutable_data_ptr(), entry.data, entry.size_bytes);
-    if (digest_of(tensor) != digest->second)
-      fail_usage(file.path(), name + " is damaged", "save the session again");
-    return tensor;
-  }
-  fail_usage(file.path(), name + " is of type " + entry.dtype, "save the session again");
+  at::Tensor tensor = at::empty(entry.shape, type_named(entry.dtype, file.path() + ": " + name));
+  std::memcpy(tensor.mutable_data_ptr(), entry.data, entry.size_bytes);
+  if (digest_of(tensor) != digest->second)
+    fail_usage(file.path(), name + " is damaged", "save the session again");
+  return tensor;
 }
 
 }  // namespace
@@ -73,7 +60,7 @@ void check_session_folder(const std::string& folder, const std::string& flag) {
 }
 
 void save_session(const std::string& folder, const std::string& flag, const model::TextModel& model,
-                  const TextSession& session) {
+                  const TextSession& session, const model::KvPolicy& policy) {
   const std::string path = data::claim_output_folder(folder, kSessionFormat, kFiles, flag);
   TextSession copy = session.clone();
   std::vector<at::Tensor> alive;
@@ -87,7 +74,8 @@ void save_session(const std::string& folder, const std::string& flag, const mode
     digests[name] = digest_of(dense);
   });
   replace_folder_atomically(path, [&](const std::string& aside) {
-    write_safetensors(aside + "/session.safetensors", tensors, {{"format", "pt"}});
+    write_safetensors(aside + "/session.safetensors", tensors,
+                      {{"format", "pt"}, {kPolicyKey, model::kv_policy_to_json(policy).dump()}});
     SessionIndex index;
     index.position = copy.past->position();
     index.drawn_tokens = copy.drawn_tokens;
@@ -100,7 +88,7 @@ void save_session(const std::string& folder, const std::string& flag, const mode
 }
 
 TextSession load_session(const std::string& folder, const model::TextModel& model,
-                         const model::MemoryPlace& place) {
+                         const model::MemoryPlace& place, const model::KvPolicy& policy) {
   const SessionIndex index = read_session_index(folder + "/index.json");
   if (index.dtype != name_of(model.model.compute_dtype()))
     fail_usage(folder,
@@ -112,10 +100,19 @@ TextSession load_session(const std::string& folder, const model::TextModel& mode
                "give the checkpoint that saved it");
   model.require_tokenizer(index.tokenizer, folder);
 
-  TextSession session;
-  session.past = model::begin_with_memory_at(model.model, place, index.position);
-  session.drawn_tokens = index.drawn_tokens;
   const SafetensorsFile file(folder + "/session.safetensors");
+  const auto kept = file.metadata().find(kPolicyKey);
+  const std::string wanted = model::kv_policy_to_json(policy).dump();
+  const std::string saved =
+      kept == file.metadata().end() ? model::kv_policy_to_json({}).dump() : kept->second;
+  if (saved != wanted)
+    fail_usage(folder, fmt::format("was saved with the cache policy {}, not {}", saved, wanted),
+               "give the --kv-policy and the settings of the run that saved it");
+  TextSession session;
+  session.past = policy.name == model::KvPolicy().name
+                     ? model::begin_with_memory_at(model.model, place, index.position)
+                     : model::begin_with_policy(model.model, policy, index.position);
+  session.drawn_tokens = index.drawn_tokens;
   visit_session(session, [&](const std::string& name, at::Tensor& tensor) {
     tensor = read_tensor(file, index.tensors, name);
     if (tensor.defined()) tensor = tensor.to(model.model.device());

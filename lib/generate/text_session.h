@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "lib/model/kv_cache/kv_policy.h"
 #include "lib/model/memory/chunk_store.h"
 #include "lib/model/text_model.h"
 
@@ -27,12 +28,14 @@ struct TextSession {
 void check_session_folder(const std::string& folder, const std::string& flag);
 
 /// Writes `folder` aside and puts it in place: session.safetensors and index.json (sealed, "gca.session/1").
+/// `policy`: of the cache of a model that has one.
 void save_session(const std::string& folder, const std::string& flag, const model::TextModel& model,
-                  const TextSession& session);
+                  const TextSession& session, const model::KvPolicy& policy = {});
 
 /// Chunk memory goes to `place`. Throws Error(usage) when a file is missing or damaged, or when the session
 /// is of another model or type.
+/// `policy`: of the cache of a model that has one; the one that the session was saved with.
 TextSession load_session(const std::string& folder, const model::TextModel& model,
-                         const model::MemoryPlace& place = {});
+                         const model::MemoryPlace& place = {}, const model::KvPolicy& policy = {});
 
 }  // namespace gca::generate

@@ -16,6 +16,10 @@ struct TextModel {
   text::Tokenizer tokenizer;
   int64_t trained_context = 0;  ///< text tokens of a training sequence; 0 when not known
   int32_t end_token = -1;       ///< ends a text, as those it was trained on; -1: none does
+  /// Each ends an answer: end_token, and others that an imported model has beside it.
+  std::vector<int32_t> end_tokens = {};
+  /// Go before every text that the model reads from its beginning: those of an imported model.
+  std::vector<int32_t> start_tokens = {};
 
   /// A checkpoint folder, or a run's folder that holds one. `dtype`: "fp32" or "bf16". Throws Error(usage)
   /// when a file is missing or damaged, or when the tokenizer is not this model's.

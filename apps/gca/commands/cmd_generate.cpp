@@ -66,8 +66,12 @@ void add_generate_command(CLI::App& app) {
           "library built by gca memory (a prompt is required)")
       ->type_name("DIR");
   command->add_flag("--profile", options->profile, "Report how the time is spent, by operator");
+  add_kv_policy_options(*command, options->kv);
   add_common_options(*command, options->common);
-  command->callback([options] { run_generate(*options); });
+  command->callback([command, options] {
+    check_kv_policy_options(*command, options->kv);
+    run_generate(*options);
+  });
 }
 
 }  // namespace gca::app

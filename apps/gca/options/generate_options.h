@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/kv_policy_options.h"
 #include "apps/gca/options/text_arguments.h"
 #include "lib/generate/generation_options.h"
 
@@ -22,6 +23,7 @@ struct GenerateOptions {
   std::string memory_dtype;
   std::string save_memory;
   std::string load_memory;
+  KvPolicyOptions kv;
   bool profile = false;
 
   bool has_several_answers() const { return !prompts.empty() || samples != 1; }

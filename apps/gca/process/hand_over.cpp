@@ -78,4 +78,12 @@ void run_bench(const BenchOptions& /*options*/) {
   hand_over();
 }
 
+void run_import(const ImportOptions& /*options*/) {
+  hand_over();
+}
+
+void run_export(const ExportOptions& /*options*/) {
+  hand_over();
+}
+
 }  // namespace gca::app

@@ -1,0 +1,26 @@
+#pragma once
+// --kv-policy and its settings, of the subcommands that run a model with full attention.
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <string>
+
+#include "lib/model/kv_cache/kv_policy.h"
+
+namespace gca::app {
+
+struct KvPolicyOptions {
+  model::KvPolicy policy;
+  int64_t prefix_tokens = 0;
+  std::string prefix_cache;
+  int64_t instruction_tokens = 0;
+  std::string instruction_file;
+};
+
+void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options);
+
+/// Throws Error(usage) where a setting is given that the policy does not look at, and where one that it needs is
+/// missing.
+void check_kv_policy_options(const CLI::App& command, const KvPolicyOptions& options);
+
+}  // namespace gca::app
