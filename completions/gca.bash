@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta landmark_local_size landmark_selection landmark_positions memory_size segment_size memory_layers local_context_size memory_top_k tensor_fold upper_alibi_slopes learning_rate min_learning_rate schedule decay_fraction decay_steps warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end bptt_segments crossbatch_contexts crossbatch_stepping eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval keep_checkpoints keep_best copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size self_attention long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta landmark_local_size landmark_selection landmark_positions memory_size segment_size memory_layers local_context_size memory_top_k tensor_fold upper_alibi_slopes position head_dim attention_bias mlp_bias tie_word_embeddings max_position_embeddings rope_type rope_factor rope_original_max_position_embeddings rope_low_freq_factor rope_high_freq_factor rope_beta_fast rope_beta_slow rope_truncate rope_attention_factor learning_rate min_learning_rate schedule decay_fraction decay_steps warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end bptt_segments crossbatch_contexts crossbatch_stepping eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval keep_checkpoints keep_best copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
     case $command in
         tokenize)
             case $previous in
@@ -148,11 +148,30 @@ _gca() {
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --save-memory) _gca_files -d; return ;;
                 --load-memory) _gca_files -d; return ;;
+                --kv-policy) _gca_words 'full window sink squeezed recycled citrus'; return ;;
+                --kv-window) :; return ;;
+                --kv-sinks) :; return ;;
+                --prefix-tokens) :; return ;;
+                --prefix-cache) _gca_files -f; return ;;
+                --squeezed-clusters) :; return ;;
+                --squeezed-quantile) :; return ;;
+                --squeezed-observed) :; return ;;
+                --squeezed-coarse-clusters) :; return ;;
+                --squeezed-coarse-quantile) :; return ;;
+                --recycled-rows) :; return ;;
+                --recycled-stride) :; return ;;
+                --recycled-similarity) :; return ;;
+                --recycled-pool) :; return ;;
+                --citrus) _gca_words 'single dual standard'; return ;;
+                --citrus-chunk) :; return ;;
+                --citrus-kept) :; return ;;
+                --instruction-tokens) :; return ;;
+                --instruction-file) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --prefix-tokens --prefix-cache --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --instruction-tokens --instruction-file --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in
@@ -208,6 +227,25 @@ _gca() {
             esac
             _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
             ;;
+        import)
+            case $previous in
+                --output) _gca_files -d; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            ;;
+        export)
+            case $previous in
+                --output) _gca_files -d; return ;;
+                --dtype) _gca_words 'fp32 bf16'; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --dtype --report --json --quiet --threads --seed'; else _gca_files -d; fi
+            ;;
         report)
             case $previous in
                 --label) :; return ;;
@@ -223,9 +261,9 @@ _gca() {
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench report help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export report help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench report help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export report help --help --version' ;;
     esac
 }
 
