@@ -49,7 +49,16 @@ sed -n 496,520p $books/valid/the-secret-garden.txt >$out/passage.txt
 step 'What each chunk of a passage read' \
   inspect-retrieval --checkpoint $out/trained --prompt-file $out/passage.txt --quiet --report $out/inspect.json
 
-# A model that has learned what to retrieve, from 4K tokens: all eight books, over again until they are a million tokens.
+# A model that has learned what to retrieve from text: it was trained on Python, and reads the C++ of this project, which it has not
+# seen. The whole of one folder is one text, so that what is used stands far below its definition.
+cat lib/model/memory/*.h lib/model/memory/*.cpp >$out/code.txt
+step 'The checkpoint of examples/text, trained on Python, reads C++: the chunks that it chooses, random ones, none' \
+  eval --checkpoint examples/text $out/code.txt --context 8K --retriever learned,random,none --max-tokens 32K \
+  --report $out/text.json
+step 'What its chunks read' \
+  inspect-retrieval --checkpoint examples/text --prompt-file $out/code.txt --quiet --report $out/inspect-text.json
+
+# A model that has learned to find a value, from 4K tokens: all eight books, over again until they are a million tokens.
 # They are read once; of the ten trials each hides a passkey at another place and reads again only what that changes.
 step 'The checkpoint of examples/passkey looks for passkeys in a million tokens' \
   eval --checkpoint examples/passkey $books/train $books/valid --task passkey --context 1M --trials 10 --haystacks 1 \

@@ -20,6 +20,23 @@ def one_line(text, width=100):
     return textwrap.shorten(" ".join(text.split()), width, placeholder=" ...")
 
 
+def gain(rows, context):
+    """What the learned choice gains over a random one, nats per token."""
+    return rows[context, "random"]["loss"] - rows[context, "learned"]["loss"]
+
+
+def furthest_reading(chunks):
+    """Of what each chunk gave the largest weight to, the one that the most words of the reader stand in, far away."""
+    found = []
+    for reader in chunks:
+        for group in reader["groups"]:
+            read = max(group["retrieved"], key=lambda one: one["weight"], default=None)
+            if read and reader["chunk"] - read["chunk"] >= 20:
+                shared = {word for word in reader["text"].split() if len(word) > 5} & set(read["text"].split())
+                found.append((len(shared), reader["chunk"] - read["chunk"], reader, read))
+    return max(found, key=lambda one: one[:2])[2:]
+
+
 def main():
     out = pathlib.Path(sys.argv[1])
     before = perplexities(out / "eval-before.json")
@@ -43,9 +60,17 @@ def main():
         for read in group["retrieved"]:
             print(f"  {read['chunk']:3}  score {read['score']:7.3f}  weight {read['weight']:.3f}  "
                   f"{one_line(read['text'], 70)}")
-    gain = after[2048, "random"]["loss"] - after[2048, "learned"]["loss"]
-    print(f"\nCompared with random chunks, the chosen ones gain the model {gain:+.4f} nats per token. Near 0, it has not yet learned "
-          "what\nto retrieve: minutes of text are too few. docs/results.md describes what makes a model learn it.")
+    print(f"\nCompared with random chunks, the chosen ones gain this model {gain(after, 2048):+.4f} nats per token: minutes of text are "
+          "few\n(docs/results.md).")
+
+    code = perplexities(out / "text.json")
+    context = next(iter(code))[0]
+    reading_gain = code[context, "none"]["loss"] - code[context, "learned"]["loss"]
+    print(f"\nThe checkpoint of examples/text has learned it from 14 million tokens of Python. On the C++ of lib/model/memory, context "
+          f"{context},\nreading gains it {reading_gain:.3f} nats per token, and {gain(code, context):.3f} of that are due to its choice of chunks.")
+    reader, read = furthest_reading(result(out / "inspect-text.json")["chunks"])
+    print(f"Chunk {reader['chunk']} of that text:\n  {one_line(reader['text'])}\nread, {reader['chunk'] - read['chunk']} chunks "
+          f"before it, chunk {read['chunk']} (weight {read['weight']:.3f}):\n  {one_line(read['text'])}")
 
     report = json.loads((out / "passkey.json").read_text())
     search = report["result"]["contexts"][0]

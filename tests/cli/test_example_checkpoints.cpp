@@ -9,6 +9,7 @@
 
 #include "tests/support/json_schema.h"
 #include "tests/support/run_gca.h"
+#include "tests/support/write_file.h"
 
 namespace {
 
@@ -56,8 +57,27 @@ TEST_CASE("recall checkpoint: retrieves a paragraph that comes again far more of
   CHECK(rows[0]["correct"] >= 8);
 }
 
+TEST_CASE("text checkpoint: trained on Python, chooses better than at random in C++ that it has not seen") {
+  const TemporaryFolder folder;
+  std::string code;
+  for (const auto& file :
+       std::filesystem::directory_iterator(std::string(GCA_SOURCE_DIR) + "/lib/model/memory"))
+    code += gca::read_file(file.path().string());
+  gca::testing::write_file(folder / "code.txt", code);
+  const ProcessResult eval =
+      run_gca({"eval", "--checkpoint", kExamples + "/text", folder / "code.txt", "--context", "8K",
+               "--retriever", "learned,random,none", "--max-tokens", "16K", "--json"});
+  INFO(eval.err);
+  REQUIRE(eval.status == 0);
+  const nlohmann::json rows = eval.json()["result"]["contexts"];
+  const auto loss = [&](size_t row) { return rows[row]["loss"].get<double>(); };
+  REQUIRE(rows.size() == 3);
+  CHECK(loss(0) < loss(1) - 0.07);
+  CHECK(loss(1) < loss(2) - 0.05);
+}
+
 TEST_CASE("example checkpoints: are small enough to keep") {
-  for (const char* example : {"/passkey", "/multihop", "/recall"}) {
+  for (const char* example : {"/passkey", "/multihop", "/recall", "/text"}) {
     CAPTURE(example);
     uintmax_t size_bytes = 0;
     for (const auto& file : std::filesystem::directory_iterator(kExamples + example))
