@@ -315,7 +315,7 @@ TEST_CASE("eval, memory build and prompts read the same documents from every sou
   for (const char* name : {"pages.jsonl", "pages.jsonl.gz"}) {
     const auto [row, remark] = evaluated(run / name, flags);
     CHECK(row == expected);
-    CHECK(remark.find("1 broken lines skipped, the first " + (run / name) + ":1: is not valid JSON") !=
+    CHECK(remark.find("1 broken line skipped, the first " + (run / name) + ":1: is not valid JSON") !=
           std::string::npos);
   }
   check_refused({"eval", "--checkpoint", run.checkpoint(), "--data", run.tokens(), "--skip-bad"},
