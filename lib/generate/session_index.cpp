@@ -7,13 +7,12 @@
 namespace gca::generate {
 
 void write_session_index(const std::string& path, const SessionIndex& index) {
-  data::write_sealed_json(path, {{"format", kSessionFormat},
-                                 {"position", index.position},
-                                 {"drawn_tokens", index.drawn_tokens},
-                                 {"dtype", index.dtype},
-                                 {"model", index.model},
-                                 {"tokenizer", index.tokenizer},
-                                 {"tensors", index.tensors}});
+  nlohmann::ordered_json json = {
+      {"format", kSessionFormat}, {"position", index.position}, {"drawn_tokens", index.drawn_tokens},
+      {"dtype", index.dtype},     {"model", index.model},       {"tokenizer", index.tokenizer},
+      {"tensors", index.tensors}};
+  if (!index.kv_policy.empty()) json["kv_policy"] = index.kv_policy;
+  data::write_sealed_json(path, json);
 }
 
 SessionIndex read_session_index(const std::string& path) {
@@ -26,6 +25,7 @@ SessionIndex read_session_index(const std::string& path) {
     json.at("model").get_to(index.model);
     json.at("tokenizer").get_to(index.tokenizer);
     json.at("tensors").get_to(index.tensors);
+    index.kv_policy = json.value("kv_policy", "");
   } catch (const nlohmann::json::exception& error) {
     fail_usage(path, std::string("is damaged (") + error.what() + ")", "save the session again");
   }

@@ -15,6 +15,7 @@ struct SessionIndex {
   std::string dtype;                           ///< the model computed in: "F32", "BF16"
   std::string model;                           ///< a digest of its weights
   std::string tokenizer;                       ///< its fingerprint
+  std::string kv_policy;                       ///< JSON of the cache policy; empty where keys are all kept
   std::map<std::string, std::string> tensors;  ///< name to SHA-256 of the data
 };
 

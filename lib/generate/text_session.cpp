@@ -25,7 +25,10 @@ namespace {
 
 constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensors"};
 
-constexpr const char* kPolicyKey = "gca.kv_policy";
+/// As an index keeps it: empty for the cache that every model has.
+std::string text_of(const model::KvPolicy& policy) {
+  return policy.name == model::KvPolicy().name ? "" : model::kv_policy_to_json(policy).dump();
+}
 
 std::string digest_of(const at::Tensor& tensor) {
   return sha256_hex({static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes()});
@@ -74,10 +77,10 @@ void save_session(const std::string& folder, const std::string& flag, const mode
     digests[name] = digest_of(dense);
   });
   replace_folder_atomically(path, [&](const std::string& aside) {
-    write_safetensors(aside + "/session.safetensors", tensors,
-                      {{"format", "pt"}, {kPolicyKey, model::kv_policy_to_json(policy).dump()}});
+    write_safetensors(aside + "/session.safetensors", tensors, {{"format", "pt"}});
     SessionIndex index;
     index.position = copy.past->position();
+    index.kv_policy = text_of(policy);
     index.drawn_tokens = copy.drawn_tokens;
     index.dtype = name_of(model.model.compute_dtype());
     index.model = model::model_fingerprint(model.model);
@@ -100,14 +103,14 @@ TextSession load_session(const std::string& folder, const model::TextModel& mode
                "give the checkpoint that saved it");
   model.require_tokenizer(index.tokenizer, folder);
 
-  const SafetensorsFile file(folder + "/session.safetensors");
-  const auto kept = file.metadata().find(kPolicyKey);
-  const std::string wanted = model::kv_policy_to_json(policy).dump();
-  const std::string saved =
-      kept == file.metadata().end() ? model::kv_policy_to_json({}).dump() : kept->second;
-  if (saved != wanted)
-    fail_usage(folder, fmt::format("was saved with the cache policy {}, not {}", saved, wanted),
+  if (index.kv_policy != text_of(policy)) {
+    const auto shown = [](const std::string& text) { return text.empty() ? "full" : text; };
+    fail_usage(folder,
+               fmt::format("was saved with the cache policy {}, not {}", shown(index.kv_policy),
+                           shown(text_of(policy))),
                "give the --kv-policy and the settings of the run that saved it");
+  }
+  const SafetensorsFile file(folder + "/session.safetensors");
   TextSession session;
   session.past = policy.name == model::KvPolicy().name
                      ? model::begin_with_memory_at(model.model, place, index.position)

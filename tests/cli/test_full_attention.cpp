@@ -74,7 +74,8 @@ TEST_CASE("full attention: trained, continued under every policy, kept and gone 
     all[6] = "20";
     const auto at_once = report_of(all, "generate")["tokens"];
     auto parts = report_of(generate(checkpoint, prompt, first), "generate")["tokens"];
-    for (const auto& token : report_of(go_on, "generate")["tokens"]) parts.push_back(token);
+    const nlohmann::json rest = report_of(go_on, "generate");
+    for (const auto& token : rest["tokens"]) parts.push_back(token);
     CHECK(parts == at_once);
     check_refused({"generate", "--checkpoint", checkpoint, "--load-memory", run / policy[1]}, "--kv-policy");
   }

@@ -82,7 +82,9 @@ TEST_CASE("tensors of every type are what the Python package decodes") {
   const GgufFile file(kFolder + "tensors.gguf");
   const json expected = json::parse(read_file(kFolder + "tensors.json"));
   REQUIRE(file.tensors().size() == expected.size());
-  for (const auto& [name, digits] : expected.items()) {
+  for (const auto& entry : expected.items()) {
+    const std::string& name = entry.key();
+    const json& digits = entry.value();
     CAPTURE(name);
     const GgufTensor& tensor = file.at(name);
     CHECK(tensor.shape == (name == "vector" ? std::vector<int64_t>{5} : std::vector<int64_t>{3, 64}));

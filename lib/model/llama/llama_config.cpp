@@ -56,7 +56,7 @@ class Settings {
     return values_.at(key);
   }
   int64_t size(const char* key, const json& value) const {
-    if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(INT32_MAX))
+    if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > INT32_MAX)
       refuse(key, "give a whole number");
     return value.get<int64_t>();
   }
@@ -135,7 +135,9 @@ void refuse_what_cannot_be_read(const json& values, const Settings& settings) {
 
 bool is_foreign_config(const nlohmann::json& json) {
   if (!json.is_object() || !json.contains("model_type")) return false;
-  return json.at("model_type") != model_config_preamble().at("model_type");
+  const nlohmann::json& type = json.at("model_type");
+  return !type.is_string() ||
+         type.get<std::string>() != model_config_preamble().at("model_type").get<std::string>();
 }
 
 ModelConfig llama_config_from_json(const nlohmann::json& json, const std::string& where) {

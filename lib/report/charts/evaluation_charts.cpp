@@ -28,7 +28,9 @@ BySize gains_over(const std::string& other, const BySize& losses) {
 }  // namespace
 
 void add_context_charts(const Comparison& comparison, json& charts) {
-  for (const auto& [data, words] : data_sets(comparison, &RunResults::contexts)) {
+  for (const auto& set : data_sets(comparison, &RunResults::contexts)) {
+    const auto& data = set.first;
+    const auto& words = set.second;
     BySize bits, perplexities, losses;
     for_each_of<ContextLoss>(comparison, &RunResults::contexts, [&](size_t g, const ContextLoss& loss) {
       if (loss.data != data) return;
@@ -52,7 +54,9 @@ void add_context_charts(const Comparison& comparison, json& charts) {
 }
 
 void add_position_charts(const Comparison& comparison, json& charts) {
-  for (const auto& [data, words] : data_sets(comparison, &RunResults::positions)) {
+  for (const auto& set : data_sets(comparison, &RunResults::positions)) {
+    const auto& data = set.first;
+    const auto& words = set.second;
     std::map<int64_t, std::set<size_t>> groups_at;
     for_each_of<ReportedPositionLoss>(comparison, &RunResults::positions,
                                       [&](size_t g, const ReportedPositionLoss& loss) {

@@ -57,7 +57,8 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   const auto S = static_cast<double>(config.chunk_size);
   const auto K = static_cast<double>(config.chunk_top_k);
   const auto P = static_cast<double>(config.landmark_local_size);
-  const auto L = static_cast<double>(context + context / config.chunk_text_size());
+  const int64_t landmarks = context / config.chunk_text_size();
+  const auto L = static_cast<double>(context + landmarks);
   const double blocks = P / S;                // of a segment
   const double segments = std::floor(L / P);  // whole ones; the last has `rest` positions
   const double rest = L - segments * P;

@@ -39,7 +39,8 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   const auto W = static_cast<double>(config.window_size);
   const auto M = static_cast<double>(config.memory_size);
   const auto d = static_cast<double>(config.d_model);
-  const auto segments = static_cast<double>(context / n);
+  const int64_t whole_segments = context / n;
+  const auto segments = static_cast<double>(whole_segments);
   const auto rest = static_cast<double>(context % n);
   const auto size = static_cast<double>(n);
 

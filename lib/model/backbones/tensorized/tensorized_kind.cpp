@@ -45,7 +45,8 @@ Reach reach(const ModelConfig& config) {
 
 /// Mean number of keys of a hop: position i of T has i / stride + 1 of them, and sees `most` at most.
 double mean_steps(int64_t T, int64_t stride, int64_t most) {
-  const auto rounds = static_cast<double>(T / stride);
+  const int64_t whole_rounds = T / stride;
+  const auto rounds = static_cast<double>(whole_rounds);
   const auto rest = static_cast<double>(T % stride);
   const auto limit = static_cast<double>(most);
   const double whole = rounds > 0 ? rounds * mean_window(rounds, limit - 1) : 0;
