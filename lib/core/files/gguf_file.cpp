@@ -181,8 +181,8 @@ Placed take_tensor(Cursor& cursor, const std::string& path) {
   if (row % storage->block_values != 0)
     cursor.fail(part + " has rows of " + std::to_string(row) + " values, which are no whole blocks");
   int64_t size_bytes = 0;
-  if (__builtin_mul_overflow(row / storage->block_values * storage->block_bytes, rows, &size_bytes) ||
-      row / storage->block_values > INT64_MAX / storage->block_bytes)
+  if (__builtin_mul_overflow(row / storage->block_values, storage->block_bytes, &size_bytes) ||
+      __builtin_mul_overflow(size_bytes, rows, &size_bytes))
     cursor.fail(part + " is larger than any file");
   placed.tensor.size_bytes = static_cast<size_t>(size_bytes);
   placed.offset = cursor.take<uint64_t>(part);
