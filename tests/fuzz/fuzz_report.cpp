@@ -2,6 +2,8 @@
 
 #include "lib/report/report_csv.h"
 #include "lib/report/report_page.h"
+#include "lib/report/report_table.h"
+#include "lib/report/runs/read_runs.h"
 #include "tests/fuzz/fuzz_support.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -15,10 +17,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!parts[2].empty()) paths.push_back(scratch_folder() + "/eval.json");
   read_or_refuse([&] {
     const std::vector<gca::report::RunResults> runs = gca::report::read_runs(paths);
-    const std::vector<gca::report::RunGroup> groups = gca::report::group_runs(runs);
-    gca::report::report_page(groups);
-    gca::report::report_csv(groups);
-    gca::report::report_table(groups);
+    const gca::report::Comparison comparison = gca::report::compare_runs(runs);
+    gca::report::report_page(comparison);
+    gca::report::report_csv(comparison);
+    gca::report::report_table(comparison);
   });
   return 0;
 }
