@@ -75,10 +75,8 @@ generate::TextSession open_session(const GenerateOptions& options, const model::
     if (!options.save_memory.empty())
       fail_usage("--save-memory", "is not used with a library", "leave it out; the library stays as it is");
     session.past = model::MemoryLibrary::open(folder, model).past(model.model, place);
-  } else if (options.kv.policy.name != model::KvPolicy().name) {
-    session.past = model::begin_with_policy(model.model, options.kv.policy);
   } else {
-    session.past = model::begin_with_memory_at(model.model, place);
+    session.past = model::begin_past(model.model, place, options.kv.policy);
   }
   return session;
 }

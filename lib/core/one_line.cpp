@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "lib/core/utf8.h"
 
 namespace gca {
@@ -26,11 +24,6 @@ std::string take_escaped(std::string_view& text) {
   return std::string(character);
 }
 
-int64_t columns_of(const std::string& shown) {
-  return std::count_if(shown.begin(), shown.end(),
-                       [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-}
-
 }  // namespace
 
 std::string one_line(std::string_view text, int64_t width) {
@@ -40,7 +33,7 @@ std::string one_line(std::string_view text, int64_t width) {
   int64_t columns = 0;
   while (!text.empty()) {
     const std::string character = take_escaped(text);
-    columns += columns_of(character);
+    columns += static_cast<int64_t>(count_utf8(character));
     if (columns > width) return shown.substr(0, end_with_more) + kMore;
     shown += character;
     if (columns <= width - 3) end_with_more = shown.size();

@@ -40,6 +40,11 @@ Utf8Sequence first_utf8_sequence(std::string_view text) {
   return {.length = length, .is_cut = false, .damaged = length == 0 ? size_t{1} : 0};
 }
 
+size_t count_utf8(std::string_view text) {
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char byte) { return !continues_utf8(byte); }));
+}
+
 size_t valid_utf8_prefix(std::string_view text) {
   size_t at = 0;
   while (at < text.size()) {

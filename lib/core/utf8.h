@@ -15,6 +15,14 @@ struct Utf8Sequence {
 /// The sequence that begins `text`, which is not empty.
 Utf8Sequence first_utf8_sequence(std::string_view text);
 
+/// Is it inside a sequence, behind its first byte?
+constexpr bool continues_utf8(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xC0) == 0x80;
+}
+
+/// Characters of a valid `text`.
+size_t count_utf8(std::string_view text);
+
 /// Bytes of the longest prefix of `text` that is whole valid sequences.
 size_t valid_utf8_prefix(std::string_view text);
 

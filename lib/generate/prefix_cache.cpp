@@ -1,6 +1,5 @@
 #include "lib/generate/prefix_cache.h"
 
-#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -11,7 +10,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/files/safetensors_file.h"
-#include "lib/generate/tensor_types.h"
+#include "lib/generate/kept_tensors.h"
 #include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/model_fingerprint.h"
 
@@ -20,15 +19,6 @@ namespace {
 
 constexpr const char* kTokens = "prefix_tokens";
 constexpr const char* kFormat = "gca.prefix/1";
-
-at::Tensor copy_of(const SafetensorsFile& file, const std::string& name) {
-  const auto found = file.entries().find(name);
-  if (found == file.entries().end()) return {};
-  const SafetensorsEntry& entry = found->second;
-  at::Tensor tensor = at::empty(entry.shape, type_named(entry.dtype, file.path() + ": " + name));
-  std::copy_n(entry.data, entry.size_bytes, static_cast<std::byte*>(tensor.mutable_data_ptr()));
-  return tensor;
-}
 
 /// Metadata of a file: what it must agree with.
 std::map<std::string, std::string> identity_of(const model::TextModel& model, const model::KvPolicy& policy) {
@@ -41,20 +31,15 @@ std::map<std::string, std::string> identity_of(const model::TextModel& model, co
 
 void save_prefix(const std::string& path, const model::TextModel& model, const model::KvPolicy& policy,
                  std::span<const int32_t> prefix, model::Past& past) {
-  std::vector<at::Tensor> alive;
-  std::vector<SafetensorsTensor> tensors;
-  const auto add = [&](const std::string& name, const at::Tensor& tensor) {
-    if (!tensor.defined()) return;
-    alive.push_back(tensor.contiguous());
-    const at::Tensor& dense = alive.back();
-    tensors.push_back({name, name_of(dense.scalar_type()), dense.sizes().vec(), dense.const_data_ptr()});
-  };
-  add(kTokens, at::tensor(std::vector<int32_t>(prefix.begin(), prefix.end()), at::kInt));
+  KeptTensors tensors;
+  tensors.add(kTokens, at::tensor(std::vector<int32_t>(prefix.begin(), prefix.end()), at::kInt));
   const std::unique_ptr<model::Past> copy = past.clone();
-  copy->visit([&](const std::string& name, at::Tensor& tensor) { add(name, tensor); });
+  copy->visit([&](const std::string& name, at::Tensor& tensor) {
+    if (tensor.defined()) tensors.add(name, tensor);
+  });
   std::map<std::string, std::string> metadata = identity_of(model, policy);
   metadata["gca.model"] = model::model_fingerprint(model.model);
-  write_safetensors(path, tensors, metadata);
+  write_safetensors(path, tensors.list(), metadata);
 }
 
 KeptPrefix load_prefix(const std::string& path, const model::TextModel& model, const model::KvPolicy& policy,
@@ -74,7 +59,7 @@ KeptPrefix load_prefix(const std::string& path, const model::TextModel& model, c
   if (!model::is_fingerprint_of(said("gca.model"), model.model))
     fail_usage(path, "was written with another model than " + model.folder, "give another file");
 
-  const at::Tensor tokens = copy_of(file, kTokens);
+  const at::Tensor tokens = copy_of_entry(file, kTokens);
   if (!tokens.defined()) fail_usage(path, "holds no tokens", "give another file");
   const std::span<const int32_t> prefix(tokens.const_data_ptr<int32_t>(),
                                         static_cast<size_t>(tokens.numel()));
@@ -84,7 +69,7 @@ KeptPrefix load_prefix(const std::string& path, const model::TextModel& model, c
   KeptPrefix kept;
   kept.tokens = tokens.numel();
   kept.past = model::begin_with_policy(model.model, policy, kept.tokens);
-  kept.past->visit([&](const std::string& name, at::Tensor& tensor) { tensor = copy_of(file, name); });
+  kept.past->visit([&](const std::string& name, at::Tensor& tensor) { tensor = copy_of_entry(file, name); });
   return kept;
 }
 

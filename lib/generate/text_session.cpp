@@ -1,9 +1,6 @@
 #include "lib/generate/text_session.h"
 
-#include <ATen/ops/empty.h>
-
 #include <array>
-#include <cstring>
 #include <map>
 
 #include <fmt/format.h>
@@ -14,8 +11,8 @@
 #include "lib/core/files/atomic_folder.h"
 #include "lib/core/files/safetensors_file.h"
 #include "lib/data/output_folder.h"
+#include "lib/generate/kept_tensors.h"
 #include "lib/generate/session_index.h"
-#include "lib/generate/tensor_types.h"
 #include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"
@@ -27,7 +24,7 @@ constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensor
 
 /// As an index keeps it: empty for the cache that every model has.
 std::string text_of(const model::KvPolicy& policy) {
-  return policy.name == model::KvPolicy().name ? "" : model::kv_policy_to_json(policy).dump();
+  return policy.is_full() ? "" : model::kv_policy_to_json(policy).dump();
 }
 
 std::string digest_of(const at::Tensor& tensor) {
@@ -48,9 +45,7 @@ at::Tensor read_tensor(const SafetensorsFile& file, const std::map<std::string, 
   if (found == file.entries().end() && digest == digests.end()) return {};
   if (found == file.entries().end() || digest == digests.end())
     fail_usage(file.path(), "does not belong to the index.json beside it", "save the session again");
-  const SafetensorsEntry& entry = found->second;
-  at::Tensor tensor = at::empty(entry.shape, type_named(entry.dtype, file.path() + ": " + name));
-  std::memcpy(tensor.mutable_data_ptr(), entry.data, entry.size_bytes);
+  at::Tensor tensor = copy_of_entry(file, name);
   if (digest_of(tensor) != digest->second)
     fail_usage(file.path(), name + " is damaged", "save the session again");
   return tensor;
@@ -66,18 +61,13 @@ void save_session(const std::string& folder, const std::string& flag, const mode
                   const TextSession& session, const model::KvPolicy& policy) {
   const std::string path = data::claim_output_folder(folder, kSessionFormat, kFiles, flag);
   TextSession copy = session.clone();
-  std::vector<at::Tensor> alive;
-  std::vector<SafetensorsTensor> tensors;
+  KeptTensors tensors;
   std::map<std::string, std::string> digests;
   visit_session(copy, [&](const std::string& name, at::Tensor& tensor) {
-    if (!tensor.defined()) return;
-    alive.push_back(tensor.to(at::kCPU).contiguous());
-    const at::Tensor& dense = alive.back();
-    tensors.push_back({name, name_of(dense.scalar_type()), dense.sizes().vec(), dense.const_data_ptr()});
-    digests[name] = digest_of(dense);
+    if (tensor.defined()) digests[name] = digest_of(tensors.add(name, tensor));
   });
   replace_folder_atomically(path, [&](const std::string& aside) {
-    write_safetensors(aside + "/session.safetensors", tensors, {{"format", "pt"}});
+    write_safetensors(aside + "/session.safetensors", tensors.list(), {{"format", "pt"}});
     SessionIndex index;
     index.position = copy.past->position();
     index.kv_policy = text_of(policy);
@@ -112,9 +102,7 @@ TextSession load_session(const std::string& folder, const model::TextModel& mode
   }
   const SafetensorsFile file(folder + "/session.safetensors");
   TextSession session;
-  session.past = policy.name == model::KvPolicy().name
-                     ? model::begin_with_memory_at(model.model, place, index.position)
-                     : model::begin_with_policy(model.model, policy, index.position);
+  session.past = model::begin_past(model.model, place, policy, index.position);
   session.drawn_tokens = index.drawn_tokens;
   visit_session(session, [&](const std::string& name, at::Tensor& tensor) {
     tensor = read_tensor(file, index.tensors, name);

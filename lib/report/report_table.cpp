@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/core/utf8.h"
 #include "lib/report/runs/group_summary.h"
 #include "lib/report/text_table.h"
 
@@ -121,7 +122,7 @@ std::string report_table(const Comparison& comparison) {
     has_groups |= group.runs.size() > 1;
     has_unfinished |= !summary.has_ended;
     has_validation |= std::isfinite(summary.loss.mean);
-    name_width = std::max(name_width, width_of(group.name));
+    name_width = std::max(name_width, count_utf8(group.name));
   }
   TextTable numbers(names_of(comparison));
   for (const Column& column : columns(has_groups)) {

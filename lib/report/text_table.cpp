@@ -4,6 +4,8 @@
 #include <functional>
 #include <sstream>
 
+#include "lib/core/utf8.h"
+
 namespace gca::report {
 namespace {
 
@@ -11,19 +13,14 @@ namespace {
 size_t bytes_of(const std::string& text, size_t count) {
   size_t at = 0;
   for (; at < text.size(); ++at)
-    if ((static_cast<unsigned char>(text[at]) & 0xC0) != 0x80 && count-- == 0) break;
+    if (!continues_utf8(text[at]) && count-- == 0) break;
   return at;
 }
 
 }  // namespace
 
-size_t width_of(const std::string& text) {
-  return static_cast<size_t>(std::count_if(
-      text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
-}
-
 std::string fitted(const std::string& text, size_t width) {
-  const size_t length = width_of(text);
+  const size_t length = count_utf8(text);
   if (length <= width) return text + std::string(width - length, ' ');
   const size_t end = (width - 2) / 2, start = width - 2 - end;
   return text.substr(0, bytes_of(text, start)) + ".." + text.substr(bytes_of(text, length - end));
@@ -34,8 +31,8 @@ std::string wrapped(const std::string& text, size_t width, size_t indent) {
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = std::min(text.find(' ', begin), text.size());
     std::string word = text.substr(begin, end - begin);
-    if (width_of(word) > width - indent) word = fitted(word, width - indent);
-    if (!line.empty() && width_of(line) + 1 + width_of(word) > width) {
+    if (count_utf8(word) > width - indent) word = fitted(word, width - indent);
+    if (!line.empty() && count_utf8(line) + 1 + count_utf8(word) > width) {
       lines += line + "\n";
       line = std::string(indent, ' ') + word;
     } else {
@@ -52,7 +49,7 @@ void TextTable::add_column(const std::string& title, std::vector<std::string> te
   for (std::string line; std::getline(lines, line);) column.title.push_back(line);
   column.texts = std::move(texts);
   for (const auto* list : {&column.title, &column.texts})
-    for (const std::string& text : *list) column.width = std::max(column.width, width_of(text));
+    for (const std::string& text : *list) column.width = std::max(column.width, count_utf8(text));
   columns_.push_back(std::move(column));
 }
 
@@ -67,7 +64,7 @@ std::string TextTable::text(const std::string& name_title, size_t name_width, si
     std::string row = fitted(name, name_width);
     for (const Column& column : columns_) {
       const std::string text = text_of(column);
-      const std::string room(column.width - width_of(text), ' ');
+      const std::string room(column.width - count_utf8(text), ' ');
       row += std::string(gap, ' ') + (side == Side::right ? room + text : text + room);
     }
     return row.substr(0, row.find_last_not_of(' ') + 1) + "\n";

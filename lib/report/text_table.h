@@ -6,8 +6,6 @@
 
 namespace gca::report {
 
-size_t width_of(const std::string& text);
-
 /// `text` on `width` characters, at least 4: of what is too long the middle is left out, for names differ at
 /// either end.
 std::string fitted(const std::string& text, size_t width);

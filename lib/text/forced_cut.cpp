@@ -1,5 +1,7 @@
 #include "lib/text/forced_cut.h"
 
+#include "lib/core/utf8.h"
+
 namespace gca::text {
 
 size_t forced_cut(std::string_view text) {
@@ -9,7 +11,7 @@ size_t forced_cut(std::string_view text) {
   if (const size_t newline = text.rfind('\n'); newline != std::string_view::npos && newline >= earliest)
     return newline + 1;
   size_t cut = text.size() - 1;
-  while (cut > earliest && (static_cast<unsigned char>(text[cut]) & 0xC0) == 0x80) --cut;
+  while (cut > earliest && continues_utf8(text[cut])) --cut;
   return cut;
 }
 

@@ -17,6 +17,11 @@ struct AttentionSettings {
   double scale;       ///< 1 / sqrt(dh)
   int64_t layers, heads, kv_heads, head_dim;
 
+  /// Of a key and its value, of one head.
+  double bytes_per_row(at::ScalarType type) const {
+    return 2.0 * static_cast<double>(head_dim) * static_cast<double>(c10::elementSize(type));
+  }
+
   /// `dtype`: the type of statistics.
   static AttentionSettings of(const ModelConfig& config, at::ScalarType dtype);
 };

@@ -1,13 +1,12 @@
 #include "lib/model/kv_cache/citrus_cache.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
-#include <numeric>
 
 #include "kernels/indexed_attention/indexed_attention.h"
+#include "lib/model/kv_cache/best_rows.h"
 
 namespace gca::model {
 
@@ -27,7 +26,7 @@ void CitrusCache::begin_chunk() {
 void CitrusCache::append(Store& store, const at::Tensor& k, const at::Tensor& v, int64_t first_token) const {
   const int64_t first = store.rows.count();
   store.rows.append(settings_.angles->turn(k, first), v);
-  store.unrotated = store.unrotated.defined() ? at::cat({store.unrotated, k}, 1) : k.clone();
+  store.unrotated.append(k);
   for (int64_t i = 0; i < k.size(1); ++i) store.tokens.push_back(first_token + i);
 }
 
@@ -56,10 +55,9 @@ at::Tensor CitrusCache::attend(size_t number, const at::Tensor& q, const at::Ten
   }
   if (is_trial_) store.rows.truncate(before);
   if (n == 1 && !is_trial_ && !in_chunk_) {
-    const auto rows = static_cast<double>(store.rows.count() * settings_.kv_heads);
-    reads_.rows += rows;
-    reads_.rows_of_all += static_cast<double>((is_last_layer ? seen_ : seen_ + n) * settings_.kv_heads);
-    reads_.bytes += 2 * rows * static_cast<double>(settings_.head_dim * q.element_size());
+    reads_.add(static_cast<double>(store.rows.count() * settings_.kv_heads),
+               static_cast<double>((is_last_layer ? seen_ : seen_ + n) * settings_.kv_heads),
+               settings_.bytes_per_row(q.scalar_type()));
   }
   return read.out.unsqueeze(0);
 }
@@ -67,25 +65,18 @@ at::Tensor CitrusCache::attend(size_t number, const at::Tensor& q, const at::Ten
 void CitrusCache::keep(Store& store, int64_t among, const at::Tensor& wanted_in) const {
   if (store.rows.count() == 0) return;
   const at::Tensor wanted = wanted_in.contiguous();
-  const auto* score = wanted.const_data_ptr<float>();
-  std::vector<int64_t> order(static_cast<size_t>(among));
-  std::iota(order.begin(), order.end(), 0);
-  const int64_t kept = std::min(policy_.kept, among);
-  // Of equals the newer first.
-  std::partial_sort(order.begin(), order.begin() + kept, order.end(), [score](int64_t a, int64_t b) {
-    return score[a] != score[b] ? score[a] > score[b] : a > b;
-  });
-  order.resize(static_cast<size_t>(kept));
+  std::vector<int64_t> order =
+      best_rows(wanted.const_data_ptr<float>(), among, std::min(policy_.kept, among));
   std::sort(order.begin(), order.end());
   for (int64_t row = among; row < store.rows.count(); ++row) order.push_back(row);
   const at::Tensor rows = at::tensor(order, at::kLong);
   const at::Tensor values = store.rows.values().index_select(1, rows);
-  store.unrotated = store.unrotated.index_select(1, rows);
+  store.unrotated = RowHistory::holding(store.unrotated.held().index_select(1, rows));
   std::vector<int64_t> tokens;
   for (const int64_t row : order) tokens.push_back(store.tokens[static_cast<size_t>(row)]);
   store.tokens = std::move(tokens);
   store.rows = KvRows();
-  store.rows.append(settings_.angles->turn(store.unrotated, 0), values);
+  store.rows.append(settings_.angles->turn(store.unrotated.held(), 0), values);
 }
 
 void CitrusCache::end_chunk(bool is_first) {
@@ -96,7 +87,7 @@ void CitrusCache::end_chunk(bool is_first) {
       // The rows that the instruction wants, then the chunk as it was computed on the others.
       const int64_t chunk = reading.rows.count() - chunk_begin_;
       if (!is_first) keep(layer.asking, layer.asking.rows.count(), layer.wanted_by_instruction);
-      append(layer.asking, reading.unrotated.narrow(1, chunk_begin_, chunk),
+      append(layer.asking, reading.unrotated.held().narrow(1, chunk_begin_, chunk),
              reading.rows.values().narrow(1, chunk_begin_, chunk), seen_ - chunk);
     }
     if (!is_first)
@@ -127,7 +118,7 @@ std::unique_ptr<KvCache> CitrusCache::clone() const {
   copy->is_answering_ = is_answering_;
   copy->seen_ = seen_;
   const auto clone_of = [](const Store& store) {
-    return Store{store.unrotated, store.rows.clone(), store.tokens};
+    return Store{store.unrotated.clone(), store.rows.clone(), store.tokens};
   };
   for (size_t i = 0; i < layers_.size(); ++i) {
     copy->layers_[i] = layers_[i];
@@ -141,8 +132,7 @@ int64_t CitrusCache::size_bytes() const {
   int64_t bytes = 0;
   for (const Layer& layer : layers_)
     for (const Store* store : {&layer.reading, &layer.asking})
-      bytes += store->rows.size_bytes() +
-               (store->unrotated.defined() ? static_cast<int64_t>(store->unrotated.nbytes()) : 0);
+      bytes += store->rows.size_bytes() + store->unrotated.size_bytes();
   return bytes;
 }
 
@@ -156,14 +146,14 @@ void CitrusCache::visit(const Visitor& visitor) {
     for (auto [name, store] :
          {std::pair(".reading", &layers_[i].reading), std::pair(".asking", &layers_[i].asking)}) {
       const std::string prefix = "citrus." + std::to_string(i) + name;
-      at::Tensor keys = store->unrotated, values = store->rows.values(), tokens;
+      at::Tensor keys = store->unrotated.held(), values = store->rows.values(), tokens;
       if (keys.defined()) tokens = at::tensor(store->tokens, at::kLong).to(at::kDouble);
       visitor(prefix + ".keys", keys);
       visitor(prefix + ".values", values);
       visitor(prefix + ".tokens", tokens);
       *store = Store();
       if (!keys.defined()) continue;
-      store->unrotated = keys;
+      store->unrotated = RowHistory::holding(keys);
       store->rows.append(settings_.angles->turn(keys, 0), values);
       const at::Tensor numbers = tokens.to(at::kLong).contiguous();
       const auto* number = numbers.const_data_ptr<int64_t>();

@@ -9,7 +9,7 @@
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
 #include "lib/model/kv_cache/kv_policy.h"
-#include "lib/model/kv_cache/kv_rows.h"
+#include "lib/model/layers/kv_rows.h"
 
 namespace gca::model {
 
@@ -42,7 +42,7 @@ class CitrusCache final : public KvCache {
  private:
   /// Rows of one layer in the order of the text.
   struct Store {
-    at::Tensor unrotated;  // (1, m, H_kv, dh)
+    RowHistory unrotated;  // keys (1, m, H_kv, dh)
     KvRows rows;           // rotated at their places here
     std::vector<int64_t> tokens;
   };

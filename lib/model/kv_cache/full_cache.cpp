@@ -19,11 +19,8 @@ at::Tensor FullCache::append(size_t layer, const at::Tensor& q, const at::Tensor
 
 void FullCache::count_reads(size_t layer, const at::Tensor& q, double rows, double more_bytes) {
   if (q.size(1) != 1) return;
-  const KvRows& held = rows_[layer];
-  reads_.rows += rows;
-  reads_.rows_of_all += static_cast<double>(held.count() * settings_.kv_heads);
-  reads_.bytes +=
-      2 * rows * static_cast<double>(settings_.head_dim) * static_cast<double>(q.element_size()) + more_bytes;
+  reads_.add(rows, static_cast<double>(rows_[layer].count() * settings_.kv_heads),
+             settings_.bytes_per_row(q.scalar_type()), more_bytes);
 }
 
 at::Tensor FullCache::read_all(size_t layer, const at::Tensor& q) {

@@ -7,7 +7,7 @@
 #include "kernels/indexed_attention/indexed_attention.h"
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
-#include "lib/model/kv_cache/kv_rows.h"
+#include "lib/model/layers/kv_rows.h"
 
 namespace gca::model {
 
@@ -19,7 +19,7 @@ class FullCache : public KvCache {
   at::Tensor attend(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   std::unique_ptr<KvCache> clone() const override;
   int64_t size_bytes() const override { return gca::model::size_bytes(rows_); }
-  void visit(const Visitor& visitor) override { visit_rows(rows_, visitor); }
+  void visit(const Visitor& visitor) override { visit_rows(rows_, "kv.", visitor); }
 
  protected:
   FullCache(const FullCache& other)

@@ -25,6 +25,12 @@ struct KvReads {
   double rows = 0;         ///< pairs of a key and a value, of one key/value head each
   double rows_of_all = 0;  ///< what reading every earlier position would have taken
   double bytes = 0;        ///< of keys, values and what they were chosen by
+
+  void add(double rows_read, double of_all, double bytes_per_row, double more_bytes = 0) {
+    rows += rows_read;
+    rows_of_all += of_all;
+    bytes += rows_read * bytes_per_row + more_bytes;
+  }
 };
 
 class KvCache {

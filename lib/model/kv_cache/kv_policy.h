@@ -11,6 +11,8 @@ namespace gca::model {
 
 struct KvPolicy {
   std::string name = "full";  ///< one of kv_policy_names()
+  /// Everything is kept and read, which needs no policy.
+  bool is_full() const { return name == "full"; }
 
   // window and sink
   int64_t window = 4092;  ///< last tokens that a query reads, itself among them

@@ -19,6 +19,10 @@ namespace gca::model {
 std::unique_ptr<Past> begin_with_policy(const LanguageModel& model, const KvPolicy& policy,
                                         int64_t position = 0);
 
+/// The past before a text: its cache follows `policy`, or keeps chunk memory at `place` where everything is kept.
+std::unique_ptr<Past> begin_past(const LanguageModel& model, const MemoryPlace& place, const KvPolicy& policy,
+                                 int64_t position = 0);
+
 /// Reads the fixed text that inputs follow, after which `past`, which is new, may be cloned for each of them.
 void read_prefix(const LanguageModel& model, std::unique_ptr<Past>& past, std::span<const int32_t> prefix,
                  int64_t segment_positions = 0);

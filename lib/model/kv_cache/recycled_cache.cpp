@@ -11,6 +11,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "lib/model/kv_cache/best_rows.h"
+
 namespace gca::model {
 namespace {
 
@@ -27,10 +29,6 @@ std::vector<float> pooled(const float* score, int64_t count, int64_t width) {
 at::Tensor pair_of(int64_t first, int64_t second) {
   return at::tensor(std::vector<int32_t>{static_cast<int32_t>(first), static_cast<int32_t>(second)},
                     at::kInt);
-}
-
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
 }
 
 }  // namespace
@@ -64,14 +62,9 @@ void RecycledCache::refill(size_t number, const at::Tensor& probabilities) {
   at::Tensor list = at::empty({kv_heads, kept}, at::kInt);
   for (int64_t h = 0; h < kv_heads; ++h) {
     const std::vector<float> wanted = pooled(score.const_data_ptr<float>() + h * count, count, pool_);
-    std::vector<int32_t> best(static_cast<size_t>(count));
-    std::iota(best.begin(), best.end(), 0);
-    // Of equals the newer first.
-    std::partial_sort(best.begin(), best.begin() + kept, best.end(), [&](int32_t a, int32_t b) {
-      const float of_a = wanted[static_cast<size_t>(a)], of_b = wanted[static_cast<size_t>(b)];
-      return of_a != of_b ? of_a > of_b : a > b;
-    });
-    std::reverse_copy(best.begin(), best.begin() + kept, list.mutable_data_ptr<int32_t>() + h * kept);
+    const std::vector<int64_t> best = best_rows(wanted.data(), count, kept);
+    std::transform(best.rbegin(), best.rend(), list.mutable_data_ptr<int32_t>() + h * kept,
+                   [](int64_t row) { return static_cast<int32_t>(row); });
   }
   layers_[number].list = list;
 }
@@ -126,7 +119,8 @@ std::unique_ptr<KvCache> RecycledCache::clone() const {
 
 int64_t RecycledCache::size_bytes() const {
   int64_t bytes = FullCache::size_bytes();
-  for (const Layer& layer : layers_) bytes += bytes_of(layer.list) + bytes_of(layer.last_query);
+  for (const Layer& layer : layers_)
+    bytes += gca::model::size_bytes(layer.list) + gca::model::size_bytes(layer.last_query);
   return bytes;
 }
 

@@ -66,9 +66,8 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     const auto read =
         static_cast<double>(settings_.kv_heads *
                             (rows.keys.size(1) + (reads_sinks ? std::min(sinks_, before + 1 - window_) : 0)));
-    reads_.rows += read;
-    reads_.rows_of_all += static_cast<double>(settings_.kv_heads * layer.seen);
-    reads_.bytes += 2 * read * static_cast<double>(settings_.head_dim * q.element_size());
+    reads_.add(read, static_cast<double>(settings_.kv_heads * layer.seen),
+               settings_.bytes_per_row(q.scalar_type()));
   }
   if (!reads_sinks) return out;
 

@@ -8,7 +8,7 @@
 
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
-#include "lib/model/kv_cache/kv_rows.h"
+#include "lib/model/layers/kv_rows.h"
 #include "lib/model/layers/window_cache.h"
 
 namespace gca::model {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "lib/model/layers/layer_caches.h"
+
 namespace gca::model {
 
 at::Tensor RowHistory::held() const {
@@ -29,11 +31,11 @@ at::Tensor RowHistory::append(const at::Tensor& rows, int64_t keep) {
   }
   const int64_t needed = count_ + n;
   if (!buffer_.defined() || begin_ + needed > buffer_.size(1)) {
-    // Room for half as many again, so that rows move a bounded number of times; a history that forgets moves
+    // Room for a quarter as many again, so that rows move a bounded number of times; a history that forgets moves
     // its rows to the front once in as many positions as it keeps.
     constexpr int64_t kLeast = 64;
     std::vector<int64_t> shape = rows.sizes().vec();
-    shape[1] = needed + std::min(keep, std::max(needed / 2, kLeast));
+    shape[1] = needed + std::min(keep, std::max(needed / 4, kLeast));
     at::Tensor larger = at::empty(shape, rows.options());
     if (count_ > 0) larger.narrow(1, 0, count_).copy_(held());
     buffer_ = larger;
@@ -49,7 +51,7 @@ at::Tensor RowHistory::append(const at::Tensor& rows, int64_t keep) {
 }
 
 int64_t RowHistory::size_bytes() const {
-  return buffer_.defined() ? static_cast<int64_t>(buffer_.nbytes()) : 0;
+  return gca::model::size_bytes(buffer_);
 }
 
 RowHistory RowHistory::clone() const {

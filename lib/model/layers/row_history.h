@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -18,6 +19,10 @@ class RowHistory {
   /// their number.
   at::Tensor append(const at::Tensor& rows, int64_t keep = kAll);
 
+  /// Forgets all but the first `count` of the rows held.
+  void truncate(int64_t count) { count_ = std::min(count_, count); }
+
+  int64_t count() const { return count_; }
   /// The rows held (B, P, ..); undefined before the first append.
   at::Tensor held() const;
   /// A history that holds a copy of these.

@@ -9,10 +9,6 @@
 namespace gca::model {
 namespace {
 
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
-}
-
 /// A buffer of `capacity` rows that begins with the last `count` of `rows`.
 at::Tensor buffer_with(const at::Tensor& rows, int64_t count, int64_t capacity) {
   std::vector<int64_t> shape = rows.sizes().vec();
@@ -78,25 +74,13 @@ WindowCache::OpenRow WindowCache::append_row(int64_t window) {
 }
 
 int64_t WindowCache::size_bytes() const {
-  return bytes_of(keys_) + bytes_of(values_);
+  return gca::model::size_bytes(keys_) + gca::model::size_bytes(values_);
 }
 
 WindowCache WindowCache::clone() const {
   WindowCache copy;
   if (keys_.defined()) copy.keep_last(held(), count_, count_);
   return copy;
-}
-
-std::vector<WindowCache> clones_of(const std::vector<WindowCache>& windows) {
-  std::vector<WindowCache> copies;
-  for (const WindowCache& window : windows) copies.push_back(window.clone());
-  return copies;
-}
-
-int64_t size_bytes(const std::vector<WindowCache>& windows) {
-  int64_t bytes = 0;
-  for (const WindowCache& window : windows) bytes += window.size_bytes();
-  return bytes;
 }
 
 void visit_windows(std::vector<WindowCache>& windows,

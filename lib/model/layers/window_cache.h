@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/model/layers/layer_caches.h"
+
 namespace gca::model {
 
 class WindowCache {
@@ -54,10 +56,6 @@ class WindowCache {
   int64_t count_ = 0;
 };
 
-// The windows of all layers, as part of a past (lib/model/backbone.h).
-
-std::vector<WindowCache> clones_of(const std::vector<WindowCache>& windows);
-int64_t size_bytes(const std::vector<WindowCache>& windows);
 /// Visits "window.L.keys" and "window.L.values" (B, P, H, dh) of every layer L.
 void visit_windows(std::vector<WindowCache>& windows,
                    const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);

@@ -59,4 +59,11 @@ Residual WindowStack::run(Residual h, std::span<WindowCache> windows, const at::
   return run_with(mix, std::move(h), options);
 }
 
+std::pair<WindowStack, WindowStack> claim_stacks(WeightBuilder& builder, const ModelConfig& config) {
+  builder.begin_group(WeightGroup::lower);
+  WindowStack lower = WindowStack::claim(builder, "lower.", config.n_lower_layers, config);
+  builder.begin_group(WeightGroup::upper);
+  return {std::move(lower), WindowStack::claim(builder, "upper.", config.n_upper_layers, config)};
+}
+
 }  // namespace gca::model

@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lib/model/forward_options.h"
@@ -45,5 +46,8 @@ struct WindowStack {
   Residual run(Residual h, std::span<WindowCache> windows, const at::Tensor& slopes,
                const std::shared_ptr<const ModelConfig>& config, const ForwardOptions& options) const;
 };
+
+/// Lower and upper decoder layers, each a group of weights.
+std::pair<WindowStack, WindowStack> claim_stacks(WeightBuilder& builder, const ModelConfig& config);
 
 }  // namespace gca::model

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "lib/model/layers/layer_caches.h"
+
 namespace gca::model {
 namespace {
 
@@ -27,7 +29,7 @@ class GrowingTensor {
 
   at::Tensor view() const { return buffer_.narrow(1, 0, count_); }
   int64_t count() const { return count_; }
-  int64_t size_bytes() const { return buffer_.defined() ? static_cast<int64_t>(buffer_.nbytes()) : 0; }
+  int64_t size_bytes() const { return gca::model::size_bytes(buffer_); }
 
   GrowingTensor clone() const {
     GrowingTensor copy;

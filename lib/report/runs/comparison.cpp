@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "lib/core/utf8.h"
 #include "lib/report/runs/setting_texts.h"
 
 namespace gca::report {
@@ -25,10 +26,6 @@ bool is_digit(char c) {
   return std::isdigit(static_cast<unsigned char>(c)) != 0;
 }
 
-bool is_cut_character(char c) {
-  return (static_cast<unsigned char>(c) & 0xC0) == 0x80;
-}
-
 }  // namespace
 
 std::string shared_name(const std::vector<std::string>& names) {
@@ -41,9 +38,8 @@ std::string shared_name(const std::vector<std::string>& names) {
   for (const std::string& name : names) end = shared_start(end, reversed(name));
   end = reversed(end);
   // Seeds 11 and 12 share no digit, and no character is cut in two.
-  while (!start.empty() && (is_digit(start.back()) || is_cut_character(first[start.size()])))
-    start.pop_back();
-  while (!end.empty() && (is_digit(end.front()) || is_cut_character(end.front()))) end.erase(0, 1);
+  while (!start.empty() && (is_digit(start.back()) || continues_utf8(first[start.size()]))) start.pop_back();
+  while (!end.empty() && (is_digit(end.front()) || continues_utf8(end.front()))) end.erase(0, 1);
   const size_t shortest = std::min_element(names.begin(), names.end(), [](const auto& a, const auto& b) {
                             return a.size() < b.size();
                           })->size();

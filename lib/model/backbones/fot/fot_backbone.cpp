@@ -4,22 +4,18 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/fot/crossbatch_attention.h"
 #include "lib/model/backbones/fot/fot_kind.h"
 #include "lib/model/backbones/fot/memory_attention.h"
-#include "lib/model/layers/row_history.h"
+#include "lib/model/layers/kv_rows.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
 namespace {
-
-/// All keys and values of a memory layer.
-struct KeyValueHistory {
-  RowHistory keys, values;
-};
 
 class FotPast final : public Past {
  public:
@@ -29,38 +25,28 @@ class FotPast final : public Past {
   std::unique_ptr<Past> clone() const override {
     auto copy = std::make_unique<FotPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
-    for (const KeyValueHistory& memory : memories)
-      copy->memories.push_back({memory.keys.clone(), memory.values.clone()});
+    copy->memories = clones_of(memories);
     return copy;
   }
   int64_t size_bytes() const override {
-    int64_t bytes = gca::model::size_bytes(windows);
-    for (const KeyValueHistory& memory : memories)
-      bytes += memory.keys.size_bytes() + memory.values.size_bytes();
-    return bytes;
+    return gca::model::size_bytes(windows) + gca::model::size_bytes(memories);
   }
   void visit(const Visitor& visitor) override {
     visit_windows(windows, visitor);
-    for (size_t i = 0; i < memories.size(); ++i) {
-      const std::string name = numbered("memory.", i);
-      memories[i].keys.visit(name + ".keys", visitor);
-      memories[i].values.visit(name + ".values", visitor);
-    }
+    visit_rows(memories, "memory.", visitor);
   }
   void advance(int64_t positions) { position_ += positions; }
 
-  std::vector<WindowCache> windows;       ///< one a layer, lower first; unused in memory layers
-  std::vector<KeyValueHistory> memories;  ///< one a memory layer, in the order of the configuration
+  std::vector<WindowCache> windows;  ///< one a layer, lower first; unused in memory layers
+  std::vector<KvRows>
+      memories;  ///< all keys and values; one a memory layer, in the order of the configuration
 };
 
 class FotBackbone final : public Backbone {
  public:
   FotBackbone(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config)
       : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
-    builder.begin_group(WeightGroup::lower);
-    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
-    builder.begin_group(WeightGroup::upper);
-    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+    std::tie(lower_, upper_) = claim_stacks(builder, *config_);
   }
 
   std::unique_ptr<Past> begin(int64_t position) const override {
@@ -110,11 +96,10 @@ class FotBackbone final : public Backbone {
     return place == all.end() ? -1 : place - all.begin();
   }
 
-  static at::Tensor read_memory(const Qkv& qkv, KeyValueHistory& memory, const ModelConfig& config) {
-    const at::Tensor keys = memory.keys.append(qkv.k);
-    const at::Tensor values = memory.values.append(qkv.v);
-    return memory_attention(qkv.q, keys, values, config.local_context_size, config.memory_top_k,
-                            score_scale(config));
+  static at::Tensor read_memory(const Qkv& qkv, KvRows& memory, const ModelConfig& config) {
+    memory.append(qkv.k, qkv.v);
+    return memory_attention(qkv.q, memory.keys(), memory.values(), config.local_context_size,
+                            config.memory_top_k, score_scale(config));
   }
 
   std::shared_ptr<const ModelConfig> config_;

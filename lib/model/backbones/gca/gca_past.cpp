@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace gca::model {
-namespace {
-
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
-}
-
-}  // namespace
 
 std::unique_ptr<Past> GcaPast::clone() const {
   auto copy = std::make_unique<GcaPast>(position_, 0, 0);
@@ -23,8 +16,10 @@ std::unique_ptr<Past> GcaPast::clone() const {
 }
 
 int64_t GcaPast::size_bytes() const {
-  int64_t bytes = bytes_of(open_chunk) + gca::model::size_bytes(windows) + memory_->size_bytes();
-  for (const OpenRetrieval& open : open_retrieval) bytes += bytes_of(open.idx) + bytes_of(open.weights);
+  int64_t bytes =
+      gca::model::size_bytes(open_chunk) + gca::model::size_bytes(windows) + memory_->size_bytes();
+  for (const OpenRetrieval& open : open_retrieval)
+    bytes += gca::model::size_bytes(open.idx) + gca::model::size_bytes(open.weights);
   return bytes;
 }
 

@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "kernels/landmark_attention/landmark_attention.h"
@@ -12,16 +13,11 @@
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/landmark/landmark_kind.h"
 #include "lib/model/backbones/landmark/landmark_reading.h"
-#include "lib/model/layers/row_history.h"
+#include "lib/model/layers/kv_rows.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
 namespace {
-
-/// All keys and values of an upper layer, keys as landmark_reading() wants them.
-struct BlockHistory {
-  RowHistory keys, values;
-};
 
 class LandmarkPast final : public Past {
  public:
@@ -31,36 +27,27 @@ class LandmarkPast final : public Past {
   std::unique_ptr<Past> clone() const override {
     auto copy = std::make_unique<LandmarkPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
-    for (const BlockHistory& layer : upper) copy->upper.push_back({layer.keys.clone(), layer.values.clone()});
+    copy->upper = clones_of(upper);
     return copy;
   }
   int64_t size_bytes() const override {
-    int64_t bytes = gca::model::size_bytes(windows);
-    for (const BlockHistory& layer : upper) bytes += layer.keys.size_bytes() + layer.values.size_bytes();
-    return bytes;
+    return gca::model::size_bytes(windows) + gca::model::size_bytes(upper);
   }
   void visit(const Visitor& visitor) override {
     visit_windows(windows, visitor);
-    for (size_t j = 0; j < upper.size(); ++j) {
-      const std::string name = numbered("upper.", j);
-      upper[j].keys.visit(name + ".keys", visitor);
-      upper[j].values.visit(name + ".values", visitor);
-    }
+    visit_rows(upper, "upper.", visitor);
   }
   void advance(int64_t positions) { position_ += positions; }
 
   std::vector<WindowCache> windows;  ///< of the lower layers
-  std::vector<BlockHistory> upper;
+  std::vector<KvRows> upper;         ///< all keys, as landmark_reading() wants them, and values
 };
 
 class LandmarkBackbone final : public Backbone {
  public:
   LandmarkBackbone(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config)
       : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
-    builder.begin_group(WeightGroup::lower);
-    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
-    builder.begin_group(WeightGroup::upper);
-    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+    std::tie(lower_, upper_) = claim_stacks(builder, *config_);
   }
 
   std::unique_ptr<Past> begin(int64_t position) const override {
@@ -103,12 +90,10 @@ class LandmarkBackbone final : public Backbone {
                                        score_scale(config));
   }
 
-  static LandmarkReading read(const Qkv& qkv, BlockHistory& history, int64_t position,
-                              const ModelConfig& config) {
+  static LandmarkReading read(const Qkv& qkv, KvRows& history, int64_t position, const ModelConfig& config) {
     const LandmarkReadingSettings settings = LandmarkReadingSettings::of(config);
-    const at::Tensor keys = history.keys.append(keys_in_blocks(qkv.k, position, settings));
-    const at::Tensor values = history.values.append(qkv.v);
-    return landmark_reading(qkv.q, keys, values, settings);
+    history.append(keys_in_blocks(qkv.k, position, settings), qkv.v);
+    return landmark_reading(qkv.q, history.keys(), history.values(), settings);
   }
 
   std::shared_ptr<const ModelConfig> config_;

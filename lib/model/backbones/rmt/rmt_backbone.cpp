@@ -6,6 +6,7 @@
 #include <ATen/ops/cat.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "lib/model/backbone.h"
@@ -26,10 +27,6 @@ struct OpenSegment {
   RowHistory text_keys, text_values;
 };
 
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.defined() ? static_cast<int64_t>(tensor.nbytes()) : 0;
-}
-
 class RmtPast final : public Past {
  public:
   RmtPast(int64_t at_position, size_t layer_count) : Past(at_position, nullptr), layers(layer_count) {}
@@ -44,10 +41,10 @@ class RmtPast final : public Past {
     return copy;
   }
   int64_t size_bytes() const override {
-    int64_t bytes = bytes_of(memory_vectors);
+    int64_t bytes = gca::model::size_bytes(memory_vectors);
     for (const OpenSegment& layer : layers)
-      bytes += bytes_of(layer.memory_keys) + bytes_of(layer.memory_values) + layer.text_keys.size_bytes() +
-               layer.text_values.size_bytes();
+      bytes += gca::model::size_bytes(layer.memory_keys) + gca::model::size_bytes(layer.memory_values) +
+               layer.text_keys.size_bytes() + layer.text_values.size_bytes();
     return bytes;
   }
   void visit(const Visitor& visitor) override {
@@ -73,10 +70,7 @@ class RmtBackbone final : public Backbone {
       : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
     builder.begin_group(WeightGroup::memory);
     if (config_->memory_size > 0) memory_ = builder.vectors("memory", config_->memory_size, config_->d_model);
-    builder.begin_group(WeightGroup::lower);
-    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
-    builder.begin_group(WeightGroup::upper);
-    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+    std::tie(lower_, upper_) = claim_stacks(builder, *config_);
   }
 
   std::unique_ptr<Past> begin(int64_t position) const override {

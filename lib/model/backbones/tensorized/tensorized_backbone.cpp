@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "lib/model/backbone.h"
@@ -35,16 +36,14 @@ class TensorizedPast final : public Past {
     copy->windows = clones_of(windows);
     for (size_t j = 0; j < upper.size(); ++j) {
       copy->upper[j].keys = upper[j].keys.clone();
-      for (const RowHistory& values : upper[j].values) copy->upper[j].values.push_back(values.clone());
+      copy->upper[j].values = clones_of(upper[j].values);
     }
     return copy;
   }
   int64_t size_bytes() const override {
     int64_t bytes = gca::model::size_bytes(windows);
-    for (const HopHistory& layer : upper) {
-      bytes += layer.keys.size_bytes();
-      for (const RowHistory& values : layer.values) bytes += values.size_bytes();
-    }
+    for (const HopHistory& layer : upper)
+      bytes += layer.keys.size_bytes() + gca::model::size_bytes(layer.values);
     return bytes;
   }
   void visit(const Visitor& visitor) override {
@@ -76,10 +75,7 @@ class TensorizedBackbone final : public Backbone {
         slopes_(make_slopes(builder, *config_)),
         upper_slopes_(
             at::tensor(config_->upper_slopes(), at::kDouble).to(builder.device(), builder.master_dtype())) {
-    builder.begin_group(WeightGroup::lower);
-    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
-    builder.begin_group(WeightGroup::upper);
-    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+    std::tie(lower_, upper_) = claim_stacks(builder, *config_);
   }
 
   std::unique_ptr<Past> begin(int64_t position) const override {

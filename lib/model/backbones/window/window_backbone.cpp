@@ -4,6 +4,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "lib/model/backbone.h"
@@ -34,10 +35,7 @@ class WindowBackbone final : public Backbone {
  public:
   WindowBackbone(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config)
       : config_(std::move(config)), slopes_(make_slopes(builder, *config_)) {
-    builder.begin_group(WeightGroup::lower);
-    lower_ = WindowStack::claim(builder, "lower.", config_->n_lower_layers, *config_);
-    builder.begin_group(WeightGroup::upper);
-    upper_ = WindowStack::claim(builder, "upper.", config_->n_upper_layers, *config_);
+    std::tie(lower_, upper_) = claim_stacks(builder, *config_);
   }
 
   std::unique_ptr<Past> begin(int64_t position) const override {

@@ -1,5 +1,5 @@
 #pragma once
-// Keys and values of one layer, as many as were appended: rows side by side in buffers that grow by pages.
+// Keys and values of one layer, as many as were appended.
 
 #include <ATen/core/Tensor.h>
 
@@ -7,6 +7,9 @@
 #include <functional>
 #include <string>
 #include <vector>
+
+#include "lib/model/layers/layer_caches.h"
+#include "lib/model/layers/row_history.h"
 
 namespace gca::model {
 
@@ -17,31 +20,23 @@ class KvRows {
   /// Keeps the first `count`.
   void truncate(int64_t count);
 
-  int64_t count() const { return count_; }
+  int64_t count() const { return keys_.count(); }
   /// (B, count, H_kv, dh), a view until the next append; undefined before the first.
-  at::Tensor keys() const { return of(keys_); }
-  at::Tensor values() const { return of(values_); }
+  at::Tensor keys() const { return keys_.held(); }
+  at::Tensor values() const { return values_.held(); }
 
-  int64_t size_bytes() const;
+  int64_t size_bytes() const { return keys_.size_bytes() + values_.size_bytes(); }
   KvRows clone() const;
   /// Visits "NAME.keys" and "NAME.values"; what the visitor sets replaces all rows.
   void visit(const std::string& name,
              const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
  private:
-  at::Tensor of(const at::Tensor& buffer) const {
-    return buffer.defined() ? buffer.narrow(1, 0, count_) : buffer;
-  }
-  void make_room(const at::Tensor& like, int64_t rows);
-
-  at::Tensor keys_, values_;  // (B, capacity, H_kv, dh)
-  int64_t count_ = 0;
+  RowHistory keys_, values_;
 };
 
-std::vector<KvRows> clones_of(const std::vector<KvRows>& layers);
-int64_t size_bytes(const std::vector<KvRows>& layers);
-/// Visits "kv.L.keys" and "kv.L.values" of every layer L.
-void visit_rows(std::vector<KvRows>& layers,
+/// Visits "PREFIXL.keys" and "PREFIXL.values" of every layer L.
+void visit_rows(std::vector<KvRows>& layers, const std::string& prefix,
                 const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
 }  // namespace gca::model
