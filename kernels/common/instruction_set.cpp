@@ -15,13 +15,14 @@
 
 namespace gca::kernels {
 
-// Each is defined in tile_kernels.cpp, bf16_tile_kernels.cpp, row_kernels.cpp or int8_products.cpp, compiled
-// with the flags of that instruction set (kernels/CMakeLists.txt).
+// Each is defined in tile_kernels.cpp, bf16_tile_kernels.cpp, row_kernels.cpp, scan_kernels.cpp or
+// int8_products.cpp, compiled with the flags of that instruction set (kernels/CMakeLists.txt).
 namespace baseline {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
 extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
+extern const ScanKernelSet kScanKernels;
 }  // namespace baseline
 namespace amx_emulated {
 extern const Bf16TileKernels kBf16Kernels;
@@ -32,16 +33,19 @@ extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
 extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
+extern const ScanKernelSet kScanKernels;
 }  // namespace avx2
 namespace avx512 {
 extern const TileKernels kKernels;
 extern const RowKernelSet kRowKernels;
+extern const ScanKernelSet kScanKernels;
 }  // namespace avx512
 namespace avx512bf16 {
 extern const TileKernels kKernels;
 extern const Bf16TileKernels kBf16Kernels;
 extern const Int8Products kInt8Products;
 extern const RowKernelSet kRowKernels;
+extern const ScanKernelSet kScanKernels;
 }  // namespace avx512bf16
 namespace amx {
 extern const Bf16TileKernels kBf16Kernels;
@@ -82,21 +86,26 @@ bool may_use_amx() {
 #endif
 
 std::vector<InstructionSet> find_runnable() {
-  const InstructionSet plain = {"baseline", &baseline::kKernels, &baseline::kBf16Kernels,
-                                &baseline::kRowKernels, &baseline::kInt8Products};
+  const InstructionSet plain = {"baseline",
+                                &baseline::kKernels,
+                                &baseline::kBf16Kernels,
+                                &baseline::kRowKernels,
+                                &baseline::kInt8Products,
+                                &baseline::kScanKernels};
   InstructionSet emulated = plain;
   emulated.name = "amx-emulated";
   emulated.bf16_tile_kernels = &amx_emulated::kBf16Kernels;
   std::vector<InstructionSet> found = {emulated, plain};
 #if defined(__x86_64__)
   if (has_avx2())
-    found.push_back({"avx2", &avx2::kKernels, &avx2::kBf16Kernels, &avx2::kRowKernels, &avx2::kInt8Products});
+    found.push_back({"avx2", &avx2::kKernels, &avx2::kBf16Kernels, &avx2::kRowKernels, &avx2::kInt8Products,
+                     &avx2::kScanKernels});
   if (has_avx512())
-    found.push_back(
-        {"avx512", &avx512::kKernels, &avx2::kBf16Kernels, &avx512::kRowKernels, &avx2::kInt8Products});
+    found.push_back({"avx512", &avx512::kKernels, &avx2::kBf16Kernels, &avx512::kRowKernels,
+                     &avx2::kInt8Products, &avx512::kScanKernels});
   if (has_avx512bf16()) {
     found.push_back({"avx512bf16", &avx512bf16::kKernels, &avx512bf16::kBf16Kernels, &avx512bf16::kRowKernels,
-                     &avx512bf16::kInt8Products});
+                     &avx512bf16::kInt8Products, &avx512bf16::kScanKernels});
     if (may_use_amx()) {
       found.push_back(found.back());
       found.back().name = "amx";
@@ -171,12 +180,21 @@ std::span<const RowKernelSet* const> runnable_row_kernels() {
   return kernels;
 }
 
+std::span<const ScanKernelSet* const> runnable_scan_kernels() {
+  static const auto kernels = each_of(&InstructionSet::scan_kernels);
+  return kernels;
+}
+
 const TileKernels& tile_kernels() {
   return *instruction_set().tile_kernels;
 }
 
 const RowKernelSet& row_kernels() {
   return *instruction_set().row_kernels;
+}
+
+const ScanKernelSet& scan_kernels() {
+  return *instruction_set().scan_kernels;
 }
 
 const Int8Products& int8_products() {

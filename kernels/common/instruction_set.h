@@ -7,6 +7,7 @@
 #include "kernels/common/bf16_tile_kernels.h"
 #include "kernels/common/int8_products.h"
 #include "kernels/common/row_kernels.h"
+#include "kernels/common/scan_kernels.h"
 #include "kernels/common/tile_kernels.h"
 
 namespace gca::kernels {
@@ -17,6 +18,7 @@ struct InstructionSet {
   const Bf16TileKernels* bf16_tile_kernels;  ///< of a smaller set where this one multiplies no bf16
   const RowKernelSet* row_kernels;
   const Int8Products* int8_products;
+  const ScanKernelSet* scan_kernels;
 };
 
 /// Those that this processor runs, the best last. For bf16, sets whose arithmetic is emulated are among them.

@@ -26,6 +26,7 @@ enum class RandomStream : uint32_t {
   group_dropout = 8,
   retrieval_dropout = 9,
   cluster_seeds = 10,
+  codebook_revival = 11,
 };
 
 struct PhiloxBlock {

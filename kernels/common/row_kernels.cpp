@@ -1,42 +1,10 @@
 // The row functions of one instruction set, compiled once for each like tile_kernels.cpp.
 #include "kernels/common/row_kernels.h"
 
-#include "kernels/common/bf16_vector.h"
+#include "kernels/common/row_vectors.h"
 
 namespace gca::kernels {
 namespace {
-
-/// Loads and stores of `count` elements, at most kLanes; lanes beyond are 0.
-inline Vector load_some(const float* from, int64_t count) {
-  if (count == kLanes) return load(from);
-  Vector value = {};
-  for (int64_t lane = 0; lane < count; ++lane) value[lane] = from[lane];
-  return value;
-}
-inline Vector load_some(const uint16_t* from, int64_t count) {
-  if (count == kLanes) return float_of(load_shorts(from) << 16);
-  Words bits = {};
-  for (int64_t lane = 0; lane < count; ++lane) bits[lane] = uint32_t{from[lane]} << 16;
-  return float_of(bits);
-}
-inline void store_some(float* to, int64_t count, Vector value) {
-  if (count == kLanes) return store(to, value);
-  for (int64_t lane = 0; lane < count; ++lane) to[lane] = value[lane];
-}
-inline void store_some(uint16_t* to, int64_t count, Vector value) {
-  if (count == kLanes) return RoundedRows(value, value).store_low(to);
-  const Words bits = rounded_bits(value);
-  for (int64_t lane = 0; lane < count; ++lane) to[lane] = static_cast<uint16_t>(bits[lane]);
-}
-
-/// Calls `body(e, count)` for vectors of elements e to e + count; the compiler sees that count is kLanes for
-/// all but the last.
-template <typename Body>
-inline void for_each_vector(int64_t size, Body body) {
-  int64_t e = 0;
-  for (; e + kLanes <= size; e += kLanes) body(e, kLanes);
-  if (e < size) body(e, size - e);
-}
 
 inline Vector root(Vector value) {
 #if defined(__AVX512F__)
@@ -92,10 +60,6 @@ void rms_norm_backward(int64_t d, const Element* dy, const float* x, const float
     store_some(dx + e, count, value);
     if (dupdate != nullptr) store_some(dupdate + e, count, value);
   });
-}
-
-inline Vector sigmoid(Vector x) {
-  return 1.0F / (1.0F + exponential(-x));
 }
 
 template <typename Element>

@@ -15,7 +15,7 @@ mkdir "$folder/include"
 ln -s "$1/doctest" "$folder/include/doctest"
 flags=(-std=c++20 -O3 -Wall -Wextra -Wshadow -Werror -ffp-contract=off -fopenmp-simd -I. -isystem "$folder/include")
 
-for source in tile_kernels row_kernels int8_products bf16_tile_kernels; do
+for source in tile_kernels row_kernels scan_kernels int8_products bf16_tile_kernels; do
   "$compiler" "${flags[@]}" -DGCA_ISA=baseline -c "kernels/common/$source.cpp" -o "$folder/$source.o"
 done
 "$compiler" "${flags[@]}" -DGCA_ISA=amx_emulated -DGCA_EMULATES_TILE_REGISTERS -c kernels/common/bf16_tile_kernels.cpp \
