@@ -33,6 +33,11 @@ std::vector<Block> blocks_of(const Tensors& tensors, SizeOf size_of) {
   return blocks;
 }
 
+/// lr * decay
+double decay_of(const AdamWUpdate& update, const AdamWSettings& s) {
+  return update.decays ? update.learning_rate * s.weight_decay : 0.0;
+}
+
 /// The formula in double, for float64 weights (tests).
 void update_doubles(const AdamWUpdate& update, const Block& block, const AdamWSettings& s) {
   const auto t = static_cast<double>(s.step);
@@ -46,8 +51,8 @@ void update_doubles(const AdamWUpdate& update, const Block& block, const AdamWSe
     const double g = s.gradient_scale * gradient[i];
     m[i] = s.beta1 * m[i] + (1 - s.beta1) * g;
     v[i] = s.beta2 * v[i] + (1 - s.beta2) * g * g;
-    weight[i] -= step_size * m[i] / (std::sqrt(v[i] / correction2) + s.epsilon) +
-                 update.learning_rate * s.weight_decay * weight[i];
+    weight[i] -=
+        step_size * m[i] / (std::sqrt(v[i] / correction2) + s.epsilon) + decay_of(update, s) * weight[i];
   }
 }
 
@@ -60,7 +65,7 @@ std::array<double, 7> coefficients_of(const AdamWUpdate& update, const AdamWSett
           update.learning_rate / (1.0 - std::pow(s.beta1, t)),
           1.0 / (1.0 - std::pow(s.beta2, t)),
           s.epsilon,
-          update.learning_rate * s.weight_decay};
+          decay_of(update, s)};
 }
 
 bool has_bf16_copy(const AdamWUpdate& update) {

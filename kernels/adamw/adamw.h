@@ -29,6 +29,7 @@ struct AdamWUpdate {
   at::Tensor
       copy;  ///< of the weight in another type, rewritten with it; undefined, or the weight itself: none
   double learning_rate = 0.0;
+  bool decays = true;  ///< false: decay is 0
 };
 
 /// All updates of a step.

@@ -69,6 +69,13 @@ class Past {
   std::unique_ptr<ChunkMemory> memory_;
 };
 
+/// What a backbone gathers of the runs of one training step, for weights that no gradient moves. Made by
+/// Backbone::begin_step() and of use to that kind alone.
+class StepNotes {
+ public:
+  virtual ~StepNotes() = default;
+};
+
 class Backbone {
  public:
   virtual ~Backbone() = default;
@@ -83,6 +90,12 @@ class Backbone {
   /// gradients are what tells the two apart.
   virtual Residual run(const at::Tensor& embedded, const Norm& final_norm, Past& past,
                        const ForwardOptions& options) const = 0;
+
+  /// Notes for a training step that begins, to be given to its runs (ForwardOptions::step_notes); null for
+  /// kinds whose weights are all moved by gradients.
+  virtual std::shared_ptr<StepNotes> begin_step() const { return nullptr; }
+  /// After the update of a step: moves the weights that no gradient moves.
+  virtual void end_step(StepNotes& /*notes*/, const ForwardOptions& /*options*/) {}
 
   /// Runs one position of one text, embedding (d), through row_decoder.h and advances `past`: the hidden
   /// state after `final_norm`, (1, 1, d) in the compute type. Undefined, and nothing done, where run() must

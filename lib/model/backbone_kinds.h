@@ -10,6 +10,8 @@
 #include "lib/model/backbones/full/full_kind.h"
 #include "lib/model/backbones/gca/gca_kind.h"
 #include "lib/model/backbones/landmark/landmark_kind.h"
+#include "lib/model/backbones/longvq/longvq_kind.h"
+#include "lib/model/backbones/recurformer/recurformer_kind.h"
 #include "lib/model/backbones/rmt/rmt_kind.h"
 #include "lib/model/backbones/tensorized/tensorized_kind.h"
 #include "lib/model/backbones/window/window_kind.h"
@@ -21,7 +23,8 @@ struct KindList {};
 
 /// Every kind, in the order in which help names them: a struct with a static `kind` and a static `make`. A
 /// new one is a folder of backbones/, its settings a base of ModelConfig, and an entry here.
-using BackboneKinds = KindList<GcaKind, WindowKind, LandmarkKind, RmtKind, FotKind, TensorizedKind, FullKind>;
+using BackboneKinds = KindList<GcaKind, WindowKind, LandmarkKind, RmtKind, FotKind, LongvqKind,
+                               TensorizedKind, RecurformerKind, FullKind>;
 
 std::span<const BackboneKind* const> backbone_kinds();
 

@@ -11,6 +11,8 @@
 
 namespace gca::model {
 
+class StepNotes;
+
 /// Which chunks are read; all but `learned` are for evaluation.
 enum class Retriever {
   learned,  ///< top K by landmark score
@@ -22,7 +24,8 @@ enum class Retriever {
 /// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
 /// "chunk_k", "chunk_v", "r.g", "idx.g", "w.g", "upper.j.a", "upper.j.o", "upper.j", "h_group.g", "hidden".
 /// Every kind shows "lower.i.mix" and "upper.j.mix", what a layer reads before W_o; landmark attention
-/// "idx.j", the blocks chosen, (B, n, H, K); rmt "memory.t", the memory that segment t begins with.
+/// "idx.j", the blocks chosen, (B, n, H, K); rmt "memory.t", the memory that segment t begins with; longvq, in
+/// training, "codes.j" (B, n, H), the codes of the keys, and "commitment.j" (), their mean squared distance.
 /// Shapes are those of tests/golden/README.md, with the positions or chunks of the segment. Beside them
 /// "score.g", the scores of the chosen, like "idx.g" (0 for none). "w.g" is as the model has it, before
 /// weight_rounding. For tests and for finding what is not finite; Past::choices() reports what was chosen.
@@ -53,6 +56,15 @@ struct ForwardOptions {
       0;  ///< training, rmt: memory entering every so many segments is detached; 0: none is
   int64_t crossbatch_contexts = 7;  ///< training, fot: d, local contexts before its own that one sees at most
   bool crossbatch_stepping = true;  ///< training, fot: fewer of them at the beginning of a row
+  bool codebook_straight_through = true;  ///< training, longvq: gradient to far keys as if scored themselves
+  double commitment_weight = 0.02;        ///< training, longvq: beta, of the distance of keys to their codes
+  double codebook_decay = 0.99;           ///< training, longvq: gamma, of counts and sums, from step to step
+  double codebook_revival =
+      0.05;  ///< training, longvq: share of the mean count below which a code starts again
+  double loss_share =
+      1.0;  ///< training: part of this call's loss in that of its step; of terms added to it, too
+  /// Training: what a backbone gathers of the step (Backbone::begin_step()). Null: nothing is gathered.
+  std::shared_ptr<StepNotes> step_notes;
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and

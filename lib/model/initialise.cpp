@@ -1,5 +1,5 @@
-// The start of training: normal(0, init_std) for every matrix and embedding, norms 1, biases 0. A value is a pure
-// function of (seed, number of the weight, place in it).
+// The start of training: normal(0, init_std) for every matrix and embedding, norms 1, biases 0, and for weights that
+// have a start of their own that. A value is a pure function of (seed, number of the weight, place in it).
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -26,12 +26,26 @@ bool ends_with(const std::string& name, const std::string& end) {
   return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
 }
 
+/// Values of a weight that has a start of its own.
+at::Tensor start_values(const Weight& weight, uint64_t seed, uint64_t number) {
+  at::Tensor values = at::empty(weight.master.sizes(), at::kDouble);
+  auto* data = values.mutable_data_ptr<double>();
+  for (int64_t place = 0; place < values.numel(); ++place)
+    data[place] = weight.rules.start(
+        place, philox_block(seed, RandomStream::initialisation, number, static_cast<uint64_t>(place)));
+  return values;
+}
+
 }  // namespace
 
 void LanguageModel::initialise(uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (size_t number = 0; number < weights_.size(); ++number) {
     Weight& weight = weights_[number];
+    if (weight.rules.start) {
+      weight.master.copy_(start_values(weight, seed, number));
+      continue;
+    }
     if (weight.master.dim() == 1) {
       weight.master.fill_(ends_with(weight.name, "_bias") ? 0.0 : 1.0);
       continue;

@@ -119,7 +119,8 @@ double LanguageModel::decoding_bytes_per_token(int64_t context) const {
 
 int64_t LanguageModel::parameter_count() const {
   int64_t count = 0;
-  for (const Weight& weight : weights_) count += weight.master.numel();
+  for (const Weight& weight : weights_)
+    if (weight.rules.trained) count += weight.master.numel();
   return count;
 }
 

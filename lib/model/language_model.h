@@ -45,6 +45,7 @@ class LanguageModel {
   /// All weights, in the documented order.
   std::vector<Weight>& weights() { return weights_; }
   const std::vector<Weight>& weights() const { return weights_; }
+  /// Numbers that are trained.
   int64_t parameter_count() const;
   /// At a context of so many text tokens.
   ModelCost cost(int64_t context) const { return model_cost(*config_, context); }
@@ -59,6 +60,13 @@ class LanguageModel {
 
   /// The past before the first token of a text; at a `position` as Backbone::begin() says.
   std::unique_ptr<Past> begin(int64_t position = 0) const { return backbone_->begin(position); }
+
+  /// Notes of a training step, for ForwardOptions::step_notes of its forward passes and for end_step() after
+  /// its update. Null where the backbone needs none.
+  std::shared_ptr<StepNotes> begin_step() const { return backbone_->begin_step(); }
+  void end_step(const ForwardOptions& options) {
+    if (options.step_notes) backbone_->end_step(*options.step_notes, options);
+  }
 
   /// Runs n positions after `past` and advances it. ids (B, n) int64, landmarks included
   /// (lib/data/chunk_layout.h), on any device. Returns hidden states after the final norm, (B, n, d), compute

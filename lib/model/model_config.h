@@ -13,6 +13,8 @@
 #include "lib/model/backbones/full/full_config.h"
 #include "lib/model/backbones/gca/gca_config.h"
 #include "lib/model/backbones/landmark/landmark_config.h"
+#include "lib/model/backbones/longvq/longvq_config.h"
+#include "lib/model/backbones/recurformer/recurformer_config.h"
 #include "lib/model/backbones/rmt/rmt_config.h"
 #include "lib/model/backbones/tensorized/tensorized_config.h"
 
@@ -20,7 +22,14 @@ namespace gca::model {
 
 /// Plain data; validate() before use. Member comments give the symbol and the key in config.json. As
 /// config.json is flat, so are the members: what a kind of backbone adds is a base.
-struct ModelConfig : GcaConfig, LandmarkConfig, RmtConfig, FotConfig, TensorizedConfig, FullConfig {
+struct ModelConfig : GcaConfig,
+                     LandmarkConfig,
+                     RmtConfig,
+                     FotConfig,
+                     LongvqConfig,
+                     TensorizedConfig,
+                     RecurformerConfig,
+                     FullConfig {
   int64_t vocab_size = 0;      ///< V: text ids and the landmark          vocab_size
   int64_t landmark_id = -1;    ///< LMK; -1: the last id                  landmark_token_id
   int64_t d_model = 256;       ///< d                                     hidden_size

@@ -1,5 +1,6 @@
 #include "tests/golden_check/architecture_case.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -28,6 +29,11 @@ model::ForwardOptions training_options(const GoldenFile& golden) {
   options.bptt_segments = json.value("bptt_segments", options.bptt_segments);
   options.crossbatch_contexts = json.value("crossbatch_contexts", options.crossbatch_contexts);
   options.crossbatch_stepping = json.value("crossbatch_stepping", options.crossbatch_stepping);
+  options.codebook_straight_through =
+      json.value("codebook_straight_through", options.codebook_straight_through);
+  options.commitment_weight = json.value("commitment_weight", options.commitment_weight);
+  options.codebook_decay = json.value("codebook_decay", options.codebook_decay);
+  options.codebook_revival = 0;  // the update that golden files have is the one without
   return options;
 }
 
@@ -75,6 +81,7 @@ NamedTensors run_architecture_case(const GoldenFile& golden, at::ScalarType dtyp
     Shown shown(model.config());
     model::ForwardOptions options = training_options(golden);
     options.observe = shown.observer();
+    options.step_notes = model.begin_step();
     const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(batch.ids, *past, options);
     const model::LossResult loss = model.loss(hidden, batch.targets);
@@ -82,10 +89,17 @@ NamedTensors run_architecture_case(const GoldenFile& golden, at::ScalarType dtyp
     shown.store("act/", results);
     store_losses("act/", model, hidden, loss, layout, T, results);
     results["act/objective"] = loss.mean.detach();
+    for (const auto& [name, value] : NamedTensors(results))
+      if (name.starts_with("act/commitment."))
+        results["act/objective"] = results["act/objective"] + options.commitment_weight * value;
     for (const model::Weight& weight : model.weights())
       results["grad/" + weight.name] =
           weight.master.grad().defined() ? weight.master.grad() : at::zeros_like(weight.master);
+    model.end_step(options);
+    for (const model::Weight& weight : model.weights())
+      if (!weight.rules.trained) results["after/" + weight.name] = weight.master.clone();
   }
+  set_weights(model, golden, jitter);  // those that the step has moved
   {
     const at::NoGradGuard no_grad;
     Shown shown(model.config());

@@ -10,7 +10,8 @@ namespace gca::golden {
 
 model::ModelConfig architecture_config_of(const GoldenFile& golden);
 
-/// A run of the form that trains, its gradients, and one of the form that reads texts; results under the
+/// A run of the form that trains, its gradients, what the end of its step moves, and a run of the form that reads
+/// texts; results under the
 /// golden names, on the CPU. `jitter` as in run_model_case().
 NamedTensors run_architecture_case(const GoldenFile& golden, at::ScalarType dtype, uint64_t jitter = 0,
                                    at::Device device = at::kCPU);

@@ -95,12 +95,17 @@ TEST_CASE("backbones: gradients of every weight agree with finite differences") 
     config.memory_top_k = 0;
     model::LanguageModel model = tiny_model(config, at::kDouble);
     const TextBatch batch = batch_of(some_text(4 * config.chunk_text_size(), config.vocab_size), config);
+    // What passes through codes to the keys is no derivative, nor is it of what loss_of() computes.
+    model::ForwardOptions options;
+    options.codebook_straight_through = false;
+    options.commitment_weight = 0;
     const std::unique_ptr<model::Past> past = model.begin();
-    const model::LossResult loss = model.loss(model.forward(batch.ids, *past, {}), batch.targets);
+    const model::LossResult loss = model.loss(model.forward(batch.ids, *past, options), batch.targets);
     torch::autograd::backward({loss.mean}, {});
     constexpr double kStep = 1e-5;
     for (model::Weight& weight : model.weights()) {
       CAPTURE(weight.name);
+      if (!weight.rules.trained) continue;
       // Along a fixed direction, so that one difference sees every entry of the weight.
       const at::Tensor direction =
           at::cos(at::arange(weight.master.numel(), at::kDouble) * 1.7 + 0.3).view(weight.master.sizes());
@@ -363,6 +368,65 @@ void check_rmt() {
   CHECK(largest_difference(logits_in_segments(model, batch.ids, {40}), at::cat(segments, 1)) <= 1e-5);
 }
 
+/// Without recurrent heads it is full attention, to the bit that of tensorized attention in one open hop. The state
+/// of replaced heads does not grow.
+void check_recurformer() {
+  model::ModelConfig config = config_of(model::RecurformerKind::kind);
+  config.recurrent_heads.clear();
+  config.upper_alibi_slopes = {0.5, 0.1, 0.02, 0.0};
+  check_full_attention(config, {config.upper_alibi_slopes});
+
+  const model::LanguageModel model = tiny_model(config);
+  model::ModelConfig open_config = config;
+  open_config.long_range = model::TensorizedKind::kind.name;
+  open_config.tensor_fold = {0};
+  model::LanguageModel open_hop(open_config, at::kFloat);
+  copy_weights(model, open_hop);
+  const TextBatch batch = batch_of(some_text(60, config.vocab_size), config);
+  CHECK(at::equal(logits_in_segments(model, batch.ids, {60}), logits_in_segments(open_hop, batch.ids, {60})));
+
+  for (int64_t head = 0; head < config.n_upper_layers * config.n_heads; ++head)
+    config.recurrent_heads.push_back(head);
+  const model::LanguageModel recurrent = tiny_model(config);
+  const at::NoGradGuard no_grad;
+  const std::unique_ptr<model::Past> past = recurrent.begin();
+  recurrent.forward(batch.ids.narrow(1, 0, 30), *past, {});
+  const int64_t size_bytes = past->size_bytes();
+  recurrent.forward(batch.ids.narrow(1, 30, 30), *past, {});
+  CHECK(past->size_bytes() == size_bytes);
+}
+
+/// A window as long as the text reads no code. With the codes, the form that trains and the one that reads texts
+/// agree over many blocks of positions, and the state does not grow.
+void check_longvq() {
+  model::ModelConfig config = config_of(model::LongvqKind::kind);
+  config.window_size = 60;
+  model::LanguageModel model = tiny_model(config, at::kDouble);
+  const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
+  const at::Tensor whole = logits_in_segments(model, batch.ids, {30});
+  {
+    const at::NoGradGuard no_grad;
+    for (model::Weight& weight : model.weights())
+      if (!weight.rules.trained) weight.master.mul_(2.0).add_(1.0);
+  }
+  CHECK(at::equal(logits_in_segments(model, batch.ids, {30}), whole));
+
+  const model::ModelConfig coded_config = config_of(model::LongvqKind::kind);
+  const model::LanguageModel coded = tiny_model(coded_config, at::kDouble);
+  const TextBatch text = batch_of(some_text(300, config.vocab_size), coded_config);
+  const at::Tensor expected = logits_in_segments(coded, text.ids, {300});
+  const std::unique_ptr<model::Past> trained = coded.begin();
+  CHECK(largest_difference(coded.logits(coded.forward(text.ids, *trained, {})), expected) <= 1e-10);
+  CHECK(largest_difference(logits_in_segments(coded, text.ids, cut_every(300, 41)), expected) <= 1e-10);
+  CHECK(largest_difference(logits_in_segments(coded, text.ids, cut_every(300, 1)), expected) <= 1e-10);
+  const at::NoGradGuard no_grad;
+  const std::unique_ptr<model::Past> past = coded.begin();
+  coded.forward(text.ids.narrow(1, 0, 100), *past, {});
+  const int64_t size_bytes = past->size_bytes();
+  coded.forward(text.ids.narrow(1, 100, 200), *past, {});
+  CHECK(past->size_bytes() == size_bytes);
+}
+
 /// With ALiBi and as many key/value heads as heads it is the baseline with a window as long as the text.
 void check_full() {
   model::ModelConfig config = config_of(model::FullKind::kind);
@@ -399,9 +463,15 @@ void check_gca() {
 }  // namespace
 
 TEST_CASE("backbones: every kind has a degenerate case that something simpler computes") {
-  const std::map<std::string, void (*)()> checks = {
-      {"gca", check_gca}, {"none", check_window},           {"landmark", check_landmark}, {"rmt", check_rmt},
-      {"fot", check_fot}, {"tensorized", check_tensorized}, {"full", check_full}};
+  const std::map<std::string, void (*)()> checks = {{"gca", check_gca},
+                                                    {"none", check_window},
+                                                    {"landmark", check_landmark},
+                                                    {"rmt", check_rmt},
+                                                    {"fot", check_fot},
+                                                    {"longvq", check_longvq},
+                                                    {"tensorized", check_tensorized},
+                                                    {"recurformer", check_recurformer},
+                                                    {"full", check_full}};
   for_each_kind([&](const model::ModelConfig& config) {
     const auto check = checks.find(config.self_attention == "full" ? "full" : config.long_range);
     REQUIRE(check != checks.end());
@@ -447,6 +517,8 @@ class WorkCount {
     const auto tensor = [&](size_t i) { return inputs[i].toTensor(); };
     if (name == "aten::mm" || name == "aten::bmm")
       return static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(1).size(-1));
+    if (name == "gca::selective_scan_forward")  // decays, additions and readings of states
+      return 3 * static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(5).size(1));
     double pairs = 0;  // of a query and a key, each a product with the key and one with the value
     if (name == "gca::sliding_window_attention" || name == "gca::sliding_window_attention_forward") {
       const int64_t W = inputs[4].toInt();

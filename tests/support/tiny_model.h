@@ -35,6 +35,10 @@ inline model::ModelConfig tiny_config() {
   config.local_context_size = 4;
   config.memory_top_k = 5;
   config.tensor_fold = {4, 3};
+  config.codebook_size = 6;
+  config.recurrent_heads = {1, 4, 5, 6, 7, 11};
+  config.recurrent_state_size = 3;
+  config.recurrent_rank = 2;
   config.init_std = 0.15;
   return config;
 }

@@ -12,8 +12,9 @@ WeightBuilder::WeightBuilder(at::ScalarType compute_dtype, at::Device device, We
               "int8 weights are for float32 and bf16 on the CPU");
 }
 
-Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in) {
+Weight WeightBuilder::matrix(const std::string& name, int64_t out, int64_t in, const WeightRules& rules) {
   Weight weight;
+  weight.rules = rules;
   weight.name = name;
   weight.group = group_;
   weight.compute_dtype = compute_dtype_;
@@ -42,11 +43,17 @@ Weight WeightBuilder::vectors(const std::string& name, int64_t count, int64_t d)
   return in_master_type(name, at::zeros({count, d}, options(master_dtype())));
 }
 
-Weight WeightBuilder::in_master_type(const std::string& name, const at::Tensor& values) {
+Weight WeightBuilder::parameter(const std::string& name, at::IntArrayRef shape, const WeightRules& rules) {
+  return in_master_type(name, at::zeros(shape, options(master_dtype())), rules);
+}
+
+Weight WeightBuilder::in_master_type(const std::string& name, const at::Tensor& values,
+                                     const WeightRules& rules) {
   Weight weight;
+  weight.rules = rules;
   weight.name = name;
   weight.group = group_;
-  weight.master = values.requires_grad_();
+  weight.master = rules.trained ? values.requires_grad_() : values;
   weight.compute = weight.master;
   weight.compute_dtype = master_dtype();
   weights_.push_back(weight);

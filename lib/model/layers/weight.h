@@ -3,9 +3,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
+#include "kernels/common/philox.h"
 #include "kernels/linear/int8_weight.h"
 
 namespace gca::model {
@@ -21,6 +23,17 @@ enum class WeightDtype { compute, int8 };
 /// type is all there is: for a model that is only run.
 enum class Masters { kept, none };
 
+/// What a value of a weight is before training: of its place in the weight, row by row, and of random words of
+/// its own.
+using StartValue = std::function<double(int64_t place, const PhiloxBlock& random)>;
+
+/// What a weight has of its own where it is not like others.
+struct WeightRules {
+  StartValue start = {};  ///< empty: as initialise() draws matrices and sets vectors
+  bool decays = true;     ///< weight decay pulls at it
+  bool trained = true;    ///< false: no gradient moves it, Backbone::end_step() does; no parameter
+};
+
 /// A weight: the fp32 master that is trained, and what products read (the master itself when the compute type
 /// is its own). A cheap handle: copies share the tensors.
 struct Weight {
@@ -30,6 +43,7 @@ struct Weight {
   kernels::Int8Weight int8;  ///< of matrices and the embedding with WeightDtype::int8, instead of `compute`
   at::ScalarType compute_dtype = at::kFloat;  ///< of what is multiplied by it
   WeightGroup group = WeightGroup::upper;
+  WeightRules rules = {};
 };
 
 /// Collects the weights of a model in the order in which its modules claim them.
@@ -43,13 +57,15 @@ class WeightBuilder {
   void begin_group(WeightGroup group) { group_ = group; }
 
   /// (out, in): y = x W^T.
-  Weight matrix(const std::string& name, int64_t out, int64_t in);
+  Weight matrix(const std::string& name, int64_t out, int64_t in, const WeightRules& rules = {});
   /// (d), used in the master's type.
   Weight norm(const std::string& name, int64_t d);
   /// (count, d): vectors of the residual stream, used in the master's type.
   Weight vectors(const std::string& name, int64_t count, int64_t d);
   /// (out), used in the master's type. Its name ends in "_bias".
   Weight bias(const std::string& name, int64_t out);
+  /// Of any shape, used in the master's type.
+  Weight parameter(const std::string& name, at::IntArrayRef shape, const WeightRules& rules);
 
   at::ScalarType compute_dtype() const { return compute_dtype_; }
   at::Device device() const { return device_; }
@@ -58,7 +74,7 @@ class WeightBuilder {
   std::vector<Weight> take() { return std::move(weights_); }
 
  private:
-  Weight in_master_type(const std::string& name, const at::Tensor& values);
+  Weight in_master_type(const std::string& name, const at::Tensor& values, const WeightRules& rules = {});
   at::TensorOptions options(at::ScalarType type) const { return at::TensorOptions(type).device(device_); }
 
   at::ScalarType compute_dtype_;

@@ -33,7 +33,7 @@ SafetensorsTensor described(const std::string& name, const at::Tensor& x) {
 
 std::vector<at::Tensor> on_cpu(const std::vector<at::Tensor>& tensors) {
   std::vector<at::Tensor> copies;
-  for (const at::Tensor& tensor : tensors) copies.push_back(tensor.to(at::kCPU));
+  for (const at::Tensor& tensor : tensors) copies.push_back(tensor.defined() ? tensor.to(at::kCPU) : tensor);
   return copies;
 }
 
@@ -44,9 +44,9 @@ void save_optimizer(const std::string& path, const model::LanguageModel& model,
   const std::vector<at::Tensor> first = on_cpu(optimizer.first_moments());
   const std::vector<at::Tensor> second = on_cpu(optimizer.second_moments());
   for (size_t i = 0; i < weights.size(); ++i)
-    tensors.push_back(described(kFirstMoment + weights[i].name, first[i]));
+    if (first[i].defined()) tensors.push_back(described(kFirstMoment + weights[i].name, first[i]));
   for (size_t i = 0; i < weights.size(); ++i)
-    tensors.push_back(described(kSecondMoment + weights[i].name, second[i]));
+    if (second[i].defined()) tensors.push_back(described(kSecondMoment + weights[i].name, second[i]));
   write_safetensors(path, tensors, {{"format", "pt"}});
 }
 
@@ -107,6 +107,7 @@ void load_optimizer(const std::string& folder, const model::LanguageModel& model
   const SafetensorsFile file(folder + "/optimizer.safetensors");
   file.verify();
   for (size_t i = 0; i < model.weights().size(); ++i) {
+    if (!model.weights()[i].rules.trained) continue;
     const std::string& name = model.weights()[i].name;
     copy_into(file, kFirstMoment + name, optimizer.first_moments()[i]);
     copy_into(file, kSecondMoment + name, optimizer.second_moments()[i]);

@@ -32,7 +32,8 @@ const std::array kFields = {
     Field{"adam_beta1", &TrainConfig::adam_beta1, "decay of the first moment"},
     Field{"adam_beta2", &TrainConfig::adam_beta2, "decay of the second moment"},
     Field{"adam_epsilon", &TrainConfig::adam_epsilon, "added to the root of the second moment"},
-    Field{"weight_decay", &TrainConfig::weight_decay, "decoupled weight decay, on every weight"},
+    Field{"weight_decay", &TrainConfig::weight_decay,
+          "decoupled weight decay, on every weight but rates, steps and D of Mamba heads"},
     Field{"gradient_clip", &TrainConfig::gradient_clip, "largest norm of the gradient; 0: no clipping"},
     Field{"batch", &TrainConfig::batch, "sequences of a micro-batch", Change::per_phase},
     Field{"gradient_accumulation", &TrainConfig::gradient_accumulation, "micro-batches of a step"},
@@ -62,6 +63,17 @@ const std::array kFields = {
           Change::per_phase},
     Field{"crossbatch_stepping", &TrainConfig::crossbatch_stepping,
           "fot: fewer of them at the beginning of a row", Change::per_phase},
+    Field{"codebook_straight_through", &TrainConfig::codebook_straight_through,
+          "longvq: keys beyond the window learn as if they themselves had been scored; false: not at all",
+          Change::per_phase},
+    Field{"commitment_weight", &TrainConfig::commitment_weight,
+          "longvq: factor on the mean squared distance of keys to their codes, added to the loss",
+          Change::ramp},
+    Field{"codebook_decay", &TrainConfig::codebook_decay,
+          "longvq: what of counts and sums of a code stays from step to step", Change::per_phase},
+    Field{"codebook_revival", &TrainConfig::codebook_revival,
+          "longvq: a code whose count is below this share of the mean starts again at a key; 0: never",
+          Change::per_phase},
     Field{"eval_interval", &TrainConfig::eval_interval, "steps between validations; 0: at the ends only"},
     Field{"eval_sequences", &TrainConfig::eval_sequences, "sequences of a validation", Change::per_phase},
     Field{"checkpoint_interval", &TrainConfig::checkpoint_interval,
@@ -165,6 +177,9 @@ void TrainConfig::validate(const std::string& where) const {
           "0, or a step not before residual_blend_begin");
   require(bptt_segments >= 0, "bptt_segments", "0 or more");
   require(crossbatch_contexts >= 0, "crossbatch_contexts", "0 or more");
+  require(is_not_negative(commitment_weight), "commitment_weight", "a number of 0 or more");
+  require(codebook_decay >= 0 && codebook_decay <= 1, "codebook_decay", "a number from 0 to 1");
+  require(codebook_revival >= 0 && codebook_revival <= 1, "codebook_revival", "a number from 0 to 1");
   tasks::validate_task_settings(tasks, tasks::all_task_settings(), tasks::SettingNames::keys, where);
   require(eval_interval >= 0, "eval_interval", "0 or more steps");
   require(eval_sequences > 0, "eval_sequences", "1 or more");

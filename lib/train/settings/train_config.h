@@ -34,7 +34,7 @@ struct TrainConfig {
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.95;
   double adam_epsilon = 1e-6;
-  double weight_decay = 0.001;  ///< decoupled, on every weight
+  double weight_decay = 0.001;  ///< decoupled, on every weight that decays (lib/model/layers/weight.h)
   double gradient_clip = 1.0;   ///< largest global norm; 0: no clipping
 
   // A step is gradient_accumulation micro-batches of `batch` sequences of `context` text tokens.
@@ -58,6 +58,11 @@ struct TrainConfig {
   int64_t bptt_segments = 0;        ///< rmt: gradients cross memory inside blocks of so many segments; 0: all
   int64_t crossbatch_contexts = 7;  ///< fot: d, local contexts before its own that one sees
   bool crossbatch_stepping = true;  ///< fot: fewer of them at the beginning of a row
+  bool codebook_straight_through = true;  ///< longvq: gradient to far keys as if scored themselves
+  double commitment_weight = 0.02;        ///< longvq: beta, of the distance of keys to their codes
+  double codebook_decay = 0.99;           ///< longvq: gamma, of counts and sums from step to step
+  double codebook_revival =
+      0.05;  ///< longvq: share of the mean count below which a code starts again; 0: never
 
   tasks::TaskSettings tasks;  ///< of the tasks that are trained on (lib/tasks/task_kinds.h)
 

@@ -27,8 +27,8 @@ AdamWOptimizer::AdamWOptimizer(const std::vector<model::Weight>& weights, const 
     : config_(config) {
   const at::NoGradGuard no_grad;
   for (const model::Weight& weight : weights) {
-    first_moments_.push_back(at::zeros_like(weight.master));
-    second_moments_.push_back(at::zeros_like(weight.master));
+    first_moments_.push_back(weight.rules.trained ? at::zeros_like(weight.master) : at::Tensor());
+    second_moments_.push_back(weight.rules.trained ? at::zeros_like(weight.master) : at::Tensor());
   }
 }
 
@@ -48,14 +48,16 @@ void AdamWOptimizer::update(std::vector<model::Weight>& weights, int64_t step, d
     // No path led from the loss to this weight (a text too short to retrieve): it stays, as do its moments.
     if (!gradient.defined()) continue;
     updates.push_back({weights[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
-                       weights[i].compute, learning_rate * learning_rate_factor(config_, weights[i].group)});
+                       weights[i].compute, learning_rate * learning_rate_factor(config_, weights[i].group),
+                       weights[i].rules.decays});
   }
   kernels::adamw_step(updates, settings);
 }
 
 void AdamWOptimizer::reset() {
-  for (at::Tensor& moment : first_moments_) moment.zero_();
-  for (at::Tensor& moment : second_moments_) moment.zero_();
+  for (std::vector<at::Tensor>* moments : {&first_moments_, &second_moments_})
+    for (at::Tensor& moment : *moments)
+      if (moment.defined()) moment.zero_();
 }
 
 }  // namespace gca::train

@@ -15,7 +15,7 @@ double learning_rate_factor(const TrainConfig& config, model::WeightGroup group)
 
 class AdamWOptimizer {
  public:
-  /// Moments are zero, in the type and shape of the masters.
+  /// Moments are zero, in the type and shape of the masters; undefined for weights that are not trained.
   AdamWOptimizer(const std::vector<model::Weight>& weights, const TrainConfig& config);
 
   /// Update number `step` (counted from 0) of every weight that has a gradient, in place. The gradients are

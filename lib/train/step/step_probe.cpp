@@ -61,6 +61,7 @@ int64_t measure_bytes(const model::LanguageModel& model, const TrainConfig& conf
   options.bptt_segments = config.bptt_segments;
   options.crossbatch_contexts = config.crossbatch_contexts;
   options.crossbatch_stepping = config.crossbatch_stepping;
+  options.codebook_straight_through = config.codebook_straight_through;
   options.draw_gumbel = config.gumbel_noise && model.config().gumbel_scale > 0;
   const auto watch = std::make_shared<AllocationWatch>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, watch);

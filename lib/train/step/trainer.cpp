@@ -94,6 +94,10 @@ model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int
   options.bptt_segments = settings.train.bptt_segments;
   options.crossbatch_contexts = settings.train.crossbatch_contexts;
   options.crossbatch_stepping = settings.train.crossbatch_stepping;
+  options.codebook_straight_through = settings.train.codebook_straight_through;
+  options.commitment_weight = settings.train.commitment_weight;
+  options.codebook_decay = settings.train.codebook_decay;
+  options.codebook_revival = settings.train.codebook_revival;
   options.silent_group =
       silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;
@@ -121,13 +125,14 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
     model::ForwardOptions options = of_micro_batch(step_options, batches, i);
     const bool looks = look_at_retrieval && i == 0;
     if (looks) options.choices = model::ChoiceDetail::all_scores;
+    // The mean over the step, not the mean of means: every target counts the same.
+    const double share =
+        static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
+    options.loss_share = share;
     const auto [ids, targets] = to_tensors(batches[i]);
     const std::unique_ptr<model::Past> past = model_.begin();
     const model::LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
     if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
-    // The mean over the step, not the mean of means: every target counts the same.
-    const double share =
-        static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
     result.loss += loss.mean.item<double>() * share;
     loss.mean.mul(share).backward();
   }
@@ -136,7 +141,8 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
   const StepSettings settings = settings_at(step);
-  const model::ForwardOptions options = forward_options(settings, step);
+  model::ForwardOptions options = forward_options(settings, step);
+  options.step_notes = model_.begin_step();
   clear_gradients();
   const std::vector<data::Batch> batches = step_batches(first_sequence, settings.train.batch);
   StepResult result = accumulate_gradients(options, batches, look_at_retrieval);
@@ -149,6 +155,7 @@ StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at
   const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
   const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
   optimizer_.update(model_.weights(), step, result.learning_rate, scale);
+  model_.end_step(options);
   clear_gradients();
   return result;
 }
