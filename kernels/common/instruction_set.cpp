@@ -180,11 +180,6 @@ std::span<const RowKernelSet* const> runnable_row_kernels() {
   return kernels;
 }
 
-std::span<const ScanKernelSet* const> runnable_scan_kernels() {
-  static const auto kernels = each_of(&InstructionSet::scan_kernels);
-  return kernels;
-}
-
 const TileKernels& tile_kernels() {
   return *instruction_set().tile_kernels;
 }

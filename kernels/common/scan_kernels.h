@@ -4,7 +4,6 @@
 // channels, so the number of states may be any.
 
 #include <cstdint>
-#include <span>
 
 namespace gca::kernels {
 
@@ -54,8 +53,5 @@ constexpr int64_t scan_scratch_size(int64_t positions, int64_t states) {
 
 /// The best version that this processor runs.
 const ScanKernelSet& scan_kernels();
-
-/// All versions that this processor runs, the best last. For tests.
-std::span<const ScanKernelSet* const> runnable_scan_kernels();
 
 }  // namespace gca::kernels

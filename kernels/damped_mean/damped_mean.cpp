@@ -62,7 +62,7 @@ void forward(const at::Tensor& x, const at::Tensor& share, const at::Tensor& mea
 }
 
 /// dx (B, L, d), and the gradients of a (B, d), a part for each text. With g_t = dy_t + (1 - a) g_(t+1):
-///   dx_t = a g_t      da = sum_t g_t (x_t - y_(t-1)),   and a (x_t - y_(t-1)) = y_t - y_(t-1)
+///   dx_t = a g_t      da = sum_t g_t (x_t - y_(t-1))
 template <typename T>
 void backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& share, const at::Tensor& dx,
               const at::Tensor& dshare) {
@@ -72,6 +72,8 @@ void backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& share
   for_each_block(x.size(0), d, [&](int64_t row, int64_t first, int64_t count) {
     const int64_t place = row * length * d + first;
     const T* from = x.const_data_ptr<T>() + place;
+    const T* gradient = dy.const_data_ptr<T>() + place;
+    T* to = dx.mutable_data_ptr<T>() + place;
     // Means before each position, which were not kept: those that were written are rounded.
     std::vector<Wide<T>> before(static_cast<size_t>((length + 1) * count));
     for (int64_t t = 0; t < length; ++t)
@@ -85,9 +87,8 @@ void backward(const at::Tensor& dy, const at::Tensor& x, const at::Tensor& share
       for (int64_t e = 0; e < count; ++e) {
         const auto at_channel = static_cast<size_t>(e);
         const Wide<T> rest = 1 - a[first + e];
-        g[at_channel] =
-            static_cast<Wide<T>>(dy.const_data_ptr<T>()[place + t * d + e]) + rest * g[at_channel];
-        dx.mutable_data_ptr<T>()[place + t * d + e] = static_cast<T>(a[first + e] * g[at_channel]);
+        g[at_channel] = static_cast<Wide<T>>(gradient[t * d + e]) + rest * g[at_channel];
+        to[t * d + e] = static_cast<T>(a[first + e] * g[at_channel]);
         sum[at_channel] += g[at_channel] * (static_cast<Wide<T>>(from[t * d + e]) -
                                             before[static_cast<size_t>(t * count + e)]);
       }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "kernels/landmark_attention/landmark_attention.h"
+#include "kernels/nearest_code/nearest_code.h"
 #include "lib/core/error.h"
 #include "lib/model/backbones/fot/crossbatch_attention.h"
 #include "lib/model/backbones/fot/memory_attention.h"
@@ -79,16 +80,15 @@ at::Tensor longvq(const Inputs& in, const Parameters& parameters, NamedTensors& 
   codebook.count.master = in.golden->tensors.at("count").to(in.wide()).clone();
   codebook.sum.master = in.golden->tensors.at("sum").to(in.wide()).clone();
   const at::Tensor codes = codebook.codes();
-  const at::Tensor z = model::nearest_codes(in.k, codes);
+  const at::Tensor z = kernels::nearest_code(in.k, codes);
   results["codes"] = z;
-  const int64_t W = parameters.at("W");
   model::KeyCounts step;
   step.add(in.k, z, codes.size(1), {});
   codebook.update(step, parameters.at("decay"), /*revival=*/0);
   results["count_after"] = codebook.count.master;
   results["sum_after"] = codebook.sum.master;
-  const at::Tensor far_keys = model::codewords(codes, z).to(in.k.scalar_type());
-  return model::vq_attention(in.q, in.k, in.v, far_keys, W, in.scale, parameters.at("straight_through"));
+  return model::vq_attention(in.q, in.k, in.v, codes, z, parameters.at("W"), in.scale,
+                             parameters.at("straight_through"));
 }
 
 using Mechanism = at::Tensor (*)(const Inputs&, const Parameters&, NamedTensors&);

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/nearest_code/nearest_code.h"
 #include "lib/model/backbones/longvq/codebook.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/tiny_model.h"
@@ -49,8 +50,8 @@ TEST_CASE("codes for far keys: with the keys themselves as codes it is plain att
     const at::Tensor q = some_rows(0), k = some_rows(1), v = some_rows(2);
     const at::Tensor codes = k.detach()[0].transpose(0, 1).contiguous();  // (H, L, dh)
     const at::Tensor out =
-        coded ? model::vq_attention(q, k, v, model::codewords(codes, model::nearest_codes(k, codes)), kWindow,
-                                    kScale, /*straight_through=*/true)
+        coded ? model::vq_attention(q, k, v, codes, kernels::nearest_code(k, codes), kWindow, kScale,
+                                    /*straight_through=*/true)
               : plain_attention(q, k, v);
     torch::autograd::backward({out}, {some_numbers(out.sizes(), 1.0, 3)});
     results[coded ? 1 : 0] = {out.detach(), q.grad(), k.grad(), v.grad()};
@@ -73,13 +74,33 @@ TEST_CASE("codes for far keys: with the keys themselves as codes it is plain att
 TEST_CASE("codes for far keys: without straight-through, keys beyond the window do not learn") {
   const at::Tensor q = some_rows(0), k = some_rows(1), v = some_rows(2);
   const at::Tensor codes = some_numbers({2, 5, 6}, 1.0, 4);
-  const at::Tensor far_keys = model::codewords(codes, model::nearest_codes(k, codes));
-  const at::Tensor out = model::vq_attention(q, k, v, far_keys, kWindow, kScale, /*straight_through=*/false);
+  const at::Tensor out = model::vq_attention(q, k, v, codes, kernels::nearest_code(k, codes), kWindow, kScale,
+                                             /*straight_through=*/false);
   // Only the last position's result: its window is all that its gradient may reach.
   torch::autograd::backward({out.narrow(1, kLength - 1, 1).sum()}, {});
   CHECK(k.grad().narrow(1, 0, kLength - 1 - kWindow).abs().max().item<double>() == 0);
   CHECK(k.grad().narrow(1, kLength - 1 - kWindow, 1).abs().max().item<double>() > 0);
   CHECK(v.grad().narrow(1, 0, 1).abs().max().item<double>() > 0);
+}
+
+TEST_CASE("codes for far keys: over many blocks, by the codes as pair by pair") {
+  // 300 positions: three blocks, the last one short. The codes of both forms are constant, so q and v have one gradient.
+  std::vector<at::Tensor> results[2];
+  for (const bool straight_through : {false, true}) {
+    const auto leaf = [](double phase) {
+      return some_numbers({2, 300, 2, 4}, 1.0, phase).detach().requires_grad_();
+    };
+    const at::Tensor q = leaf(0), k = leaf(1), v = leaf(2);
+    const at::Tensor codes = some_numbers({2, 7, 4}, 1.0, 4);
+    const at::Tensor out =
+        model::vq_attention(q, k, v, codes, kernels::nearest_code(k, codes), 20, kScale, straight_through);
+    torch::autograd::backward({out}, {some_numbers(out.sizes(), 1.0, 3)});
+    results[straight_through ? 1 : 0] = {out.detach(), q.grad(), v.grad()};
+  }
+  for (size_t i = 0; i < results[0].size(); ++i) {
+    CAPTURE(i);
+    CHECK(largest_difference(results[1][i], results[0][i]) <= 1e-11);
+  }
 }
 
 TEST_CASE(
@@ -89,7 +110,7 @@ TEST_CASE(
   codebook.sum.master = some_numbers({2, 3, 4}, 1.0, 2);
   const at::Tensor keys = some_numbers({4, 5, 2, 4}, 1.0, 3).to(at::kFloat).to(at::kDouble);
   const at::Tensor codes = codebook.codes();
-  const at::Tensor z = model::nearest_codes(keys, codes);
+  const at::Tensor z = kernels::nearest_code(keys, codes);
   model::KeyCounts whole, parts;
   whole.add(keys, z, 3, {.seed = 7, .step = 2, .layer = 1, .first_row = 0});
   for (const int64_t row : {2, 0})

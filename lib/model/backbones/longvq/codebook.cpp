@@ -4,9 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/argmax.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -98,17 +96,6 @@ void Codebook::update(const KeyCounts& step, double decay, double revival) const
   const at::Tensor dead = new_count < revival * mean;
   count.master.copy_(at::where(dead, mean, new_count));
   sum.master.copy_(at::where(dead.unsqueeze(-1), step.fresh_keys * mean.unsqueeze(-1), new_sum));
-}
-
-at::Tensor nearest_codes(const at::Tensor& keys, const at::Tensor& codes) {
-  const at::NoGradGuard no_grad;
-  const int64_t B = keys.size(0), L = keys.size(1), H = keys.size(2);
-  // |k - C|^2 is least where <k, C> - |C|^2 / 2 is most.
-  const at::Tensor by_head =
-      keys.detach().to(codes.scalar_type()).permute({2, 0, 1, 3}).reshape({H, B * L, keys.size(3)});
-  const at::Tensor closeness =
-      at::matmul(by_head, codes.transpose(1, 2)) - (codes * codes).sum(-1).unsqueeze(1) / 2;  // (H, BL, N)
-  return at::argmax(closeness, -1).view({H, B, L}).permute({1, 2, 0}).contiguous();
 }
 
 at::Tensor codewords(const at::Tensor& codes, const at::Tensor& z) {

@@ -2,7 +2,7 @@
 // Codes of the keys of one layer, N a head, which follow the keys from step to step (Transformer-VQ, Lingle
 // 2023, arXiv 2309.16354):
 //
-//   C = sum / max(count, 0.01)                       z of a key: the nearest code of its head
+//   C = sum / max(count, 0.01)                       z of a key: the nearest code of its head (kernels/nearest_code)
 //   count <- g count + (1 - g) keys of the code      sum <- g sum + (1 - g) sum of those keys
 //
 // and where a code's count is then below a share of its head's mean, it starts again at a key of the step.
@@ -48,9 +48,6 @@ struct Codebook {
   /// After a step: `decay` is g, `revival` the share of the mean count.
   void update(const KeyCounts& step, double decay, double revival) const;
 };
-
-/// z (B, L, H) int64 of keys (B, L, H, dh), the first of equally near ones; codes (H, N, dh). No gradients.
-at::Tensor nearest_codes(const at::Tensor& keys, const at::Tensor& codes);
 
 /// C_z (B, L, H, dh).
 at::Tensor codewords(const at::Tensor& codes, const at::Tensor& z);

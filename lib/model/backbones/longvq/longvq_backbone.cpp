@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/damped_mean/damped_mean.h"
+#include "kernels/nearest_code/nearest_code.h"
 #include "kernels/rms_norm/rms_norm.h"
 #include "lib/core/error.h"
 #include "lib/model/backbone.h"
@@ -164,7 +165,7 @@ class LongvqBackbone final : public Backbone {
     const CodedAttention& own = coded_[layer];
     Qkv qkv = project(layer, x, kernels::damped_mean(x, own.ema.master), config);
     const at::Tensor codes = own.codebook.codes();
-    const at::Tensor z = nearest_codes(qkv.k, codes);
+    const at::Tensor z = kernels::nearest_code(qkv.k, codes);
     const at::Tensor nearest = codewords(codes, z);
     const at::Tensor commitment = (qkv.k.to(nearest.scalar_type()) - nearest).square().mean();
     if (!is_first_of_two) {
@@ -177,8 +178,8 @@ class LongvqBackbone final : public Backbone {
     }
     qkv.k = with_added_loss(qkv.k, commitment, options.commitment_weight * options.loss_share);
     return gated(layer, x,
-                 vq_attention(qkv.q, qkv.k, qkv.v, nearest.to(x.scalar_type()), config.window_size,
-                              score_scale(config), options.codebook_straight_through));
+                 vq_attention(qkv.q, qkv.k, qkv.v, codes, z, config.window_size, score_scale(config),
+                              options.codebook_straight_through));
   }
 
   at::Tensor read(size_t layer, const at::Tensor& x, const ModelConfig& config, LongvqPast& past) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "lib/model/backbones/longvq/code_blocks.h"
 #include "lib/model/setting_checks.h"
 
 namespace gca::model {
@@ -30,17 +31,14 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   const auto T = static_cast<double>(context);
   const auto N = static_cast<double>(config.codebook_size);
   const auto layers = static_cast<double>(config.n_upper_layers);
-  const int64_t W = config.window_size;
-  double code_reads = 0;  // queries that read the codes
-  double key_pairs = 0;   // keys that leave the window meanwhile
-  for (int64_t begin = 0; begin < context; begin += kCodePositions) {
-    const int64_t end = std::min(context, begin + kCodePositions);
-    const int64_t leaving = std::max<int64_t>(0, begin - W);
-    const auto count = static_cast<double>(std::max<int64_t>(0, end - W - leaving - 1));
-    if (leaving > 0) code_reads += static_cast<double>(end - begin);
-    key_pairs += count * (count + 1) / 2;
-  }
-  const auto coded = static_cast<double>(std::max<int64_t>(0, context - W));
+  double code_reads = 0;  // positions that read the codes
+  double key_pairs = 0;   // positions with keys that leave the window meanwhile
+  for_each_code_block(0, context, config.window_size, [&](const CodeBlock& block) {
+    const auto late = static_cast<double>(block.late_positions());
+    if (block.reads_codes()) code_reads += static_cast<double>(block.end - block.begin);
+    key_pairs += late * (late + 1) / 2;
+  });
+  const auto coded = static_cast<double>(std::max<int64_t>(0, context - config.window_size));
   ModelCost cost = window_layers_cost(config, config.n_lower_layers + config.n_upper_layers, context);
   cost.parameters += layers * (d * d + d + dh);
   cost.multiply_adds += layers * (d * d + (2 * code_reads * N + coded * N + 2 * key_pairs) * d / T);

@@ -16,8 +16,4 @@ struct LongvqKind {
   static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
 };
 
-/// Positions that read one state of the codes together; keys that leave the window meanwhile are read one by
-/// one.
-constexpr int64_t kCodePositions = 128;
-
 }  // namespace gca::model

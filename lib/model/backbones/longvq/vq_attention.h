@@ -13,11 +13,13 @@
 
 namespace gca::model {
 
-/// A whole text with gradients: q, k, v, and far_keys, the codes of k, (B, L, H, dh) of one type -> (B, L, H,
-/// dh). Pair by pair, which is the cost of full attention. The codes are constant; with `straight_through` the
-/// gradient of a far score goes to the key that was coded, else nowhere.
+/// A whole text with gradients: q, k, v (B, L, H, dh) of one type, codes (H, N, dh) in the masters' type and z (B,
+/// L, H) those of the keys -> (B, L, H, dh). The codes are constant. With `straight_through` the gradient of a far
+/// score goes to the key that was coded, which is the cost of full attention; else nowhere, and the cost grows
+/// with L.
 at::Tensor vq_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& far_keys, int64_t window, double scale, bool straight_through);
+                        const at::Tensor& codes, const at::Tensor& z, int64_t window, double scale,
+                        bool straight_through);
 
 /// What is known of the keys that have left the window; of constant size.
 struct FarKeys {
