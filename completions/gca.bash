@@ -37,7 +37,7 @@ _gca() {
         [[ $word == -* ]] || { command=$word; break; }
     done
     COMPREPLY=()
-    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size self_attention long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta landmark_local_size landmark_selection landmark_positions memory_size segment_size memory_layers local_context_size memory_top_k tensor_fold upper_alibi_slopes position head_dim attention_bias mlp_bias tie_word_embeddings max_position_embeddings rope_type rope_factor rope_original_max_position_embeddings rope_low_freq_factor rope_high_freq_factor rope_beta_fast rope_beta_slow rope_truncate rope_attention_factor learning_rate min_learning_rate schedule decay_fraction decay_steps warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end bptt_segments crossbatch_contexts crossbatch_stepping eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval keep_checkpoints keep_best copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
+    local gca_settings='vocab_size landmark_token_id hidden_size num_attention_heads intermediate_size num_lower_layers num_upper_layers sliding_window chunk_size self_attention long_range rms_norm_eps alibi_slopes initializer_range output_initializer_scale num_key_value_heads retrieval_groups upper_group_layers num_encoder_layers chunk_top_k softmax_off_by_one residual_blend gumbel_scale encoder_rms_norm_eps rope_theta landmark_local_size landmark_selection landmark_positions memory_size segment_size memory_layers local_context_size memory_top_k codebook_size tensor_fold upper_alibi_slopes recurrent_heads recurrent_state_size recurrent_conv_size recurrent_rank position head_dim attention_bias mlp_bias tie_word_embeddings max_position_embeddings rope_type rope_factor rope_original_max_position_embeddings rope_low_freq_factor rope_high_freq_factor rope_beta_fast rope_beta_slow rope_truncate rope_attention_factor learning_rate min_learning_rate schedule decay_fraction decay_steps warmup_fraction warmup_steps schedule_steps learning_rate_factor_embedding learning_rate_factor_lower learning_rate_factor_encoder learning_rate_factor_memory learning_rate_factor_upper adam_beta1 adam_beta2 adam_epsilon weight_decay gradient_clip batch gradient_accumulation context recompute_activations start_up gumbel_noise weight_rounding group_dropout retrieval_dropout residual_blend_start residual_blend_begin residual_blend_end bptt_segments crossbatch_contexts crossbatch_stepping codebook_straight_through commitment_weight codebook_decay codebook_revival eval_interval eval_sequences checkpoint_interval checkpoint_minutes diagnostics_interval keep_checkpoints keep_best copy_chunks copy_shifted needle_value_tokens needle_key_tokens needle_distractors needle_hops needle_questions needle_text_targets recall_chunks'
     case $command in
         tokenize)
             case $previous in
@@ -246,6 +246,19 @@ _gca() {
             esac
             if [[ $current == -* ]]; then _gca_words '--help -h --output --dtype --report --json --quiet --threads --seed'; else _gca_files -d; fi
             ;;
+        convert)
+            case $previous in
+                --output) _gca_files -d; return ;;
+                --recur-fraction) :; return ;;
+                --calibrate) _gca_files -d; return ;;
+                --context) :; return ;;
+                --max-tokens) :; return ;;
+                --report) _gca_files -f; return ;;
+                --threads) :; return ;;
+                --seed) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --recur-fraction --calibrate --context --max-tokens --report --json --quiet --threads --seed'; else _gca_files -d; fi
+            ;;
         report)
             case $previous in
                 --label) :; return ;;
@@ -261,9 +274,9 @@ _gca() {
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export report help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export report help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report help --help --version' ;;
     esac
 }
 

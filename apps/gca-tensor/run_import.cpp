@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/checkpoint_copy.h"
 #include "apps/gca/options/common_options.h"
 #include "apps/gca/options/import_options.h"
 #include "apps/gca/tensor_stages.h"
@@ -26,44 +27,6 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr const char* kTokenizerFiles[] = {"tokenizer.model", "tokenizer.json", "tokenizer_config.json",
-                                           "special_tokens_map.json"};
-/// Of config.json and generation_config.json: no settings of the model.
-constexpr const char* kTokenKeys[] = {"bos_token_id", "eos_token_id"};
-
-Json read_json(const std::string& path) {
-  Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  if (!json.is_object()) fail_usage(path, "is not a JSON object", "copy or download the folder again");
-  return json;
-}
-
-/// The folder to write, which must be new or empty: what is in it is not ours to replace.
-std::string claim(const std::string& folder) {
-  if (fs::exists(folder) && !(fs::is_directory(folder) && fs::is_empty(folder)))
-    fail_usage("--output " + folder, "is there already", "name a new folder, or remove it");
-  return fs::absolute(folder).lexically_normal().string();
-}
-
-/// The tokenizer as it lies, and the ids that begin and end a text; what was copied.
-std::vector<std::string> copy_tokenizer(const std::string& from, const std::string& to) {
-  std::vector<std::string> copied;
-  for (const char* name : kTokenizerFiles) {
-    if (!fs::exists(from + "/" + name)) continue;
-    write_file_atomically(to + "/" + name, read_file(from + "/" + name));
-    copied.emplace_back(name);
-  }
-  Json config = read_json(to + "/config.json");
-  const Json source = read_json(from + "/config.json");
-  for (const char* key : kTokenKeys)
-    if (source.contains(key) && !source[key].is_null()) config[key] = source[key];
-  write_file_atomically(to + "/config.json", config.dump(2) + "\n");
-  if (fs::exists(from + "/generation_config.json")) {
-    write_file_atomically(to + "/generation_config.json", read_file(from + "/generation_config.json"));
-    copied.emplace_back("generation_config.json");
-  }
-  return copied;
-}
-
 void finish(JsonReport& report, const CommonOptions& common, const std::string& output,
             const model::LanguageModel& model, const std::vector<std::string>& copied) {
   report.result["parameters"] = model.parameter_count();
@@ -78,13 +41,13 @@ void finish(JsonReport& report, const CommonOptions& common, const std::string& 
 /// A GGUF file carries its tokenizer.
 void import_gguf(const ImportOptions& options, JsonReport& report) {
   const GgufFile file(options.input);
-  const std::string output = claim(options.output);
+  const std::string output = claim_new_folder(options.output);
   const std::string tokenizer = text::tokenizer_json_of(file);
   const model::LanguageModel model = model::load_gguf(file);
   replace_folder_atomically(output, [&](const std::string& aside) {
     model::save_model(model, aside, sha256_hex(tokenizer));
     write_file_atomically(aside + "/tokenizer.json", tokenizer);
-    Json config = read_json(aside + "/config.json");
+    Json config = read_json_object(aside + "/config.json");
     config.update(model::gguf_token_ids(file));
     write_file_atomically(aside + "/config.json", config.dump(2) + "\n");
   });
@@ -101,9 +64,9 @@ void run_import(const ImportOptions& options) {
   report.config["output"] = options.output;
   if (fs::is_regular_file(options.input)) return import_gguf(options, report);
   const std::string input = model::find_checkpoint(options.input, options.input);
-  if (!model::is_foreign_config(read_json(input + "/config.json")))
+  if (!model::is_foreign_config(read_json_object(input + "/config.json")))
     fail_usage(options.input, "is a checkpoint of gca already", "use it as it is");
-  const std::string output = claim(options.output);
+  const std::string output = claim_new_folder(options.output);
   const model::LanguageModel model =
       model::load_model(input, at::kFloat, at::kCPU, model::WeightDtype::compute, model::Masters::kept);
   std::vector<std::string> copied;
@@ -120,7 +83,7 @@ void run_export(const ExportOptions& options) {
   train::use_threads(thread_count(options.common));
   JsonReport report = begin_report("export", options.common);
   const std::string input = model::find_checkpoint(options.input, options.input);
-  const std::string output = claim(options.output);
+  const std::string output = claim_new_folder(options.output);
   // What cannot be written is told before the weights are read.
   model::llama_config_to_json(model::read_model_config(input), "float32", options.input);
   const model::LanguageModel model =

@@ -150,6 +150,7 @@ int main(int argc, char** argv) {
   gca::app::add_bench_command(app);
   gca::app::add_import_command(app);
   gca::app::add_export_command(app);
+  gca::app::add_convert_command(app);
   gca::app::add_report_command(app);
   gca::app::add_help_command(app);
   return run(app, argc, argv);

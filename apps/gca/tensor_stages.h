@@ -13,6 +13,7 @@ struct MemoryOptions;
 struct BenchOptions;
 struct ImportOptions;
 struct ExportOptions;
+struct ConvertOptions;
 
 void run_pretrain(const PretrainOptions& options);
 void run_eval(const EvalOptions& options);
@@ -22,5 +23,6 @@ void run_memory_build(const MemoryOptions& options);
 void run_bench(const BenchOptions& options);
 void run_import(const ImportOptions& options);
 void run_export(const ExportOptions& options);
+void run_convert(const ConvertOptions& options);
 
 }  // namespace gca::app

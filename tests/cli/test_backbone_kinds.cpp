@@ -18,7 +18,9 @@ const std::vector<Kind>& kinds() {
       {"landmark", {"landmark_local_size=64"}},
       {"rmt", {"memory_size=2", "segment_size=50"}},
       {"fot", {"local_context_size=64", "memory_top_k=8", "crossbatch_contexts=5"}},
+      {"longvq", {"codebook_size=8", "sliding_window=32"}},
       {"tensorized", {"tensor_fold=[8,8]"}},
+      {"recurformer", {"recurrent_heads=[0]", "recurrent_state_size=4"}},
   };
   return all;
 }
@@ -103,6 +105,12 @@ TEST_CASE("kinds of backbone: settings that make no sense are refused by name") 
       {{"long_range=rmt", "segment_size=0"}, "segment_size is 0"},
       {{"long_range=fot", "memory_layers=[9]"}, "memory_layers names upper layer 9"},
       {{"long_range=fot", "memory_layers=[0,0]"}, "memory_layers names upper layer 0"},
+      {{"long_range=longvq", "codebook_size=0"}, "codebook_size is 0"},
+      {{"long_range=recurformer", "recurrent_heads=[99]"}, "recurrent_heads names head 99"},
+      {{"long_range=recurformer", "recurrent_heads=[1,1]"}, "recurrent_heads names head 1"},
+      {{"long_range=recurformer", "recurrent_state_size=0"}, "recurrent_state_size is 0"},
+      {{"long_range=recurformer", "recurrent_rank=-1"}, "recurrent_rank is -1"},
+      {{"codebook_decay=1.5"}, "codebook_decay is out of range"},
       {{"long_range=tensorized", "tensor_fold=[0,8]"}, "tensor_fold has the entry 0"},
       {{"long_range=tensorized", "tensor_fold=[]"}, "tensor_fold is empty"},
       {{"long_range=tensorized", "upper_alibi_slopes=[1.0]"}, "upper_alibi_slopes has 1 entries"},

@@ -19,6 +19,7 @@ void add_memory_command(CLI::App& app);
 void add_bench_command(CLI::App& app);
 void add_import_command(CLI::App& app);
 void add_export_command(CLI::App& app);
+void add_convert_command(CLI::App& app);
 void add_report_command(CLI::App& app);
 /// Must come last: it describes the subcommands added before it.
 void add_help_command(CLI::App& app);

@@ -86,4 +86,8 @@ void run_export(const ExportOptions& /*options*/) {
   hand_over();
 }
 
+void run_convert(const ConvertOptions& /*options*/) {
+  hand_over();
+}
+
 }  // namespace gca::app
