@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Does retrieval pay on a corpus of your own? Trains a table of models alike, evaluates each at 1, 2, 4 and 8 times the trained length,
-# and writes a page (report.html), a CSV file and a Markdown table (table.md).
+# and writes a page (report.html), a CSV file and a Markdown table (table.md). Rows are gca, windows, gca without one of its parts, and the other
+# kinds of docs/architectures.md at as many parameters, within 2 %, and tokens a step as gca.
 #
 #     examples/compare.sh CORPUS [--tokens 50M] [--seeds 1,2] [--threads N] [--config mini] [--context 1984] [--batch N]
 #                         [--vocab 4096] [--eval-tokens 128K] [--eval-every 500] [--rows NAME,...] [--output out/compare]
@@ -10,7 +11,8 @@
 set -euo pipefail
 
 corpus='' tokens=50M seeds=1,2 threads=$(nproc) config=mini context=1984 batch='' vocab=4096 eval_tokens=128K eval_every=500
-rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise output=out/compare
+rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise,landmark,rmt,fot,longvq,tensorized,recurformer
+output=out/compare
 gca=${GCA:-$(dirname "${BASH_SOURCE[0]}")/../build/apps/gca}
 python=${PYTHON:-/usr/bin/python3}
 
@@ -70,6 +72,53 @@ value_of() {
 layers=$(value_of num_lower_layers)
 readonly window_settings=(--set long_range=none --set "num_lower_layers=$((layers + 2))")
 
+# sizes_of KIND: settings of --config with which it has as many parameters as gca; none where they are not known.
+sizes_of() {
+  case $config:$1 in
+    mini:longvq) echo num_upper_layers=3 intermediate_size=416 ;;
+    mini:*) echo num_upper_layers=3 intermediate_size=448 ;;
+    small:longvq) echo num_upper_layers=6 intermediate_size=736 ;;
+    small:*) echo num_upper_layers=7 ;;
+  esac
+}
+
+# recurrent_heads_of LAYERS HEADS: the first half of the heads of each of the upper layers.
+recurrent_heads_of() {
+  local layer head list=''
+  for ((layer = 0; layer < $1; layer++)); do
+    for ((head = 0; head < $2 / 2; head++)); do list+=${list:+,}$((layer * $2 + head)); done
+  done
+  printf '[%s]' "$list"
+}
+
+# kind_settings KIND: words of gca pretrain for a kind beside gca and windows, in `settings`. Landmark attention trains on short texts, as
+# long as the slots that it reads with afterwards.
+kind_settings() {
+  local set sizes upper short
+  sizes=$(sizes_of "$1")
+  upper=$(value_of num_upper_layers)
+  [[ $sizes != *num_upper_layers=* ]] || { upper=${sizes#*num_upper_layers=} && upper=${upper%% *}; }
+  set="long_range=$1 start_up=none $sizes"
+  case $config:$1 in
+    *:landmark)
+      [[ $config == small ]] && set+=' landmark_local_size=512' short=1071
+      [[ $config == small ]] || { set+=' chunk_top_k=4' short=403; }
+      set+=" context=$short batch=$(((${batch:-$(value_of batch)} * context + short / 2) / short))"
+      ;;
+    small:rmt) set+=' memory_size=16 segment_size=1024' ;;
+    small:fot) set+=' memory_layers=[1] local_context_size=512' ;;
+    small:longvq) set+=' codebook_size=512' ;;
+    small:tensorized) set+=' tensor_fold=[256,256]' ;;
+    *:recurformer)
+      set+=" recurrent_heads=$(recurrent_heads_of "$upper" "$(value_of num_attention_heads)")"
+      [[ $(value_of num_attention_heads) != 4 ]] || set+=' upper_alibi_slopes=[2,0.5,0.125,0]'
+      ;;
+  esac
+  settings=()
+  local one
+  for one in $set; do settings+=(--set "$one"); done
+}
+
 # settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. gca-2 begins without a start-up, and gca pretrain says so:
 # the shipped weights are of one group. Random choice while training is no row, for gca has no such setting.
 settings_of() {
@@ -81,7 +130,11 @@ settings_of() {
     gca-2) settings=(--set retrieval_groups=2) ;;
     no-rounding) settings=(--set weight_rounding=0) ;;
     no-noise) settings=(--set gumbel_noise=false) ;;
-    *) refuse "--rows $1: no such row; there are window, window-start-up, gca-1, gca-2, no-rounding and no-noise" ;;
+    landmark | rmt | fot | longvq | tensorized | recurformer) kind_settings "$1" ;;
+    *)
+      refuse "--rows $1: no such row; there are window, window-start-up, gca-1, gca-2, no-rounding, no-noise, landmark, rmt, fot, longvq," \
+        "tensorized and recurformer"
+      ;;
   esac
 }
 for row in "${row_list[@]}"; do
@@ -129,7 +182,7 @@ train() {
   else
     say "$run: begins"
     local more=()
-    [[ -z $batch ]] || more=(--batch "$batch")
+    [[ -z $batch ]] || more=(--set "batch=$batch")  # a row may have another
     "$gca" pretrain --data "$output/train-tokens" --valid "$output/valid-tokens" --config "$config" --set "context=$context" \
       --set "eval_interval=$eval_every" --threads "$threads" --output "$run" "${more[@]}" "${@:2}"
   fi
@@ -139,8 +192,10 @@ train() {
 evaluate() {
   [[ -e $1/eval.json ]] && return
   say "$1: evaluation at $contexts"
-  local choices=()
-  [[ ${1##*/} == window* ]] || choices=(--retriever 'learned,random,none')
+  local choices=() row=${1##*/}
+  case ${row%-seed-*} in
+    gca-* | no-*) choices=(--retriever 'learned,random,none') ;;
+  esac
   "$gca" eval --checkpoint "$1/checkpoint" --data "$output/valid-tokens" --context "$contexts" --max-tokens "$eval_tokens" \
     --threads "$threads" --quiet --report "$1/eval.json" "${choices[@]}"
 }
@@ -158,6 +213,23 @@ if [[ ,$rows_wanted, == *,window-start-up,* && ! -e $output/start-up-window/repo
 JSON
   train "$output/start-up-window" "${window_settings[@]}" --phases "$output/start-up-window.json" --seed 1
 fi
+
+# parameters_of WORD...: of the model that gca pretrain would train.
+parameters_of() {
+  "$gca" pretrain --data "$output/train-tokens" --config "$config" --steps 1 --dry-run --json "$@" |
+    "$python" -c 'import json, sys; print(json.load(sys.stdin)["result"]["parameters"])'
+}
+
+# Kinds are compared at as many parameters as gca-1, within 2 %.
+for row in "${row_list[@]}"; do
+  case $row in landmark | rmt | fot | longvq | tensorized | recurformer) ;; *) continue ;; esac
+  [[ ! -e $output/$row-seed-${seed_list[0]}/checkpoint ]] || continue
+  [[ -n ${wanted:-} ]] || wanted=$(parameters_of)
+  settings_of "$row"
+  held=$(parameters_of "${settings[@]}")
+  ((50 * (held > wanted ? held - wanted : wanted - held) <= wanted)) ||
+    refuse "--rows $row: has $held parameters where gca has $wanted; add its sizes to sizes_of in $0, or leave it out"
+done
 
 runs=()
 for row in "${row_list[@]}"; do
