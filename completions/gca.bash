@@ -85,7 +85,7 @@ _gca() {
                 --change) _gca_settings; return ;;
                 --keep) :; return ;;
                 --start-up) :; return ;;
-                --task) _gca_words 'text self-copy passkey multikey multihop recall'; return ;;
+                --task) _gca_words 'text self-copy passkey multikey multihop number recall'; return ;;
                 --phases) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
@@ -102,7 +102,7 @@ _gca() {
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
                 --weight-dtype) _gca_words 'auto int8'; return ;;
                 --data) _gca_files -d; return ;;
-                --task) _gca_words 'perplexity passkey multikey multihop recall'; return ;;
+                --task) _gca_words 'perplexity passkey multikey multihop number recall'; return ;;
                 --split) _gca_words 'auto train valid'; return ;;
                 --context) :; return ;;
                 --retriever) _gca_list 'learned random recent none'; return ;;
@@ -117,6 +117,23 @@ _gca() {
                 --distractors) :; return ;;
                 --hops) :; return ;;
                 --passage-chunks) :; return ;;
+                --kv-policy) _gca_list 'full window sink squeezed recycled citrus'; return ;;
+                --answer-tokens) :; return ;;
+                --question-tokens) :; return ;;
+                --kv-window) :; return ;;
+                --kv-sinks) :; return ;;
+                --squeezed-clusters) :; return ;;
+                --squeezed-quantile) :; return ;;
+                --squeezed-observed) :; return ;;
+                --squeezed-coarse-clusters) :; return ;;
+                --squeezed-coarse-quantile) :; return ;;
+                --recycled-rows) :; return ;;
+                --recycled-stride) :; return ;;
+                --recycled-similarity) :; return ;;
+                --recycled-pool) :; return ;;
+                --citrus) _gca_words 'single dual standard'; return ;;
+                --citrus-chunk) :; return ;;
+                --citrus-kept) :; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --input-format) _gca_words 'auto jsonl text'; return ;;
@@ -126,7 +143,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -151,8 +168,6 @@ _gca() {
                 --kv-policy) _gca_words 'full window sink squeezed recycled citrus'; return ;;
                 --kv-window) :; return ;;
                 --kv-sinks) :; return ;;
-                --prefix-tokens) :; return ;;
-                --prefix-cache) _gca_files -f; return ;;
                 --squeezed-clusters) :; return ;;
                 --squeezed-quantile) :; return ;;
                 --squeezed-observed) :; return ;;
@@ -165,13 +180,15 @@ _gca() {
                 --citrus) _gca_words 'single dual standard'; return ;;
                 --citrus-chunk) :; return ;;
                 --citrus-kept) :; return ;;
+                --prefix-tokens) :; return ;;
+                --prefix-cache) _gca_files -f; return ;;
                 --instruction-tokens) :; return ;;
                 --instruction-file) _gca_files -f; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --prefix-tokens --prefix-cache --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --instruction-tokens --instruction-file --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --prefix-tokens --prefix-cache --instruction-tokens --instruction-file --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in

@@ -1,14 +1,19 @@
 #include "apps/gca-tensor/eval_planted.h"
 
 #include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/eval_texts.h"
+#include "apps/gca-tensor/policy_reading.h"
 #include "apps/gca/options/common_options.h"
 #include "apps/gca/process/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/eval/task_accuracy.h"
+#include "lib/eval/trial_reader.h"
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
 #include "lib/tasks/share.h"
@@ -61,16 +66,20 @@ int64_t haystacks_of(const EvalOptions& options, int64_t context) {
   return std::clamp<int64_t>(kReadTokens / context, 1, options.trials);
 }
 
-/// One measurement: a context with a retriever.
+/// One measurement: a context with a retriever, or with a cache policy.
 struct Cell {
   int64_t context = 0;
   std::string retriever;
+  std::string kv_policy = {};
+
+  const std::string& name() const { return kv_policy.empty() ? retriever : kv_policy; }
 };
 
-eval::PrefillOptions reading_of(const EvalOptions& options, const Cell& cell) {
+eval::PrefillOptions reading_of(const EvalOptions& options, const model::TextModel& model, const Cell& cell) {
   eval::PrefillOptions reading;
   reading.forward.retriever = retriever_of(cell.retriever);
   reading.forward.seed = options.common.seed;
+  reading.start_tokens = model.start_tokens;
   reading.segment_positions = options.segment_positions;
   reading.memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
   reading.threads = thread_count(options.common);
@@ -83,50 +92,115 @@ eval::PrefillOptions reading_of(const EvalOptions& options, const Cell& cell) {
   return reading;
 }
 
+/// What was measured, and what only one way of reading has to tell.
+struct Measured {
+  eval::TaskAccuracy accuracy;
+  Json reading;
+  std::string cost = {};  ///< columns
+};
+
+class CellMeasurement {
+ public:
+  CellMeasurement(const EvalOptions& options, const model::TextModel& model, const data::Haystack& haystack,
+                  const Cell& cell)
+      : options_(options), model_(model), haystack_(haystack), cell_(cell) {}
+
+  Measured measure(tasks::TaskTrials& trials) const {
+    return cell_.kv_policy.empty() ? prefilled(trials) : under_policy(trials);
+  }
+
+ private:
+  Measured prefilled(tasks::TaskTrials& trials) const {
+    const bool patched =
+        model::backbone_kind(model_.model.config()).keeps_chunk_memory && !options_.full_prefill;
+    const eval::PrefillOptions reading = reading_of(options_, model_, cell_);
+    const auto prefill = patched ? eval::patched_prefill(model_.model, haystack_, reading)
+                                 : eval::plain_prefill(model_.model, haystack_, reading);
+    const std::vector<uint8_t> allowed = model_.text_ids();
+    eval::PrefilledTrialReader reader(model_.model, haystack_, *prefill, allowed);
+    Measured measured{run(trials, reader), {}};
+    measured.reading = {{"prefill", patched ? "patched" : "full"},
+                        {"seconds", measured.accuracy.seconds},
+                        {"haystack_seconds", prefill->shared_seconds()}};
+    return measured;
+  }
+
+  Measured under_policy(tasks::TaskTrials& trials) const {
+    eval::PolicyReader policy = policy_reader(options_, model_, cell_.kv_policy);
+    const std::vector<uint8_t> allowed = model_.text_ids();
+    eval::PolicyTrialReader reader(haystack_, policy, allowed);
+    Measured measured{run(trials, reader), {}};
+    measured.reading = {{"prefill", "full"},
+                        {"seconds", measured.accuracy.seconds},
+                        {"haystack_seconds", 0.0},
+                        {"kv_policy", cell_.kv_policy}};
+    measured.reading.update(step_cost_to_json(policy.cost()));
+    measured.cost = step_cost_text(policy.cost()) + "  ";
+    return measured;
+  }
+
+  eval::TaskAccuracy run(tasks::TaskTrials& trials, eval::TrialReader& reader) const {
+    const eval::TrialPlan plan{options_.trials, haystacks_of(options_, cell_.context)};
+    const bool shows = shows_progress(options_.common);
+    return eval::measure_task(
+        trials, haystack_.token_count(), reader, plan, [&](const eval::TaskAccuracy& so_far) {
+          throw_if_interrupted();
+          if (!shows) return;
+          fmt::print(stderr, "\rcontext {}  {}  {} of {} trials, {} right ", cell_.context, cell_.name(),
+                     so_far.trials, options_.trials, so_far.correct);
+          if (so_far.trials == options_.trials) fmt::print(stderr, "\r\033[K");
+        });
+  }
+
+  const EvalOptions& options_;
+  const model::TextModel& model_;
+  const data::Haystack& haystack_;
+  const Cell& cell_;
+};
+
 /// Measures one cell, adds it to the report and gives its line of the table, below the heading where it is
 /// the first.
 std::string measure_cell(const EvalOptions& options, const model::TextModel& model,
                          const tasks::TaskKind& kind, const data::Haystack& haystack, const Cell& cell,
                          Json& result, Json& config) {
-  const bool patched = model::backbone_kind(model.model.config()).keeps_chunk_memory && !options.full_prefill;
-  const eval::PrefillOptions reading = reading_of(options, cell);
-  const auto prefill = patched ? eval::patched_prefill(model.model, haystack, reading)
-                               : eval::plain_prefill(model.model, haystack, reading);
   const auto trials = kind.make_trials(site_of(options, model, cell.context), haystack);
-  const eval::TrialPlan plan{options.trials, haystacks_of(options, cell.context)};
-  const bool shows = shows_progress(options.common);
-  const eval::TaskAccuracy measured =
-      eval::measure_task(model.model, *trials, haystack, *prefill, plan, model.text_ids(),
-                         [&](const eval::TaskAccuracy& so_far) {
-                           throw_if_interrupted();
-                           if (!shows) return;
-                           fmt::print(stderr, "\rcontext {}  {}  {} of {} trials, {} right ", cell.context,
-                                      cell.retriever, so_far.trials, options.trials, so_far.correct);
-                           if (so_far.trials == options.trials) fmt::print(stderr, "\r\033[K");
-                         });
+  const Measured measured = CellMeasurement(options, model, haystack, cell).measure(*trials);
+  const eval::TaskAccuracy& accuracy = measured.accuracy;
 
-  Json row{{"context", cell.context}, {"retriever", cell.retriever}, {"trials", measured.trials}};
-  row.update(tasks::share_to_json(measured.correct, measured.trials));
+  Json row{{"context", cell.context}, {"retriever", cell.retriever}, {"trials", accuracy.trials}};
+  row.update(tasks::share_to_json(accuracy.correct, accuracy.trials));
   row.update(trials->to_json());
-  row["text_tokens"] = measured.text_tokens;
-  row["haystacks"] = plan.haystacks;
-  row["prefill"] = patched ? "patched" : "full";
-  row["seconds"] = measured.seconds;
-  row["haystack_seconds"] = prefill->shared_seconds();
+  row["text_tokens"] = accuracy.text_tokens;
+  row["haystacks"] = haystacks_of(options, cell.context);
+  row.update(measured.reading);
   std::string lines;
   if (result["contexts"].empty())
-    lines = fmt::format("{:>9}  {:9} {:>7}  {}\n", "context", "retriever", "trials", trials->head());
-  lines +=
-      fmt::format("{:>9}  {:9} {:>7}  {}\n", cell.context, cell.retriever, measured.trials, trials->row());
+    lines =
+        fmt::format("{:>9}  {:9} {:>7}  {}{}\n", "context", cell.kv_policy.empty() ? "retriever" : "policy",
+                    "trials", cell.kv_policy.empty() ? "" : step_cost_head() + "  ", trials->head());
+  lines += fmt::format("{:>9}  {:9} {:>7}  {}{}\n", cell.context, cell.name(), accuracy.trials, measured.cost,
+                       trials->row());
   result["contexts"].push_back(std::move(row));
-  for (const eval::DepthCount& depth : measured.depths)
-    result["depths"].push_back({{"context", cell.context},
-                                {"retriever", cell.retriever},
-                                {"depth", depth.depth},
-                                {"trials", depth.trials},
-                                {"correct", depth.correct}});
+  for (const eval::DepthCount& depth : accuracy.depths) {
+    Json tenth = {{"context", cell.context}, {"retriever", cell.retriever}};
+    if (!cell.kv_policy.empty()) tenth["kv_policy"] = cell.kv_policy;
+    tenth.update({{"depth", depth.depth}, {"trials", depth.trials}, {"correct", depth.correct}});
+    result["depths"].push_back(std::move(tenth));
+  }
   config.update(trials->config());
   return lines;
+}
+
+/// Each context with each retriever, or with each policy.
+std::vector<Cell> cells_of(const EvalOptions& options, const model::ModelConfig& config) {
+  std::vector<Cell> cells;
+  for (const int64_t context : options.contexts) {
+    if (options.kv_policies.empty())
+      for (const std::string& retriever : retrievers_of(options, config))
+        cells.push_back({context, retriever});
+    for (const std::string& policy : options.kv_policies) cells.push_back({context, "none", policy});
+  }
+  return cells;
 }
 
 /// "--value-tokens" is "value_tokens" in a report.
@@ -149,16 +223,15 @@ void eval_planted(const EvalOptions& options, const model::TextModel& model, Jso
   report.config["trials"] = options.trials;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
+  if (!options.kv_policies.empty()) report.config["kv_policies"] = policies_to_json(options);
   for (const tasks::TaskSetting* setting : tasks::eval_settings(kind))
     report.config[report_name(*setting)] = options.task_settings.to_json(*setting);
   report.result["haystack_tokens"] = haystack.token_count();
   report.result["contexts"] = Json::array();
   report.result["depths"] = Json::array();
   std::string table;
-  for (const int64_t context : options.contexts)
-    for (const std::string& retriever : retrievers_of(options, model.model.config()))
-      table +=
-          measure_cell(options, model, kind, haystack, {context, retriever}, report.result, report.config);
+  for (const Cell& cell : cells_of(options, model.model.config()))
+    table += measure_cell(options, model, kind, haystack, cell, report.result, report.config);
   finish_report(report, options.common, "", table);
 }
 

@@ -1,5 +1,6 @@
 #include "apps/gca-tensor/eval_texts.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,6 +12,52 @@
 #include "lib/model/backbone_kinds.h"
 
 namespace gca::app {
+namespace {
+
+/// `data_context` becomes what the data was cut for, where it says so.
+std::vector<eval::EvalDocument> read_documents(const EvalOptions& options, const model::TextModel& model,
+                                               int64_t& data_context) {
+  if (options.data.empty()) return encode_inputs(options, model);
+  const auto data = open_data(options, model);
+  if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
+  const auto& index = std::get<data::SequenceIndex>(data);
+  data_context = index.settings().context;
+  std::vector<eval::EvalDocument> documents = eval::eval_documents(index, split_of(options));
+  if (documents.empty())
+    fail_usage("--data " + options.data, "has no documents in this split", "choose another --split");
+  return documents;
+}
+
+std::vector<int64_t> contexts_of(const EvalOptions& options, const model::TextModel& model,
+                                 int64_t data_context) {
+  if (!options.contexts.empty()) return options.contexts;
+  if (model.trained_context > 0) return {model.trained_context};
+  if (data_context > 0) return {data_context};
+  fail_usage("--context", "is missing, and the checkpoint does not say what it was trained with",
+             "give one or more, such as --context 2K,8K");
+}
+
+/// A context longer than every document would be told, but nowhere reached.
+void require_reachable(std::span<const int64_t> contexts, std::span<const eval::EvalDocument> documents) {
+  int64_t longest = 0;
+  for (const eval::EvalDocument& document : documents) longest = std::max(longest, document.tokens);
+  for (const int64_t context : contexts)
+    if (context > longest)
+      fail_usage(fmt::format("--context {}", context),
+                 fmt::format("the longest document has {} tokens", longest),
+                 fmt::format("give at most {}, or longer texts", longest));
+}
+
+}  // namespace
+
+EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model) {
+  int64_t data_context = 0;
+  EvalTexts texts;
+  texts.documents = read_documents(options, model, data_context);
+  require_reachable(options.contexts, texts.documents);
+  texts.contexts = contexts_of(options, model, data_context);
+  return texts;
+}
 
 std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model) {
   text::SourceOptions source_options = options.source;

@@ -19,6 +19,15 @@ std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const 
 std::variant<data::TokenStore, data::SequenceIndex> open_data(const EvalOptions& options,
                                                               const model::TextModel& model);
 
+/// Texts to measure perplexity on, and at what contexts.
+struct EvalTexts {
+  std::vector<eval::EvalDocument> documents;
+  std::vector<int64_t> contexts;  ///< those asked for, else the one trained with, else that of the data
+};
+
+/// Throws Error(usage) where there is no document, and where none is as long as a context.
+EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model);
+
 eval::EvalSplit split_of(const EvalOptions& options);
 
 model::Retriever retriever_of(const std::string& name);

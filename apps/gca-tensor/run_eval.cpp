@@ -1,5 +1,5 @@
 // gca eval: how well a model predicts text, by context length and position; eval_planted.cpp has the tasks
-// that plant something in a text.
+// that plant something in a text, eval_answers.cpp has text that is read under cache policies.
 
 #include <algorithm>
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include <fmt/format.h>
 
+#include "apps/gca-tensor/eval_answers.h"
 #include "apps/gca-tensor/eval_planted.h"
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/open_checkpoint.h"
@@ -39,41 +40,6 @@ void check_options(const EvalOptions& options) {
   for (const int64_t context : options.contexts)
     if (context < 1) fail_usage("--context", "is below 1", "give 1 or more");
   if (options.stride < 0) fail_usage("--stride", "is below 1", "give 1 or more");
-}
-
-/// The documents to measure on; `context` becomes what the data was cut for, where it says so.
-std::vector<eval::EvalDocument> open_documents(const EvalOptions& options, const model::TextModel& model,
-                                               int64_t& context) {
-  if (options.data.empty()) return encode_inputs(options, model);
-  const auto data = open_data(options, model);
-  if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
-  const auto& index = std::get<data::SequenceIndex>(data);
-  context = index.settings().context;
-  std::vector<eval::EvalDocument> documents = eval::eval_documents(index, split_of(options));
-  if (documents.empty())
-    fail_usage("--data " + options.data, "has no documents in this split", "choose another --split");
-  return documents;
-}
-
-/// Contexts to measure at: those asked for, else the one the model was trained with, else that of the data.
-std::vector<int64_t> contexts_of(const EvalOptions& options, const model::TextModel& model,
-                                 int64_t data_context) {
-  if (!options.contexts.empty()) return options.contexts;
-  if (model.trained_context > 0) return {model.trained_context};
-  if (data_context > 0) return {data_context};
-  fail_usage("--context", "is missing, and the checkpoint does not say what it was trained with",
-             "give one or more, such as --context 2K,8K");
-}
-
-/// A context longer than every document would be told, but nowhere reached.
-void require_reachable(std::span<const int64_t> contexts, std::span<const eval::EvalDocument> documents) {
-  int64_t longest = 0;
-  for (const eval::EvalDocument& document : documents) longest = std::max(longest, document.tokens);
-  for (const int64_t context : contexts)
-    if (context > longest)
-      fail_usage(fmt::format("--context {}", context),
-                 fmt::format("the longest document has {} tokens", longest),
-                 fmt::format("give at most {}, or longer texts", longest));
 }
 
 /// A longer stride would leave tokens out.
@@ -141,6 +107,7 @@ std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel&
       how.context = context;
       how.stride = options.stride;
       how.end_token = model.end_token;
+      how.start_tokens = model.start_tokens;
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
@@ -233,10 +200,7 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
 }
 
 void eval_perplexity(const EvalOptions& options, const model::TextModel& model, JsonReport& report) {
-  int64_t data_context = 0;
-  const std::vector<eval::EvalDocument> documents = open_documents(options, model, data_context);
-  require_reachable(options.contexts, documents);
-  const std::vector<int64_t> contexts = contexts_of(options, model, data_context);
+  const auto [documents, contexts] = open_documents(options, model);
   require_stride_within(options.stride, contexts);
   const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
   tell_where_nothing_is_retrieved(model.model.config(), contexts, retrievers);
@@ -290,10 +254,12 @@ void run_eval(const EvalOptions& options) {
   report.config["inputs"] = options.inputs;
   report.config["split"] = options.split;
   report.result["task"] = options.task;
-  if (options.task == "perplexity")
-    eval_perplexity(options, model, report);
-  else
+  if (options.task != tasks::kPerplexityTask)
     eval_planted(options, model, report);
+  else if (!options.kv_policies.empty())
+    eval_answers(options, model, report);
+  else
+    eval_perplexity(options, model, report);
 }
 
 }  // namespace gca::app

@@ -93,10 +93,13 @@ class StretchScorer {
     forward.batch_offset = result_.stretches;  // each stretch draws random chunks of its own
     model::TextFeeder feeder(model_, forward, options_.segment_positions);
     if (options_.memory) feeder.keep_memory_at(*options_.memory);
+    feeder.feed(options_.start_tokens, [](const at::Tensor&, int64_t) {});
+    const auto start_tokens = static_cast<int64_t>(options_.start_tokens.size());
     const auto tokens = std::span(text).first(static_cast<size_t>(predicting));
     const auto unneeded = static_cast<size_t>(feeder.unneeded(predicting, predicting - skipped));
     feeder.read(tokens.first(unneeded));
-    feeder.feed(tokens.subspan(unneeded), [&](const at::Tensor& hidden, int64_t start) {
+    feeder.feed(tokens.subspan(unneeded), [&](const at::Tensor& hidden, int64_t first_text) {
+      const int64_t start = first_text - start_tokens;
       const int64_t rows = hidden.size(1);
       const int64_t from = std::max(start, skipped);
       if (from >= start + rows) return;

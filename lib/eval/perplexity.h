@@ -59,8 +59,9 @@ struct PerplexityOptions {
   uint64_t seed = 0;              ///< of Retriever::random
   int64_t segment_positions = 0;  ///< 0: chosen by default_segment_positions()
   std::optional<model::MemoryPlace> memory =
-      {};                  ///< of the chunk memory of each stretch; none: as TextFeeder's own
-  int32_t end_token = -1;  ///< predictions of it are counted apart, too; -1: of none
+      {};                                  ///< of the chunk memory of each stretch; none: as TextFeeder's own
+  std::vector<int32_t> start_tokens = {};  ///< read before every stretch, beyond its context
+  int32_t end_token = -1;                  ///< predictions of it are counted apart, too; -1: of none
   std::function<void(const TokenLoss&)> show_token = {};  ///< called for every prediction that counts
 };
 

@@ -24,6 +24,7 @@ class PlainPrefill final : public PrefilledText {
     int64_t first = std::max<int64_t>(0, tokens - model::reach_of(model_.config()).text);
     model::TextFeeder feeder(model_, options_.forward, options_.segment_positions);
     feeder.keep_memory_at(options_.memory);
+    if (first == 0) feeder.feed(options_.start_tokens, [](const at::Tensor&, int64_t) {});
     while (first < tokens) {
       const int64_t count = std::min(tokens - first, feeder.room());
       feeder.feed(text.read(haystack_, first, count), [](const at::Tensor&, int64_t) {});

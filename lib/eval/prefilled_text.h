@@ -25,6 +25,7 @@ struct EditedText {
 
 struct PrefillOptions {
   model::ForwardOptions forward = {};
+  std::vector<int32_t> start_tokens = {};             ///< before a text that is read from its beginning
   int64_t segment_positions = 0;                      ///< as in TextFeeder
   model::MemoryPlace memory = {};                     ///< of the chunk memory of a whole text
   int threads = 1;                                    ///< that read a haystack

@@ -4,11 +4,9 @@
 
 #include <cstdint>
 #include <functional>
-#include <span>
 #include <vector>
 
-#include "lib/eval/prefilled_text.h"
-#include "lib/model/language_model.h"
+#include "lib/eval/trial_reader.h"
 #include "lib/tasks/task_kind.h"
 
 namespace gca::eval {
@@ -36,10 +34,9 @@ struct TrialPlan {
 /// Numbers of the trials, those of one haystack together.
 std::vector<int64_t> trials_by_haystack(const TrialPlan& plan);
 
-/// `allowed` (V): ids that may be generated. `progress` is called after each trial; it may throw to stop.
-TaskAccuracy measure_task(const model::LanguageModel& model, tasks::TaskTrials& task,
-                          const data::Haystack& haystack, PrefilledText& prefill, const TrialPlan& plan,
-                          std::span<const uint8_t> allowed,
-                          const std::function<void(const TaskAccuracy&)>& progress);
+/// `haystack_tokens`: of the text that the trials are cut from. `progress` is called after each trial; it may
+/// throw to stop.
+TaskAccuracy measure_task(tasks::TaskTrials& task, int64_t haystack_tokens, TrialReader& reader,
+                          const TrialPlan& plan, const std::function<void(const TaskAccuracy&)>& progress);
 
 }  // namespace gca::eval

@@ -58,6 +58,7 @@ struct Trial {
   int64_t read_tokens = 0;      ///< whole chunks: what the last of their landmarks retrieves is looked at
   int64_t first_answer = 0;     ///< text index, above read_tokens
   std::vector<int32_t> answer;  ///< what the text goes on with there; empty where nothing is predicted
+  int64_t question_tokens = 0;  ///< before the answer: they ask for it
 };
 
 /// What a model did in a trial.

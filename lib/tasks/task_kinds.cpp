@@ -9,8 +9,8 @@
 namespace gca::tasks {
 namespace {
 
-constexpr const TaskKind* kKinds[] = {&kSelfCopyKind, &kPasskeyKind, &kMultikeyKind, &kMultihopKind,
-                                      &kRecallKind};
+constexpr const TaskKind* kKinds[] = {&kSelfCopyKind, &kPasskeyKind, &kMultikeyKind,
+                                      &kMultihopKind, &kNumberKind,  &kRecallKind};
 
 }  // namespace
 

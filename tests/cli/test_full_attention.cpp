@@ -120,6 +120,65 @@ TEST_CASE("full attention: exported and imported it gives the same text" * docte
   check_refused({"export", run.checkpoint(), "--output", run / "llama"}, "is there already");
 }
 
+TEST_CASE("full attention: eval measures cache policies side by side" * doctest::test_suite("slow")) {
+  const NanoRun run(kFull);
+  const std::vector<std::string> policies = {"--kv-policy",         "full,sink,squeezed,recycled,citrus",
+                                             "--kv-window",         "40",
+                                             "--kv-sinks",          "2",
+                                             "--citrus-kept",       "40",
+                                             "--squeezed-observed", "20"};
+  const auto eval = [&](std::vector<std::string> more) {
+    std::vector<std::string> words = {"eval", "--checkpoint", run.checkpoint(), run.book()};
+    more.insert(more.end(), policies.begin(), policies.end());
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::vector<std::string> answers = {"--context",         "256", "--answer-tokens", "32",
+                                            "--question-tokens", "16",  "--max-tokens",    "1K"};
+  const auto result = report_of(eval(answers), "eval");
+  REQUIRE(result["answers"].size() == 5);
+  const nlohmann::json& full = result["answers"][0];
+  CHECK(full["share_read"] == 1.0);
+  CHECK(full["answers"] == 4);
+  CHECK(full["tokens"] == 4 * 32);
+  CHECK(full["steps"] == 4 * 31);
+  for (size_t i = 1; i < 5; ++i) {
+    const nlohmann::json& row = result["answers"][i];
+    CAPTURE(row["kv_policy"]);
+    CHECK(row["share_read"] < 1.0);
+    CHECK(row["bytes_per_token"] < full["bytes_per_token"]);
+    CHECK(row.contains("full_steps") == (row["kv_policy"] == "recycled"));
+  }
+  const ProcessResult table = run_gca(eval(answers));
+  CHECK(table.status == 0);
+  CHECK(table.out.find("MB/token") != std::string::npos);
+  CHECK(table.out.find("citrus") != std::string::npos);
+
+  const std::vector<std::string> needles = {"--task", "passkey", "--context", "512", "--trials", "4"};
+  const auto planted = report_of(eval(needles), "eval");
+  REQUIRE(planted["contexts"].size() == 5);
+  CHECK(planted["contexts"][3]["kv_policy"] == "recycled");
+  CHECK(planted["contexts"][3]["trials"] == 4);
+  CHECK(planted["depths"].size() == 50);
+
+  const std::string checkpoint = run.checkpoint();
+  const auto refused = [&](std::vector<std::string> more, const std::string& says) {
+    std::vector<std::string> words = {"eval", "--checkpoint", checkpoint, run.book()};
+    words.insert(words.end(), more.begin(), more.end());
+    check_refused(words, says);
+  };
+  refused({"--kv-policy", "full", "--stride", "8"}, "--stride: is not used with --kv-policy");
+  refused({"--kv-window", "8"}, "--kv-window: has no meaning without --kv-policy");
+  refused({"--kv-policy", "full,citrus", "--kv-window", "8"}, "has no meaning for --kv-policy full,citrus");
+  refused({"--answer-tokens", "8"}, "--answer-tokens: has no meaning without --kv-policy");
+  refused({"--kv-policy", "full", "--context", "64"}, "leaves nothing before a question");
+  refused({"--kv-policy", "full", "--context", "512", "--max-tokens", "400"}, "holds no stretch of 512");
+  const NanoRun window;
+  check_refused(
+      {"eval", "--checkpoint", window.checkpoint(), window.book(), "--context", "512", "--kv-policy", "sink"},
+      "has no cache of the whole text");
+}
+
 TEST_CASE("full attention: what cannot be is told in one line") {
   check_refused({"generate", "--checkpoint", kGolden + "gqa", "--prompt", "x", "--kv-policy", "citrus"},
                 "--instruction-tokens");

@@ -81,6 +81,14 @@ std::vector<std::set<int64_t>> choices_at(const model::LanguageModel& model, con
   return chosen;
 }
 
+eval::TaskAccuracy measure(const model::LanguageModel& model, tasks::TaskTrials& trials,
+                           const data::Haystack& hay, eval::PrefilledText& prefill,
+                           const eval::TrialPlan& how) {
+  const std::vector<uint8_t> allowed = allowed_ids();
+  eval::PrefilledTrialReader reader(model, hay, prefill, allowed);
+  return eval::measure_task(trials, hay.token_count(), reader, how, {});
+}
+
 data::Haystack haystack() {
   return data::Haystack::of(some_text(900, kIds + 1), "test");
 }
@@ -97,13 +105,11 @@ TEST_CASE("Needles: scores and retrieval are those of generating token by token 
     const eval::TrialPlan how{.trials = 60, .haystacks = 7};
     const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 32});
     const auto trials = tasks::needle_trials(task, 100, hay);
-    const eval::TaskAccuracy measured =
-        eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+    const eval::TaskAccuracy measured = measure(model, *trials, hay, *prefill, how);
     const nlohmann::json told = trials->to_json();
     const auto shortcut = eval::patched_prefill(model, hay, {.segment_positions = 24, .threads = 2});
     const auto shortcut_trials = tasks::needle_trials(task, 100, hay);
-    const eval::TaskAccuracy patched =
-        eval::measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
+    const eval::TaskAccuracy patched = measure(model, *shortcut_trials, hay, *shortcut, how);
     CHECK(patched.correct == measured.correct);
     CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
     CHECK(shortcut->shared_seconds() > 0);
@@ -170,8 +176,7 @@ TEST_CASE("A sliding-window model is read from where its windows reach, and noth
   const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 16});
   const eval::TrialPlan how{.trials = 40, .haystacks = 40};
   const auto trials = tasks::needle_trials(task, 200, hay);
-  const eval::TaskAccuracy measured =
-      eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const eval::TaskAccuracy measured = measure(model, *trials, hay, *prefill, how);
   CHECK(trials->to_json()["retrieval"].empty());
   int64_t correct = 0;
   for (int64_t trial = 0; trial < how.trials; ++trial) {
@@ -198,12 +203,11 @@ TEST_CASE("Recall: hits of each group, of BM25 and of chance") {
   const auto prefill = eval::plain_prefill(model, hay, {.segment_positions = 32});
   const eval::TrialPlan how{.trials = 40, .haystacks = 3};
   const auto trials = tasks::kRecallKind.make_trials(site, hay);
-  const eval::TaskAccuracy measured =
-      eval::measure_task(model, *trials, hay, *prefill, how, allowed_ids(), {});
+  const eval::TaskAccuracy measured = measure(model, *trials, hay, *prefill, how);
   const nlohmann::json told = trials->to_json();
   const auto shortcut = eval::patched_prefill(model, hay, {.segment_positions = 24});
   const auto shortcut_trials = tasks::kRecallKind.make_trials(site, hay);
-  eval::measure_task(model, *shortcut_trials, hay, *shortcut, how, allowed_ids(), {});
+  measure(model, *shortcut_trials, hay, *shortcut, how);
   CHECK(nlohmann::json(shortcut_trials->to_json()) == told);
 
   const int64_t chunks = task.chunks_within(100);

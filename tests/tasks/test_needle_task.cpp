@@ -22,14 +22,18 @@ using Tokens = std::vector<int32_t>;
 constexpr int32_t kOpen = 1, kLink = 2, kClose = 3, kAsk = 4, kAnswer = 5;
 constexpr int64_t kHaystack = 5000;
 
+bool has_keys(tasks::NeedleKind kind) {
+  return kind == tasks::NeedleKind::multikey || kind == tasks::NeedleKind::multihop;
+}
+
 tasks::NeedlePhrases phrases_of(tasks::NeedleKind kind) {
   tasks::NeedlePhrases phrases;
   phrases.open = {kClose, kOpen};
   phrases.close = {kClose};
   phrases.ask = {kClose, kAsk, kAsk};
-  if (kind != tasks::NeedleKind::passkey) phrases.link = {kLink};
+  if (has_keys(kind)) phrases.link = {kLink};
   phrases.answer = {kind == tasks::NeedleKind::multihop ? kLink : kAnswer};
-  if (kind == tasks::NeedleKind::passkey) phrases.ask.push_back(kAnswer), phrases.answer = {};
+  if (!has_keys(kind)) phrases.ask.push_back(kAnswer), phrases.answer = {};
   phrases.value_ids.resize(90);
   std::iota(phrases.value_ids.begin(), phrases.value_ids.end(), 10);
   return phrases;
@@ -77,7 +81,7 @@ tasks::NeedleSettings settings_of(tasks::NeedleKind kind, int64_t questions = 1)
 }
 
 constexpr tasks::NeedleKind kKinds[] = {tasks::NeedleKind::passkey, tasks::NeedleKind::multikey,
-                                        tasks::NeedleKind::multihop};
+                                        tasks::NeedleKind::multihop, tasks::NeedleKind::number};
 
 }  // namespace
 
@@ -97,7 +101,7 @@ TEST_CASE("A reader who knows the phrases finds every answer in the text") {
           const auto answer = static_cast<size_t>(question.first_answer);
           Tokens key;
           for (size_t i = answer - 2; is_random(tokens[i]); --i) key.insert(key.begin(), tokens[i]);
-          CHECK(key.empty() == (kind == tasks::NeedleKind::passkey));
+          CHECK(key.empty() == !has_keys(kind));
           Tokens expected;
           for (Tokens at = key;;) {
             const auto next = look_up(tokens, at);
@@ -129,7 +133,7 @@ TEST_CASE(
     "it") {
   for (const tasks::NeedleKind kind : kKinds) {
     CAPTURE(tasks::name_of(kind));
-    const tasks::NeedleSettings settings = settings_of(kind, kind == tasks::NeedleKind::passkey ? 1 : 2);
+    const tasks::NeedleSettings settings = settings_of(kind, has_keys(kind) ? 2 : 1);
     const tasks::NeedleTask task(settings, phrases_of(kind));
     const int64_t lead = kind == tasks::NeedleKind::multihop ? 1 : 0;
     for (int64_t number = 0; number < 60; ++number) {

@@ -7,6 +7,7 @@
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/help/command_words.h"
 #include "apps/gca/options/eval_options.h"
+#include "apps/gca/options/kv_policy_options.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 #include "lib/core/size_suffix.h"
@@ -26,6 +27,30 @@ std::string kinds_with(const tasks::TaskSetting& setting) {
       names.emplace_back(kind->name);
   }
   return joined(names, ", ");
+}
+
+/// A text that a policy reads is read once, from its beginning, and nothing is retrieved for it.
+void refuse_flags_beside_policies(const CLI::App& command, const EvalOptions& options) {
+  const auto refuse = [&](const std::vector<std::string>& flags, const std::string& what,
+                          const std::string& remedy) {
+    for (const std::string& flag : flags)
+      if (command.count(flag) > 0) fail_usage(flag, what, remedy);
+  };
+  check_kv_policy_settings(command, options.kv_policies, options.kv_settings);
+  if (options.kv_policies.empty()) {
+    refuse({"--answer-tokens", "--question-tokens"}, "has no meaning without --kv-policy",
+           "leave it out, or name policies");
+    return;
+  }
+  refuse({"--retriever", "--stride", "--token-losses", "--full-prefill", "--memory", "--memory-dtype"},
+         "is not used with --kv-policy", "leave it out");
+  if (options.task == tasks::kPerplexityTask) {
+    if (options.answer_tokens < 2) fail_usage("--answer-tokens", "is below 2", "give 2 or more");
+    if (options.question_tokens < 1) fail_usage("--question-tokens", "is below 1", "give 1 or more");
+    return;
+  }
+  refuse({"--answer-tokens", "--question-tokens"}, "has no meaning for --task " + options.task,
+         "leave it out: the task asks");
 }
 
 /// A flag that the task does not look at would promise what does not happen.
@@ -69,6 +94,28 @@ void add_task_settings(CLI::App& command, tasks::TaskSettings& settings) {
         ->type_name("N")
         ->group(kPlantedGroup);
   }
+}
+
+void add_policy_options(CLI::App& command, EvalOptions& options) {
+  constexpr const char* group = "Cache policy";
+  command
+      .add_option("--kv-policy", options.kv_policies,
+                  "Measure answers under cache policies of full attention, side by side: full, window, sink, "
+                  "squeezed, recycled, citrus; one or more. A text is read as a prompt, its answer token by "
+                  "token")
+      ->delimiter(',')
+      ->check(CLI::IsMember(model::kv_policy_names()))
+      ->type_name("NAME,...")
+      ->group(group);
+  add_size_option(command, "--answer-tokens", options.answer_tokens,
+                  with_default("Last tokens of a stretch, which are predicted", options.answer_tokens))
+      ->group(group);
+  add_size_option(command, "--question-tokens", options.question_tokens,
+                  with_default("Tokens before the answer that ask for it: what follows the prefix of "
+                               "squeezed, and the instruction of citrus",
+                               options.question_tokens))
+      ->group(group);
+  add_kv_policy_settings(command, options.kv_settings);
 }
 
 }  // namespace
@@ -129,11 +176,13 @@ void add_eval_command(CLI::App& app) {
           "--full-prefill", options->full_prefill,
           "Read every trial's text from its first token, all layers: the plain way, which gives the same")
       ->group(kPlantedGroup);
+  add_policy_options(*command, *options);
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_source_options(*command, options->source);
   add_common_options(*command, options->common);
   command->callback([command, options] {
     refuse_unused_flags(*command, options->task);
+    refuse_flags_beside_policies(*command, *options);
     if (options->inputs.empty()) refuse_source_options(*command, "without INPUT");
     run_eval(*options);
   });

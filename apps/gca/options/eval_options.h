@@ -7,6 +7,7 @@
 
 #include "apps/gca/options/common_options.h"
 #include "apps/gca/options/text_arguments.h"
+#include "lib/model/kv_cache/kv_policy.h"
 #include "lib/tasks/task_kinds.h"
 
 namespace gca::app {
@@ -30,6 +31,11 @@ struct EvalOptions {
   int64_t haystacks = 0;  // 0: chosen
   tasks::TaskSettings task_settings;
   bool full_prefill = false;
+  // Cache policies of full attention, side by side; none: the plain way.
+  std::vector<std::string> kv_policies;
+  model::KvPolicy kv_settings;  ///< of all of them
+  int64_t answer_tokens = 256;
+  int64_t question_tokens = 64;
   std::string memory = "ram";
   std::string memory_dtype;
 

@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <vector>
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "apps/gca/options/common_options.h"
 #include "lib/core/error.h"
 
@@ -52,28 +55,9 @@ void add_count(CLI::App& command, const std::string& name, int64_t& value, const
 
 }  // namespace
 
-void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options) {
-  model::KvPolicy& policy = options.policy;
-  command
-      .add_option(
-          "--kv-policy", policy.name,
-          with_default("Which keys and values of full attention are kept and read: full, window, sink, "
-                       "squeezed, recycled or citrus",
-                       policy.name))
-      ->check(CLI::IsMember(model::kv_policy_names()))
-      ->type_name("NAME")
-      ->group(kGroup);
+void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy) {
   add_count(command, "--kv-window", policy.window, "window, sink: last tokens that are read");
   add_count(command, "--kv-sinks", policy.sinks, "sink: first tokens that are read, too");
-  add_size_option(command, "--prefix-tokens", options.prefix_tokens,
-                  "squeezed: first tokens of the prompt, a fixed text that many inputs follow")
-      ->group(kGroup);
-  command
-      .add_option(
-          "--prefix-cache", options.prefix_cache,
-          "squeezed: file that keeps the prefix and its clusters; read where it is there, else written")
-      ->type_name("FILE")
-      ->group(kGroup);
   add_share(command, "--squeezed-clusters", policy.cluster_fraction,
             "squeezed: clusters a token of the prefix");
   add_share(command, "--squeezed-quantile", policy.quantile,
@@ -100,6 +84,29 @@ void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options) {
       ->group(kGroup);
   add_count(command, "--citrus-chunk", policy.chunk, "citrus: tokens of a chunk of the context");
   add_count(command, "--citrus-kept", policy.kept, "citrus: rows kept of what was read before");
+}
+
+void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options) {
+  model::KvPolicy& policy = options.policy;
+  command
+      .add_option(
+          "--kv-policy", policy.name,
+          with_default("Which keys and values of full attention are kept and read: full, window, sink, "
+                       "squeezed, recycled or citrus",
+                       policy.name))
+      ->check(CLI::IsMember(model::kv_policy_names()))
+      ->type_name("NAME")
+      ->group(kGroup);
+  add_kv_policy_settings(command, policy);
+  add_size_option(command, "--prefix-tokens", options.prefix_tokens,
+                  "squeezed: first tokens of the prompt, a fixed text that many inputs follow")
+      ->group(kGroup);
+  command
+      .add_option(
+          "--prefix-cache", options.prefix_cache,
+          "squeezed: file that keeps the prefix and its clusters; read where it is there, else written")
+      ->type_name("FILE")
+      ->group(kGroup);
   CLI::Option* tokens =
       add_size_option(command, "--instruction-tokens", options.instruction_tokens,
                       "citrus: last tokens of the prompt, which say what is wanted of the rest");
@@ -112,14 +119,31 @@ void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options) {
       ->excludes(tokens);
 }
 
+void check_kv_policy_settings(const CLI::App& command, std::span<const std::string> names,
+                              const model::KvPolicy& settings) {
+  for (const Flag& flag : flags()) {
+    const CLI::Option* given = command.get_option_no_throw(flag.name);
+    if (given == nullptr || given->count() == 0) continue;
+    const bool is_read = std::any_of(names.begin(), names.end(), [&](const std::string& name) {
+      return std::find(flag.policies.begin(), flag.policies.end(), name) != flag.policies.end();
+    });
+    if (!is_read)
+      fail_usage(flag.name,
+                 names.empty() ? "has no meaning without --kv-policy"
+                               : fmt::format("has no meaning for --kv-policy {}", fmt::join(names, ",")),
+                 "leave it out, or give --kv-policy " + flag.policies.back());
+  }
+  for (const std::string& name : names) named(settings, name).validate("--kv-policy " + name);
+}
+
+model::KvPolicy named(model::KvPolicy settings, const std::string& name) {
+  settings.name = name;
+  return settings;
+}
+
 void check_kv_policy_options(const CLI::App& command, const KvPolicyOptions& options) {
   const std::string& name = options.policy.name;
-  options.policy.validate("--kv-policy " + name);
-  for (const Flag& flag : flags())
-    if (command.count(flag.name) > 0 &&
-        std::find(flag.policies.begin(), flag.policies.end(), name) == flag.policies.end())
-      fail_usage(flag.name, "has no meaning for --kv-policy " + name,
-                 "leave it out, or give --kv-policy " + flag.policies.back());
+  check_kv_policy_settings(command, {&name, 1}, options.policy);
   if (options.prefix_tokens < 0 || options.instruction_tokens < 0)
     fail_usage(options.prefix_tokens < 0 ? "--prefix-tokens" : "--instruction-tokens", "is below 0",
                "give 1 or more");

@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "lib/model/kv_cache/kv_policy.h"
@@ -17,10 +18,21 @@ struct KvPolicyOptions {
   std::string instruction_file;
 };
 
+/// The settings of all policies.
+void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy);
+
+/// Throws Error(usage) where a setting has no meaning for any of the policies `names`, or is out of range.
+void check_kv_policy_settings(const CLI::App& command, std::span<const std::string> names,
+                              const model::KvPolicy& settings);
+
+/// One policy, its settings, and what generation reads by it.
 void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options);
 
 /// Throws Error(usage) where a setting is given that the policy does not look at, and where one that it needs is
 /// missing.
 void check_kv_policy_options(const CLI::App& command, const KvPolicyOptions& options);
+
+/// `settings` with another name.
+model::KvPolicy named(model::KvPolicy settings, const std::string& name);
 
 }  // namespace gca::app

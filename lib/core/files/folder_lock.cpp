@@ -1,12 +1,14 @@
 #include "lib/core/files/folder_lock.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <map>
@@ -48,6 +50,22 @@ void exchange_known_path(const char* before, const char* after) {
     if (const char* expected = before; path.compare_exchange_strong(expected, after)) return;
 }
 
+/// Signals to this thread wait while it lives.
+class SignalsHeld {
+ public:
+  SignalsHeld() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before_);
+  }
+  ~SignalsHeld() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+  SignalsHeld(const SignalsHeld&) = delete;
+  SignalsHeld& operator=(const SignalsHeld&) = delete;
+
+ private:
+  sigset_t before_;
+};
+
 /// A lock file that is removed with the lock.
 class LockFile {
  public:
@@ -66,6 +84,8 @@ class LockFile {
   /// 0, or errno where the file cannot be made. Throws Error(usage) where another process holds the lock of
   /// `folder`.
   int lock(const std::string& folder) {
+    // A signal that ends the process removes the files that are known: this one is made and known at once.
+    const SignalsHeld held;
     for (;;) {
       descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
       if (descriptor_ < 0) return errno;

@@ -31,6 +31,12 @@ struct KvReads {
     rows_of_all += of_all;
     bytes += rows_read * bytes_per_row + more_bytes;
   }
+  KvReads& operator+=(const KvReads& other) {
+    rows += other.rows;
+    rows_of_all += other.rows_of_all;
+    bytes += other.bytes;
+    return *this;
+  }
 };
 
 class KvCache {

@@ -78,4 +78,18 @@ at::Tensor read_prompt(const LanguageModel& model, TextFeeder& feeder, std::span
   return last;
 }
 
+ReadText read_text(const LanguageModel& model, const KvPolicy& policy, std::span<const int32_t> text,
+                   int64_t question_tokens, int64_t segment_positions,
+                   const std::function<bool()>& interrupted) {
+  std::unique_ptr<Past> past = begin_with_policy(model, policy);
+  const size_t before = text.size() - static_cast<size_t>(question_tokens);
+  const bool has_prefix = policy.name == "squeezed" && before > 0;
+  if (has_prefix) read_prefix(model, past, text.first(before), segment_positions);
+  ReadText read{TextFeeder(model, {}, segment_positions), {}};
+  read.feeder.start_from(std::move(past));
+  read.hidden =
+      read_prompt(model, read.feeder, has_prefix ? text.subspan(before) : text, question_tokens, interrupted);
+  return read;
+}
+
 }  // namespace gca::model

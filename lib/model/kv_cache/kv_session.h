@@ -34,4 +34,16 @@ void read_prefix(const LanguageModel& model, std::unique_ptr<Past>& past, std::s
 at::Tensor read_prompt(const LanguageModel& model, TextFeeder& feeder, std::span<const int32_t> prompt,
                        int64_t instruction_tokens, const std::function<bool()>& interrupted);
 
+/// A text that was read as far as its answer.
+struct ReadText {
+  TextFeeder feeder;
+  at::Tensor hidden;  ///< (1, 1, d) after its last token; undefined where it was interrupted
+};
+
+/// Reads `text` from an empty past of `policy`. Its last `question_tokens` (>= 1) are what is asked about the
+/// rest: they are the instruction of citrus, and what follows the prefix of squeezed.
+ReadText read_text(const LanguageModel& model, const KvPolicy& policy, std::span<const int32_t> text,
+                   int64_t question_tokens, int64_t segment_positions,
+                   const std::function<bool()>& interrupted);
+
 }  // namespace gca::model

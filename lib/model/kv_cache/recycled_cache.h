@@ -28,6 +28,8 @@ class RecycledCache final : public FullCache {
   /// Tokens of this answer, and those of them that read all, summed over layers.
   int64_t steps() const { return layers_.front().steps; }
   int64_t full_steps() const;
+  int64_t full_steps(size_t layer) const { return layers_[layer].full_steps; }
+  size_t layer_count() const { return layers_.size(); }
 
  private:
   struct Layer {

@@ -59,8 +59,8 @@ class NeedleTrials final : public TaskTrials {
     number_ = number;
     text_ = task_.text(kFirstHeldOut + number, chunks_, haystack_tokens_, haystack_first);
     const NeedleQuestion& question = text_.questions.back();
-    return {text_.haystack_first,   text_.edits,           text_.text_tokens,
-            chunks_ * chunk_text(), question.first_answer, question.answer};
+    return {text_.haystack_first,  text_.edits,     text_.text_tokens,     chunks_ * chunk_text(),
+            question.first_answer, question.answer, question.prompt_tokens};
   }
 
   TrialOutcome score(const TrialReading& reading) override {
@@ -187,5 +187,11 @@ constinit const TaskKind kMultihopKind{.name = "multihop",
                                        .settings = kSettings,
                                        .make_sequences = make_sequences<NeedleKind::multihop>,
                                        .make_trials = make_trials<NeedleKind::multihop>};
+constinit const TaskKind kNumberKind{
+    .name = "number",
+    .help = "a planted number, told and asked for in words that a pretrained model knows",
+    .settings = kSettings,
+    .make_sequences = make_sequences<NeedleKind::number>,
+    .make_trials = make_trials<NeedleKind::number>};
 
 }  // namespace gca::tasks

@@ -24,6 +24,11 @@ int64_t size_of(const Tokens& tokens) {
   return static_cast<int64_t>(tokens.size());
 }
 
+/// Whether a question names the needle that it asks for; else there is one.
+bool has_keys(NeedleKind kind) {
+  return kind == NeedleKind::multikey || kind == NeedleKind::multihop;
+}
+
 /// A needle before it has a place.
 struct Needle {
   Tokens tokens;
@@ -51,6 +56,7 @@ class Planner {
   Plan plan() {
     switch (settings_.kind) {
       case NeedleKind::passkey:
+      case NeedleKind::number:
         plan_passkey();
         break;
       case NeedleKind::multikey:
@@ -61,7 +67,7 @@ class Planner {
         break;
     }
     // Places are drawn afterwards, so which riddles are asked needs no draw.
-    if (settings_.kind == NeedleKind::passkey)
+    if (!has_keys(settings_.kind))
       plan_.riddles.resize(static_cast<size_t>(settings_.questions), plan_.riddles.front());
     else
       plan_.riddles.resize(static_cast<size_t>(settings_.questions));
@@ -164,7 +170,7 @@ struct QuestionLayout {
     QuestionLayout layout;
     layout.prompt = size_of(phrases.ask) + size_of(phrases.answer);
     layout.answer = settings.value_tokens;
-    if (settings.kind != NeedleKind::passkey) layout.prompt += settings.key_tokens;
+    if (has_keys(settings.kind)) layout.prompt += settings.key_tokens;
     if (settings.kind == NeedleKind::multihop) {
       layout.lead = 1;
       layout.answer = settings.hops * settings.key_tokens + (settings.hops - 1) * size_of(phrases.link);
@@ -190,7 +196,7 @@ void check(const NeedleSettings& settings, const NeedlePhrases& phrases) {
   for (const auto& [setting, count] : counts)
     require(count >= setting.least && count <= setting.most, fmt::format("{} is {}", name(setting), count),
             fmt::format("give {} to {}", setting.least, size_text(setting.most)));
-  require(settings.kind == NeedleKind::passkey || settings.questions <= settings.distractors + 1,
+  require(!has_keys(settings.kind) || settings.questions <= settings.distractors + 1,
           "there are more questions than needles to ask for", "raise " + name(kNeedleDistractors));
   // Keys are drawn until they differ: leave enough to draw from.
   const int64_t keys = settings.kind == NeedleKind::multihop
@@ -254,6 +260,7 @@ NeedleText NeedleTask::text(int64_t number, int64_t chunks, int64_t haystack_tok
     append(prompt, phrases_.answer);
     const int64_t answer_chunk = first_chunk + j * layout.spacing;
     NeedleQuestion question;
+    question.prompt_tokens = layout.prompt;
     question.first_answer = answer_chunk * settings_.chunk_text + 1;
     question.answer = riddle.answer;
     for (const size_t needle : riddle.needles)

@@ -5,6 +5,7 @@
 //   passkey    |The passkey is: VALUE|             |What is the passkey? The passkey is VALUE
 //   multikey   |The passkey for KEY is: VALUE|     |The passkey for KEY is VALUE          one of several
 //   multihop   |DEF a -> b|  |DEF b -> c|          |The path from a -> b -> c             among other chains
+//   number     passkey in words and digits that a model of plain text has met (RULER, arXiv 2404.06654, writes so)
 //
 // The last token before the answer is the first text token of the last chunk, all before it ends the chunk
 // before: the retrieval that serves the answer is made at a landmark that has seen the question. A multihop
@@ -25,11 +26,12 @@
 
 namespace gca::tasks {
 
-inline constexpr TaskSetting kNeedleValueTokens{.key = "needle_value_tokens",
-                                                .flag = "--value-tokens",
-                                                .default_value = 5,
-                                                .least = 1,
-                                                .help = "passkey, multikey: random tokens of a value"};
+inline constexpr TaskSetting kNeedleValueTokens{
+    .key = "needle_value_tokens",
+    .flag = "--value-tokens",
+    .default_value = 5,
+    .least = 1,
+    .help = "passkey, multikey, number: random tokens of a value, digits of a number"};
 inline constexpr TaskSetting kNeedleKeyTokens{.key = "needle_key_tokens",
                                               .flag = "--key-tokens",
                                               .default_value = 1,
@@ -76,7 +78,8 @@ struct TokenSpan {
 };
 
 struct NeedleQuestion {
-  int64_t first_answer = 0;  ///< text index of the first token of the answer
+  int64_t prompt_tokens = 0;  ///< before the answer: they ask for it
+  int64_t first_answer = 0;   ///< text index of the first token of the answer
   std::vector<int32_t> answer;
   std::vector<TokenSpan> values;  ///< where what it needs stands, in the order of the hops
 };

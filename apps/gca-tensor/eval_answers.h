@@ -1,0 +1,13 @@
+#pragma once
+// gca eval --kv-policy: how well the last tokens of a text are predicted under cache policies, and what they cost.
+
+#include "apps/gca/options/eval_options.h"
+#include "lib/core/json/json_report.h"
+#include "lib/model/text_model.h"
+
+namespace gca::app {
+
+/// Measures, completes `report` and shows the table.
+void eval_answers(const EvalOptions& options, const model::TextModel& model, JsonReport& report);
+
+}  // namespace gca::app

@@ -1,0 +1,82 @@
+#include "lib/eval/policy_reader.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <numeric>
+
+#include "lib/model/kv_cache/kv_session.h"
+#include "lib/model/kv_cache/recycled_cache.h"
+#include "lib/model/text_feeder.h"
+
+namespace gca::eval {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+double ratio(double part, double whole) {
+  return whole > 0 ? part / whole : 0.0;
+}
+
+}  // namespace
+
+double StepCost::ms_per_step() const {
+  return 1e3 * ratio(seconds, static_cast<double>(steps));
+}
+
+double StepCost::bytes_per_step() const {
+  return ratio(reads.bytes, static_cast<double>(steps));
+}
+
+double StepCost::share_read() const {
+  return ratio(reads.rows, reads.rows_of_all);
+}
+
+double StepCost::share_of_full_steps() const {
+  if (full_steps.empty()) return 1.0;
+  const auto full = static_cast<double>(std::accumulate(full_steps.begin(), full_steps.end(), int64_t{0}));
+  return ratio(full, static_cast<double>(steps) * static_cast<double>(full_steps.size()));
+}
+
+void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens,
+                        std::span<const int32_t> answer, const Sink& sink) {
+  const at::NoGradGuard no_grad;
+  std::vector<int32_t> text = options_.start_tokens;
+  text.insert(text.end(), prompt.begin(), prompt.end());
+  auto start = std::chrono::steady_clock::now();
+  const auto interrupted = [this] {
+    if (options_.progress) options_.progress();
+    return false;
+  };
+  model::ReadText read = model::read_text(model_, options_.policy, text, question_tokens,
+                                          options_.segment_positions, interrupted);
+  std::unique_ptr<model::Past> past = read.feeder.take_past();
+  past->kv_cache()->reset_reads();
+  read.feeder.start_from(std::move(past));
+  cost_.prompt_seconds += seconds_since(start);
+
+  start = std::chrono::steady_clock::now();
+  at::Tensor hidden = read.hidden;
+  for (size_t i = 0; i < answer.size(); ++i) {
+    sink(model_.logits(hidden.select(1, 0)).to(at::kCPU, at::kFloat).select(0, 0));
+    if (i + 1 == answer.size()) break;
+    read.feeder.feed(answer.subspan(i, 1), [&](const at::Tensor& rows, int64_t) { hidden = rows; });
+  }
+  cost_.seconds += seconds_since(start);
+  cost_.steps += static_cast<int64_t>(answer.size()) - 1;
+
+  const model::KvCache& cache = *read.feeder.past().kv_cache();
+  cost_.reads += cache.reads();
+  cost_.cache_bytes = std::max(cost_.cache_bytes, cache.size_bytes());
+  if (const auto* recycled = dynamic_cast<const model::RecycledCache*>(&cache)) {
+    cost_.full_steps.resize(recycled->layer_count());
+    for (size_t layer = 0; layer < recycled->layer_count(); ++layer)
+      cost_.full_steps[layer] += recycled->full_steps(layer);
+  }
+}
+
+}  // namespace gca::eval
