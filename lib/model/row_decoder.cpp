@@ -5,13 +5,11 @@
 #include <algorithm>
 #include <cmath>
 
-#include "kernels/common/implementation.h"
 #include "kernels/common/named_work.h"
 #include "kernels/common/one_query_attention.h"
-#include "kernels/common/row_kernels.h"
 #include "kernels/common/thread_team.h"
 #include "kernels/common/thread_workspace.h"
-#include "kernels/linear/linear_few_rows.h"
+#include "lib/model/row_ops.h"
 
 namespace gca::model {
 namespace {
@@ -19,23 +17,6 @@ namespace {
 using kernels::HeadRows;
 using kernels::OneQueryScores;
 using kernels::TeamMember;
-
-/// Elements of the compute type as tensors and as row functions know them.
-template <typename T>
-struct ComputeType;
-template <>
-struct ComputeType<float> {
-  using Bits = float;
-  static const kernels::RowKernels<float>& rows() { return kernels::row_kernels().of_float; }
-};
-template <>
-struct ComputeType<at::BFloat16> {
-  using Bits = uint16_t;
-  static const kernels::RowKernels<uint16_t>& rows() { return kernels::row_kernels().of_bf16; }
-};
-
-/// Rows of a weight that a member takes at once.
-constexpr int64_t kRowUnit = 8;
 
 /// What the team shares: results of one step of a layer that all threads read in the next.
 template <typename T>
@@ -53,15 +34,6 @@ struct OwnRows {
   float* score;         // (W + 1, or keys of a chunk)
   T *gate, *up;         // (d_ff)
 };
-
-/// Cuts `count` elements off a block of memory, at a cache line.
-template <typename T>
-T* cut(char*& memory, int64_t count) {
-  constexpr size_t kLine = 64;
-  T* piece = reinterpret_cast<T*>(memory);
-  memory += (static_cast<size_t>(count) * sizeof(T) + kLine - 1) / kLine * kLine;
-  return piece;
-}
 
 template <typename T>
 class RowDecoder {
@@ -94,7 +66,6 @@ class RowDecoder {
   }
 
  private:
-  using Bits = typename ComputeType<T>::Bits;
   struct OwnMemory;
 
   int64_t shared_bytes() const { return (2 * d_ + ff_) * static_cast<int64_t>(sizeof(T)) + 3 * 64; }
@@ -145,16 +116,13 @@ class RowDecoder {
     } else {
       normalise(*layer.mlp_norm, true, own.h, own);
     }
-    run_mlp(*layer.mlp, own, member);
+    ops_.run_mlp(*layer.mlp, own.x, shared_.gated, shared_.update, own.product, own.gate, own.up, member);
     has_update = true;
   }
 
   /// x = norm(h + update); the sum goes to `sum`, which may be h itself.
   void normalise(const Norm& norm, bool has_update, float* sum, OwnRows<T>& own) const {
-    float inverse_rms = 0;
-    ComputeType<T>::rows().add_rms_norm(d_, own.h, has_update ? bits(shared_.update) : nullptr,
-                                        norm.weight.master.template const_data_ptr<float>(),
-                                        static_cast<float>(norm.eps), sum, bits(own.x), &inverse_rms);
+    ops_.normalise(norm, d_, own.h, has_update ? shared_.update : nullptr, sum, own.x);
   }
 
   /// h += update.
@@ -184,19 +152,19 @@ class RowDecoder {
     for (int64_t head = first_head; head < end_head; ++head) {
       const int64_t place = head * head_dim_;
       make_query(weights.wq, place, own);
-      multiply(weights.wk, place, head_dim_, own.x, own.product, keys + newest + place);
-      multiply(weights.wv, place, head_dim_, own.x, own.product, values + newest + place);
+      ops_.multiply(weights.wk, place, head_dim_, own.x, own.product, keys + newest + place);
+      ops_.multiply(weights.wv, place, head_dim_, own.x, own.product, values + newest + place);
       const float slope = slopes_[head];
       const OneQueryScores scores{
           .scale = scale_, .bias = -slope * static_cast<float>(window.count - 1), .bias_step = slope};
       std::fill_n(own.read, head_dim_, 0.0F);
-      kernels::read_with_one_query(floats_, head_dim_, own.query,
+      kernels::read_with_one_query(ops_.floats(), head_dim_, own.query,
                                    HeadRows<T>{keys + place, values + place, d_, d_, window.count}, scores,
                                    own.score, own.read);
-      round(head_dim_, own.read, shared_.attended + place);
+      ops_.round(head_dim_, own.read, shared_.attended + place);
     }
     member.wait();
-    multiply_share(weights.wo, own, member);
+    ops_.multiply_share(weights.wo, shared_.attended, own.product, shared_.update, member);
   }
 
   /// update = W_o GCA(W_q x).
@@ -210,10 +178,10 @@ class RowDecoder {
         const int64_t heads_per_kv = config_.n_heads / reader.chunks->keys.size(3);
         read_chunks_of_head(reader, head / heads_per_kv, own);
       }
-      round(head_dim_, own.read, shared_.attended + place);
+      ops_.round(head_dim_, own.read, shared_.attended + place);
     }
     member.wait();
-    multiply_share(*reader.wo, own, member);
+    ops_.multiply_share(*reader.wo, shared_.attended, own.product, shared_.update, member);
   }
 
   void read_chunks_of_head(const RowReader& reader, int64_t kv_head, OwnRows<T>& own) const {
@@ -228,56 +196,20 @@ class RowDecoder {
       };
       const OneQueryScores scores{
           .scale = scale_, .softmax_one = reader.softmax_off_by_one, .weight = weights[slot]};
-      kernels::read_with_one_query(floats_, head_dim_, own.query,
+      kernels::read_with_one_query(ops_.floats(), head_dim_, own.query,
                                    HeadRows<T>{first(k), first(v), k.stride(2), v.stride(2), k.size(2)},
                                    scores, own.score, own.read);
     }
   }
 
-  /// update = W_down( silu(W_gate x) * W_up x ).
-  void run_mlp(const MlpWeights& weights, OwnRows<T>& own, const TeamMember& member) {
-    const auto [begin, end] = member.share(ff_, kRowUnit);
-    multiply(weights.w_gate, begin, end - begin, own.x, own.product, own.gate);
-    multiply(weights.w_up, begin, end - begin, own.x, own.product, own.up);
-    ComputeType<T>::rows().swiglu(end - begin, bits(own.gate), bits(own.up), bits(shared_.gated + begin));
-    member.wait();
-    const auto [first, last] = member.share(d_, kRowUnit);
-    multiply(weights.w_down, first, last - first, shared_.gated, own.product, shared_.update + first);
-    member.wait();
-  }
-
-  /// update = W attended, rows by members.
-  void multiply_share(const Weight& weight, OwnRows<T>& own, const TeamMember& member) {
-    const auto [first, last] = member.share(d_, kRowUnit);
-    multiply(weight, first, last - first, shared_.attended, own.product, shared_.update + first);
-    member.wait();
-  }
-
   /// The query of a head, rounded as the operator rounds it.
   void make_query(const Weight& weight, int64_t place, OwnRows<T>& own) const {
     T* rounded = own.gate;  // not in use here
-    multiply(weight, place, head_dim_, own.x, own.product, rounded);
-    kernels::load_tile(floats_, 1, head_dim_, rounded, 0, own.query, 0);
+    ops_.multiply(weight, place, head_dim_, own.x, own.product, rounded);
+    ops_.widen(head_dim_, rounded, own.query);
   }
 
-  /// to = rows first to first + count of the weight, times x.
-  void multiply(const Weight& weight, int64_t first, int64_t count, const T* x, float* product, T* to) const {
-    const int64_t in = weight.master.size(1);
-    if (weight.int8.defined())
-      kernels::multiply_rows(count, in, x, weight.int8.rows_from(first), product);
-    else
-      kernels::multiply_rows(count, in, x, weight.compute.const_data_ptr<T>() + first * in, product);
-    round(count, product, to);
-  }
-
-  void round(int64_t count, const float* from, T* to) const {
-    kernels::store_tile(floats_, 1, count, from, 0, to, 0);
-  }
-
-  static Bits* bits(T* data) { return reinterpret_cast<Bits*>(data); }
-  static const Bits* bits(const T* data) { return reinterpret_cast<const Bits*>(data); }
-
-  const kernels::TileKernels& floats_ = kernels::tile_kernels();
+  const RowOps<T> ops_;
   const RowStack& stack_;
   const ModelConfig& config_;
   int64_t d_, ff_, head_dim_;
@@ -300,12 +232,9 @@ void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, st
 }
 
 bool can_decode_row(const std::vector<RowLayer>& layers) {
-  if (kernels::implementation() == kernels::Implementation::reference || layers.empty()) return false;
-  const Weight& weight = layers.front().attn->wq;
-  if ((weight.compute_dtype != at::kFloat && weight.compute_dtype != at::kBFloat16) ||
-      !weight.master.device().is_cpu())
-    return false;
-  return std::all_of(layers.begin(), layers.end(),
+  if (layers.empty()) return false;
+  return takes_rows(layers.front().attn->wq) &&
+         std::all_of(layers.begin(), layers.end(),
                      [](const RowLayer& layer) { return layer.window->takes_rows(); });
 }
 

@@ -10,6 +10,7 @@
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/full/full_kind.h"
 #include "lib/model/backbones/full/full_layer.h"
+#include "lib/model/backbones/full/full_row_decoder.h"
 #include "lib/model/kv_cache/full_cache.h"
 #include "lib/model/layers/window_stack.h"
 
@@ -72,6 +73,15 @@ class FullBackbone final : public Backbone {
     if (options.memory_only) return {};
     observe(options, names_.back(), h);
     return h;
+  }
+
+  at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& any_past,
+                     const ForwardOptions& /*options*/) const override {
+    if (!can_decode_full_row(layers_)) return {};
+    auto& past = past_as<FullPast>(any_past);
+    at::Tensor hidden = decode_full_row(layers_, final_norm, *config_, *past.kv_cache(), embedding);
+    past.advance(1);
+    return hidden;
   }
 
  private:
