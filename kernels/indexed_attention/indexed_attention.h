@@ -21,6 +21,8 @@ struct IndexedRows {
 
 struct IndexedAttention {
   at::Tensor out;  ///< (n, H, dh), type of q
+  at::Tensor
+      lse;  ///< (n, H) float32 (double for double): the logarithm of the sum of exp(s), to merge parts by
   /// (H, m + R - tail_begin) float32 (double for double): the sum over the queries of the probabilities of
   /// each listed row, then of each row of the tail; 0 where nothing is read. Undefined where not asked for.
   at::Tensor column_sums;

@@ -71,6 +71,7 @@ class Indexed {
         keys_(keys),
         values_(values),
         out_(result.out),
+        lse_(result.lse.mutable_data_ptr<float>()),
         slopes_(slopes.const_data_ptr<float>()),
         sums_(result.column_sums.defined() ? result.column_sums.mutable_data_ptr<float>() : nullptr),
         columns_(result.column_sums.defined() ? result.column_sums.size(1) : 0),
@@ -194,6 +195,7 @@ class Indexed {
         sum[2 + e] = one[2 + e] * factor + (part == begin ? 0.0F : sum[2 + e]);
       one[0] = factor;
     }
+    lse_[i * heads_ + head] = largest + std::log(denominator);
     scale_floats(1.0F / denominator, head_dim_, sum + 2);
     store_tile(floats_, 1, head_dim_, sum + 2, head_dim_, out_(i, head), 0);
     if (sums_ == nullptr || queries_ > 1) return;
@@ -205,6 +207,7 @@ class Indexed {
   const TileKernels& floats_ = tile_kernels();
   RowView<const T, 2> q_, keys_, values_;
   RowView<T, 2> out_;
+  float* lse_;
   const float* slopes_;
   float* sums_;
   int64_t columns_, queries_, heads_, head_dim_, kv_heads_, heads_per_kv_, past_;
@@ -220,6 +223,7 @@ IndexedAttention indexed_attention_cpu(const at::Tensor& q, const at::Tensor& ke
                                        bool with_column_sums) {
   IndexedAttention result;
   result.out = at::empty(q.sizes(), q.options());
+  result.lse = at::empty({q.size(0), q.size(1)}, slopes.options());
   const int64_t listed = rows.list.defined() ? rows.list.size(1) : 0;
   if (with_column_sums)
     result.column_sums = at::zeros({q.size(1), listed + keys.size(0) - rows.tail_begin}, slopes.options());

@@ -54,6 +54,7 @@ void attend(const at::Tensor& q_tensor, const at::Tensor& keys, const at::Tensor
       const Sum largest = *std::max_element(score.begin(), score.end());
       Sum denominator = 0;
       for (const Sum s : score) denominator += std::exp(s - largest);
+      result.lse.accessor<Sum, 2>()[i][a] = largest + std::log(denominator);
       std::vector<Sum> total(static_cast<size_t>(head_dim), Sum{0});
       for (size_t j = 0; j < row.size(); ++j) {
         const Sum p = std::exp(score[j] - largest) / denominator;
@@ -74,6 +75,7 @@ IndexedAttention indexed_attention_reference(const at::Tensor& q, const at::Tens
                                              const at::Tensor& slopes, double scale, bool with_column_sums) {
   IndexedAttention result;
   result.out = at::empty(q.sizes(), q.options());
+  result.lse = at::empty({q.size(0), q.size(1)}, slopes.options());
   const int64_t listed = rows.list.defined() ? rows.list.size(1) : 0;
   if (with_column_sums)
     result.column_sums = at::zeros({q.size(1), listed + keys.size(0) - rows.tail_begin}, slopes.options());

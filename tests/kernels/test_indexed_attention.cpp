@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/softmax.h>
@@ -64,7 +65,7 @@ IndexedAttention masked(const Problem& p) {
   const int64_t n = p.q.size(0), heads = p.q.size(1), rows = p.keys.size(0);
   const int64_t group = heads / p.keys.size(1);
   const int64_t listed = p.rows.list.defined() ? p.rows.list.size(1) : 0;
-  IndexedAttention result{at::zeros_like(p.q),
+  IndexedAttention result{at::zeros_like(p.q), at::zeros({n, heads}, at::kDouble),
                           at::zeros({heads, listed + rows - p.rows.tail_begin}, at::kDouble)};
   for (int64_t a = 0; a < heads; ++a) {
     const int64_t h = a / group;
@@ -82,6 +83,7 @@ IndexedAttention masked(const Problem& p) {
     at::Tensor score =
         at::matmul(p.q.select(1, a), p.keys.select(1, h).t()) * p.scale - p.slopes[a] * distance;
     score = score.masked_fill(seen.logical_not(), -std::numeric_limits<double>::infinity());
+    result.lse.select(1, a).copy_(at::logsumexp(score, -1));
     const at::Tensor probability = at::softmax(score, -1);
     result.out.select(1, a).copy_(at::matmul(probability, p.values.select(1, h)));
     const at::Tensor sums = probability.sum(0);
@@ -115,6 +117,7 @@ TEST_CASE("indexed attention: a mask and a softmax give the same") {
       const auto check = [&](const IndexedAttention& found, double bound) {
         CHECK(relative_error(found.out, truth.out) <= bound);
         CHECK(relative_error(found.column_sums, truth.column_sums) <= bound);
+        CHECK((found.lse.to(at::kDouble) - truth.lse).abs().max().item<double>() <= bound);
       };
       check(compute(problem, Implementation::reference), 1e-12);
       check(compute(problem.in(at::kFloat), Implementation::reference), 1e-5);

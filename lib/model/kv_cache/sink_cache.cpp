@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/indexed_attention/indexed_attention.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 
 namespace gca::model {
@@ -23,6 +24,19 @@ struct PartialAttention {
   at::Tensor out;  // (B, n, H, dh)
   at::Tensor lse;  // (B, H, n)
 };
+
+/// Of the last n positions over the rows of a window. A tile of one query would be mostly padding.
+PartialAttention read_window(const at::Tensor& q, const WindowCache::Rows& rows,
+                             const AttentionSettings& settings, int64_t window) {
+  if (q.size(0) == 1 && q.size(1) == 1) {
+    const kernels::IndexedAttention read =
+        kernels::indexed_attention(q[0], rows.keys[0], rows.values[0], {}, settings.slopes, settings.scale);
+    return {read.out.unsqueeze(0), read.lse.t().unsqueeze(0)};
+  }
+  const auto [out, lse] = kernels::sliding_window_attention_forward(q, rows.keys, rows.values,
+                                                                    settings.slopes, window, settings.scale);
+  return {out, lse};
+}
 
 /// Of queries at `query_places` (n) over the first keys of a text, of which query i sees those before
 /// `first_of_window[i]`.
@@ -58,9 +72,7 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     layer.first.append(keys.narrow(1, 0, count), v.narrow(1, 0, count));
   }
   const WindowCache::Rows rows = layer.last.append(keys, v, window_ - 1);
-  auto [out, lse] =
-      kernels::sliding_window_attention_forward(settings_.angles->turn(q, before), rows.keys, rows.values,
-                                                settings_.slopes, window_ - 1, settings_.scale);
+  const auto [out, lse] = read_window(settings_.angles->turn(q, before), rows, settings_, window_ - 1);
   const bool reads_sinks = sinks_ > 0 && before + n > window_;
   if (n == 1) {
     const auto read =
