@@ -118,6 +118,28 @@ double sum_of_squares(int64_t size, const float* x) {
   return sum;
 }
 
+int64_t largest_difference(int64_t size, const float* a, const float* b) {
+  Vector best = broadcast(-__builtin_inff());
+  IntVector best_step = {};
+  const int64_t steps = size / kLanes;
+  for (int64_t step = 0; step < steps; ++step) {
+    const Vector x = load(a + step * kLanes) - load(b + step * kLanes);
+    best_step = x > best ? IntVector{} + static_cast<int32_t>(step) : best_step;
+    best = larger(x, best);
+  }
+  float largest = -__builtin_inff();
+  int64_t place = 0;
+  const auto take = [&](float x, int64_t at) {
+    if (x < largest || (x == largest && at > place)) return;
+    largest = x;
+    place = at;
+  };
+  for (int64_t lane = 0; steps > 0 && lane < kLanes; ++lane)
+    take(best[lane], best_step[lane] * kLanes + lane);
+  for (int64_t i = steps * kLanes; i < size; ++i) take(a[i] - b[i], i);
+  return place;
+}
+
 using Bytes = int8_t __attribute__((vector_size(kLanes)));
 
 template <typename Element>
@@ -168,7 +190,8 @@ const RowKernelSet kRowKernels = {
      quantise_rows<float>, restore_rows<float>},
     {add_rms_norm<uint16_t>, rms_norm_backward<uint16_t>, swiglu<uint16_t>, swiglu_backward<uint16_t>,
      quantise_rows<uint16_t>, restore_rows<uint16_t>},
-    {adamw, sum_of_squares}};
+    {adamw, sum_of_squares},
+    {largest_difference}};
 
 }  // namespace GCA_ISA
 }  // namespace gca::kernels

@@ -52,11 +52,17 @@ struct UpdateKernels {
   double (*sum_of_squares)(int64_t count, const float* x);
 };
 
+struct SearchKernels {
+  /// Where the largest of a - b stands, the first of equal ones; count is at least 1.
+  int64_t (*largest_difference)(int64_t count, const float* a, const float* b);
+};
+
 struct RowKernelSet {
   const char* name;
   RowKernels<float> of_float;
   RowKernels<uint16_t> of_bf16;
   UpdateKernels update;
+  SearchKernels search;
 };
 
 /// The best version that this processor runs.

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "kernels/common/implementation.h"
+#include "kernels/common/row_kernels.h"
 #include "kernels/matrix_product/matrix_product.h"
 
 namespace gca::kernels {
@@ -24,31 +25,15 @@ namespace {
 /// Keys that are compared at once.
 constexpr int64_t kKeys = 1024;
 
-/// Where the largest of a - b stands, the first of equal ones. In lanes, which the compiler makes vectors.
-template <typename T>
-int64_t largest_difference(const T* a, const T* b, int64_t count) {
-  constexpr int64_t kLanes = 16;
-  std::array<T, kLanes> best;
-  std::array<int32_t, kLanes> best_step = {};
-  best.fill(-std::numeric_limits<T>::infinity());
-  const int64_t steps = count / kLanes;
-  for (int64_t step = 0; step < steps; ++step)
-    for (int64_t lane = 0; lane < kLanes; ++lane) {
-      const T x = a[step * kLanes + lane] - b[step * kLanes + lane];
-      const auto i = static_cast<size_t>(lane);
-      best_step[i] = x > best[i] ? static_cast<int32_t>(step) : best_step[i];
-      best[i] = x > best[i] ? x : best[i];
-    }
-  T largest = -std::numeric_limits<T>::infinity();
+int64_t largest_difference(const float* a, const float* b, int64_t count) {
+  return row_kernels().search.largest_difference(count, a, b);
+}
+
+/// In double, for tests.
+int64_t largest_difference(const double* a, const double* b, int64_t count) {
   int64_t place = 0;
-  const auto take = [&](T x, int64_t at) {
-    if (x < largest || (x == largest && at > place)) return;
-    largest = x;
-    place = at;
-  };
-  for (int64_t lane = 0; steps > 0 && lane < kLanes; ++lane)
-    take(best[static_cast<size_t>(lane)], best_step[static_cast<size_t>(lane)] * kLanes + lane);
-  for (int64_t i = steps * kLanes; i < count; ++i) take(a[i] - b[i], i);
+  for (int64_t i = 1; i < count; ++i)
+    if (a[i] - b[i] > a[place] - b[place]) place = i;
   return place;
 }
 

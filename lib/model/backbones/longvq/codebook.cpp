@@ -7,6 +7,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
 #include <numbers>
@@ -20,6 +21,26 @@ double standard_normal(int64_t /*place*/, const PhiloxBlock& random) {
   const double radius = std::sqrt(-2.0 * std::log(open_unit_double(random.word[0], random.word[1])));
   return radius * std::cos(2.0 * std::numbers::pi * open_unit_double(random.word[2], random.word[3]));
 }
+
+class CommitmentFunction : public torch::autograd::Function<CommitmentFunction> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& keys,
+                            const at::Tensor& nearest, double factor) {
+    context->save_for_backward({keys, nearest});
+    context->saved_data["factor"] = factor;
+    return keys.view_as(keys);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &keys = saved[0], &nearest = saved[1];
+    const double slope = 2 * context->saved_data["factor"].toDouble() / static_cast<double>(keys.numel());
+    const at::Tensor distance = keys.to(nearest.scalar_type()).sub(nearest);
+    const at::Tensor none;
+    return {distance.mul_(slope).add_(gradients[0]).to(keys.scalar_type()), none, none};
+  }
+};
 
 double one(int64_t /*place*/, const PhiloxBlock& /*random*/) {
   return 1.0;
@@ -96,6 +117,10 @@ void Codebook::update(const KeyCounts& step, double decay, double revival) const
   const at::Tensor dead = new_count < revival * mean;
   count.master.copy_(at::where(dead, mean, new_count));
   sum.master.copy_(at::where(dead.unsqueeze(-1), step.fresh_keys * mean.unsqueeze(-1), new_sum));
+}
+
+at::Tensor committed(const at::Tensor& keys, const at::Tensor& nearest, double factor) {
+  return CommitmentFunction::apply(keys, nearest, factor);
 }
 
 at::Tensor codewords(const at::Tensor& codes, const at::Tensor& z) {

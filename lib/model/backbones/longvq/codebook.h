@@ -49,6 +49,10 @@ struct Codebook {
   void update(const KeyCounts& step, double decay, double revival) const;
 };
 
+/// keys themselves, (B, L, H, dh); the backward pass also gives them the gradient of `factor` times their mean squared
+/// distance from their codes `nearest`, (B, L, H, dh) in the masters' type: as if that were part of the loss.
+at::Tensor committed(const at::Tensor& keys, const at::Tensor& nearest, double factor);
+
 /// C_z (B, L, H, dh).
 at::Tensor codewords(const at::Tensor& codes, const at::Tensor& z);
 

@@ -3,6 +3,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/mse_loss.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/sigmoid.h>
 
@@ -19,7 +20,6 @@
 #include "lib/model/backbones/longvq/codebook.h"
 #include "lib/model/backbones/longvq/longvq_kind.h"
 #include "lib/model/backbones/longvq/vq_attention.h"
-#include "lib/model/layers/added_loss.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
@@ -167,16 +167,16 @@ class LongvqBackbone final : public Backbone {
     const at::Tensor codes = own.codebook.codes();
     const at::Tensor z = kernels::nearest_code(qkv.k, codes);
     const at::Tensor nearest = codewords(codes, z);
-    const at::Tensor commitment = (qkv.k.to(nearest.scalar_type()) - nearest).square().mean();
     if (!is_first_of_two) {
       observe(options, numbered("codes.", layer), z);
-      observe(options, numbered("commitment.", layer), commitment);
+      if (options.observe)
+        observe(options, numbered("commitment.", layer), at::mse_loss(qkv.k.detach().to(codes), nearest));
       if (options.step_notes)
         dynamic_cast<LongvqStepNotes&>(*options.step_notes)
             .layers[layer]
             .add(qkv.k, z, config.codebook_size, {options.seed, options.step, layer, options.batch_offset});
     }
-    qkv.k = with_added_loss(qkv.k, commitment, options.commitment_weight * options.loss_share);
+    qkv.k = committed(qkv.k, nearest, options.commitment_weight * options.loss_share);
     return gated(layer, x,
                  vq_attention(qkv.q, qkv.k, qkv.v, codes, z, config.window_size, score_scale(config),
                               options.codebook_straight_through));

@@ -39,15 +39,6 @@ struct Part {
   at::Tensor out, lse;
 };
 
-/// Both parts as one softmax; out in the wide type.
-Part merged(const Part& a, const Part& b) {
-  const at::Tensor lse = at::logaddexp(a.lse, b.lse);
-  const auto weighed = [&](const Part& part) {
-    return part.out.to(lse.scalar_type()) * at::exp(part.lse - lse).transpose(1, 2).unsqueeze(-1);
-  };
-  return {weighed(a) + weighed(b), lse};
-}
-
 Part causal(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale) {
   const auto [out, lse] =
       kernels::sliding_window_attention_forward(q, k, v, no_slopes(q), /*window=*/k.size(1), scale);
@@ -57,10 +48,14 @@ Part causal(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, doubl
 /// Rows from `first` on of `part` become those of `part` and `other` as one softmax. part.out is wide.
 void merge_rows(const Part& part, int64_t first, const Part& other) {
   const int64_t count = other.out.size(1);
-  const Part own = {part.out.narrow(1, first, count), part.lse.narrow(2, first, count)};
-  const Part both = merged(own, other);
-  own.out.copy_(both.out);
-  own.lse.copy_(both.lse);
+  const at::Tensor out = part.out.narrow(1, first, count);
+  const at::Tensor own_lse = part.lse.narrow(2, first, count);
+  const at::Tensor lse = at::logaddexp(own_lse, other.lse);
+  const auto share = [&](const at::Tensor& of_part) {
+    return at::exp(of_part - lse).transpose(1, 2).unsqueeze(-1);
+  };
+  out.mul_(share(own_lse)).addcmul_(other.out.to(out.scalar_type()), share(other.lse));
+  own_lse.copy_(lse);
 }
 
 /// Pair by pair: the gradient of a far score goes to the key.
