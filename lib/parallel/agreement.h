@@ -1,0 +1,29 @@
+#pragma once
+// Things that all ranks must do, or be, alike.
+
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "lib/core/error.h"
+#include "lib/parallel/communicator.h"
+
+namespace gca::parallel {
+
+/// Thrown where another rank has failed, which tells what was wrong: this one ends with the same status and in silence.
+struct FailedElsewhere : std::exception {
+  explicit FailedElsewhere(ErrorKind its_kind) : kind(its_kind) {}
+  const char* what() const noexcept override { return "another rank failed"; }
+  ErrorKind kind;
+};
+
+/// Runs `work`, which may not exchange anything, and returns once it has succeeded on every rank. Where it throws
+/// gca::Error on some ranks, the first of them throws it on, the others FailedElsewhere. Without a communicator: work().
+void succeed_together(Communicator* communicator, const std::function<void()>& work);
+
+/// Names and texts of what must be the same on all ranks. Where it is not, rank 0 throws Error(usage) naming the first rank
+/// that differs and in what, the others FailedElsewhere.
+void require_same(Communicator& communicator, const std::vector<std::pair<std::string, std::string>>& facts);
+
+}  // namespace gca::parallel

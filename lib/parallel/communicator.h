@@ -1,0 +1,105 @@
+#pragma once
+// Messages between the ranks of one run: equal processes (threads in tests), numbered from 0. The library underneath, c10d,
+// only copies. Every sum over ranks is made here, in the order of the ranks, so its bits depend on the number of ranks and on
+// nothing else.
+//
+// All ranks call the same methods in the same order, but for send() and receive(), which only the two concerned call. `what` says in an error what was exchanged: "gradients". A peer that is
+// lost or silent is Error(failed) naming this rank, the stage and the peer.
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/intrusive_ptr.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace c10d {
+class Backend;
+}
+
+namespace gca::parallel {
+
+class Communicator;
+
+/// Messages under way. Must be waited for before its communicator ends.
+class Exchange {
+ public:
+  Exchange();
+  ~Exchange();
+  Exchange(Exchange&&) noexcept;
+  Exchange& operator=(Exchange&&) noexcept;
+
+  /// Returns when everything is sent and received.
+  void wait();
+
+ private:
+  friend class Communicator;
+  struct Message;
+  const Communicator* communicator_ = nullptr;
+  std::string what_;
+  std::vector<Message> messages_;
+};
+
+class Communicator {
+ public:
+  explicit Communicator(c10::intrusive_ptr<c10d::Backend> backend);
+  ~Communicator();
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  /// Payload of the messages to other ranks so far.
+  int64_t bytes_sent() const { return bytes_sent_; }
+
+  /// Where the run stands and what can be done when it fails there, for errors: "step 118", "resume from ...".
+  void begin_stage(std::string stage, std::string remedy);
+
+  /// Starts to send to_rank[r] to each rank r and to receive into from_rank[r] what it sends here. Each list has an
+  /// entry per rank, contiguous on the CPU or undefined for no message; the own one is ignored. Both ends must agree on
+  /// types and sizes. What is sent must not change before wait().
+  Exchange start_exchange(std::span<const at::Tensor> to_rank, std::span<const at::Tensor> from_rank,
+                          const std::string& what);
+
+  /// (..) on each rank, of one shape -> (N, ..).
+  at::Tensor all_gather(const at::Tensor& x, const std::string& what);
+  /// One tensor per rank, the one for rank r in place r -> what each rank sent here, of the shape of the own.
+  std::vector<at::Tensor> all_to_all(std::span<const at::Tensor> to_rank, const std::string& what);
+  void send(const at::Tensor& x, int to, const std::string& what);
+  /// Fills `x`.
+  void receive(const at::Tensor& x, int from, const std::string& what);
+
+  /// (N n, ..) -> (n, ..): slice number rank() of the sum over ranks. float32; bf16 is summed in float32, float64 in its
+  /// own type.
+  at::Tensor ordered_reduce_scatter(const at::Tensor& x, const std::string& what);
+  /// The sum over ranks, in the type of ordered_reduce_scatter(). A rank sends (N-1)/N of x, padded to a multiple of N, and
+  /// the same again in the type of the sum.
+  at::Tensor ordered_all_reduce(const at::Tensor& x, const std::string& what);
+
+  /// values of every rank, rank after rank; each rank gives as many.
+  std::vector<double> all_gather_values(std::span<const double> values, const std::string& what);
+  /// The texts of all ranks.
+  std::vector<std::string> all_gather_text(const std::string& text, const std::string& what);
+  /// Is it so on any rank?
+  bool any(bool here, const std::string& what);
+
+ private:
+  friend class Exchange;
+  [[noreturn]] void fail_with(int peer, const std::string& what, const std::string& reason) const;
+
+  c10::intrusive_ptr<c10d::Backend> backend_;
+  int rank_;
+  int size_;
+  std::vector<int> sent_to_;  // messages, by peer
+  std::vector<int> received_from_;
+  int64_t bytes_sent_ = 0;
+  std::string stage_;
+  std::string remedy_ = "start all ranks again";
+};
+
+/// The sum of `parts`, one per rank, added from first to last.
+at::Tensor sum_in_order(std::span<const at::Tensor> parts);
+
+}  // namespace gca::parallel

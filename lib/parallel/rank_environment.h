@@ -1,0 +1,26 @@
+#pragma once
+// Which rank of a run this process is, as its launcher tells it: torchrun and gca launch, mpirun (Open MPI), srun.
+
+#include <functional>
+#include <string>
+
+namespace gca::parallel {
+
+struct RankEnvironment {
+  int rank = 0;
+  int size = 1;                ///< 1: the process is alone
+  bool is_one_machine = true;  ///< are all ranks here?
+  std::string address;         ///< where rank 0 listens for the others to meet
+  int port = 0;
+  std::string interface;  ///< GLOO_SOCKET_IFNAME; empty: the one that routes to `address`
+};
+
+/// `variable` gives the value of an environment variable, null where it is not set. Of the launchers' variables the
+/// first complete set counts; none of them: the process is alone. Throws Error(usage) naming the variable that is missing or
+/// of no use.
+RankEnvironment rank_environment(const std::function<const char*(const char*)>& variable);
+
+/// That of this process.
+RankEnvironment rank_environment();
+
+}  // namespace gca::parallel
