@@ -287,13 +287,19 @@ _gca() {
             esac
             if [[ $current == -* ]]; then _gca_words '--help -h --label --html --csv --report --json --quiet --threads --seed'; else _gca_files -f; fi
             ;;
+        launch)
+            case $previous in
+                --ranks | -n) :; return ;;
+            esac
+            if [[ $current == -* ]]; then _gca_words '--help -h --ranks -n'; else :; fi
+            ;;
         help)
             case $previous in
                 --format) _gca_words 'text man bash zsh fish'; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report help'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --format'; else _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report launch help'; fi
             ;;
-        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report help --help --version' ;;
+        *) _gca_words 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report launch help --help --version' ;;
     esac
 }
 

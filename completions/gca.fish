@@ -15,6 +15,7 @@ complete -c gca -n __fish_use_subcommand -a import -d 'Make a checkpoint of anot
 complete -c gca -n __fish_use_subcommand -a export -d 'Write a checkpoint with full attention for Hugging Face programs'
 complete -c gca -n __fish_use_subcommand -a convert -d 'Make attention heads of a checkpoint recurrent (Mamba)'
 complete -c gca -n __fish_use_subcommand -a report -d 'Compare runs on one page'
+complete -c gca -n __fish_use_subcommand -a launch -d 'Run a command as several processes that share its work'
 complete -c gca -n __fish_use_subcommand -a help -d 'Show the help of a subcommand'
 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l help -s h -d 'Print this help message and exit'
@@ -279,6 +280,10 @@ complete -c gca -n '__fish_seen_subcommand_from report' -l threads -x -d 'Number
 complete -c gca -n '__fish_seen_subcommand_from report' -l seed -x -d 'Seed of all random numbers (default: 0)'
 complete -c gca -n '__fish_seen_subcommand_from report' -F
 
+complete -c gca -n '__fish_seen_subcommand_from launch' -l help -s h -d 'Print this help message and exit'
+complete -c gca -n '__fish_seen_subcommand_from launch' -l ranks -s n -x -d 'Number of processes; each has its share of the processors'
+complete -c gca -n '__fish_seen_subcommand_from launch' -x
+
 complete -c gca -n '__fish_seen_subcommand_from help' -l help -s h -d 'Print this help message and exit'
 complete -c gca -n '__fish_seen_subcommand_from help' -l format -x -a 'text man bash zsh fish' -d 'text: for a terminal; man: the options in the format of a man page; bash, zsh, fish: a completion script (default: text)'
-complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report help'
+complete -c gca -n '__fish_seen_subcommand_from help' -x -a 'tokenize chunk pretrain eval generate inspect-retrieval memory bench import export convert report launch help'

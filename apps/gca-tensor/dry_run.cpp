@@ -24,7 +24,10 @@ std::string line(const std::string& name, const std::string& value) {
 
 std::string table_of(const nlohmann::ordered_json& result) {
   const auto number = [&](const char* name) { return result[name].get<double>(); };
-  std::string table = line("parameters", fmt::format("{}", result["parameters"].get<int64_t>()));
+  std::string table;
+  if (result.contains("ranks"))
+    table += line("ranks", fmt::format("{}; memory is that of each", result["ranks"].get<int64_t>()));
+  table += line("parameters", fmt::format("{}", result["parameters"].get<int64_t>()));
   table += line("FLOPs per token", fmt::format("{:.4g}, forward and backward", number("flops_per_token")));
   table += line("tokens per step", fmt::format("{:.0f}", number("tokens_per_step")));
   table += line("memory, estimated", fmt::format("{} of {}", memory_text(number("memory_bytes")),

@@ -10,6 +10,7 @@
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands/pretrain_config.h"
 #include "lib/core/error.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/train/checkpoints/checkpoint.h"
 #include "lib/train/checkpoints/resume_rules.h"
@@ -134,7 +135,7 @@ int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState&
   return total;
 }
 
-PlannedRun plan_run(const PretrainOptions& options) {
+PlannedRun plan_run(const PretrainOptions& options, int ranks) {
   PlannedRun run;
   if (options.goes_on())
     plan_resumed(options, run);
@@ -147,7 +148,7 @@ PlannedRun plan_run(const PretrainOptions& options) {
   const std::string where = run.config.places();
   run.config.model.validate(where);
   run.config.train.validate(where);
-  train::require_memory_for_weights(run.config.model, run.state.dtype, where);
+  train::require_memory_for_weights(run.config.model, run.state.dtype, where, ranks);
   const int64_t steps =
       options.tokens > 0 ? steps_of_tokens(options.tokens, run.config.train) : options.steps;
   if (!run.start_up.empty() && !run.data.phases && !run.state.data.empty() && steps > 0)
@@ -160,11 +161,35 @@ train::TrainConfig largest_step(const PlannedRun& run) {
   return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
 }
 
-void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run) {
+train::TrainConfig largest_share(const PlannedRun& run, int ranks) {
+  train::TrainConfig config = largest_step(run);
+  config.batch = (config.batch + ranks - 1) / ranks;
+  return config;
+}
+
+void require_rows_for_ranks(const PlannedRun& run, int ranks) {
+  if (ranks == 1) return;
+  const auto require_rows = [&](int64_t batch, const std::string& where) {
+    if (batch < ranks)
+      fail_usage(where, fmt::format("a batch of {} has no row for each of {} ranks", batch, ranks),
+                 fmt::format("use a batch of {} or more, or fewer ranks", ranks));
+  };
+  if (run.data.phases)
+    for (const train::TrainingPhase& phase : run.data.phases->phases())
+      for (const train::PhaseTask& task : phase.tasks)
+        require_rows(task.config.train.batch, "phase " + phase.name + ", task " + task.task);
+  else
+    require_rows(run.config.train.batch, source_of_batch(run.config));
+  if (model::backbone_kind(run.config.model).crosses_rows)
+    fail_usage("long_range " + run.config.model.long_range,
+               "in training the rows of its batch see each other", "train it in one process");
+}
+
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, int ranks) {
   const bool has_plan_of_phases = run.data.phases && run.start_up.empty();
   const std::string where = has_plan_of_phases ? "--phases, task " + run.data.phases->largest_task().task
                                                : source_of_batch(run.config);
-  train::require_memory_for_batch(memory, largest_step(run), where);
+  train::require_memory_for_batch(memory, largest_share(run, ranks), where);
 }
 
 PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {

@@ -32,8 +32,8 @@ struct PlannedRun {
 std::string continued_checkpoint(const PretrainOptions& options);
 
 /// A run that goes on, or one that begins; where start-up weights are its beginning and its length is known, it
-/// follows their curriculum already. Throws Error(usage) where what the command line says cannot be meant.
-PlannedRun plan_run(const PretrainOptions& options);
+/// follows their curriculum already. `ranks` processes share its work. Throws Error(usage) where what the command line says cannot be meant.
+PlannedRun plan_run(const PretrainOptions& options, int ranks);
 
 /// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read
 /// `tokens` (-1: as many as they do).
@@ -47,9 +47,15 @@ int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState&
 
 /// The settings of the step that takes the most memory.
 train::TrainConfig largest_step(const PlannedRun& run);
+/// The same with the rows of the rank that has the most of them.
+train::TrainConfig largest_share(const PlannedRun& run, int ranks);
+
+/// Throws Error(usage) where `ranks` processes cannot share the run's steps: too few rows in a batch, or rows that the model
+/// lets see each other.
+void require_rows_for_ranks(const PlannedRun& run, int ranks);
 
 /// Throws Error(usage), naming what says how large a batch is, where `memory` is more than there is.
-void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run);
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, int ranks);
 
 /// How a run that goes on differs from before.
 struct PlannedChanges {

@@ -34,6 +34,7 @@ nlohmann::ordered_json pretrain_result_of(const PretrainOptions& options, const 
   result["parameters"] = model.parameter_count();
   result["steps"] = state.step;
   result["planned_steps"] = state.total_steps;
+  if (state.ranks > 1) result["ranks"] = state.ranks;
   result["tokens"] = state.tokens;
   result["tokens_per_second"] = tokens_per_second;
   result["flops_per_token"] = flops_per_token;

@@ -4,6 +4,9 @@
 #include <chrono>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <string>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -17,12 +20,16 @@
 #include "apps/gca/options/pretrain_options.h"
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/tensor_stages.h"
+#include "apps/gca/version.h"
+#include "lib/core/checksums/checksum.h"
 #include "lib/core/error.h"
 #include "lib/core/files/atomic_file.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/core/machine/machine_memory.h"
 #include "lib/device/open_device.h"
 #include "lib/model/checkpoint_folder.h"
+#include "lib/parallel/agreement.h"
+#include "lib/parallel/open_communicator.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/tokenizer_file.h"
@@ -56,10 +63,10 @@ void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& 
 }
 
 /// Steps of a run that begins; --minutes is turned into steps once, here, so that the run can be repeated and
-/// resumed.
+/// resumed. All ranks together.
 int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
                       const train::TaskData& data, model::LanguageModel& model, uint64_t seed,
-                      double elapsed_seconds) {
+                      double elapsed_seconds, parallel::Communicator* communicator) {
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
@@ -68,17 +75,21 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   };
   train::ValidationSource probe = data.validation;
-  probe.sequences = std::min(probe.sequences, config.train.batch);
+  const int64_t ranks = communicator == nullptr ? 1 : communicator->size();
+  probe.sequences = std::min(probe.sequences, ranks * config.train.batch);
   double validation_seconds = 0.0;
   if (probe.sequences > 0) {
-    train::validate(model, probe, config.train.batch);
+    train::validate(model, probe, config.train.batch, nullptr, nullptr, communicator);
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  train::Trainer trial(model, config.train, data.train, seed, 1);
+  train::Trainer trial(model, config.train, data.train, seed, 1, communicator);
   const double step_seconds = trial.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
-  return train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(), step_seconds,
-                             validation_seconds, config.train.eval_interval);
+  const int64_t steps = train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(),
+                                            step_seconds, validation_seconds, config.train.eval_interval);
+  if (communicator == nullptr) return steps;
+  const auto own = static_cast<double>(steps);
+  return static_cast<int64_t>(communicator->all_gather_values({&own, 1}, "the number of steps").front());
 }
 
 void require_free_output(const PretrainOptions& options) {
@@ -88,7 +99,7 @@ void require_free_output(const PretrainOptions& options) {
                "go on with --resume, replace it with --overwrite, or choose another folder");
 }
 
-void check_options(const PretrainOptions& options) {
+void check_options(const PretrainOptions& options, bool writes) {
   if (options.dry_run) {
     if (options.tensor.device != "cpu")
       fail_usage("--device " + options.tensor.device, "a dry run estimates runs on the CPU",
@@ -102,6 +113,7 @@ void check_options(const PretrainOptions& options) {
     fail_usage("--change", "is for a run that goes on", "use --set for a run that begins");
   if (options.goes_on() && !options.phases_json.is_null())
     fail_usage("--phases", "a resumed run goes on with the phases that it began with", "leave --phases out");
+  if (!writes) return;
   require_free_output(options);
   const FolderLock tried(options.output);  // can it be written?
 }
@@ -126,16 +138,18 @@ std::unique_ptr<train::RunLock> claim_output(const PretrainOptions& options) {
   return lock;
 }
 
-void dry_run(const PretrainOptions& options, JsonReport& report) {
+void dry_run(const PretrainOptions& options, JsonReport& report, int ranks) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
-  PlannedRun run = plan_run(options);
+  PlannedRun run = plan_run(options, ranks);
+  require_rows_for_ranks(run, ranks);
   model::LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
   const train::TrainConfig train = largest_step(run);
   const train::StepProbe probe = train::probe_step(model, train, kSeconds);
-  const train::MemoryEstimate memory = train::estimate_memory(model, train, probe, program_bytes);
+  const train::MemoryEstimate memory =
+      train::estimate_memory(model, largest_share(run, ranks), probe, program_bytes, ranks);
   RunLength length{options.steps, options.minutes};
   if (options.goes_on()) {
     const int64_t total_steps = resumed_steps(options, run.state);
@@ -151,71 +165,121 @@ void dry_run(const PretrainOptions& options, JsonReport& report) {
   }
   report.seed = run.state.seed;
   report.config = pretrain_config_of(options, run.state, run.config);
+  if (ranks > 1) report.result["ranks"] = ranks;
   finish_dry_run(report, options, model, train, probe, memory, length, run.data);
-  require_memory(memory, run);
+  require_memory(memory, run, ranks);
 }
 
-}  // namespace
+/// A run as far as a rank can make it ready by itself.
+struct ReadyRun {
+  PlannedRun planned;
+  std::unique_ptr<model::LanguageModel> model;
+  std::unique_ptr<train::RunLock> lock;  ///< on the rank that writes
+  PlannedChanges changes;
+  std::string continued;        ///< checkpoint
+  std::string continued_state;  ///< its trainer_state.json
+  double program_bytes = 0;
+};
 
-void run_pretrain(const PretrainOptions& given) {
-  install_save_handler();
-  PretrainOptions options = given;
-  read_input_files(options);
-  train::keep_freed_memory();
-  train::use_threads(thread_count(options.common));
-  JsonReport report = begin_tensor_report("pretrain", options.common, options.tensor);
-  check_options(options);
-  if (options.dry_run) {
-    JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
-    return dry_run(options, plan);
-  }
+void require_memory_of(const ReadyRun& run, int ranks) {
+  const train::TrainConfig share = largest_share(run.planned, ranks);
+  require_memory(train::estimate_memory(*run.model, share, train::probe_step(*run.model, share, 0),
+                                        run.program_bytes, ranks),
+                 run.planned, ranks);
+}
+
+/// Plan, weights, memory, data, folder: everything that can be found unusable. `writes`: is this the rank that writes?
+ReadyRun make_ready(const PretrainOptions& options, int ranks, bool writes) {
+  ReadyRun run;
+  check_options(options, writes);
+  if (ranks > 1 && options.tensor.device != "cpu")
+    fail_usage("--device " + options.tensor.device, "several ranks train on CPUs only", "start one process");
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
   // before all that it was given has been found usable.
-  std::unique_ptr<train::RunLock> lock;
-  if (options.resume) {
+  if (options.resume && writes) {
     train::load_trainer_state(train::checkpoint_folder(options.output));
-    lock = claim_output(options);
+    run.lock = claim_output(options);
   }
-  const auto program_bytes = static_cast<double>(resident_memory_bytes());
-  const std::string continued = continued_checkpoint(options);
-  const std::string continued_state = continued.empty() ? "" : read_file(continued + "/trainer_state.json");
-  PlannedRun planned = plan_run(options);
-  train::TrainerState& state = planned.state;
-  train::RunConfig& config = planned.config;
-  train::TaskData& data = planned.data;
-  PlannedChanges changes;
+  run.program_bytes = static_cast<double>(resident_memory_bytes());
+  run.continued = continued_checkpoint(options);
+  run.continued_state = run.continued.empty() ? "" : read_file(run.continued + "/trainer_state.json");
+  run.planned = plan_run(options, ranks);
+  require_rows_for_ranks(run.planned, ranks);
+  train::TrainerState& state = run.planned.state;
+  const train::RunConfig& config = run.planned.config;
+  const train::TaskData& data = run.planned.data;
 
-  model::LanguageModel model(config.model, scalar_type(state.dtype),
-                             device::open_device(options.tensor.device, state.dtype));
+  run.model = std::make_unique<model::LanguageModel>(config.model, scalar_type(state.dtype),
+                                                     device::open_device(options.tensor.device, state.dtype));
+  model::LanguageModel& model = *run.model;
   if (options.goes_on()) {
-    train::require_same_data(state, planned.recorded_data, data.train.fingerprint);
-    train::load_weights(continued, model);
+    train::require_same_data(state, run.planned.recorded_data, data.train.fingerprint);
+    train::load_weights(run.continued, model);
     const int64_t total_steps = resumed_steps(options, state);
-    changes = planned_changes(planned, total_steps);
+    run.changes = planned_changes(run.planned, total_steps);
     state.total_steps = total_steps;
   } else if (!options.init.empty()) {
     const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
     require_tokenizer_of(init, data);
     train::load_weights(init, model);
-  } else if (!planned.start_up.empty()) {
-    train::load_start_up(planned.start_up, model, state.seed);
+  } else if (!run.planned.start_up.empty()) {
+    train::load_start_up(run.planned.start_up, model, state.seed);
   } else {
     model.initialise(state.seed);
     model.refresh_compute_weights();
   }
-  const train::TrainConfig largest = largest_step(planned);
-  require_memory(train::estimate_memory(model, largest, train::probe_step(model, largest, 0), program_bytes),
-                 planned);
+  require_memory_of(run, ranks);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
-  if (!lock) lock = claim_output(options);
+  if (writes && !run.lock) run.lock = claim_output(options);
+  return run;
+}
+
+std::string checksum_of_weights(const model::LanguageModel& model) {
+  Checksum checksum;
+  for (const model::Weight& weight : model.weights()) {
+    const at::Tensor values = weight.master.detach().to(at::kCPU);
+    checksum.update({static_cast<const char*>(values.const_data_ptr()), values.nbytes()});
+  }
+  return checksum.text();
+}
+
+/// Ranks that were started with another program, command line or files would train something else, or wait forever.
+void require_same_run(parallel::Communicator& communicator, const PretrainOptions& options,
+                      const ReadyRun& run) {
+  const train::TrainerState& state = run.planned.state;
+  parallel::require_same(
+      communicator,
+      {{"version of gca", program_version()},
+       {"configuration", pretrain_config_of(options, state, run.planned.config).dump() +
+                             std::to_string(state.seed) + " " + std::to_string(state.total_steps) + " " +
+                             std::to_string(options.steps) + " " + std::to_string(options.tokens) + " " +
+                             std::to_string(options.minutes) + " " + std::to_string(options.stop_at)},
+       {"data", run.planned.data.train.fingerprint},
+       {"checkpoint", run.continued_state},
+       {"weights", checksum_of_weights(*run.model)}});
+}
+
+void train_run(const PretrainOptions& options, JsonReport& report, parallel::Communicator* communicator) {
+  const int ranks = communicator == nullptr ? 1 : communicator->size();
+  const bool writes = communicator == nullptr || communicator->rank() == 0;
+  const bool is_quiet = options.common.quiet || !writes;
+  ReadyRun ready;
+  parallel::succeed_together(communicator, [&] { ready = make_ready(options, ranks, writes); });
+  if (communicator != nullptr) require_same_run(*communicator, options, ready);
+  PlannedRun& planned = ready.planned;
+  train::TrainerState& state = planned.state;
+  train::RunConfig& config = planned.config;
+  train::TaskData& data = planned.data;
+  model::LanguageModel& model = *ready.model;
   if (!options.goes_on()) {
-    state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds());
+    state.total_steps =
+        planned_steps(options, config, data, model, state.seed, report.elapsed_seconds(), communicator);
     if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {  // --minutes
       follow_curriculum(planned, state.total_steps, -1);
-      require_memory(
-          train::estimate_memory(model, largest_step(planned),
-                                 train::probe_step(model, largest_step(planned), 0), program_bytes),
-          planned);
+      parallel::succeed_together(communicator, [&] {
+        require_rows_for_ranks(planned, ranks);
+        require_memory_of(ready, ranks);
+      });
     }
   }
   state.model = config.model;
@@ -223,19 +287,26 @@ void run_pretrain(const PretrainOptions& given) {
   state.data_fingerprint = data.train.fingerprint;
   state.end_token = data.end_token;
 
-  train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps);
+  train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps, communicator);
   trainer.follow(data.phases);
   if (options.goes_on()) {
-    train::load_optimizer(continued, model, trainer.optimizer());
-    if (!options.branch.empty()) require_unchanged(options, continued, continued_state);
-    if (!options.common.quiet) fmt::print(stderr, "{}", changes.remarks);
+    parallel::succeed_together(communicator, [&] {
+      train::load_optimizer(ready.continued, model, trainer.optimizer());
+      if (!options.branch.empty()) require_unchanged(options, ready.continued, ready.continued_state);
+    });
+    if (!is_quiet) fmt::print(stderr, "{}", ready.changes.remarks);
+    if (!is_quiet && state.ranks != ranks)
+      fmt::print(
+          stderr,
+          "gca pretrain: note: ranks were {} and are {}: results differ by rounding from an unbroken run\n",
+          state.ranks, ranks);
   }
-  if (data.train.uses && !options.common.quiet)
+  state.ranks = ranks;
+  if (data.train.uses && !is_quiet)
     fmt::print(stderr, "{}",
                train::planned_use_text(data.train.uses(planned.planned_sequences(state.total_steps))));
 
-  if (!options.common.quiet && !planned.notice.empty())
-    fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
+  if (!is_quiet && !planned.notice.empty()) fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
   install_interrupt_handler();
   train::RunOptions run;
   run.output = options.output;
@@ -246,13 +317,15 @@ void run_pretrain(const PretrainOptions& given) {
   run.is_new = !options.resume;
   run.data_uses = data.train.uses;
   run.phases = data.phases;
-  run.changes = std::move(changes.changes);
+  run.changes = std::move(ready.changes.changes);
   run.stop = &interrupt_flag();
   run.save = &save_request();
   profile::OperatorProfile profile;
   if (options.profile) run.profile = &profile;
-  if (train::run_training(trainer, state, data.validation_plan, run) == train::RunEnd::interrupted)
-    throw Interrupted();
+  const train::RunEnd end = train::run_training(trainer, state, data.validation_plan, run);
+  if (end == train::RunEnd::interrupted && !writes) throw EndedWith(kInterruptedStatus);
+  if (end == train::RunEnd::interrupted) throw Interrupted();
+  if (!writes) return;
 
   report.seed = state.seed;
   report.config = pretrain_config_of(options, state, config);
@@ -260,6 +333,35 @@ void run_pretrain(const PretrainOptions& given) {
   if (options.profile) report.result["profile"] = profile.to_json();
   finish_report(report, options.common, options.output,
                 pretrain_table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
+}
+
+}  // namespace
+
+void run_pretrain(const PretrainOptions& given) {
+  install_save_handler();
+  PretrainOptions options = given;
+  const parallel::RankEnvironment environment = parallel::rank_environment();
+  train::keep_freed_memory();
+  train::use_threads(thread_count(options.common));
+  if (options.dry_run) {
+    if (environment.rank > 0) return;  // rank 0 tells what each of them needs
+    read_input_files(options);
+    check_options(options, true);
+    JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
+    return dry_run(options, plan, environment.size);
+  }
+  const std::unique_ptr<parallel::Communicator> communicator = parallel::open_communicator(environment);
+  try {
+    std::optional<JsonReport> report;
+    parallel::succeed_together(communicator.get(), [&] {
+      read_input_files(options);
+      if (environment.rank > 0) options.common.report_path.clear();
+      report = begin_tensor_report("pretrain", options.common, options.tensor);
+    });
+    train_run(options, *report, communicator.get());
+  } catch (const parallel::FailedElsewhere& failure) {
+    throw EndedWith(static_cast<int>(failure.kind));
+  }
 }
 
 }  // namespace gca::app

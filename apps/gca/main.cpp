@@ -29,7 +29,6 @@ namespace {
 constexpr int kDone = 0;
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
-constexpr int kInterrupted = 130;
 
 /// "gca tokenize" once the subcommand is known, "gca" before.
 std::string program_name(const CLI::App& app) {
@@ -66,7 +65,7 @@ std::string unexpected(const CLI::App& app) {
 int report_error(const CLI::App& app, std::string message, int status) {
   for (char& c : message)
     if (c == '\n') c = ' ';
-  std::cerr << program_name(app) << ": error: " << message << "\n";
+  std::cerr << program_name(app) + ": error: " + message + "\n";  // at once: other ranks write there as well
   return status;
 }
 
@@ -96,8 +95,10 @@ int run(CLI::App& app, int argc, char** argv) {
     return finish_parse(app, error);
   } catch (const gca::app::ClosedPipe&) {
     return kDone;
+  } catch (const gca::app::EndedWith& end) {
+    return end.status;
   } catch (const gca::app::Interrupted&) {
-    return report_error(app, "interrupted", kInterrupted);
+    return report_error(app, "interrupted", gca::app::kInterruptedStatus);
   } catch (const gca::Error& error) {
     return report_error(app, error.what(), static_cast<int>(error.kind()));
   } catch (const std::bad_alloc&) {
@@ -152,6 +153,7 @@ int main(int argc, char** argv) {
   gca::app::add_export_command(app);
   gca::app::add_convert_command(app);
   gca::app::add_report_command(app);
+  gca::app::add_launch_command(app);
   gca::app::add_help_command(app);
   return run(app, argc, argv);
 }

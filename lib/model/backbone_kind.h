@@ -40,6 +40,8 @@ struct BackboneKind {
   Reach (*reach)(const ModelConfig& config);
   /// Of a text of `context` text tokens; without embedding, final norm and logits.
   ModelCost (*cost)(const ModelConfig& config, int64_t context);
+  /// In training the rows of a batch see each other, so they cannot be shared out among processes.
+  bool crosses_rows = false;
 };
 
 }  // namespace gca::model

@@ -95,19 +95,29 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
   const TrainConfig& config = state.train;
   const int64_t last_step =
       options.stop_at > 0 ? std::min(options.stop_at, state.total_steps) : state.total_steps;
-  MetricsLog metrics(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
-  if (options.is_new) {
-    remove_event_files(options.output);
-    remove_kept_checkpoints(options.output);
-  }
+  parallel::Communicator* const communicator = trainer.communicator();
+  // Rank 0 writes and decides; what it writes about, all ranks compute alike.
+  const bool writes = communicator == nullptr || communicator->rank() == 0;
+  std::optional<MetricsLog> metrics;
   std::optional<EventFile> events;
-  if (options.tensorboard) events.emplace(options.output, state.step);
+  if (writes) {
+    metrics.emplace(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
+    if (options.is_new) {
+      remove_event_files(options.output);
+      remove_kept_checkpoints(options.output);
+    }
+    if (options.tensorboard) events.emplace(options.output, state.step);
+  }
   const auto record = [&](const nlohmann::ordered_json& line) {
-    metrics.append(line);
+    if (metrics) metrics->append(line);
     if (events) events->append(line);
   };
-  ProgressLine progress(options.quiet);
-  const auto is_stopped = [&] { return options.stop != nullptr && options.stop->load(); };
+  ProgressLine progress(options.quiet || !writes);
+  /// On all ranks: is it so on any?
+  const auto on_any_rank = [&](bool here) {
+    return communicator == nullptr ? here : communicator->any(here, "whether to stop or save");
+  };
+  const auto is_stopped = [&] { return on_any_rank(options.stop != nullptr && options.stop->load()); };
   const auto run_start = Clock::now();
   const int64_t first_step = state.step;
   Clock::time_point last_save = Clock::now();
@@ -134,28 +144,27 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       fail_run(fmt::format("step {}", state.step), "weight " + *weight + " is not finite",
                "the last checkpoint is untouched; " + trainer.way_out_of_non_finite());
     save_checkpoint(folder, trainer.model(), trainer.config_after(state.step), trainer.optimizer(), state,
-                    options.tokenizer_file);
+                    options.tokenizer_file, communicator);
   };
   const auto save = [&] {
     save_into(checkpoint_folder(options.output));
-    if (config.keep_checkpoints > 0 && state.step > 0)
+    if (writes && config.keep_checkpoints > 0 && state.step > 0)
       keep_checkpoint(options.output, state.step, config.keep_checkpoints);
     last_save = Clock::now();
     is_saved = true;
   };
   const auto save_if_best = [&] {
-    if (!config.keep_best || state.valid_results.empty() ||
-        !(loss_to_compare(state.valid_results) < best_kept_loss(options.output)))
-      return;
+    if (!config.keep_best || state.valid_results.empty()) return;
+    if (!on_any_rank(writes && loss_to_compare(state.valid_results) < best_kept_loss(options.output))) return;
     save_into(best_checkpoint_folder(options.output));
   };
-  const auto save_if_asked = [&] {
-    if (options.save == nullptr || !options.save->exchange(false)) return;
+  const auto save_as_asked = [&] {
     save();
     progress.say(fmt::format("step {}: saved, as asked", state.step));
   };
+  const auto is_save_asked = [&] { return options.save != nullptr && options.save->exchange(false); };
   const auto poll = [&] {
-    save_if_asked();
+    if (on_any_rank(is_save_asked())) save_as_asked();
     if (is_stopped()) throw Stopped();
   };
   const auto look_at_all = [&] {
@@ -165,7 +174,8 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       const model::ModelConfig looked_at =
           source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
       const auto looked_at_with = std::make_shared<const model::ModelConfig>(looked_at);
-      ValidationResult result = validate(trainer.model(), source, source.batch, looked_at_with, poll);
+      ValidationResult result =
+          validate(trainer.model(), source, source.batch, looked_at_with, poll, communicator);
       result.reading = measure_reading(trainer.model(), source, source.batch, looked_at_with);
       result.step = state.step;
       result.tokens = state.tokens;
@@ -209,7 +219,8 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
     source.sequences = std::min(source.sequences, kSequencesToDecide);
     const auto looked_at_with =
         std::make_shared<const model::ModelConfig>(trainer.config_with(source.settings->model));
-    const double accuracy = validate(trainer.model(), source, source.batch, looked_at_with).accuracy;
+    const double accuracy =
+        validate(trainer.model(), source, source.batch, looked_at_with, nullptr, communicator).accuracy;
     const bool is_learned = accuracy >= goal->accuracy;
     record(
         {{"step", state.step},
@@ -256,9 +267,9 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
     look_at_goal();
     if (is_validation_due()) look();
     const bool minutes_passed =
-        config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
-    if (is_due(state.step, config.checkpoint_interval) || minutes_passed) save();
-    save_if_asked();
+        writes && config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
+    if (is_due(state.step, config.checkpoint_interval) || on_any_rank(minutes_passed)) save();
+    if (on_any_rank(is_save_asked())) save_as_asked();
   }
 
   const bool is_complete =

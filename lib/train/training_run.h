@@ -37,7 +37,7 @@ enum class RunEnd { finished, interrupted };
 /// Takes `state` from where it stands to its total_steps. A validation that a stop cuts short is made when the
 /// run goes on. Whenever it returns, the checkpoint is that of
 /// `state`; when it throws, the last complete checkpoint is there. `trainer` must hold the moments that
-/// belong to `state`.
+/// belong to `state`. With several ranks all stop and save after the same step, whichever of them is asked to.
 RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
                     const RunOptions& options);
 

@@ -52,7 +52,7 @@ at::Tensor plain(const at::Tensor& x) {
 
 void update(model::LanguageModel& model) {
   train::AdamWOptimizer optimizer(model.weights(), train::TrainConfig{});
-  optimizer.update(model.weights(), 0, 1e-3, 0.5);
+  optimizer.update(0, 1e-3, 0.5);
 }
 
 /// One optimizer step from the model's first weights.

@@ -21,14 +21,24 @@ void add_import_command(CLI::App& app);
 void add_export_command(CLI::App& app);
 void add_convert_command(CLI::App& app);
 void add_report_command(CLI::App& app);
+void add_launch_command(CLI::App& app);
 /// Must come last: it describes the subcommands added before it.
 void add_help_command(CLI::App& app);
 
 std::vector<std::string> subcommand_names(const CLI::App& app);
 
+constexpr int kInterruptedStatus = 130;
+
 /// Thrown by a subcommand that stopped at Ctrl-C, after saving what it saves: the process exits with 130.
 struct Interrupted : std::exception {
   const char* what() const noexcept override { return "interrupted"; }
+};
+
+/// Thrown where all has been said, by this process or another: it ends with this status.
+struct EndedWith : std::exception {
+  explicit EndedWith(int its_status) : status(its_status) {}
+  const char* what() const noexcept override { return "ended"; }
+  int status;
 };
 
 }  // namespace gca::app

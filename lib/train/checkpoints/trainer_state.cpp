@@ -91,6 +91,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
   json["train_seconds"] = state.train_seconds;
   json["seed"] = state.seed;
   json["dtype"] = state.dtype;
+  if (state.ranks > 1) json["ranks"] = state.ranks;
   json["task"] = state.task;
   if (!state.phases.is_null()) json["phases"] = state.phases;
   json["data"] = data_to_json(state.data);
@@ -122,6 +123,7 @@ TrainerState trainer_state_from_json(const nlohmann::json& json, const std::stri
     json.at("train_seconds").get_to(state.train_seconds);
     state.seed = unsigned_number(json.at("seed"));
     json.at("dtype").get_to(state.dtype);
+    if (json.contains("ranks")) state.ranks = whole_number(json.at("ranks"));
     json.at("task").get_to(state.task);
     if (json.contains("phases")) state.phases = json.at("phases");
     state.data = data_from_json(json.at("data"));

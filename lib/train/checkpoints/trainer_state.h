@@ -53,6 +53,7 @@ struct TrainerState {
   double train_seconds = 0.0;  ///< spent in steps so far; for tokens/s, decides nothing
   uint64_t seed = 0;
   std::string dtype;              ///< "bf16" or "fp32"
+  int64_t ranks = 1;              ///< that made the last steps; decides the order of their sums
   std::string task;               ///< "text", "self-copy", ...; "phases"
   nlohmann::json phases;          ///< null, or what --phases gave
   std::vector<std::string> data;  ///< words of --data (weighted_data.h)

@@ -42,8 +42,9 @@ double MemoryEstimate::total_bytes() const {
 }
 
 void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
-                                const std::string& where) {
-  const double each = 2 * kMasterBytes + kMomentsBytes + (dtype == "bf16" ? 2 : 0);
+                                const std::string& where, int64_t ranks) {
+  const double each =
+      2 * kMasterBytes + kMomentsBytes / static_cast<double>(ranks) + (dtype == "bf16" ? 2 : 0);
   const double needed = model::parameter_count(config) * each;
   const double obtainable = obtainable_bytes();
   if (needed <= obtainable) return;
@@ -54,7 +55,7 @@ void require_memory_for_weights(const model::ModelConfig& config, const std::str
 }
 
 MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
-                               const StepProbe& probe, double program_bytes) {
+                               const StepProbe& probe, double program_bytes, int64_t ranks) {
   double masters = 0;
   double copies = 0;
   for (const model::Weight& weight : model.weights()) {
@@ -70,7 +71,7 @@ MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainCon
                     {"weights", masters},
                     {"compute copies", copies},
                     {"gradients", masters},
-                    {"moments", masters / kMasterBytes * kMomentsBytes},
+                    {"moments", masters / kMasterBytes * kMomentsBytes / static_cast<double>(ranks)},
                     {kActivations, activations},
                     {"workspace", probe.fixed_bytes},
                     {"allocator", kUnusedPart * activations}};

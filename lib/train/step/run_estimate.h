@@ -20,14 +20,15 @@ struct MemoryEstimate {
   double total_bytes() const;
 };
 
-/// Error(usage) naming `where` when weights, gradients and moments alone are more than this process can get.
-/// Allocates nothing. `dtype` is "bf16" or "fp32".
+/// Error(usage) naming `where` when weights, gradients and moments alone, of one of `ranks` processes, are more than this
+/// process can get. Allocates nothing. `dtype` is "bf16" or "fp32".
 void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
-                                const std::string& where);
+                                const std::string& where, int64_t ranks = 1);
 
-/// Parts of the peak of a training step. `program_bytes`: what the process held before the model was made.
+/// Parts of the peak of a training step in one of `ranks` processes: `config.batch` is its share of the rows.
+/// `program_bytes`: what the process held before the model was made.
 MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
-                               const StepProbe& probe, double program_bytes);
+                               const StepProbe& probe, double program_bytes, int64_t ranks = 1);
 
 /// Error(usage) naming `where`, with the largest batch that fits, when the estimate is more than is
 /// available.

@@ -4,13 +4,16 @@
 
 #include <fmt/format.h>
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
-#include "kernels/adamw/adamw.h"
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
 #include "lib/train/data/batch_tensors.h"
+#include "lib/train/parallel/rank_rows.h"
+#include "lib/train/parallel/sharded_adamw.h"
+#include "lib/train/step/adamw_optimizer.h"
 #include "lib/train/step/non_finite.h"
 
 namespace gca::train {
@@ -25,29 +28,31 @@ int64_t silent_group(double probability, int64_t groups, uint64_t seed, int64_t 
   return static_cast<int64_t>(block.word[1] % static_cast<uint64_t>(groups));
 }
 
-std::vector<at::Tensor> gradients_of(const std::vector<model::Weight>& weights) {
-  std::vector<at::Tensor> gradients;
-  for (const model::Weight& weight : weights) gradients.push_back(weight.master.grad());
-  return gradients;
+/// Noise belongs to the sequence, so cutting a batch into micro-batches and ranks does not change it.
+model::ForwardOptions of_micro_batch(model::ForwardOptions options, const StepBatches& batches,
+                                     size_t number) {
+  options.batch_offset = static_cast<int64_t>(number) * batches.rows + batches.first_row;
+  return options;
 }
 
-/// Noise belongs to the sequence, so cutting a batch into micro-batches does not change it.
-model::ForwardOptions of_micro_batch(model::ForwardOptions options, const std::vector<data::Batch>& batches,
-                                     size_t number) {
-  options.batch_offset = static_cast<int64_t>(number) * batches[number].rows;
-  return options;
+/// Several ranks share the moments out.
+std::unique_ptr<Optimizer> make_optimizer(model::LanguageModel& model, const TrainConfig& config,
+                                          parallel::Communicator* communicator) {
+  if (communicator != nullptr) return std::make_unique<ShardedAdamW>(model, config, *communicator);
+  return std::make_unique<AdamWOptimizer>(model.weights(), config);
 }
 
 }  // namespace
 
 Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
-                 int64_t total_steps)
+                 int64_t total_steps, parallel::Communicator* communicator)
     : model_(model),
       config_(config),
       source_(std::move(source)),
       seed_(seed),
       schedule_(make_schedule(config, total_steps)),
-      optimizer_(model.weights(), config) {}
+      communicator_(communicator),
+      optimizer_(make_optimizer(model, config, communicator)) {}
 
 void Trainer::set_total_steps(int64_t total_steps) {
   schedule_ = make_schedule(config_, total_steps);
@@ -75,10 +80,11 @@ model::ModelConfig Trainer::config_after(int64_t steps) const {
   return steps > 0 ? settings_at(steps - 1).model : model_.config();
 }
 
-std::vector<data::Batch> Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
-  std::vector<data::Batch> batches;
+StepBatches Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
+  const RankRows rank_rows = rows_of_rank(rows, communicator_);
+  StepBatches batches{{}, rows, rank_rows.first};
   for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
-    batches.push_back(source_.batch(first_sequence + i * rows, rows));
+    batches.own.push_back(source_.batch(first_sequence + i * rows + rank_rows.first, rank_rows.count));
   return batches;
 }
 
@@ -107,54 +113,82 @@ void Trainer::clear_gradients() {
   for (model::Weight& weight : model_.weights()) weight.master.mutable_grad() = at::Tensor();
 }
 
+double Trainer::sum_over_ranks(double value, const std::string& what) const {
+  if (communicator_ == nullptr) return value;
+  double sum = 0.0;
+  for (const double one : communicator_->all_gather_values({&value, 1}, what)) sum += one;
+  return sum;
+}
+
+void Trainer::count_all_ranks(StepResult& result) const {
+  if (communicator_ == nullptr) return;
+  const std::array own = {static_cast<double>(result.sequences), static_cast<double>(result.text_tokens),
+                          static_cast<double>(result.target_count), result.target_bytes};
+  std::array<double, own.size()> sums = {};
+  const std::vector<double> all = communicator_->all_gather_values(own, "the sizes of their batches");
+  for (size_t i = 0; i < all.size(); ++i) sums[i % sums.size()] += all[i];
+  result.sequences = static_cast<int64_t>(sums[0]);
+  result.text_tokens = static_cast<int64_t>(sums[1]);
+  result.target_count = static_cast<int64_t>(sums[2]);
+  result.target_bytes = sums[3];
+}
+
 StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_options,
-                                         const std::vector<data::Batch>& batches, bool look_at_retrieval) {
+                                         const StepBatches& batches, bool look_at_retrieval) {
   StepResult result;
-  for (const data::Batch& batch : batches) {
+  size_t last_with_targets = 0;
+  for (size_t i = 0; i < batches.own.size(); ++i) {
+    const data::Batch& batch = batches.own[i];
     result.sequences += batch.rows;
     result.text_tokens += batch.text_tokens;
     result.target_count += batch.target_count;
     result.target_bytes += batch.target_bytes;
+    if (batch.target_count > 0) last_with_targets = i;
   }
+  count_all_ranks(result);
   if (result.target_count == 0)
     fail_run("step " + std::to_string(step_options.step), "no sequence of its batch has a target",
              "use longer texts");
 
-  for (size_t i = 0; i < batches.size(); ++i) {
-    if (batches[i].target_count == 0) continue;
+  for (size_t i = 0; i < batches.own.size(); ++i) {
+    if (batches.own[i].target_count == 0) continue;
     model::ForwardOptions options = of_micro_batch(step_options, batches, i);
     const bool looks = look_at_retrieval && i == 0;
     if (looks) options.choices = model::ChoiceDetail::all_scores;
     // The mean over the step, not the mean of means: every target counts the same.
     const double share =
-        static_cast<double>(batches[i].target_count) / static_cast<double>(result.target_count);
+        static_cast<double>(batches.own[i].target_count) / static_cast<double>(result.target_count);
     options.loss_share = share;
-    const auto [ids, targets] = to_tensors(batches[i]);
+    const auto [ids, targets] = to_tensors(batches.own[i]);
     const std::unique_ptr<model::Past> past = model_.begin();
     const model::LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
     if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
     result.loss += loss.mean.item<double>() * share;
+    if (i == last_with_targets) optimizer_->begin_last_backward();
     loss.mean.mul(share).backward();
   }
+  result.loss = sum_over_ranks(result.loss, "the loss");
   return result;
 }
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
+  if (communicator_ != nullptr)
+    communicator_->begin_stage("step " + std::to_string(step), "resume from the last checkpoint");
   const StepSettings settings = settings_at(step);
   model::ForwardOptions options = forward_options(settings, step);
   options.step_notes = model_.begin_step();
   clear_gradients();
-  const std::vector<data::Batch> batches = step_batches(first_sequence, settings.train.batch);
+  const StepBatches batches = step_batches(first_sequence, settings.train.batch);
   StepResult result = accumulate_gradients(options, batches, look_at_retrieval);
   result.residual_blend = settings.model.residual_blend;
   result.learning_rate = settings.learning_rate;
-  result.gradient_norm = kernels::gradient_norm(gradients_of(model_.weights()));
+  result.gradient_norm = optimizer_->gradient_norm();
   if (!std::isfinite(result.loss) || !std::isfinite(result.gradient_norm))
     fail_non_finite(options, batches, result);
 
   const bool clips = config_.gradient_clip > 0 && result.gradient_norm > config_.gradient_clip;
   const double scale = clips ? config_.gradient_clip / result.gradient_norm : 1.0;
-  optimizer_.update(model_.weights(), step, result.learning_rate, scale);
+  optimizer_->update(step, result.learning_rate, scale);
   model_.end_step(options);
   clear_gradients();
   return result;
@@ -170,15 +204,17 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
     const auto start = std::chrono::steady_clock::now();
     clear_gradients();
     accumulate_gradients(options, step_batches(0, config_.batch), false);
-    kernels::gradient_norm(gradients_of(model_.weights()));
-    optimizer_.update(model_.weights(), 0, 0.0, 1.0);  // at learning rate 0 only the moments move
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    optimizer_->gradient_norm();
+    optimizer_->update(0, 0.0, 1.0);  // at learning rate 0 only the moments move
+    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    // All ranks make as many runs, by the clock of rank 0.
+    if (communicator_ != nullptr) seconds = communicator_->all_gather_values({&seconds, 1}, "times").front();
     if (runs == 0) first_seconds = seconds;
     total_seconds += seconds;
     ++runs;
   }
   clear_gradients();
-  optimizer_.reset();
+  optimizer_->reset();
   // The first run allocates: it counts only where it is all there is.
   return runs > 1 ? (total_seconds - first_seconds) / (runs - 1) : first_seconds;
 }
@@ -192,14 +228,14 @@ std::string Trainer::way_out_of_non_finite() const {
   return way;
 }
 
-void Trainer::fail_non_finite(const model::ForwardOptions& options, const std::vector<data::Batch>& batches,
+void Trainer::fail_non_finite(const model::ForwardOptions& options, const StepBatches& batches,
                               const StepResult& result) {
   std::string culprit;
   if (const auto weight = first_non_finite_weight(model_)) {
     culprit = "weight " + *weight;
   } else {
-    for (size_t i = 0; i < batches.size() && culprit.empty(); ++i) {
-      const auto name = first_non_finite_result(model_, batches[i], of_micro_batch(options, batches, i));
+    for (size_t i = 0; i < batches.own.size() && culprit.empty(); ++i) {
+      const auto name = first_non_finite_result(model_, batches.own[i], of_micro_batch(options, batches, i));
       if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
     }
     if (culprit.empty())

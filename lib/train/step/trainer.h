@@ -1,7 +1,7 @@
 #pragma once
 // One optimizer step, and nothing else: batches to loss, gradients, clipping, update. Step number n is a pure
 // function of (weights, moments, n, seed), so a run that stops and resumes gives the bits of one that did
-// not.
+// not. With a communicator each rank reads its rows of every micro-batch, and all have the weights of the whole step.
 
 #include <ATen/core/Tensor.h>
 
@@ -12,12 +12,13 @@
 #include <vector>
 
 #include "lib/model/language_model.h"
+#include "lib/parallel/communicator.h"
 #include "lib/train/data/batch_source.h"
 #include "lib/train/progress/retrieval_diagnostics.h"
 #include "lib/train/settings/lr_schedule.h"
 #include "lib/train/settings/train_config.h"
 #include "lib/train/settings/training_phases.h"
-#include "lib/train/step/adamw_optimizer.h"
+#include "lib/train/step/optimizer.h"
 
 namespace gca::train {
 
@@ -26,19 +27,28 @@ struct StepResult {
   double gradient_norm = 0.0;  ///< before clipping
   double learning_rate = 0.0;
   double residual_blend = 0.0;
-  int64_t sequences = 0;
+  int64_t sequences = 0;  ///< of all ranks, as are tokens, targets and bytes
   int64_t text_tokens = 0;
   int64_t target_count = 0;
-  double target_bytes = 0;                  ///< as in data::Batch
-  std::vector<GroupDiagnostics> retrieval;  ///< of the first micro-batch; empty when not looked at
+  double target_bytes = 0;  ///< as in data::Batch
+  std::vector<GroupDiagnostics>
+      retrieval;  ///< of the own rows of the first micro-batch; empty when not looked at
+};
+
+/// The micro-batches of a step, with the rows that this rank reads.
+struct StepBatches {
+  std::vector<data::Batch> own;
+  int64_t rows = 0;       ///< of a micro-batch, of all ranks
+  int64_t first_row = 0;  ///< the first of them that is read here
 };
 
 class Trainer {
  public:
   /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
-  /// the length of the run (and of the schedule, unless the configuration sets another).
+  /// the length of the run (and of the schedule, unless the configuration sets another). Borrows `communicator`, null for
+  /// one process; then all ranks call the same methods in the same order, with a batch of no fewer rows than ranks.
   Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
-          int64_t total_steps);
+          int64_t total_steps, parallel::Communicator* communicator = nullptr);
 
   /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
   /// gradient that is not finite is Error(failed) naming the first tensor that is not; weights and moments
@@ -63,18 +73,24 @@ class Trainer {
 
   const LearningRateSchedule& schedule() const { return schedule_; }
   void set_total_steps(int64_t total_steps);
-  AdamWOptimizer& optimizer() { return optimizer_; }
+  Optimizer& optimizer() { return *optimizer_; }
+  /// Null for one process.
+  parallel::Communicator* communicator() const { return communicator_; }
   model::LanguageModel& model() { return model_; }
 
  private:
-  std::vector<data::Batch> step_batches(int64_t first_sequence, int64_t rows) const;
+  StepBatches step_batches(int64_t first_sequence, int64_t rows) const;
   model::ForwardOptions forward_options(const StepSettings& settings, int64_t step) const;
-  StepResult accumulate_gradients(const model::ForwardOptions& options,
-                                  const std::vector<data::Batch>& batches, bool look_at_retrieval);
+  StepResult accumulate_gradients(const model::ForwardOptions& options, const StepBatches& batches,
+                                  bool look_at_retrieval);
   void clear_gradients();
+  /// Adds up over ranks what the batches have: sequences, tokens, targets, bytes.
+  void count_all_ranks(StepResult& result) const;
+  /// A sum over ranks, in their order.
+  double sum_over_ranks(double value, const std::string& what) const;
 
-  [[noreturn]] void fail_non_finite(const model::ForwardOptions& options,
-                                    const std::vector<data::Batch>& batches, const StepResult& result);
+  [[noreturn]] void fail_non_finite(const model::ForwardOptions& options, const StepBatches& batches,
+                                    const StepResult& result);
 
   model::LanguageModel& model_;
   TrainConfig config_;
@@ -82,7 +98,8 @@ class Trainer {
   uint64_t seed_;
   std::shared_ptr<const TrainingPhases> phases_;
   LearningRateSchedule schedule_;
-  AdamWOptimizer optimizer_;
+  parallel::Communicator* communicator_;
+  std::unique_ptr<Optimizer> optimizer_;
 };
 
 }  // namespace gca::train

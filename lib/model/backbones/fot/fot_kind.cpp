@@ -78,6 +78,7 @@ const BackboneKind FotKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .crosses_rows = true,
 };
 
 }  // namespace gca::model

@@ -57,6 +57,7 @@ const BackboneKind LongvqKind::kind = {
     .fields = kFields,
     .has_landmarks = false,
     .keeps_chunk_memory = false,
+    .crosses_rows = true,  // the codes follow the keys of all rows
     .validate = validate,
     .reach = reach,
     .cost = cost,

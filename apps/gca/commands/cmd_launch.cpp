@@ -1,0 +1,57 @@
+// gca launch: several processes on this machine as the ranks of one run.
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "apps/gca/commands/commands.h"
+#include "apps/gca/help/command_words.h"
+#include "apps/gca/process/rank_processes.h"
+#include "lib/core/error.h"
+#include "lib/core/machine/processors.h"
+
+namespace gca::app {
+namespace {
+
+/// The subcommands that share their work among ranks.
+const std::vector<std::string> kSharing = {"pretrain"};
+
+struct LaunchOptions {
+  int ranks = 1;
+  std::vector<std::string> command;
+};
+
+void launch(const LaunchOptions& options) {
+  const std::string& name = options.command.front();
+  if (std::find(kSharing.begin(), kSharing.end(), name) == kSharing.end())
+    fail_usage(name, "does not share its work among ranks", "launch " + joined(kSharing, " or "));
+  const int processors = usable_processors();
+  if (options.ranks > processors)
+    fmt::print(stderr, "gca launch: note: {} ranks on {} processors take longer than {}\n", options.ranks,
+               processors, processors);
+  const int status = run_ranks(options.ranks, std::max(1, processors / options.ranks), options.command);
+  if (status != 0) throw EndedWith(status);
+}
+
+}  // namespace
+
+void add_launch_command(CLI::App& app) {
+  auto options = std::make_shared<LaunchOptions>();
+  CLI::App* command = app.add_subcommand("launch", "Run a command as several processes that share its work");
+  command
+      ->add_option("-n,--ranks", options->ranks, "Number of processes; each has its share of the processors")
+      ->required()
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
+  command
+      ->add_option("COMMAND", options->command,
+                   "After --, the subcommand (" + joined(kSharing, ", ") + ") and its flags")
+      ->required();
+  command->callback([options] { launch(*options); });
+}
+
+}  // namespace gca::app

@@ -1,0 +1,274 @@
+// Several processes as the ranks of one training run, started by gca launch.
+
+#include <dirent.h>
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "tests/cli/nano_run.h"
+#include "tests/cli/tiny_run.h"
+#include "tests/support/run_gca.h"
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// gca launch -n RANKS -- WORDS.
+std::vector<std::string> launched(int ranks, const std::vector<std::string>& words) {
+  std::vector<std::string> all = {"launch", "-n", std::to_string(ranks), "--"};
+  all.insert(all.end(), words.begin(), words.end());
+  return all;
+}
+
+std::vector<std::string> rank_run(const std::string& output, const std::vector<std::string>& more = {}) {
+  std::vector<std::string> words = tiny_run(output, {"--batch", "4", "--dtype", "fp32", "--quiet"});
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+int64_t last_step(const std::string& output) {
+  std::ifstream metrics(output + "/metrics.jsonl");
+  int64_t step = -1;
+  for (std::string line; std::getline(metrics, line);)
+    if (const auto entry = nlohmann::json::parse(line, nullptr, false); entry.is_object())
+      step = entry["step"];
+  return step;
+}
+
+std::vector<double> losses_of(const std::string& output) {
+  std::vector<double> losses;
+  std::ifstream metrics(output + "/metrics.jsonl");
+  for (std::string line; std::getline(metrics, line);)
+    if (const auto entry = nlohmann::json::parse(line); entry.contains("loss"))
+      losses.push_back(entry["loss"]);
+  return losses;
+}
+
+/// The process of rank `rank` of the run in `output`.
+pid_t process_of_rank(const std::string& output, int rank) {
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const std::string name = entry.path().filename();
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto content = [&](const char* file) {
+      std::ifstream stream(entry.path() / file, std::ios::binary);
+      return std::string(std::istreambuf_iterator<char>(stream), {});
+    };
+    const std::string words = content("cmdline");
+    const std::string variables = content("environ");
+    if (words.find(output) == std::string::npos || words.find("launch") != std::string::npos) continue;
+    if ((std::string(1, '\0') + variables)
+            .find(std::string(1, '\0') + "RANK=" + std::to_string(rank) + '\0') != std::string::npos)
+      return std::stoi(name);
+  }
+  return -1;
+}
+
+size_t count_of(const std::string& text, const std::string& part) {
+  size_t count = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+}  // namespace
+
+TEST_CASE("launch: ranks train what one process trains, and go on where others stopped") {
+  const TemporaryFolder folder;
+  REQUIRE(run_gca(rank_run(folder / "alone", {"--steps", "20"})).status == 0);
+  const std::vector<double> expected = losses_of(folder / "alone");
+  const auto check_losses = [&](const std::string& output) {
+    const std::vector<double> losses = losses_of(output);
+    REQUIRE(losses.size() == 20);
+    for (size_t i = 0; i < losses.size(); ++i) CHECK(std::abs(losses[i] - expected[i]) <= 1e-5);
+  };
+  const ProcessResult two = run_gca(launched(2, rank_run(folder / "two", {"--steps", "20", "--json"})));
+  CHECK_MESSAGE(two.status == 0, two.err);
+  CHECK(two.err.empty());
+  CHECK(two.json()["result"]["steps"] == 20);  // rank 0 alone reports
+  CHECK(two.json()["result"]["ranks"] == 2);
+  check_losses(folder / "two");
+
+  REQUIRE(run_gca(launched(4, rank_run(folder / "changing", {"--steps", "20", "--stop-at", "6"}))).status ==
+          0);
+  std::vector<std::string> goes_on = {"pretrain",          "--resume",  "--output",
+                                      folder / "changing", "--stop-at", "12"};
+  const ProcessResult resumed_by_two = run_gca(launched(2, goes_on));
+  CHECK_MESSAGE(resumed_by_two.status == 0, resumed_by_two.err);
+  CHECK(resumed_by_two.err.find("ranks were 4 and are 2: ") != std::string::npos);
+  REQUIRE(run_gca(resumed(folder / "changing")).status == 0);
+  check_losses(folder / "changing");
+
+  // The files of a checkpoint are those of one process.
+  for (const char* output : {"two", "changing"})
+    for (const char* file : {"config.json", "model.safetensors", "optimizer.safetensors"})
+      CHECK(std::filesystem::file_size(folder / output + "/checkpoint/" + file) ==
+            std::filesystem::file_size(folder / "alone/checkpoint/" + file));
+  CHECK_FALSE(std::filesystem::exists(folder / "two/checkpoint.moments"));
+}
+
+TEST_CASE("launch: text, with its validation shared out, gives the figures of one process") {
+  const NanoRun run;
+  const auto words = [&](const std::string& output) {
+    return std::vector<std::string>{"pretrain",
+                                    "--data",
+                                    run.sequences(),
+                                    "--config",
+                                    "nano",
+                                    "--output",
+                                    output,
+                                    "--steps",
+                                    "4",
+                                    "--batch",
+                                    "2",
+                                    "--set",
+                                    "context=256",
+                                    "--set",
+                                    "gradient_accumulation=2",
+                                    "--set",
+                                    "eval_sequences=5",
+                                    "--dtype",
+                                    "fp32",
+                                    "--threads",
+                                    "1",
+                                    "--json"};
+  };
+  const ProcessResult one = run_gca(words(run / "one"));
+  const ProcessResult two = run_gca(launched(2, words(run / "two")));
+  CHECK_MESSAGE(two.status == 0, two.err);
+  const auto valid_of = [](const ProcessResult& result) { return result.json()["result"]["valid"]; };
+  REQUIRE(valid_of(one).size() == valid_of(two).size());
+  CHECK(valid_of(one).front() == valid_of(two).front());  // before the first step: to the bit
+  const auto bits = [](const auto& valid) { return valid["bits_per_byte"].template get<double>(); };
+  CHECK(std::abs(bits(valid_of(one).back()) - bits(valid_of(two).back())) <= 1e-5);
+  CHECK(one.json()["result"]["tokens"] == two.json()["result"]["tokens"]);
+  CHECK(one.json()["result"]["data"] == two.json()["result"]["data"]);
+}
+
+TEST_CASE("launch: a signal stops all ranks after the same step and saves, SIGUSR1 saves and goes on") {
+  const TemporaryFolder folder;
+  RunningProcess run(gca_words(launched(3, rank_run(folder / "run", {"--steps", "1000000"}))));
+  REQUIRE(run.wait_until([&] { return last_step(folder / "run") >= 2; }));
+  const int64_t before = saved_step(folder / "run");
+  run.send_signal(SIGUSR1);
+  REQUIRE(run.wait_until([&] { return saved_step(folder / "run") > before; }));
+  const int64_t saved = saved_step(folder / "run");
+  REQUIRE(run.wait_until([&] { return last_step(folder / "run") > saved; }));
+  run.send_signal(SIGINT);
+  const ProcessResult result = run.wait();
+  CHECK(result.status == 130);
+  CHECK(result.err.ends_with("gca pretrain: error: interrupted\n"));
+  CHECK(count_of(result.err, "error:") == 1);
+  CHECK(saved_step(folder / "run") == last_step(folder / "run"));
+}
+
+TEST_CASE("launch: where a rank is killed the others end, and the checkpoint resumes") {
+  const TemporaryFolder folder;
+  RunningProcess run(gca_words(
+      launched(3, rank_run(folder / "run", {"--steps", "1000000", "--set", "checkpoint_interval=3"}))));
+  REQUIRE(run.wait_until([&] { return last_step(folder / "run") >= 7; }));
+  const pid_t victim = process_of_rank(folder / "run", 1);
+  REQUIRE(victim > 0);
+  const auto start = Clock::now();
+  kill(victim, SIGKILL);
+  const ProcessResult result = run.wait();
+  CHECK(std::chrono::duration<double>(Clock::now() - start).count() < 5.0);
+  CHECK(result.status == 128 + SIGKILL);
+  CHECK(result.err.find("gca launch: error: rank 1 was ended by signal 9 (Killed)\n") != std::string::npos);
+  CHECK(count_of(result.err, " was lost while exchanging ") == 2);
+  CHECK(result.err.find("gca pretrain: error: rank 0: step ") != std::string::npos);
+  CHECK(result.err.find("[2] gca pretrain: error: rank 2: step ") != std::string::npos);
+  CHECK(count_of(result.err, " error: ") == 3);
+  const int64_t saved = saved_step(folder / "run");
+  CHECK(saved >= 3);
+  CHECK(saved % 3 == 0);
+  const std::string stop = std::to_string(saved + 3);
+  const ProcessResult resumed_run = run_gca(
+      launched(2, {"pretrain", "--resume", "--quiet", "--output", folder / "run", "--stop-at", stop}));
+  CHECK_MESSAGE(resumed_run.status == 0, resumed_run.err);
+  CHECK(saved_step(folder / "run") == saved + 3);
+}
+
+TEST_CASE("launch: when it is killed itself, its ranks save and end") {
+  const TemporaryFolder folder;
+  {
+    RunningProcess run(gca_words(launched(2, rank_run(folder / "run", {"--steps", "1000000"}))));
+    REQUIRE(run.wait_until([&] { return last_step(folder / "run") >= 2; }));
+    run.send_signal(SIGKILL);
+    CHECK(run.wait().status == 128 + SIGKILL);
+  }
+  const auto end = Clock::now() + std::chrono::seconds(30);
+  while (process_of_rank(folder / "run", 0) > 0 && Clock::now() < end)
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  CHECK(process_of_rank(folder / "run", 0) < 0);
+  CHECK(saved_step(folder / "run") == last_step(folder / "run"));
+}
+
+TEST_CASE("launch: what cannot be started is one line, and leaves nothing") {
+  const TemporaryFolder folder;
+  const struct {
+    std::vector<std::string> words;
+    std::string message;
+  } cases[] = {{launched(5, rank_run(folder / "run", {"--steps", "2"})),
+                "gca pretrain: error: --batch: a batch of 4 has no row for each of 5 ranks; use a batch of 5 "
+                "or more, or fewer ranks\n"},
+               {launched(2, rank_run(folder / "run", {"--steps", "2", "--set", "long_range=fot"})),
+                "gca pretrain: error: long_range fot: in training the rows of its batch see each other; "
+                "train it in one process\n"},
+               {launched(2, rank_run(folder / "run")),
+                "gca pretrain: error: --steps: missing; say how long to train: --steps N, --tokens N or "
+                "--minutes M\n"},
+               {launched(2, {"chunk", "--tokens", "none"}),
+                "gca launch: error: chunk: does not share its work among ranks; launch pretrain\n"}};
+  for (const auto& one : cases) {
+    const ProcessResult result = run_gca(one.words);
+    CHECK(result.status == 2);
+    CHECK(result.err.ends_with(one.message));
+    CHECK(count_of(result.err, "error:") == 1);
+    CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  }
+}
+
+TEST_CASE("launch: ranks that were started to do different things do nothing") {
+  const TemporaryFolder folder;
+  const auto rank = [&](int number, const std::string& steps) {
+    std::vector<std::string> words = gca_words(rank_run(folder / "run", {"--steps", steps}));
+    const std::string port = std::to_string(20000 + getpid() % 20000);
+    words.insert(words.begin(), {"env", "RANK=" + std::to_string(number), "WORLD_SIZE=2",
+                                 "LOCAL_WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + port});
+    return words;
+  };
+  RunningProcess first(rank(0, "20"));
+  RunningProcess second(rank(1, "21"));
+  const ProcessResult zero = first.wait();
+  const ProcessResult one = second.wait();
+  CHECK(zero.status == 2);
+  CHECK(one.status == 2);
+  CHECK(zero.err ==
+        "gca pretrain: error: rank 1: its configuration differs from that of rank 0; start every rank with "
+        "the same program, "
+        "command line and files\n");
+  CHECK(one.err.empty());
+  CHECK_FALSE(std::filesystem::exists(folder / "run/checkpoint"));
+}
+
+TEST_CASE("launch: a dry run tells what each rank needs") {
+  const TemporaryFolder folder;
+  const auto moments_of = [&](const ProcessResult& result) {
+    REQUIRE_MESSAGE(result.status == 0, result.err);
+    const nlohmann::json report = result.json();
+    for (const auto& part : report["result"]["memory"])
+      if (part["part"] == "moments") return part["bytes"].get<double>();
+    return 0.0;
+  };
+  const std::vector<std::string> words = rank_run(folder / "run", {"--steps", "2", "--dry-run", "--json"});
+  const ProcessResult one = run_gca(words);
+  const ProcessResult two = run_gca(launched(2, words));
+  CHECK(moments_of(one) == 8 * one.json()["result"]["parameters"].get<double>());
+  CHECK(moments_of(two) == moments_of(one) / 2);
+  CHECK(two.json()["result"]["ranks"] == 2);
+  CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
