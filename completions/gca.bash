@@ -80,6 +80,7 @@ _gca() {
                 --minutes) :; return ;;
                 --stop-at) :; return ;;
                 --batch) :; return ;;
+                --context-parallel) :; return ;;
                 --init) _gca_files -d; return ;;
                 --branch) _gca_files -d; return ;;
                 --change) _gca_settings; return ;;
@@ -93,7 +94,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --context-parallel --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
             ;;
         eval)
             case $previous in

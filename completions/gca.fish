@@ -61,6 +61,7 @@ complete -c gca -n '__fish_seen_subcommand_from pretrain' -l tokens -x -d 'Numbe
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l minutes -x -d 'Training time in minutes; converted into a number of steps by timing a few at the start'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l stop-at -x -d 'Save and stop at this step; --resume continues'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l batch -x -d 'Sequences per micro-batch; the same as --set batch=N'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l context-parallel -x -d 'Ranks that share each text, every one with a part of its chunks; so many of those that gca launch or another launcher starts (default: 1)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l resume -d 'Continue from the checkpoint in --output'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l init -x -a '(__fish_complete_directories)' -d 'Start from the weights of this checkpoint'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l branch -x -a '(__fish_complete_directories)' -d 'Continue the run of this checkpoint in --output: with its moments, its place in the data and its schedule'

@@ -161,18 +161,21 @@ train::TrainConfig largest_step(const PlannedRun& run) {
   return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
 }
 
-train::TrainConfig largest_share(const PlannedRun& run, int ranks) {
+train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count) {
   train::TrainConfig config = largest_step(run);
-  config.batch = (config.batch + ranks - 1) / ranks;
+  config.batch = (config.batch + count.groups() - 1) / count.groups();
+  config.context = (config.context + count.text_ranks - 1) / count.text_ranks;
   return config;
 }
 
-void require_rows_for_ranks(const PlannedRun& run, int ranks) {
-  if (ranks == 1) return;
+void require_work_for_ranks(const PlannedRun& run, const RankCount& count) {
+  if (count.ranks == 1) return;
+  const std::string them =
+      fmt::format("{} {}", count.groups(), count.text_ranks > 1 ? "groups of ranks" : "ranks");
   const auto require_rows = [&](int64_t batch, const std::string& where) {
-    if (batch < ranks)
-      fail_usage(where, fmt::format("a batch of {} has no row for each of {} ranks", batch, ranks),
-                 fmt::format("use a batch of {} or more, or fewer ranks", ranks));
+    if (batch < count.groups())
+      fail_usage(where, fmt::format("a batch of {} has no row for each of {}", batch, them),
+                 fmt::format("use a batch of {} or more, or fewer ranks", count.groups()));
   };
   if (run.data.phases)
     for (const train::TrainingPhase& phase : run.data.phases->phases())
@@ -180,16 +183,21 @@ void require_rows_for_ranks(const PlannedRun& run, int ranks) {
         require_rows(task.config.train.batch, "phase " + phase.name + ", task " + task.task);
   else
     require_rows(run.config.train.batch, source_of_batch(run.config));
-  if (model::backbone_kind(run.config.model).crosses_rows)
+  const model::BackboneKind& kind = model::backbone_kind(run.config.model);
+  if (count.text_ranks > 1 && !kind.shares_texts)
+    fail_usage(fmt::format("--context-parallel {}", count.text_ranks),
+               "a model with long_range " + run.config.model.long_range + " reads each text whole",
+               "leave it out");
+  if (kind.crosses_rows)
     fail_usage("long_range " + run.config.model.long_range,
                "in training the rows of its batch see each other", "train it in one process");
 }
 
-void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, int ranks) {
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, const RankCount& count) {
   const bool has_plan_of_phases = run.data.phases && run.start_up.empty();
   const std::string where = has_plan_of_phases ? "--phases, task " + run.data.phases->largest_task().task
                                                : source_of_batch(run.config);
-  train::require_memory_for_batch(memory, largest_share(run, ranks), where);
+  train::require_memory_for_batch(memory, largest_share(run, count), where);
 }
 
 PlannedChanges planned_changes(const PlannedRun& run, int64_t total_steps) {

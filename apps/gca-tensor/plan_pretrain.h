@@ -47,15 +47,22 @@ int64_t resumed_steps(const PretrainOptions& options, const train::TrainerState&
 
 /// The settings of the step that takes the most memory.
 train::TrainConfig largest_step(const PlannedRun& run);
-/// The same with the rows of the rank that has the most of them.
-train::TrainConfig largest_share(const PlannedRun& run, int ranks);
+/// Processes of a run, of which groups of `text_ranks` share each text.
+struct RankCount {
+  int ranks = 1;
+  int text_ranks = 1;
+  int groups() const { return ranks / text_ranks; }
+};
 
-/// Throws Error(usage) where `ranks` processes cannot share the run's steps: too few rows in a batch, or rows that the model
-/// lets see each other.
-void require_rows_for_ranks(const PlannedRun& run, int ranks);
+/// The same with the rows, and the part of the text, of the rank that has the most of them.
+train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count);
+
+/// Throws Error(usage) where the processes cannot share the run's steps: too few rows in a batch, rows that the model lets see
+/// each other, or texts that it reads whole.
+void require_work_for_ranks(const PlannedRun& run, const RankCount& count);
 
 /// Throws Error(usage), naming what says how large a batch is, where `memory` is more than there is.
-void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, int ranks);
+void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, const RankCount& count);
 
 /// How a run that goes on differs from before.
 struct PlannedChanges {

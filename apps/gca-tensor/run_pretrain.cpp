@@ -66,7 +66,8 @@ void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& 
 /// resumed. All ranks together.
 int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
                       const train::TaskData& data, model::LanguageModel& model, uint64_t seed,
-                      double elapsed_seconds, parallel::Communicator* communicator) {
+                      double elapsed_seconds, parallel::Communicator* communicator,
+                      parallel::Communicator* text_ranks) {
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
@@ -83,7 +84,7 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  train::Trainer trial(model, config.train, data.train, seed, 1, communicator);
+  train::Trainer trial(model, config.train, data.train, seed, 1, communicator, text_ranks);
   const double step_seconds = trial.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
   const int64_t steps = train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(),
                                             step_seconds, validation_seconds, config.train.eval_interval);
@@ -138,18 +139,18 @@ std::unique_ptr<train::RunLock> claim_output(const PretrainOptions& options) {
   return lock;
 }
 
-void dry_run(const PretrainOptions& options, JsonReport& report, int ranks) {
+void dry_run(const PretrainOptions& options, JsonReport& report, const RankCount& count) {
   constexpr double kSeconds = 5.0;
   const auto program_bytes = static_cast<double>(resident_memory_bytes());
-  PlannedRun run = plan_run(options, ranks);
-  require_rows_for_ranks(run, ranks);
+  PlannedRun run = plan_run(options, count.ranks);
+  require_work_for_ranks(run, count);
   model::LanguageModel model(run.config.model, scalar_type(run.state.dtype));
   model.initialise(run.state.seed);
   model.refresh_compute_weights();
   const train::TrainConfig train = largest_step(run);
   const train::StepProbe probe = train::probe_step(model, train, kSeconds);
   const train::MemoryEstimate memory =
-      train::estimate_memory(model, largest_share(run, ranks), probe, program_bytes, ranks);
+      train::estimate_memory(model, largest_share(run, count), probe, program_bytes, count.ranks);
   RunLength length{options.steps, options.minutes};
   if (options.goes_on()) {
     const int64_t total_steps = resumed_steps(options, run.state);
@@ -165,9 +166,9 @@ void dry_run(const PretrainOptions& options, JsonReport& report, int ranks) {
   }
   report.seed = run.state.seed;
   report.config = pretrain_config_of(options, run.state, run.config);
-  if (ranks > 1) report.result["ranks"] = ranks;
+  if (count.ranks > 1) report.result["ranks"] = count.ranks;
   finish_dry_run(report, options, model, train, probe, memory, length, run.data);
-  require_memory(memory, run, ranks);
+  require_memory(memory, run, count);
 }
 
 /// A run as far as a rank can make it ready by itself.
@@ -181,18 +182,18 @@ struct ReadyRun {
   double program_bytes = 0;
 };
 
-void require_memory_of(const ReadyRun& run, int ranks) {
-  const train::TrainConfig share = largest_share(run.planned, ranks);
+void require_memory_of(const ReadyRun& run, const RankCount& count) {
+  const train::TrainConfig share = largest_share(run.planned, count);
   require_memory(train::estimate_memory(*run.model, share, train::probe_step(*run.model, share, 0),
-                                        run.program_bytes, ranks),
-                 run.planned, ranks);
+                                        run.program_bytes, count.ranks),
+                 run.planned, count);
 }
 
 /// Plan, weights, memory, data, folder: everything that can be found unusable. `writes`: is this the rank that writes?
-ReadyRun make_ready(const PretrainOptions& options, int ranks, bool writes) {
+ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool writes) {
   ReadyRun run;
   check_options(options, writes);
-  if (ranks > 1 && options.tensor.device != "cpu")
+  if (count.ranks > 1 && options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "several ranks train on CPUs only", "start one process");
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
   // before all that it was given has been found usable.
@@ -203,8 +204,8 @@ ReadyRun make_ready(const PretrainOptions& options, int ranks, bool writes) {
   run.program_bytes = static_cast<double>(resident_memory_bytes());
   run.continued = continued_checkpoint(options);
   run.continued_state = run.continued.empty() ? "" : read_file(run.continued + "/trainer_state.json");
-  run.planned = plan_run(options, ranks);
-  require_rows_for_ranks(run.planned, ranks);
+  run.planned = plan_run(options, count.ranks);
+  require_work_for_ranks(run.planned, count);
   train::TrainerState& state = run.planned.state;
   const train::RunConfig& config = run.planned.config;
   const train::TaskData& data = run.planned.data;
@@ -228,7 +229,7 @@ ReadyRun make_ready(const PretrainOptions& options, int ranks, bool writes) {
     model.initialise(state.seed);
     model.refresh_compute_weights();
   }
-  require_memory_of(run, ranks);
+  require_memory_of(run, count);
   data.train.batch(state.sequences, config.train.batch);  // the first that will be read: is it whole?
   if (writes && !run.lock) run.lock = claim_output(options);
   return run;
@@ -253,18 +254,21 @@ void require_same_run(parallel::Communicator& communicator, const PretrainOption
        {"configuration", pretrain_config_of(options, state, run.planned.config).dump() +
                              std::to_string(state.seed) + " " + std::to_string(state.total_steps) + " " +
                              std::to_string(options.steps) + " " + std::to_string(options.tokens) + " " +
-                             std::to_string(options.minutes) + " " + std::to_string(options.stop_at)},
+                             std::to_string(options.minutes) + " " + std::to_string(options.stop_at) + " " +
+                             std::to_string(options.context_parallel)},
        {"data", run.planned.data.train.fingerprint},
        {"checkpoint", run.continued_state},
        {"weights", checksum_of_weights(*run.model)}});
 }
 
-void train_run(const PretrainOptions& options, JsonReport& report, parallel::Communicator* communicator) {
+void train_run(const PretrainOptions& options, JsonReport& report, parallel::Communicator* communicator,
+               parallel::Communicator* text_ranks) {
   const int ranks = communicator == nullptr ? 1 : communicator->size();
+  const RankCount count{ranks, options.context_parallel};
   const bool writes = communicator == nullptr || communicator->rank() == 0;
   const bool is_quiet = options.common.quiet || !writes;
   ReadyRun ready;
-  parallel::succeed_together(communicator, [&] { ready = make_ready(options, ranks, writes); });
+  parallel::succeed_together(communicator, [&] { ready = make_ready(options, count, writes); });
   if (communicator != nullptr) require_same_run(*communicator, options, ready);
   PlannedRun& planned = ready.planned;
   train::TrainerState& state = planned.state;
@@ -272,13 +276,13 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   train::TaskData& data = planned.data;
   model::LanguageModel& model = *ready.model;
   if (!options.goes_on()) {
-    state.total_steps =
-        planned_steps(options, config, data, model, state.seed, report.elapsed_seconds(), communicator);
+    state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds(),
+                                      communicator, text_ranks);
     if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {  // --minutes
       follow_curriculum(planned, state.total_steps, -1);
       parallel::succeed_together(communicator, [&] {
-        require_rows_for_ranks(planned, ranks);
-        require_memory_of(ready, ranks);
+        require_work_for_ranks(planned, count);
+        require_memory_of(ready, count);
       });
     }
   }
@@ -287,7 +291,8 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   state.data_fingerprint = data.train.fingerprint;
   state.end_token = data.end_token;
 
-  train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps, communicator);
+  train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps, communicator,
+                         text_ranks);
   trainer.follow(data.phases);
   if (options.goes_on()) {
     parallel::succeed_together(communicator, [&] {
@@ -335,6 +340,13 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
                 pretrain_table_of(report.result) + (options.profile ? "\n" + profile.table() : ""));
 }
 
+void require_whole_groups(const PretrainOptions& options, int ranks) {
+  if (ranks % options.context_parallel == 0) return;
+  fail_usage(fmt::format("--context-parallel {}", options.context_parallel),
+             ranks == 1 ? "there is one process" : fmt::format("does not divide {} ranks", ranks),
+             "start a multiple of so many ranks (gca launch -n N -- pretrain ...)");
+}
+
 }  // namespace
 
 void run_pretrain(const PretrainOptions& given) {
@@ -347,18 +359,26 @@ void run_pretrain(const PretrainOptions& given) {
     if (environment.rank > 0) return;  // rank 0 tells what each of them needs
     read_input_files(options);
     check_options(options, true);
+    require_whole_groups(options, environment.size);
     JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
-    return dry_run(options, plan, environment.size);
+    return dry_run(options, plan, {environment.size, options.context_parallel});
   }
   const std::unique_ptr<parallel::Communicator> communicator = parallel::open_communicator(environment);
   try {
     std::optional<JsonReport> report;
     parallel::succeed_together(communicator.get(), [&] {
       read_input_files(options);
+      require_whole_groups(options, environment.size);
       if (environment.rank > 0) options.common.report_path.clear();
       report = begin_tensor_report("pretrain", options.common, options.tensor);
     });
-    train_run(options, *report, communicator.get());
+    std::unique_ptr<parallel::Communicator> text_ranks;
+    if (communicator)
+      parallel::require_same(*communicator,
+                             {{"--context-parallel", std::to_string(options.context_parallel)}});
+    if (options.context_parallel > 1)
+      text_ranks = parallel::open_group(*communicator, options.context_parallel);
+    train_run(options, *report, communicator.get(), text_ranks.get());
   } catch (const parallel::FailedElsewhere& failure) {
     throw EndedWith(static_cast<int>(failure.kind));
   }

@@ -42,6 +42,8 @@ struct BackboneKind {
   ModelCost (*cost)(const ModelConfig& config, int64_t context);
   /// In training the rows of a batch see each other, so they cannot be shared out among processes.
   bool crosses_rows = false;
+  /// Several ranks can train on one text, each with a part of it (ForwardOptions::text_ranks).
+  bool shares_texts = false;
 };
 
 }  // namespace gca::model

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "lib/model/model_config.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::model {
 
@@ -65,6 +66,9 @@ struct ForwardOptions {
       1.0;  ///< training: part of this call's loss in that of its step; of terms added to it, too
   /// Training: what a backbone gathers of the step (Backbone::begin_step()). Null: nothing is gathered.
   std::shared_ptr<StepNotes> step_notes;
+  /// Training, kinds that BackboneKind::shares_texts says: rank p of N has positions p n .. (p + 1) n of each text, n a
+  /// multiple of the chunk size, and a past that begins at p n. All ranks run alike, forward and backward. Null: whole texts.
+  parallel::Communicator* text_ranks = nullptr;
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and

@@ -51,7 +51,7 @@ LanguageModel::LanguageModel(ModelConfig config, at::ScalarType compute_dtype, a
 
 at::Tensor LanguageModel::forward(const at::Tensor& ids, Past& past, const ForwardOptions& options) const {
   const bool with_gradients = at::GradMode::is_enabled();
-  TORCH_CHECK(!with_gradients || past.position() == 0,
+  TORCH_CHECK(!with_gradients || past.position() == 0 || options.text_ranks != nullptr,
               "gradients do not cross segments: start from a new past");
   TORCH_CHECK(!with_gradients || !options.memory_only, "chunk memory alone has no gradients");
   if (ids.numel() == 1 && !with_gradients && !options.observe && !options.memory_only &&

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/distributed/c10d/Backend.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include <fmt/format.h>
 
@@ -63,8 +64,11 @@ void Exchange::wait() {
   messages_.clear();
 }
 
-Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> backend)
+Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intrusive_ptr<c10d::Store> store,
+                           int first_rank)
     : backend_(std::move(backend)),
+      store_(std::move(store)),
+      first_rank_(first_rank),
       rank_(backend_->getRank()),
       size_(backend_->getSize()),
       sent_to_(static_cast<size_t>(size_)),
@@ -78,8 +82,9 @@ void Communicator::begin_stage(std::string stage, std::string remedy) {
 }
 
 void Communicator::fail_with(int peer, const std::string& what, const std::string& reason) const {
-  fail_run(fmt::format("rank {}{}", rank_, stage_.empty() ? "" : ": " + stage_),
-           fmt::format("rank {} was lost while exchanging {} ({})", peer, what, reason), remedy_);
+  fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),
+           fmt::format("rank {} was lost while exchanging {} ({})", first_rank_ + peer, what, reason),
+           remedy_);
 }
 
 Exchange Communicator::start_exchange(std::span<const at::Tensor> to_rank,

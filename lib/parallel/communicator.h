@@ -17,7 +17,8 @@
 
 namespace c10d {
 class Backend;
-}
+class Store;
+}  // namespace c10d
 
 namespace gca::parallel {
 
@@ -44,13 +45,17 @@ class Exchange {
 
 class Communicator {
  public:
-  explicit Communicator(c10::intrusive_ptr<c10d::Backend> backend);
+  /// `store` is where the ranks met. `first_rank`: the number by which errors call rank 0, in a group of ranks.
+  Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intrusive_ptr<c10d::Store> store,
+               int first_rank = 0);
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
   int rank() const { return rank_; }
   int size() const { return size_; }
+  const c10::intrusive_ptr<c10d::Backend>& backend() const { return backend_; }
+  const c10::intrusive_ptr<c10d::Store>& store() const { return store_; }
   /// Payload of the messages to other ranks so far.
   int64_t bytes_sent() const { return bytes_sent_; }
 
@@ -90,6 +95,8 @@ class Communicator {
   [[noreturn]] void fail_with(int peer, const std::string& what, const std::string& reason) const;
 
   c10::intrusive_ptr<c10d::Backend> backend_;
+  c10::intrusive_ptr<c10d::Store> store_;
+  int first_rank_;
   int rank_;
   int size_;
   std::vector<int> sent_to_;  // messages, by peer

@@ -10,6 +10,7 @@
 #include <string>
 
 #include <fmt/format.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
@@ -56,7 +57,8 @@ std::unique_ptr<Communicator> connect_all(const c10::intrusive_ptr<c10d::Store>&
                                           const CommunicatorTimeouts& timeouts) {
   const auto options = ProcessGroupGloo::Options::create(timeouts.message);
   options->devices.push_back(std::move(device));
-  return std::make_unique<Communicator>(c10::make_intrusive<ProcessGroupGloo>(store, rank, size, options));
+  return std::make_unique<Communicator>(c10::make_intrusive<ProcessGroupGloo>(store, rank, size, options),
+                                        store);
 }
 
 std::string first_line(const std::exception& error) {
@@ -75,10 +77,12 @@ std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environme
   try {
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(environment.port);
-    options.isServer = environment.rank == 0;
+    const bool is_kept_by_launcher = !environment.store_prefix.empty();
+    options.isServer = environment.rank == 0 && !is_kept_by_launcher;
     options.numWorkers = static_cast<size_t>(environment.size);
     options.timeout = timeouts.meeting;
-    const auto store = c10::make_intrusive<c10d::TCPStore>(environment.address, options);
+    c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(environment.address, options);
+    if (is_kept_by_launcher) store = c10::make_intrusive<c10d::PrefixStore>(environment.store_prefix, store);
     return connect_all(store, environment.rank, environment.size, device_of(environment), timeouts);
   } catch (const std::exception& error) {
     fail_run(fmt::format("rank {}", environment.rank),
@@ -91,6 +95,18 @@ std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environme
 std::unique_ptr<Communicator> open_communicator(const c10::intrusive_ptr<c10d::Store>& store, int rank,
                                                 int size, const CommunicatorTimeouts& timeouts) {
   return connect_all(store, rank, size, ProcessGroupGloo::createDeviceForHostname(kThisMachine), timeouts);
+}
+
+std::unique_ptr<Communicator> open_group(const Communicator& all, int size) {
+  const auto of_all =
+      c10::static_intrusive_pointer_cast<ProcessGroupGloo::Options>(all.backend()->getBackendOptions());
+  const auto options = ProcessGroupGloo::Options::create(of_all->timeout);
+  options->devices = of_all->devices;
+  const int first = all.rank() / size * size;
+  const auto store =
+      c10::make_intrusive<c10d::PrefixStore>(fmt::format("group_of_{}_from_{}", size, first), all.store());
+  return std::make_unique<Communicator>(
+      c10::make_intrusive<ProcessGroupGloo>(store, all.rank() - first, size, options), store, first);
 }
 
 }  // namespace gca::parallel

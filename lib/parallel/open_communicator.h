@@ -28,4 +28,8 @@ std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environme
 std::unique_ptr<Communicator> open_communicator(const c10::intrusive_ptr<c10d::Store>& store, int rank,
                                                 int size, const CommunicatorTimeouts& timeouts = {});
 
+/// The group of `size` consecutive ranks of `all` that this one is in, the first of which is a multiple of `size`; `size`
+/// divides theirs. Its messages do not mix with those of `all`, to which all ranks must still belong.
+std::unique_ptr<Communicator> open_group(const Communicator& all, int size);
+
 }  // namespace gca::parallel

@@ -79,6 +79,12 @@ RankEnvironment rank_environment(const Variables& variable) {
     environment.port = variable("MASTER_PORT") == nullptr
                            ? kDefaultPort
                            : require_number(variable, "MASTER_PORT", 1, kMaxPort);
+    // The agent of torchrun listens at this port before rank 0 could; its store is emptied at no restart.
+    const char* is_kept = variable("TORCHELASTIC_USE_AGENT_STORE");
+    if (is_kept != nullptr && std::string_view(is_kept) == "True") {
+      const char* restart = variable("TORCHELASTIC_RESTART_COUNT");
+      environment.store_prefix = std::string("/worker/attempt_") + (restart == nullptr ? "0" : restart);
+    }
     if (const char* interface = variable("GLOO_SOCKET_IFNAME"); interface != nullptr)
       environment.interface = interface;
     return environment;

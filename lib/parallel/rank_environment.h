@@ -10,9 +10,11 @@ struct RankEnvironment {
   int rank = 0;
   int size = 1;                ///< 1: the process is alone
   bool is_one_machine = true;  ///< are all ranks here?
-  std::string address;         ///< where rank 0 listens for the others to meet
+  std::string address = {};    ///< where rank 0 listens for the others to meet
   int port = 0;
-  std::string interface;  ///< GLOO_SOCKET_IFNAME; empty: the one that routes to `address`
+  /// Of a store that the launcher itself keeps there, as torchrun does; empty: rank 0 keeps it.
+  std::string store_prefix = {};
+  std::string interface = {};  ///< GLOO_SOCKET_IFNAME; empty: the one that routes to `address`
 };
 
 /// `variable` gives the value of an environment variable, null where it is not set. Of the launchers' variables the

@@ -148,6 +148,21 @@ TEST_CASE("launch: text, with its validation shared out, gives the figures of on
   CHECK(one.json()["result"]["data"] == two.json()["result"]["data"]);
 }
 
+TEST_CASE("launch: ranks that share a text train what one process trains") {
+  const TemporaryFolder folder;
+  REQUIRE(run_gca(rank_run(folder / "alone", {"--steps", "6"})).status == 0);
+  const std::vector<double> expected = losses_of(folder / "alone");
+  for (const int ranks : {2, 4}) {
+    const std::string output = folder / ("shared" + std::to_string(ranks));
+    const ProcessResult shared =
+        run_gca(launched(ranks, rank_run(output, {"--steps", "6", "--context-parallel", "2"})));
+    CHECK_MESSAGE(shared.status == 0, shared.err);
+    const std::vector<double> losses = losses_of(output);
+    REQUIRE(losses.size() == expected.size());
+    for (size_t i = 0; i < losses.size(); ++i) CHECK(std::abs(losses[i] - expected[i]) <= 1e-5);
+  }
+}
+
 TEST_CASE("launch: a signal stops all ranks after the same step and saves, SIGUSR1 saves and goes on") {
   const TemporaryFolder folder;
   RunningProcess run(gca_words(launched(3, rank_run(folder / "run", {"--steps", "1000000"}))));
@@ -218,6 +233,14 @@ TEST_CASE("launch: what cannot be started is one line, and leaves nothing") {
                {launched(2, rank_run(folder / "run", {"--steps", "2", "--set", "long_range=fot"})),
                 "gca pretrain: error: long_range fot: in training the rows of its batch see each other; "
                 "train it in one process\n"},
+               {launched(2, rank_run(folder / "run", {"--steps", "2", "--context-parallel", "3"})),
+                "gca pretrain: error: --context-parallel 3: does not divide 2 ranks; start a multiple of so "
+                "many ranks (gca launch -n "
+                "N -- pretrain ...)\n"},
+               {launched(2, rank_run(folder / "run",
+                                     {"--steps", "2", "--context-parallel", "2", "--set", "long_range=rmt"})),
+                "gca pretrain: error: --context-parallel 2: a model with long_range rmt reads each text "
+                "whole; leave it out\n"},
                {launched(2, rank_run(folder / "run")),
                 "gca pretrain: error: --steps: missing; say how long to train: --steps N, --tokens N or "
                 "--minutes M\n"},

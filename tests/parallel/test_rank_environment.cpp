@@ -54,6 +54,11 @@ TEST_CASE("torchrun, mpirun and srun say who a process is") {
   CHECK(torchrun.port == 1234);
   CHECK_FALSE(torchrun.is_one_machine);
 
+  CHECK(torchrun.store_prefix.empty());
+  const Variables with_agent = with(kTorchrun, "TORCHELASTIC_USE_AGENT_STORE", "True");
+  CHECK(environment_of(with(with_agent, "TORCHELASTIC_RESTART_COUNT", "2")).store_prefix ==
+        "/worker/attempt_2");
+
   const parallel::RankEnvironment mpirun = environment_of(
       {{"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}});
   CHECK(mpirun.rank == 3);

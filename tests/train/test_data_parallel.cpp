@@ -74,6 +74,46 @@ Gradients shared_pass(const golden::GoldenFile& golden, int ranks, at::ScalarTyp
   return result;
 }
 
+/// A training pass of the case whose texts are shared by all of `ranks`, in groups of `text_ranks` of them.
+Gradients shared_text_pass(const golden::GoldenFile& golden, int ranks, int text_ranks, at::ScalarType dtype,
+                           bool recomputes) {
+  Gradients result;
+  as_ranks(ranks, [&](parallel::Communicator* communicator) {
+    const auto group = parallel::open_group(*communicator, text_ranks);
+    model::LanguageModel model(golden::model_config_of(golden), dtype);
+    golden::set_weights(model, golden, 0);
+    const golden::CaseBatch batch = golden::batch_of(
+        golden, {.chunk_size = model.config().chunk_size, .landmark_id = model.config().landmark_id});
+    const train::RankRows rows = train::rows_of_rank(batch.ids.size(0), communicator, group.get());
+    const int64_t n = batch.ids.size(1) / text_ranks;
+    const auto own = [&](const at::Tensor& x) {
+      return x.narrow(0, rows.first, rows.count).narrow(1, group->rank() * n, n);
+    };
+    train::ShardedAdamW optimizer(model, tiny_train_config(), *communicator, 30000);
+    model::ForwardOptions options;
+    options.gumbel = golden.tensors.at("input/gumbel")
+                         .to(model.weights()[0].master.scalar_type())
+                         .narrow(1, rows.first, rows.count)
+                         .contiguous();
+    options.text_ranks = group.get();
+    options.recompute_activations = recomputes;
+    const std::unique_ptr<model::Past> past = model.begin(group->rank() * n);
+    const auto loss = model.loss(model.forward(own(batch.ids), *past, options), own(batch.targets));
+    const double share =
+        own(batch.targets).ge(0).sum().item<double>() / batch.targets.ge(0).sum().item<double>();
+    double total = loss.mean.item<double>() * share;
+    if (!recomputes) optimizer.begin_last_backward();
+    loss.mean.mul(share).backward();
+    const std::vector<double> all = communicator->all_gather_values({&total, 1}, "the loss");
+    total = std::accumulate(all.begin(), all.end(), 0.0);
+    optimizer.gradient_norm();
+    std::vector<at::Tensor> gradients;
+    for (size_t i = 0; i < model.weights().size(); ++i) gradients.push_back(optimizer.summed_gradient(i));
+    if (communicator->rank() == 0) result = {total, gradients};
+  });
+  return result;
+}
+
 train::TrainerState new_state(const train::TrainConfig& config, int64_t total_steps) {
   train::TrainerState state;
   state.total_steps = total_steps;
@@ -93,6 +133,7 @@ train::TrainConfig rank_config() {
 
 struct RunSettings {
   int ranks = 1;
+  int text_ranks = 1;
   int64_t stop_at = 0;
   bool resumes = false;
   train::TrainConfig config = rank_config();
@@ -120,7 +161,9 @@ train::TrainerState run_on_ranks(const std::string& output, const RunSettings& s
       if (settings.before_batch) settings.before_batch(rank);
       return inner(consumed, rows);
     };
-    train::Trainer trainer(model, state.train, source, state.seed, kSteps, communicator);
+    std::unique_ptr<parallel::Communicator> text_ranks;
+    if (settings.text_ranks > 1) text_ranks = parallel::open_group(*communicator, settings.text_ranks);
+    train::Trainer trainer(model, state.train, source, state.seed, kSteps, communicator, text_ranks.get());
     if (settings.resumes) train::load_optimizer(checkpoint, model, trainer.optimizer());
     train::RunOptions options;
     options.output = output;
@@ -176,6 +219,58 @@ TEST_CASE("Loss and gradients of 1, 2, 3 and 4 ranks are those of the golden fil
                 (dtype == at::kDouble ? 1e-7 : 1e-5) * expected.abs().max().item<double>());
         }
       }
+  }
+}
+
+TEST_CASE("Loss and gradients of ranks that share a text are those of the golden files") {
+  const struct {
+    const char* name;
+    int ranks, text_ranks;
+  } cases[] = {{"tiny-g1", 2, 2}, {"tiny-g1", 3, 3}, {"tiny-g1", 6, 6},   {"tiny-g2", 4, 4},
+               {"tiny-g2", 4, 2}, {"k-large", 5, 5}, {"tiny-reset", 3, 3}};
+  for (const auto& one : cases) {
+    const golden::GoldenFile golden =
+        golden::load_model_case(std::string(GCA_GOLDEN_DIR) + "/" + one.name + ".safetensors");
+    const double loss = golden.tensors.at("act/loss").item<double>();
+    for (const at::ScalarType dtype : {at::kFloat, at::kDouble}) {
+      const bool recomputes = dtype == at::kDouble && one.ranks == 3;
+      const Gradients pass = shared_text_pass(golden, one.ranks, one.text_ranks, dtype, recomputes);
+      const std::string name = one.name;
+      CAPTURE(name);
+      const int ranks = one.ranks;
+      CAPTURE(ranks);
+      CHECK(std::abs(pass.loss - loss) <= 1e-6 * loss);
+      const model::LanguageModel model(golden::model_config_of(golden), dtype);
+      for (size_t i = 0; i < model.weights().size(); ++i) {
+        CAPTURE(model.weights()[i].name);
+        const at::Tensor& expected = golden.tensors.at("grad/" + model.weights()[i].name);
+        REQUIRE(pass.of_weights[i].defined());
+        CHECK(largest_difference(pass.of_weights[i], expected) <=
+              (dtype == at::kDouble ? 1e-7 : 1e-5) * expected.abs().max().item<double>());
+      }
+    }
+  }
+}
+
+TEST_CASE("20 steps of ranks that share their texts end where one process does, to rounding") {
+  const TemporaryFolder folder;
+  run_on_ranks(folder / "alone", {});
+  const std::vector<double> expected = losses_of(folder / "alone");
+  train::TrainConfig recomputed = rank_config();
+  recomputed.recompute_activations = true;
+  const struct {
+    const char* name;
+    RunSettings settings;
+  } cases[] = {{"two", {.ranks = 2, .text_ranks = 2}},
+               {"four", {.ranks = 4, .text_ranks = 2}},
+               {"recomputed", {.ranks = 2, .text_ranks = 2, .config = recomputed}}};
+  for (const auto& one : cases) {
+    const std::string name = one.name;
+    CAPTURE(name);
+    const train::TrainerState state = run_on_ranks(folder / name, one.settings);
+    check_close(losses_of(folder / name), expected, 1e-5);
+    CHECK(state.sequences == 80);
+    CHECK(state.tokens == train::load_trainer_state(train::checkpoint_folder(folder / "alone")).tokens);
   }
 }
 

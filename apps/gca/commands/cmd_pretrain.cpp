@@ -80,6 +80,15 @@ void add_pretrain_command(CLI::App& app) {
   add_size_option(*command, "--stop-at", options->stop_at, "Save and stop at this step; --resume continues");
   add_size_option(*command, "--batch", options->batch,
                   "Sequences per micro-batch; the same as --set batch=N");
+  command
+      ->add_option(
+          "--context-parallel", options->context_parallel,
+          with_default(
+              "Ranks that share each text, every one with a part of its chunks; so many of those that "
+              "gca launch or another launcher starts",
+              int64_t{options->context_parallel}))
+      ->check(CLI::Range(1, 4096))
+      ->type_name("N");
   CLI::Option* resume =
       command->add_flag("--resume", options->resume, "Continue from the checkpoint in --output");
   CLI::Option* init =

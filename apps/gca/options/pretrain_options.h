@@ -35,6 +35,7 @@ struct PretrainOptions {
   int64_t batch = -1;
   std::string start_up;  ///< empty: not given
   int64_t stop_at = 0;
+  int context_parallel = 1;  ///< ranks that share a text
   bool resume = false;
   bool overwrite = false;
   bool peak = false;

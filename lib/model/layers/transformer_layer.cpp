@@ -1,6 +1,7 @@
 #include "lib/model/layers/transformer_layer.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <cmath>
@@ -9,6 +10,7 @@
 #include "kernels/rms_norm/rms_norm.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/swiglu/swiglu.h"
+#include "lib/parallel/differentiable.h"
 
 namespace gca::model {
 
@@ -77,12 +79,15 @@ double score_scale(const ModelConfig& config) {
 }
 
 at::Tensor window_mix(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
-                      const ModelConfig& config, WindowCache* window) {
+                      const ModelConfig& config, WindowCache* window, parallel::Communicator* text_ranks) {
   auto [q, k, v] = project_qkv(weights, x, config);
   if (window != nullptr) {
     const WindowCache::Rows rows = window->append(k, v, config.window_size);  // (B, P + n, H, dh)
     k = rows.keys;
     v = rows.values;
+  } else if (text_ranks != nullptr) {
+    k = at::cat({parallel::left_rows(k, config.window_size, *text_ranks), k}, 1);
+    v = at::cat({parallel::left_rows(v, config.window_size, *text_ranks), v}, 1);
   }
   const at::Tensor out =
       kernels::sliding_window_attention(q, k, v, slopes, config.window_size, score_scale(config));
@@ -90,8 +95,9 @@ at::Tensor window_mix(const AttentionWeights& weights, const at::Tensor& x, cons
 }
 
 at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
-                            const ModelConfig& config, WindowCache* window) {
-  return project(window_mix(weights, x, slopes, config, window), weights.wo);
+                            const ModelConfig& config, WindowCache* window,
+                            parallel::Communicator* text_ranks) {
+  return project(window_mix(weights, x, slopes, config, window, text_ranks), weights.wo);
 }
 
 DecoderLayer DecoderLayer::claim(WeightBuilder& builder, const std::string& prefix,

@@ -13,6 +13,7 @@
 #include "lib/model/layers/weight.h"
 #include "lib/model/layers/window_cache.h"
 #include "lib/model/model_config.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::model {
 
@@ -76,12 +77,14 @@ double score_scale(const ModelConfig& config);
 
 /// Causal sliding-window attention with ALiBi over x (B, n, d), already normalised -> (B, n, d) before W_o,
 /// compute type. With a `window` the keys in it are read as well, and it is replaced by the last W of all
-/// (gradients off).
+/// (gradients off). With `text_ranks` (ForwardOptions::text_ranks) those of the ranks to the left are.
 at::Tensor window_mix(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
-                      const ModelConfig& config, WindowCache* window);
+                      const ModelConfig& config, WindowCache* window,
+                      parallel::Communicator* text_ranks = nullptr);
 /// The same after W_o.
 at::Tensor window_attention(const AttentionWeights& weights, const at::Tensor& x, const at::Tensor& slopes,
-                            const ModelConfig& config, WindowCache* window);
+                            const ModelConfig& config, WindowCache* window,
+                            parallel::Communicator* text_ranks = nullptr);
 
 /// What a layer reads: x (B, n, d), normalised, compute type -> (B, n, d) before W_o.
 using Mix = std::function<at::Tensor(const at::Tensor& x)>;

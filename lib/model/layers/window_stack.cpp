@@ -53,8 +53,9 @@ Residual WindowStack::run(Residual h, std::span<WindowCache> windows, const at::
                           const std::shared_ptr<const ModelConfig>& config,
                           const ForwardOptions& options) const {
   const bool uses_windows = !at::GradMode::is_enabled();
-  const LayerMix mix = [this, windows, uses_windows, slopes, config](size_t i, const at::Tensor& x) {
-    return window_mix(layers[i].attn, x, slopes, *config, uses_windows ? &windows[i] : nullptr);
+  const LayerMix mix = [this, windows, uses_windows, slopes, config, text_ranks = options.text_ranks](
+                           size_t i, const at::Tensor& x) {
+    return window_mix(layers[i].attn, x, slopes, *config, uses_windows ? &windows[i] : nullptr, text_ranks);
   };
   return run_with(mix, std::move(h), options);
 }

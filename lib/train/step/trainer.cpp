@@ -13,6 +13,7 @@
 #include "lib/train/data/batch_tensors.h"
 #include "lib/train/parallel/rank_rows.h"
 #include "lib/train/parallel/sharded_adamw.h"
+#include "lib/train/parallel/text_part.h"
 #include "lib/train/step/adamw_optimizer.h"
 #include "lib/train/step/non_finite.h"
 
@@ -45,13 +46,15 @@ std::unique_ptr<Optimizer> make_optimizer(model::LanguageModel& model, const Tra
 }  // namespace
 
 Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
-                 int64_t total_steps, parallel::Communicator* communicator)
+                 int64_t total_steps, parallel::Communicator* communicator,
+                 parallel::Communicator* text_ranks)
     : model_(model),
       config_(config),
       source_(std::move(source)),
       seed_(seed),
       schedule_(make_schedule(config, total_steps)),
       communicator_(communicator),
+      text_ranks_(text_ranks),
       optimizer_(make_optimizer(model, config, communicator)) {}
 
 void Trainer::set_total_steps(int64_t total_steps) {
@@ -81,7 +84,7 @@ model::ModelConfig Trainer::config_after(int64_t steps) const {
 }
 
 StepBatches Trainer::step_batches(int64_t first_sequence, int64_t rows) const {
-  const RankRows rank_rows = rows_of_rank(rows, communicator_);
+  const RankRows rank_rows = rows_of_rank(rows, communicator_, text_ranks_);
   StepBatches batches{{}, rows, rank_rows.first};
   for (int64_t i = 0; i < config_.gradient_accumulation; ++i)
     batches.own.push_back(source_.batch(first_sequence + i * rows + rank_rows.first, rank_rows.count));
@@ -104,6 +107,7 @@ model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int
   options.commitment_weight = settings.train.commitment_weight;
   options.codebook_decay = settings.train.codebook_decay;
   options.codebook_revival = settings.train.codebook_revival;
+  options.text_ranks = text_ranks_;
   options.silent_group =
       silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;
@@ -145,6 +149,8 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
     result.target_bytes += batch.target_bytes;
     if (batch.target_count > 0) last_with_targets = i;
   }
+  // Of the ranks that share their rows one counts them.
+  if (text_ranks_ != nullptr && text_ranks_->rank() > 0) result = {};
   count_all_ranks(result);
   if (result.target_count == 0)
     fail_run("step " + std::to_string(step_options.step), "no sequence of its batch has a target",
@@ -153,18 +159,22 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
   for (size_t i = 0; i < batches.own.size(); ++i) {
     if (batches.own[i].target_count == 0) continue;
     model::ForwardOptions options = of_micro_batch(step_options, batches, i);
-    const bool looks = look_at_retrieval && i == 0;
+    const bool looks = look_at_retrieval && i == 0 && text_ranks_ == nullptr;
     if (looks) options.choices = model::ChoiceDetail::all_scores;
+    const TextPart part = part_of_text(batches.own[i], *options.config, text_ranks_);
     // The mean over the step, not the mean of means: every target counts the same.
-    const double share =
-        static_cast<double>(batches.own[i].target_count) / static_cast<double>(result.target_count);
+    const double share = static_cast<double>(part.target_count) / static_cast<double>(result.target_count);
     options.loss_share = share;
-    const auto [ids, targets] = to_tensors(batches.own[i]);
-    const std::unique_ptr<model::Past> past = model_.begin();
-    const model::LossResult loss = model_.loss(model_.forward(ids, *past, options), targets);
+    const std::unique_ptr<model::Past> past = model_.begin(part.position);
+    const at::Tensor hidden = model_.forward(part.ids, *past, options);
+    if (i == last_with_targets) optimizer_->begin_last_backward();
+    if (part.target_count == 0) {  // the other ranks of the text need the gradients of what they read here
+      hidden.sum().mul(0).backward();
+      continue;
+    }
+    const model::LossResult loss = model_.loss(hidden, part.targets);
     if (looks) result.retrieval = diagnose_choices(past->choices(), options.config->chunk_text_size());
     result.loss += loss.mean.item<double>() * share;
-    if (i == last_with_targets) optimizer_->begin_last_backward();
     loss.mean.mul(share).backward();
   }
   result.loss = sum_over_ranks(result.loss, "the loss");
@@ -172,8 +182,9 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
 }
 
 StepResult Trainer::make_step(int64_t step, int64_t first_sequence, bool look_at_retrieval) {
-  if (communicator_ != nullptr)
-    communicator_->begin_stage("step " + std::to_string(step), "resume from the last checkpoint");
+  for (parallel::Communicator* ranks : {communicator_, text_ranks_})
+    if (ranks != nullptr)
+      ranks->begin_stage("step " + std::to_string(step), "resume from the last checkpoint");
   const StepSettings settings = settings_at(step);
   model::ForwardOptions options = forward_options(settings, step);
   options.step_notes = model_.begin_step();
@@ -235,7 +246,9 @@ void Trainer::fail_non_finite(const model::ForwardOptions& options, const StepBa
     culprit = "weight " + *weight;
   } else {
     for (size_t i = 0; i < batches.own.size() && culprit.empty(); ++i) {
-      const auto name = first_non_finite_result(model_, batches.own[i], of_micro_batch(options, batches, i));
+      model::ForwardOptions whole = of_micro_batch(options, batches, i);
+      whole.text_ranks = nullptr;
+      const auto name = first_non_finite_result(model_, batches.own[i], whole);
       if (name) culprit = *name + " (micro-batch " + std::to_string(i) + ")";
     }
     if (culprit.empty())

@@ -46,9 +46,11 @@ class Trainer {
  public:
   /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
   /// the length of the run (and of the schedule, unless the configuration sets another). Borrows `communicator`, null for
-  /// one process; then all ranks call the same methods in the same order, with a batch of no fewer rows than ranks.
+  /// one process; then all ranks call the same methods in the same order, with a batch of no fewer rows than ranks. Groups of
+  /// them, `text_ranks` (null for none, borrowed), read the same rows, each its part of the text; groups then count as ranks.
   Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
-          int64_t total_steps, parallel::Communicator* communicator = nullptr);
+          int64_t total_steps, parallel::Communicator* communicator = nullptr,
+          parallel::Communicator* text_ranks = nullptr);
 
   /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
   /// gradient that is not finite is Error(failed) naming the first tensor that is not; weights and moments
@@ -99,6 +101,7 @@ class Trainer {
   std::shared_ptr<const TrainingPhases> phases_;
   LearningRateSchedule schedule_;
   parallel::Communicator* communicator_;
+  parallel::Communicator* text_ranks_;
   std::unique_ptr<Optimizer> optimizer_;
 };
 

@@ -22,6 +22,7 @@
 #include "lib/model/layers/recompute.h"
 #include "lib/model/layers/window_stack.h"
 #include "lib/model/row_decoder.h"
+#include "lib/parallel/differentiable.h"
 
 namespace gca::model {
 namespace {
@@ -128,7 +129,12 @@ void GcaBackbone::close_chunks(const at::Tensor& h_low, const Segment& segment) 
     observe(options, "landmark", chunks.landmarks);
     observe(options, "chunk_k", chunks.keys);
     observe(options, "chunk_v", chunks.values);
-    past.memory()->append(chunks.landmarks, chunks.keys, chunks.values);
+    if (parallel::Communicator* const ranks = options.text_ranks; ranks != nullptr)
+      past.memory()->append(parallel::gather_rows(chunks.landmarks, *ranks),
+                            parallel::gather_rows(chunks.keys, *ranks),
+                            parallel::gather_rows(chunks.values, *ranks));
+    else
+      past.memory()->append(chunks.landmarks, chunks.keys, chunks.values);
   }
   const int64_t open = pending.size(1) - closed * S;
   past.open_chunk = open > 0 ? pending.narrow(1, closed * S, open) : at::Tensor();
@@ -164,6 +170,11 @@ Reading GcaBackbone::retrieve_for(size_t group, const at::Tensor& h_in, const Se
     RetrievalResult result =
         retrieve(query_norms_[group], h_in.index_select(1, landmark_positions), *past.memory(), first_chunk,
                  static_cast<int64_t>(group), *config, options);
+    if (options.text_ranks != nullptr) {  // the landmark before the first chunk is the left neighbour's
+      idx = parallel::shift_right(result.choices.idx.narrow(1, closed - 1, 1), -1, *options.text_ranks);
+      reading.weights =
+          parallel::shift_right(result.weights.narrow(1, closed - 1, 1), 0, *options.text_ranks);
+    }
     idx = at::cat({idx, result.choices.idx}, 1);
     reading.weights = at::cat({reading.weights, result.weights}, 1);
     open.idx = result.choices.idx.narrow(1, closed - 1, 1).clone();
@@ -197,13 +208,14 @@ Residual GcaBackbone::run_group(size_t group, size_t first_layer, size_t end_lay
     WindowCache* window = at::GradMode::is_enabled() ? nullptr : &upper_windows(past)[j];
     if (options.recompute_activations && at::GradMode::is_enabled()) {
       const auto run = [&layer, slopes = slopes_, config = config, idx = reading.chunks.idx,
-                        first_offset = reading.first_offset](const std::vector<at::Tensor>& inputs) {
+                        first_offset = reading.first_offset,
+                        text_ranks = options.text_ranks](const std::vector<at::Tensor>& inputs) {
         const Reading again{ChunkView{inputs[1], inputs[2], idx}, inputs[3], first_offset};
-        return layer.forward({inputs[0], {}}, slopes, again, *config, nullptr).h.sum();
+        return layer.forward({inputs[0], {}}, slopes, again, *config, nullptr, text_ranks).h.sum();
       };
       h = {recompute(run, {h.sum(), reading.chunks.keys, reading.chunks.values, reading.weights}), {}};
     } else {
-      const UpperLayerOutput out = layer.forward(h, slopes_, reading, *config, window);
+      const UpperLayerOutput out = layer.forward(h, slopes_, reading, *config, window, options.text_ranks);
       observe(options, numbered("upper.", j, ".a"), out.a);
       observe(options, numbered("upper.", j, ".o"), out.o);
       h = out.h;

@@ -133,6 +133,7 @@ const BackboneKind GcaKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .shares_texts = true,
 };
 
 }  // namespace gca::model

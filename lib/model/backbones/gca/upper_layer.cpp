@@ -23,14 +23,15 @@ UpperLayer UpperLayer::claim(WeightBuilder& builder, const std::string& prefix, 
 }
 
 UpperLayerOutput UpperLayer::forward(const Residual& in, const at::Tensor& slopes, const Reading& reading,
-                                     const ModelConfig& config, WindowCache* window) const {
+                                     const ModelConfig& config, WindowCache* window,
+                                     parallel::Communicator* text_ranks) const {
   const int64_t B = in.h.size(0);
   const int64_t n = in.h.size(1);
   const int64_t dh = config.head_dim();
   const at::ScalarType compute = attn.wq.compute_dtype;
   const auto [h, x] = normalise(in, attn_norm, compute);
   const auto [a, gca_in] =
-      normalise({h, window_attention(attn, x, slopes, config, window)}, gca_norm, compute);
+      normalise({h, window_attention(attn, x, slopes, config, window, text_ranks)}, gca_norm, compute);
   const at::Tensor q = project(gca_in, gca_wq).view({B, n, config.n_heads, dh});
   const kernels::ReadingLayout layout{.chunk_size = config.chunk_size, .first_offset = reading.first_offset};
   const at::Tensor read = kernels::grouped_cross_attention(

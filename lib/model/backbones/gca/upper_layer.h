@@ -39,7 +39,8 @@ struct UpperLayer {
 
   static UpperLayer claim(WeightBuilder& builder, const std::string& prefix, const ModelConfig& config);
   UpperLayerOutput forward(const Residual& in, const at::Tensor& slopes, const Reading& reading,
-                           const ModelConfig& config, WindowCache* window) const;
+                           const ModelConfig& config, WindowCache* window,
+                           parallel::Communicator* text_ranks) const;
 };
 
 }  // namespace gca::model

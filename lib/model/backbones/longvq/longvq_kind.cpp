@@ -57,10 +57,10 @@ const BackboneKind LongvqKind::kind = {
     .fields = kFields,
     .has_landmarks = false,
     .keeps_chunk_memory = false,
-    .crosses_rows = true,  // the codes follow the keys of all rows
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .crosses_rows = true,  // the codes follow the keys of all rows
 };
 
 }  // namespace gca::model

@@ -25,6 +25,7 @@ const BackboneKind WindowKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .shares_texts = true,
 };
 
 }  // namespace gca::model
