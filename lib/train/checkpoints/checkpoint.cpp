@@ -42,8 +42,7 @@ std::vector<NamedMoment> moments_of(const model::LanguageModel& model) {
   for (const auto& [moment, prefix] :
        {std::pair(Moment::first, kFirstMoment), {Moment::second, kSecondMoment}})
     for (size_t i = 0; i < model.weights().size(); ++i)
-      if (model.weights()[i].rules.trained)
-        moments.push_back({moment, i, prefix + model.weights()[i].name});
+      if (model.weights()[i].rules.trained) moments.push_back({moment, i, prefix + model.weights()[i].name});
   return moments;
 }
 

@@ -55,8 +55,7 @@ void AdamWOptimizer::update(int64_t step, double learning_rate, double gradient_
     // No path led from the loss to this weight (a text too short to retrieve): it stays, as do its moments.
     if (!gradient.defined()) continue;
     updates.push_back({weights_[i].master, gradient.contiguous(), first_moments_[i], second_moments_[i],
-                       weights_[i].compute,
-                       learning_rate * learning_rate_factor(config_, weights_[i].group),
+                       weights_[i].compute, learning_rate * learning_rate_factor(config_, weights_[i].group),
                        weights_[i].rules.decays});
   }
   kernels::adamw_step(updates, adamw_settings(config_, step, gradient_scale));
