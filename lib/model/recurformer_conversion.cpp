@@ -1,4 +1,4 @@
-#include "lib/model/backbones/recurformer/recurformer_conversion.h"
+#include "lib/model/recurformer_conversion.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
