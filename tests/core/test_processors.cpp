@@ -79,6 +79,7 @@ TEST_CASE("OMP_NUM_THREADS and the affinity bound the number of processors") {
     CAPTURE(one.first);
     setenv("OMP_NUM_THREADS", one.first, 1);
     CHECK(usable_processors() == one.second);
+    CHECK(available_processors() == all);
   }
   unsetenv("OMP_NUM_THREADS");
   cpu_set_t allowed, one;

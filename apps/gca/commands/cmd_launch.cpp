@@ -11,6 +11,7 @@
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/help/command_words.h"
 #include "apps/gca/process/rank_processes.h"
+#include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/machine/processors.h"
 
@@ -29,11 +30,13 @@ void launch(const LaunchOptions& options) {
   const std::string& name = options.command.front();
   if (std::find(kSharing.begin(), kSharing.end(), name) == kSharing.end())
     fail_usage(name, "does not share its work among ranks", "launch " + joined(kSharing, " or "));
-  const int processors = usable_processors();
+  const int processors = available_processors();
   if (options.ranks > processors)
-    fmt::print(stderr, "gca launch: note: {} ranks on {} processors take longer than {}\n", options.ranks,
-               processors, processors);
-  const int status = run_ranks(options.ranks, std::max(1, processors / options.ranks), options.command);
+    fmt::print(stderr, "gca launch: note: {} ranks on {} take longer than {}\n", options.ranks,
+               counted(processors, "processor"), processors);
+  // OMP_NUM_THREADS is of a process, and each rank is one.
+  const int threads = std::min(std::max(1, processors / options.ranks), usable_processors());
+  const int status = run_ranks(options.ranks, threads, options.command);
   if (status != 0) throw EndedWith(status);
 }
 

@@ -93,10 +93,12 @@ int processor_quota(const std::string& group_file, const std::string& mount) {
   return quota;
 }
 
+int available_processors() {
+  return lesser(processors_of_affinity(), processor_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
+}
+
 int usable_processors() {
-  int processors = processors_of_affinity();
-  processors = lesser(processors, processor_quota("/proc/self/cgroup", "/sys/fs/cgroup"));
-  return lesser(processors, omp_num_threads());
+  return lesser(available_processors(), omp_num_threads());
 }
 
 }  // namespace gca

@@ -4,8 +4,11 @@
 
 namespace gca {
 
-/// The number of processors that this process is to use: the least of those that it may run on (affinity), of
-/// the quota of its control group (rounded up), and of OMP_NUM_THREADS; at least 1.
+/// The number of processors that this process may run on: the least of its affinity and of the quota of its control
+/// group (rounded up); at least 1.
+int available_processors();
+
+/// How many of them it is to use: no more than OMP_NUM_THREADS.
 int usable_processors();
 
 /// The quota of processors, rounded up, of the control group that `group_file` (/proc/self/cgroup) names and of
