@@ -44,7 +44,7 @@ nlohmann::ordered_json kv_reads_to_json(const model::KvCache& cache, int64_t new
   const model::KvReads& reads = cache.reads();
   nlohmann::ordered_json json;
   json["bytes_per_token"] = new_tokens > 0 ? reads.bytes / static_cast<double>(new_tokens) : 0.0;
-  json["share_read"] = reads.rows_of_all > 0 ? reads.rows / reads.rows_of_all : 0.0;
+  json["share_read"] = reads.share_read();
   if (const auto* recycled = dynamic_cast<const model::RecycledCache*>(&cache))
     json["full_steps"] = recycled->full_steps();
   return json;

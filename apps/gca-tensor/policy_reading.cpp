@@ -31,7 +31,7 @@ nlohmann::ordered_json step_cost_to_json(const eval::StepCost& cost) {
   nlohmann::ordered_json json = {{"steps", cost.steps},
                                  {"ms_per_token", cost.ms_per_step()},
                                  {"bytes_per_token", cost.bytes_per_step()},
-                                 {"share_read", cost.share_read()},
+                                 {"share_read", cost.reads.share_read()},
                                  {"cache_bytes", cost.cache_bytes},
                                  {"prompt_seconds", cost.prompt_seconds}};
   if (!cost.full_steps.empty()) json["full_steps"] = cost.full_steps;
@@ -44,7 +44,7 @@ std::string step_cost_head() {
 
 std::string step_cost_text(const eval::StepCost& cost) {
   return fmt::format("{:>9.2f} {:>10.3f} {:>6.1f}% {:>7}", cost.ms_per_step(), cost.bytes_per_step() / 1e6,
-                     100 * cost.share_read(),
+                     100 * cost.reads.share_read(),
                      cost.full_steps.empty() ? "" : fmt::format("{:.1f}%", 100 * cost.share_of_full_steps()));
 }
 

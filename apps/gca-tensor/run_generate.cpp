@@ -24,6 +24,7 @@
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/core/machine/machine_memory.h"
+#include "lib/core/seconds_since.h"
 #include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
@@ -179,8 +180,7 @@ void run_generate(const GenerateOptions& options) {
     flush_output();
     ends_line = text.ends_with('\n');
   };
-  const double opened_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  const double opened_seconds = seconds_since(start);
   const generate::Generation generation =
       generate::generate(model, prompt, how, session, show, [] { return interrupt_flag().load(); });
   if (!ends_line && isatty(STDOUT_FILENO) != 0) write_output("\n");

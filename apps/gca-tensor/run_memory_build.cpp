@@ -15,6 +15,7 @@
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/core/machine/machine_memory.h"
+#include "lib/core/seconds_since.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
@@ -90,9 +91,7 @@ void run_memory_build(const MemoryOptions& options) {
   reading.threads = thread_count(options.common);
   reading.segment_positions = options.segment_positions;
   const auto start = std::chrono::steady_clock::now();
-  const auto seconds = [&] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  };
+  const auto seconds = [&] { return seconds_since(start); };
   const bool shows = shows_progress(options.common);
   reading.progress = [&](int64_t chunks) {
     throw_if_interrupted();

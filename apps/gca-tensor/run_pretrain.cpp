@@ -26,6 +26,7 @@
 #include "lib/core/files/atomic_file.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/core/machine/machine_memory.h"
+#include "lib/core/seconds_since.h"
 #include "lib/device/open_device.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/parallel/agreement.h"
@@ -72,9 +73,7 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
   const auto begin = std::chrono::steady_clock::now();
-  const auto measuring_seconds = [begin] {
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  };
+  const auto measuring_seconds = [begin] { return seconds_since(begin); };
   train::ValidationSource probe = data.validation;
   const int64_t ranks = communicator == nullptr ? 1 : communicator->size();
   probe.sequences = std::min(probe.sequences, ranks * config.train.batch);

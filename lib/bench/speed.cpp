@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "lib/bench/random_text.h"
+#include "lib/core/seconds_since.h"
 #include "lib/generate/sampler.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/step/trainer.h"
@@ -25,7 +26,7 @@ double median_seconds(const SpeedSettings& settings, const std::function<void()>
     if (settings.profile != nullptr) settings.profile->start();
     const auto start = std::chrono::steady_clock::now();
     run();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    seconds.push_back(seconds_since(start));
     if (settings.profile != nullptr) settings.profile->stop();
   }
   std::sort(seconds.begin(), seconds.end());

@@ -12,6 +12,7 @@
 #include <numbers>
 
 #include "lib/core/error.h"
+#include "lib/core/seconds_since.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/model/text_feeder.h"
 
@@ -173,7 +174,7 @@ Perplexity measure_perplexity(const model::LanguageModel& model, std::span<const
   for (const EvalSpan& span : overlaps ? std::span<const EvalSpan>(touching) : spans)
     scorer.score(documents[static_cast<size_t>(span.document)], span);
   Perplexity result = scorer.finish();
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  result.seconds = seconds_since(start);
   return result;
 }
 

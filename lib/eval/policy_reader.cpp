@@ -4,19 +4,15 @@
 
 #include <algorithm>
 #include <chrono>
-#include <memory>
 #include <numeric>
 
+#include "lib/core/seconds_since.h"
 #include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/kv_cache/recycled_cache.h"
 #include "lib/model/text_feeder.h"
 
 namespace gca::eval {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double ratio(double part, double whole) {
   return whole > 0 ? part / whole : 0.0;
@@ -30,10 +26,6 @@ double StepCost::ms_per_step() const {
 
 double StepCost::bytes_per_step() const {
   return ratio(reads.bytes, static_cast<double>(steps));
-}
-
-double StepCost::share_read() const {
-  return ratio(reads.rows, reads.rows_of_all);
 }
 
 double StepCost::share_of_full_steps() const {
@@ -54,9 +46,8 @@ void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens
   };
   model::ReadText read = model::read_text(model_, options_.policy, text, question_tokens,
                                           options_.segment_positions, interrupted);
-  std::unique_ptr<model::Past> past = read.feeder.take_past();
-  past->kv_cache()->reset_reads();
-  read.feeder.start_from(std::move(past));
+  model::KvCache& cache = *read.feeder.past().kv_cache();
+  cache.reset_reads();
   cost_.prompt_seconds += seconds_since(start);
 
   start = std::chrono::steady_clock::now();
@@ -69,7 +60,6 @@ void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens
   cost_.seconds += seconds_since(start);
   cost_.steps += static_cast<int64_t>(answer.size()) - 1;
 
-  const model::KvCache& cache = *read.feeder.past().kv_cache();
   cost_.reads += cache.reads();
   cost_.cache_bytes = std::max(cost_.cache_bytes, cache.size_bytes());
   if (const auto* recycled = dynamic_cast<const model::RecycledCache*>(&cache)) {

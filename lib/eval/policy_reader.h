@@ -26,8 +26,6 @@ struct StepCost {
 
   double ms_per_step() const;
   double bytes_per_step() const;
-  /// Of the rows that reading all would have taken.
-  double share_read() const;
   /// Of the steps, over all layers; 1 where no layer may choose.
   double share_of_full_steps() const;
 };

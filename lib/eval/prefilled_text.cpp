@@ -4,6 +4,7 @@
 #include <chrono>
 #include <utility>
 
+#include "lib/core/seconds_since.h"
 #include "lib/model/memory/memory_reader.h"
 
 namespace gca::eval {
@@ -96,7 +97,7 @@ class PatchedPrefill final : public PrefilledText {
         chunks, *memory, how);
     haystack_memory_ = std::move(memory);
     haystack_first_ = haystack_first;
-    shared_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    shared_seconds_ += seconds_since(start);
   }
 
   const model::LanguageModel& model_;

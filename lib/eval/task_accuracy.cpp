@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 
+#include "lib/core/seconds_since.h"
+
 namespace gca::eval {
 namespace {
 
@@ -35,7 +37,7 @@ TaskAccuracy measure_task(tasks::TaskTrials& task, int64_t haystack_tokens, Tria
         result.depths[static_cast<size_t>(std::min(kDepths - 1, outcome.first * kDepths / outcome.room))];
     ++depth.trials;
     depth.correct += correct;
-    result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    result.seconds = seconds_since(start);
     if (progress) progress(result);
   }
   return result;

@@ -10,6 +10,7 @@
 
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
+#include "lib/core/seconds_since.h"
 #include "lib/generate/text_stream.h"
 #include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/text_feeder.h"
@@ -17,10 +18,6 @@
 
 namespace gca::generate {
 namespace {
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 /// Logits (V) after the last position of hidden (1, m, d), on the CPU.
 at::Tensor last_logits(const model::LanguageModel& model, const at::Tensor& hidden) {

@@ -11,6 +11,7 @@
 #include "kernels/common/cpu_features.h"
 #include "kernels/linear/linear_few_rows.h"
 #include "kernels/matrix_product/matrix_product.h"
+#include "lib/core/seconds_since.h"
 
 namespace gca::profile {
 namespace {
@@ -23,7 +24,7 @@ double best_seconds(int runs, const Work& work) {
   for (int run = 0; run < runs; ++run) {
     const auto start = std::chrono::steady_clock::now();
     work();
-    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double seconds = seconds_since(start);
     best = run == 0 ? seconds : std::min(best, seconds);
   }
   return best;

@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "lib/core/error.h"
+#include "lib/core/seconds_since.h"
 #include "lib/train/checkpoints/checkpoint.h"
 #include "lib/train/checkpoints/kept_checkpoints.h"
 #include "lib/train/progress/event_file.h"
@@ -22,10 +23,6 @@ namespace gca::train {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 nlohmann::ordered_json step_line(const StepResult& result, const TrainerState& state, double step_seconds) {
   nlohmann::ordered_json line;

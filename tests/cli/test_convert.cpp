@@ -8,19 +8,9 @@
 #include "lib/core/files/atomic_file.h"
 #include "lib/core/files/safetensors_file.h"
 #include "tests/cli/nano_run.h"
-#include "tests/support/json_schema.h"
+#include "tests/cli/report_of.h"
 
 namespace {
-
-nlohmann::json report_of(std::vector<std::string> words, const std::string& schema) {
-  words.emplace_back("--json");
-  const ProcessResult result = run_gca(words);
-  INFO(result.err);
-  REQUIRE(result.status == 0);
-  const nlohmann::json report = result.json();
-  CHECK(problems_of(schema, report) == "");
-  return report["result"];
-}
 
 double loss_of(const NanoRun& run, const std::string& checkpoint) {
   return report_of({"eval", run.book(), "--checkpoint", checkpoint, "--context", "64", "--dtype", "fp32",
@@ -32,14 +22,6 @@ std::vector<float> floats_of(const gca::SafetensorsFile& file, const std::string
   const gca::SafetensorsEntry& entry = file.at(name);
   const auto* data = reinterpret_cast<const float*>(entry.data);
   return {data, data + entry.size_bytes / sizeof(float)};
-}
-
-void check_refused(const std::vector<std::string>& words, const std::string& says) {
-  const ProcessResult result = run_gca(words);
-  CAPTURE(says);
-  CHECK(result.status == 2);
-  CHECK(result.err.find(says) != std::string::npos);
-  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
 }
 
 }  // namespace

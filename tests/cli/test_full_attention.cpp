@@ -7,22 +7,12 @@
 
 #include "lib/core/files/atomic_file.h"
 #include "tests/cli/nano_run.h"
-#include "tests/support/json_schema.h"
+#include "tests/cli/report_of.h"
 
 namespace {
 
 const std::vector<std::string> kFull = {"self_attention=full", "long_range=none"};
 const std::string kGolden = std::string(GCA_GOLDEN_DIR) + "/llama/";
-
-nlohmann::json report_of(std::vector<std::string> words, const std::string& schema) {
-  words.emplace_back("--json");
-  const ProcessResult result = run_gca(words);
-  INFO(result.err);
-  REQUIRE(result.status == 0);
-  const nlohmann::json report = result.json();
-  CHECK(problems_of(schema, report) == "");
-  return report["result"];
-}
 
 std::vector<std::string> generate(const std::string& checkpoint, const std::string& prompt,
                                   const std::vector<std::string>& more) {
@@ -30,14 +20,6 @@ std::vector<std::string> generate(const std::string& checkpoint, const std::stri
                                     prompt,     "--max-new-tokens", "12"};
   words.insert(words.end(), more.begin(), more.end());
   return words;
-}
-
-void check_refused(const std::vector<std::string>& words, const std::string& says) {
-  const ProcessResult result = run_gca(words);
-  CAPTURE(says);
-  CHECK(result.status == 2);
-  CHECK(result.err.find(says) != std::string::npos);
-  CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
 }
 
 }  // namespace

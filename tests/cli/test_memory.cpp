@@ -6,19 +6,9 @@
 #include <filesystem>
 
 #include "tests/cli/nano_run.h"
-#include "tests/support/json_schema.h"
+#include "tests/cli/report_of.h"
 
 namespace {
-
-nlohmann::json report_of(std::vector<std::string> words, const std::string& schema) {
-  words.emplace_back("--json");
-  const ProcessResult result = run_gca(words);
-  INFO(result.err);
-  REQUIRE(result.status == 0);
-  const nlohmann::json report = result.json();
-  CHECK(problems_of(schema, report) == "");
-  return report["result"];
-}
 
 /// The text of a chunk is that of the document that is named, if it holds whole characters.
 void check_names(const nlohmann::json& chunks, const std::string& book, const std::string& other) {

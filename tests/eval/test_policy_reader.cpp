@@ -104,13 +104,13 @@ TEST_CASE("policies: what steps read is counted, and what a policy leaves out") 
   const eval::StepCost full = cost_of({});
   CHECK(full.steps == 19);
   CHECK(full.bytes_per_step() == doctest::Approx(rows * row_bytes / 19));
-  CHECK(full.share_read() == 1.0);
+  CHECK(full.reads.share_read() == 1.0);
   CHECK(full.share_of_full_steps() == 1.0);
   model::KvPolicy window;
   window.name = "window";
   window.window = 30;
   const eval::StepCost narrow = cost_of(window);
-  CHECK(narrow.share_read() == doctest::Approx(30.0 / 90.0));
+  CHECK(narrow.reads.share_read() == doctest::Approx(30.0 / 90.0));
   CHECK(narrow.cache_bytes < full.cache_bytes);
   model::KvPolicy recycled;
   recycled.name = "recycled";

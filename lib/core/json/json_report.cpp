@@ -7,6 +7,7 @@
 
 #include "lib/core/files/atomic_file.h"
 #include "lib/core/files/proc_file.h"
+#include "lib/core/seconds_since.h"
 
 namespace gca {
 namespace {
@@ -49,7 +50,7 @@ JsonReport::JsonReport(std::string schema, std::string version, std::vector<std:
       clock_start_(std::chrono::steady_clock::now()) {}
 
 double JsonReport::elapsed_seconds() const {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - clock_start_).count();
+  return seconds_since(clock_start_);
 }
 
 ordered_json JsonReport::document() const {

@@ -26,6 +26,9 @@ struct KvReads {
   double rows_of_all = 0;  ///< what reading every earlier position would have taken
   double bytes = 0;        ///< of keys, values and what they were chosen by
 
+  /// Of the rows that reading all would have taken.
+  double share_read() const { return rows_of_all > 0 ? rows / rows_of_all : 0.0; }
+
   void add(double rows_read, double of_all, double bytes_per_row, double more_bytes = 0) {
     rows += rows_read;
     rows_of_all += of_all;

@@ -10,6 +10,7 @@
 
 #include "kernels/common/philox.h"
 #include "lib/core/error.h"
+#include "lib/core/seconds_since.h"
 #include "lib/train/data/batch_tensors.h"
 #include "lib/train/parallel/rank_rows.h"
 #include "lib/train/parallel/sharded_adamw.h"
@@ -217,7 +218,7 @@ double Trainer::measure_step_seconds(double at_most_seconds) {
     accumulate_gradients(options, step_batches(0, config_.batch), false);
     optimizer_->gradient_norm();
     optimizer_->update(0, 0.0, 1.0);  // at learning rate 0 only the moments move
-    double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    double seconds = seconds_since(start);
     // All ranks make as many runs, by the clock of rank 0.
     if (communicator_ != nullptr) seconds = communicator_->all_gather_values({&seconds, 1}, "times").front();
     if (runs == 0) first_seconds = seconds;
