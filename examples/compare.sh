@@ -11,7 +11,7 @@
 set -euo pipefail
 
 corpus='' tokens=50M seeds=1,2 threads=$(nproc) config=mini context=1984 batch='' vocab=4096 eval_tokens=128K eval_every=500
-rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise,landmark,rmt,fot,longvq,tensorized,recurformer
+rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise,random-choice,landmark,rmt,fot,longvq,tensorized,recurformer
 output=out/compare
 gca=${GCA:-$(dirname "${BASH_SOURCE[0]}")/../build/apps/gca}
 python=${PYTHON:-/usr/bin/python3}
@@ -120,7 +120,7 @@ kind_settings() {
 }
 
 # settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. gca-2 begins without a start-up, and gca pretrain says so:
-# the shipped weights are of one group. Random choice while training is no row, for gca has no such setting.
+# the shipped weights are of one group.
 settings_of() {
   settings=()
   case $1 in
@@ -130,9 +130,11 @@ settings_of() {
     gca-2) settings=(--set retrieval_groups=2) ;;
     no-rounding) settings=(--set weight_rounding=0) ;;
     no-noise) settings=(--set gumbel_noise=false) ;;
+    random-choice) settings=(--set retriever=random) ;;
     landmark | rmt | fot | longvq | tensorized | recurformer) kind_settings "$1" ;;
     *)
-      refuse "--rows $1: no such row; there are window, window-start-up, gca-1, gca-2, no-rounding, no-noise, landmark, rmt, fot, longvq," \
+      refuse "--rows $1: no such row; there are window, window-start-up, gca-1, gca-2, no-rounding, no-noise, random-choice," \
+        "landmark, rmt, fot, longvq," \
         "tensorized and recurformer"
       ;;
   esac
@@ -194,7 +196,7 @@ evaluate() {
   say "$1: evaluation at $contexts"
   local choices=() row=${1##*/}
   case ${row%-seed-*} in
-    gca-* | no-*) choices=(--retriever 'learned,random,none') ;;
+    gca-* | no-* | random-choice) choices=(--retriever 'learned,random,none') ;;
   esac
   "$gca" eval --checkpoint "$1/checkpoint" --data "$output/valid-tokens" --context "$contexts" --max-tokens "$eval_tokens" \
     --threads "$threads" --quiet --report "$1/eval.json" "${choices[@]}"

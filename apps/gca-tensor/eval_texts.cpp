@@ -110,12 +110,13 @@ model::Retriever retriever_of(const std::string& name) {
 }
 
 std::vector<std::string> retrievers_of(const EvalOptions& options, const model::ModelConfig& config) {
-  if (model::backbone_kind(config).keeps_chunk_memory) return options.retrievers;
+  const model::ChoiceUnit unit = model::backbone_kind(config).choice_unit;
+  if (unit == model::ChoiceUnit::chunk) return options.retrievers;
   for (const std::string& name : options.retrievers)
     if (name == "random" || name == "recent")
       fail_usage("--retriever " + name, "the checkpoint keeps no chunk memory to choose from",
-                 "leave --retriever out");
-  return {"none"};
+                 unit == model::ChoiceUnit::none ? "leave --retriever out" : "use learned or none");
+  return unit == model::ChoiceUnit::none ? std::vector<std::string>{"none"} : options.retrievers;
 }
 
 }  // namespace gca::app

@@ -32,8 +32,8 @@ eval::EvalSplit split_of(const EvalOptions& options);
 
 model::Retriever retriever_of(const std::string& name);
 
-/// A model without chunk memory retrieves nothing, whatever is asked: its rows say so. Throws Error(usage)
-/// where it is asked to choose.
+/// A model that chooses nothing retrieves nothing, whatever is asked: its rows say so. Throws Error(usage)
+/// where a model without chunk memory is asked to choose from it.
 std::vector<std::string> retrievers_of(const EvalOptions& options, const model::ModelConfig& config);
 
 }  // namespace gca::app

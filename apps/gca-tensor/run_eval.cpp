@@ -21,6 +21,7 @@
 #include "lib/core/error.h"
 #include "lib/core/files/atomic_file.h"
 #include "lib/eval/perplexity.h"
+#include "lib/model/backbone_kinds.h"
 
 namespace gca::app {
 namespace {
@@ -55,7 +56,7 @@ void tell_where_nothing_is_retrieved(const model::ModelConfig& config, std::span
                                      std::span<const std::string> retrievers) {
   const bool reads =
       std::any_of(retrievers.begin(), retrievers.end(), [](const auto& name) { return name != "none"; });
-  if (!reads) return;
+  if (!reads || model::backbone_kind(config).choice_unit != model::ChoiceUnit::chunk) return;
   const int64_t unread = 2 * config.chunk_text_size();
   for (const int64_t context : contexts)
     if (context <= unread)

@@ -43,9 +43,9 @@ class Chunks {
 
   std::string text(int64_t chunk) const {
     if (chunk < 0) return model_.tokenizer.decode(library_->tokens(in_library(chunk)));
-    const int64_t chunk_text = model_.model.config().chunk_text_size();
-    const auto first = static_cast<size_t>(chunk * chunk_text);
-    const size_t tokens = std::min(static_cast<size_t>(chunk_text), prompt_.size() - first);
+    const int64_t chunk_tokens = inspect::traced_chunk_tokens(model_.model.config());
+    const auto first = static_cast<size_t>(chunk * chunk_tokens);
+    const size_t tokens = std::min(static_cast<size_t>(chunk_tokens), prompt_.size() - first);
     return model_.tokenizer.decode(prompt_.subspan(first, tokens));
   }
 
@@ -68,24 +68,38 @@ class Chunks {
   const model::MemoryLibrary* library_;
 };
 
-nlohmann::ordered_json chunk_to_json(const inspect::ChunkReading& reading, const Chunks& chunks) {
+nlohmann::ordered_json retrieved_to_json(const inspect::RetrievedChunk& chunk, const Chunks& chunks) {
+  nlohmann::ordered_json one;
+  if (chunk.chunk < 0) {
+    const inspect::ChunkPlace place = chunks.place(chunk.chunk);
+    one = {{"document", place.document}, {"chunk", place.chunk}};
+  } else {
+    one = {{"chunk", chunk.chunk}};
+  }
+  if (chunk.chosen_by > 0)
+    one["chosen_by"] = chunk.chosen_by;
+  else
+    one["score"] = chunk.score;
+  one["weight"] = chunk.weight;
+  if (!chunk.of_tokens.empty()) one["weights_of_tokens"] = chunk.of_tokens;
+  one["text"] = chunks.text(chunk.chunk);
+  return one;
+}
+
+nlohmann::ordered_json chunk_to_json(const inspect::ChunkReading& reading,
+                                     std::span<const model::Reader> readers, const Chunks& chunks) {
   nlohmann::ordered_json groups = nlohmann::ordered_json::array();
-  for (size_t group = 0; group < reading.groups.size(); ++group) {
-    nlohmann::ordered_json retrieved = nlohmann::ordered_json::array();
-    for (const inspect::RetrievedChunk& chunk : reading.groups[group]) {
-      nlohmann::ordered_json one;
-      if (chunk.chunk < 0) {
-        const inspect::ChunkPlace place = chunks.place(chunk.chunk);
-        one = {{"document", place.document}, {"chunk", place.chunk}};
-      } else {
-        one = {{"chunk", chunk.chunk}};
-      }
-      one["score"] = chunk.score;
-      one["weight"] = chunk.weight;
-      one["text"] = chunks.text(chunk.chunk);
-      retrieved.push_back(std::move(one));
-    }
-    groups.push_back({{"group", group}, {"retrieved", std::move(retrieved)}});
+  for (size_t i = 0; i < readers.size(); ++i) {
+    const model::Reader& reader = readers[i];
+    nlohmann::ordered_json group;
+    if (reader.layer < 0)
+      group = {{"group", reader.place}};
+    else
+      group = {{"layer", reader.layer}, {"head", reader.place}};
+    group["retrieved"] = nlohmann::ordered_json::array();
+    for (const inspect::RetrievedChunk& chunk : reading.readers[i])
+      group["retrieved"].push_back(retrieved_to_json(chunk, chunks));
+    groups.push_back(std::move(group));
   }
   return {{"chunk", reading.chunk},
           {"first_token", reading.first_token},
@@ -102,6 +116,7 @@ std::string page_of(const InspectOptions& options, const model::TextModel& model
   page.title = "What each chunk read: " + (options.prompt.file.empty() ? "a prompt" : options.prompt.file);
   page.model = model::model_config_to_json(model.model.config());
   page.readings = readings;
+  page.readers = inspect::reader_names(model.model.config());
   page.pieces.reserve(prompt.size());
   for (const int32_t token : prompt) page.pieces.push_back(model.tokenizer.decode({&token, 1}));
   const std::vector<float> losses =
@@ -109,18 +124,19 @@ std::string page_of(const InspectOptions& options, const model::TextModel& model
   const std::vector<float> losses_reading_none =
       inspect::token_losses(model.model, prompt, model::Retriever::none, 0, chunks.past());
   for (const inspect::ChunkReading& reading : readings)
-    for (const auto& group : reading.groups)
-      for (const inspect::RetrievedChunk& read : group)
+    for (const auto& reader : reading.readers)
+      for (const inspect::RetrievedChunk& read : reader)
         if (read.chunk < 0) page.before[read.chunk] = {chunks.place(read.chunk), chunks.text(read.chunk)};
   page.losses = losses;
   page.losses_reading_none = losses_reading_none;
   return inspect::retrieval_page(page);
 }
 
-std::string maps_of(std::span<const inspect::ChunkReading> readings, int64_t width) {
+std::string maps_of(std::span<const inspect::ChunkReading> readings, std::span<const std::string> readers,
+                    int64_t width) {
   std::string maps;
-  for (size_t group = 0; group < readings.front().groups.size(); ++group)
-    maps += (group > 0 ? "\n" : "") + inspect::retrieval_map(readings, static_cast<int64_t>(group), width);
+  for (size_t reader = 0; reader < readers.size(); ++reader)
+    maps += (reader > 0 ? "\n" : "") + inspect::retrieval_map(readings, reader, readers[reader], width);
   return maps;
 }
 
@@ -140,7 +156,8 @@ void run_inspect(const InspectOptions& options) {
   JsonReport report = begin_tensor_report("inspect-retrieval", options.common, options.checkpoint.tensor);
   if (!options.html_path.empty()) require_writable_file("--html", options.html_path);
   const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
-  model::require_chunk_memory(model.model.config(), "--checkpoint " + options.checkpoint.folder);
+  const model::ModelConfig& config = model.model.config();
+  inspect::require_choice(config, "--checkpoint " + options.checkpoint.folder);
   const std::vector<int32_t> prompt =
       read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
   std::optional<model::MemoryLibrary> library;
@@ -148,6 +165,7 @@ void run_inspect(const InspectOptions& options) {
   const Chunks chunks(model, prompt, library ? &*library : nullptr);
   std::vector<inspect::ChunkReading> readings =
       inspect::trace_retrieval(model.model, prompt, 0, chunks.past());
+  const std::vector<std::string> names = inspect::reader_names(config);
   const auto text_of = [&](int64_t chunk) { return chunks.text(chunk); };
   inspect::RetrievalTableOptions terminal = terminal_options();
   terminal.place_of = [&](int64_t chunk) { return chunks.place(chunk); };
@@ -157,16 +175,18 @@ void run_inspect(const InspectOptions& options) {
     files.push_back({options.html_path, page_of(options, model, prompt, readings, chunks)});
     shown = options.html_path + "\n";
   }
-  if (options.ascii) shown += maps_of(readings, terminal.width);
+  if (options.ascii) shown += maps_of(readings, names, terminal.width);
   if (options.chunk >= 0) readings = only_chunk(readings, options.chunk);
-  if (shown.empty() || options.chunk >= 0) shown += inspect::retrieval_table(readings, text_of, terminal);
+  if (shown.empty() || options.chunk >= 0)
+    shown += inspect::retrieval_table(readings, names, text_of, terminal);
 
   report.config = checkpoint_config(options.checkpoint, model);
   report.config["load_memory"] = options.load_memory;
   report.result["prompt_tokens"] = prompt.size();
   report.result["chunks"] = nlohmann::ordered_json::array();
+  const std::vector<model::Reader> readers = model::backbone_kind(config).readers(config);
   for (const inspect::ChunkReading& reading : readings)
-    report.result["chunks"].push_back(chunk_to_json(reading, chunks));
+    report.result["chunks"].push_back(chunk_to_json(reading, readers, chunks));
   finish_report_with_files(report, options.common, "", shown, files);
 }
 

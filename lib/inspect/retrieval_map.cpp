@@ -25,13 +25,14 @@ char shade_of(double weight) {
 
 }  // namespace
 
-std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group, int64_t width) {
+std::string retrieval_map(std::span<const ChunkReading> readings, size_t reader, const std::string& name,
+                          int64_t width) {
   const auto chunks = static_cast<int64_t>(readings.size());
   const int64_t bins = std::clamp<int64_t>(width - kMargin, 1, std::max<int64_t>(chunks, 1));
   const auto bin_of = [&](int64_t chunk) { return chunk * bins / chunks; };
   std::vector<double> weights(static_cast<size_t>(bins * bins), 0.0);
   for (const ChunkReading& reading : readings) {
-    for (const RetrievedChunk& read : reading.groups[static_cast<size_t>(group)]) {
+    for (const RetrievedChunk& read : reading.readers[reader]) {
       if (read.chunk < 0) continue;
       double& cell = weights[static_cast<size_t>(bin_of(reading.chunk) * bins + bin_of(read.chunk))];
       cell = std::max(cell, read.weight);
@@ -39,7 +40,7 @@ std::string retrieval_map(std::span<const ChunkReading> readings, int64_t group,
   }
 
   std::string picture =
-      fmt::format("group {}: chunks read (across) by chunk (down), weight 0 to 1 as '{}'", group, kShades);
+      fmt::format("{}: chunks read (across) by chunk (down), weight 0 to 1 as '{}'", name, kShades);
   picture += chunks > bins ? fmt::format(", {:.1f} chunks a cell\n",
                                          static_cast<double>(chunks) / static_cast<double>(bins))
                            : "\n";

@@ -19,6 +19,18 @@ double rounded(double x) {
   return std::round(x * 1000.0) / 1000.0;
 }
 
+/// [chunk, score, weight]; where positions choose, the tokens that did beside it, and the weight of each of
+/// its tokens where they chose those.
+nlohmann::json retrieved_to_json(const RetrievedChunk& read) {
+  nlohmann::json json = {read.chunk, rounded(read.score), rounded(read.weight)};
+  if (read.chosen_by == 0) return json;
+  json.push_back(read.chosen_by);
+  if (read.of_tokens.empty()) return json;
+  json.push_back(nlohmann::json::array());
+  for (const double weight : read.of_tokens) json.back().push_back(rounded(weight));
+  return json;
+}
+
 nlohmann::json chunk_to_json(const RetrievalPageInput& input, const ChunkReading& reading) {
   nlohmann::json pieces = nlohmann::json::array();
   nlohmann::json losses = nlohmann::json::array();
@@ -29,18 +41,17 @@ nlohmann::json chunk_to_json(const RetrievalPageInput& input, const ChunkReading
     losses.push_back(rounded(input.losses[token]));
     losses_reading_none.push_back(rounded(input.losses_reading_none[token]));
   }
-  nlohmann::json groups = nlohmann::json::array();
-  for (const auto& group : reading.groups) {
+  nlohmann::json readers = nlohmann::json::array();
+  for (const auto& reader : reading.readers) {
     nlohmann::json retrieved = nlohmann::json::array();
-    for (const RetrievedChunk& read : group)
-      retrieved.push_back({read.chunk, rounded(read.score), rounded(read.weight)});
-    groups.push_back(std::move(retrieved));
+    for (const RetrievedChunk& read : reader) retrieved.push_back(retrieved_to_json(read));
+    readers.push_back(std::move(retrieved));
   }
   return {{"first", reading.first_token},
           {"pieces", std::move(pieces)},
           {"loss", std::move(losses)},
           {"none", std::move(losses_reading_none)},
-          {"groups", std::move(groups)}};
+          {"readers", std::move(readers)}};
 }
 
 }  // namespace
@@ -49,6 +60,7 @@ std::string retrieval_page(const RetrievalPageInput& input) {
   nlohmann::json data;
   data["title"] = input.title;
   data["model"] = input.model;
+  data["readers"] = input.readers;
   data["before"] = nlohmann::json::object();
   for (const auto& [chunk, read] : input.before)
     data["before"][std::to_string(chunk)] = {

@@ -21,6 +21,7 @@ struct RetrievalPageInput {
   std::string title;
   nlohmann::ordered_json model;  ///< shown as it is
   std::span<const ChunkReading> readings;
+  std::vector<std::string> readers;            ///< reader_names()
   std::vector<std::string> pieces;             ///< the bytes of each token of the text
   std::span<const float> losses;               ///< of each token, in nats
   std::span<const float> losses_reading_none;  ///< the same with nothing read

@@ -16,9 +16,10 @@ struct RetrievalTableOptions {
   std::function<ChunkPlace(int64_t chunk)> place_of = {};  ///< of chunks below 0
 };
 
-/// `text_of(chunk)`: the bytes of any chunk that is named. The table of `readings`, a paragraph a chunk; a
-/// chunk from before the text is identified by its number in its document and the document's name.
-std::string retrieval_table(std::span<const ChunkReading> readings,
+/// `text_of(chunk)`: the bytes of any chunk that is named. The table of `readings`, a paragraph a chunk, what
+/// each of the `readers` (reader_names()) read; a chunk from before the text is identified by its number in
+/// its document and the document's name.
+std::string retrieval_table(std::span<const ChunkReading> readings, std::span<const std::string> readers,
                             const std::function<std::string(int64_t chunk)>& text_of,
                             const RetrievalTableOptions& options);
 

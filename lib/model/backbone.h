@@ -18,11 +18,13 @@
 
 namespace gca::model {
 
-/// What a retrieval group chose to read: a row for each landmark of the last run, or for the last landmark
-/// alone, as ForwardOptions::choices says.
+/// What a reader chose (BackboneKind::readers). Where landmarks choose, a row for each landmark of the last
+/// run, or for the last landmark alone, as ForwardOptions::choices says; where positions choose, a row for each
+/// position of the last run, without scores, and only where they were asked for.
 struct Choices {
-  at::Tensor idx;         ///< (B, c, K) int32: chunks by falling noisy score, -1 for none
-  at::Tensor weights;     ///< (B, c, K), 0 for none; before any rounding
+  at::Tensor
+      idx;  ///< (B, c, K) int32: of BackboneKind::choice_unit, -1 for none; chunks by falling noisy score
+  at::Tensor weights;     ///< (B, c, K): of what is read, the part of each, 0 for none; before any rounding
   at::Tensor scores;      ///< (B, c, K): r of the chosen, 0 for none; undefined where not asked for
   at::Tensor all_scores;  ///< (B, c, C): r of every chunk; undefined where not asked for
 };
@@ -41,7 +43,8 @@ class Past {
   /// Visits every tensor, undefined ones included, under a name that stays the same from version to version:
   /// saving reads them all, loading sets them all in a past that is new.
   virtual void visit(const Visitor& visitor) = 0;
-  /// One entry a retrieval group; empty for kinds that choose nothing, and before the first landmark.
+  /// One entry a reader; empty for kinds that choose nothing, before the first landmark, where positions
+  /// choose also after training passes.
   virtual std::vector<Choices> choices() const { return {}; }
 
   /// Positions seen, landmarks included.

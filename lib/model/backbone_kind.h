@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "lib/model/model_config.h"
 #include "lib/model/model_cost.h"
@@ -24,6 +25,20 @@ struct Reach {
   int64_t text = kWholeText;
 };
 
+/// What a model chooses to read, and who chooses: Past::choices() tells it.
+enum class ChoiceUnit {
+  none,      ///< nothing is chosen
+  chunk,     ///< the landmark that ends a chunk chooses chunks for the chunk after it
+  block,     ///< each position chooses blocks of chunk_size positions
+  position,  ///< each position chooses positions
+};
+
+/// Whose choice an entry of Past::choices() is.
+struct Reader {
+  int64_t layer;  ///< among the upper layers; -1: a retrieval group, which several layers share
+  int64_t place;  ///< the head, or the group
+};
+
 struct BackboneKind {
   const char* name;                       ///< the value of long_range in config.json
   const char* self_attention = "window";  ///< the value of self_attention that it goes with
@@ -40,6 +55,9 @@ struct BackboneKind {
   Reach (*reach)(const ModelConfig& config);
   /// Of a text of `context` text tokens; without embedding, final norm and logits.
   ModelCost (*cost)(const ModelConfig& config, int64_t context);
+  ChoiceUnit choice_unit = ChoiceUnit::none;
+  /// Those that choose, in the order of Past::choices(); null where nothing is chosen.
+  std::vector<Reader> (*readers)(const ModelConfig& config) = nullptr;
   /// In training the rows of a batch see each other, so they cannot be shared out among processes.
   bool crosses_rows = false;
   /// Several ranks can train on one text, each with a part of it (ForwardOptions::text_ranks).

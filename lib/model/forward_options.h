@@ -16,10 +16,10 @@ class StepNotes;
 
 /// Which chunks are read; all but `learned` are for evaluation.
 enum class Retriever {
-  learned,  ///< top K by landmark score
+  learned,  ///< the model's own choice: top K by landmark score; of models with retriever=random, drawn
   random,   ///< K distinct earlier chunks, uniformly; weighted by their own scores
   recent,   ///< the K most recent candidates; weighted by their own scores
-  none,     ///< nothing is read: o = 0
+  none,     ///< nothing is read: o = 0; where positions choose, their local segment or context alone
 };
 
 /// Called with the name and value of each intermediate result: "lower.0", "h_low", "enc_out", "landmark",
@@ -34,8 +34,8 @@ using Observer = std::function<void(const std::string& name, const at::Tensor& v
 
 /// How much of a run Past::choices() reports.
 enum class ChoiceDetail {
-  last,        ///< idx and weights of the last landmark
-  chosen,      ///< every landmark of the run, with the scores of what was chosen
+  last,        ///< idx and weights of the last landmark; nothing where positions choose
+  chosen,      ///< every landmark of the run, with the scores of what was chosen, or every position
   all_scores,  ///< and the scores of every chunk: a matrix of all landmarks by all chunks
 };
 

@@ -177,8 +177,8 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       result.step = state.step;
       result.tokens = state.tokens;
       progress.say(validation_text(result));
-      if (result.reading && is_choice_dead(*result.reading) && state.step > 0 &&
-          kStepsToChoose * state.step >= state.total_steps)
+      if (result.reading && looked_at.retriever == "learned" && is_choice_dead(*result.reading) &&
+          state.step > 0 && kStepsToChoose * state.step >= state.total_steps)
         progress.say(kDeadChoice);
       results.push_back(std::move(result));
     }

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/cli/nano_run.h"
+#include "tests/support/json_schema.h"
 
 namespace {
 
@@ -70,8 +71,54 @@ TEST_CASE("kinds of backbone: trained, evaluated, asked, and kept as a session" 
     CHECK(tokens == at_once);
 
     const ProcessResult inspect = with_checkpoint({"inspect-retrieval", "--prompt", text});
-    CHECK(inspect.status == 2);
-    CHECK(inspect.err.find("keeps no chunk memory") != std::string::npos);
+    const bool chooses = kind.name == "landmark" || kind.name == "fot";
+    CHECK(inspect.status == (chooses ? 0 : 2));
+    if (!chooses) CHECK(inspect.err.find("does not choose what it reads") != std::string::npos);
+  }
+}
+
+TEST_CASE("kinds of backbone: what heads choose is shown, and what reading it changes" *
+          doctest::test_suite("slow")) {
+  for (const Kind& kind : kinds()) {
+    if (kind.name != "landmark" && kind.name != "fot") continue;
+    CAPTURE(kind.name);
+    const NanoRun run(settings_of(kind));
+    const std::string text = NanoRun::pages(3, 9);
+    const ProcessResult inspect = run_gca({"inspect-retrieval", "--checkpoint", run.checkpoint(), "--prompt",
+                                           text, "--html", run / "page.html", "--json"});
+    REQUIRE(inspect.status == 0);
+    CHECK(problems_of("inspect-retrieval", inspect.json()) == "");
+    const auto result = inspect.json()["result"];
+    const int64_t chunk_tokens = kind.name == "landmark" ? 15 : 16;
+    CHECK(result["chunks"].size() ==
+          (result["prompt_tokens"].get<size_t>() + static_cast<size_t>(chunk_tokens) - 1) /
+              static_cast<size_t>(chunk_tokens));
+    const auto& last = result["chunks"].back();
+    for (const auto& head : last["groups"]) {
+      CHECK(head["retrieved"].size() >= 1);
+      double weight = 0;
+      for (const auto& read : head["retrieved"]) {
+        weight += read["weight"].get<double>();
+        CHECK(read["chosen_by"] <= last["tokens"]);
+        CHECK(read.contains("weights_of_tokens") == (kind.name == "fot"));
+        CHECK(read["text"] == result["chunks"][read["chunk"].get<size_t>()]["text"]);
+      }
+      CHECK(weight > 0.0);
+      CHECK(weight < 1.0 + 1e-6);
+    }
+
+    const ProcessResult eval = run_gca({"eval", run.book(), "--checkpoint", run.checkpoint(), "--context",
+                                        "64,256", "--retriever", "learned,none", "--json"});
+    REQUIRE(eval.status == 0);
+    const auto rows = eval.json()["result"]["contexts"];
+    REQUIRE(rows.size() == 4);
+    CHECK(rows[2]["retriever"] == "learned");
+    CHECK(rows[3]["retriever"] == "none");
+    CHECK(rows[2]["loss"] != rows[3]["loss"]);
+    const ProcessResult random = run_gca(
+        {"eval", run.book(), "--checkpoint", run.checkpoint(), "--context", "64", "--retriever", "random"});
+    CHECK(random.status == 2);
+    CHECK(random.err.find("use learned or none") != std::string::npos);
   }
 }
 

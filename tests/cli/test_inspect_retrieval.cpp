@@ -69,5 +69,5 @@ TEST_CASE("inspect-retrieval: wrong usage is told in one line") {
   const ProcessResult none =
       run_gca({"inspect-retrieval", "--checkpoint", window.checkpoint(), "--prompt", "On day 1"});
   CHECK(none.status == 2);
-  CHECK(none.err.find("keeps no chunk memory") != std::string::npos);
+  CHECK(none.err.find("does not choose what it reads") != std::string::npos);
 }

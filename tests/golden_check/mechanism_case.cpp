@@ -64,7 +64,10 @@ at::Tensor fot(const Inputs& in, const Parameters& parameters, NamedTensors& res
   const int64_t n = parameters.at("n");
   {
     const at::NoGradGuard no_grad;
-    results["inference_out"] = model::memory_attention(in.q, in.k, in.v, n, parameters.at("top_k"), in.scale);
+    results["inference_out"] =
+        model::memory_attention(in.q, in.k, in.v, {.local_context = n, .top_k = parameters.at("top_k")},
+                                in.scale)
+            .out;
   }
   return model::crossbatch_attention(in.q, in.k, in.v, {n, parameters.at("d"), parameters.at("stepping")},
                                      in.scale);

@@ -68,6 +68,14 @@ TEST_CASE("the cut does not matter for one group, reset residual, plain softmax,
   check_cuts(config, T, {cut_every(L, 1), cut_every(L, 8), cut_every(L, 11)});
 }
 
+TEST_CASE("what a random retriever draws does not depend on the cut") {
+  model::ModelConfig config = tiny_config();
+  config.retriever = "random";
+  const int64_t T = 9 * config.chunk_text_size() + 2;
+  const int64_t L = layout_of(config).length_of(T);
+  check_cuts(config, T, {cut_every(L, 1), cut_every(L, 8), cut_every(L, 13)});
+}
+
 TEST_CASE("the sliding-window baseline has no landmarks and the same property") {
   model::ModelConfig config = tiny_config();
   config.long_range = "none";

@@ -131,6 +131,50 @@ TEST_CASE("every retriever reads only earlier chunks, and none reads nothing") {
   }
 }
 
+TEST_CASE(
+    "a model with a random retriever draws every chunk alike, weights all alike, and teaches no scores") {
+  model::ModelConfig config = tiny_config();
+  config.retriever = "random";
+  model::LanguageModel model = tiny_model(config);
+  constexpr int64_t kChunks = 15;
+  constexpr int kSteps = 400;
+  const TextBatch batch = batch_of(some_text(kChunks * config.chunk_text_size(), config.vocab_size), config);
+  std::vector<int> drawn(kChunks);
+  model::ForwardOptions options = with_noise();
+  options.observe = [&](const std::string& name, const at::Tensor& value) {
+    const int64_t last = value.dim() == 3 ? value.size(1) - 1 : 0;
+    if (name == "idx.0")
+      for (int64_t slot = 0; slot < config.chunk_top_k; ++slot)
+        ++drawn[static_cast<size_t>(value[0][last][slot].item<int32_t>())];
+    if (name != "w.1") return;
+    CHECK(value[0][0].sum().item<double>() == 0.0);  // the first landmark has nothing before it
+    for (int64_t t = 1; t <= last; ++t)
+      for (int64_t slot = 0; slot < config.chunk_top_k; ++slot)
+        CHECK(value[0][t][slot].item<double>() == (slot < t ? 1.0 / std::min(t, config.chunk_top_k) : 0.0));
+  };
+  for (int step = 0; step < kSteps; ++step) {
+    options.step = static_cast<uint64_t>(step);
+    loss_of(model, batch, options);
+  }
+  // Each of the 14 earlier chunks K / 14 times a step: 57, with a standard deviation of 7.
+  CHECK(drawn.back() == 0);
+  for (size_t chunk = 0; chunk + 1 < drawn.size(); ++chunk) {
+    CHECK(drawn[chunk] > 57 - 35);
+    CHECK(drawn[chunk] < 57 + 35);
+  }
+
+  options.observe = {};
+  const TrainingPass pass = run_training_pass(model, batch, options);
+  for (size_t i = 0; i < pass.gradients.size(); ++i) {
+    const std::string& name = model.weights()[i].name;
+    CAPTURE(name);
+    if (name.ends_with("query_norm")) CHECK(pass.gradients[i].abs().max().item<double>() == 0.0);
+    if (name.ends_with("gca.wq") || name.ends_with("memory.wk"))
+      CHECK(pass.gradients[i].abs().max().item<double>() > 0.0);
+  }
+  CHECK(loss_of(model, batch, {}) == loss_of(model, batch, {}));
+}
+
 TEST_CASE("a silent group reads nothing and learns nothing, the other goes on") {
   const model::ModelConfig config = tiny_config();  // group 0: layers 0 and 1, group 1: layer 2
   model::LanguageModel model = tiny_model(config);

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <span>
 #include <tuple>
 #include <utility>
 
@@ -26,6 +27,7 @@ class FotPast final : public Past {
     auto copy = std::make_unique<FotPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
     copy->memories = clones_of(memories);
+    copy->told = told;
     return copy;
   }
   int64_t size_bytes() const override {
@@ -35,11 +37,13 @@ class FotPast final : public Past {
     visit_windows(windows, visitor);
     visit_rows(memories, "memory.", visitor);
   }
+  std::vector<Choices> choices() const override { return told; }
   void advance(int64_t positions) { position_ += positions; }
 
   std::vector<WindowCache> windows;  ///< one a layer, lower first; unused in memory layers
   std::vector<KvRows>
-      memories;  ///< all keys and values; one a memory layer, in the order of the configuration
+      memories;               ///< all keys and values; one a memory layer, in the order of the configuration
+  std::vector<Choices> told;  ///< of the last run, an entry a head of a memory layer, where asked for
 };
 
 class FotBackbone final : public Backbone {
@@ -63,6 +67,7 @@ class FotBackbone final : public Backbone {
     const at::Tensor h_low = lower_.run({embedded, {}}, lower_windows, slopes_, config, options).sum();
     observe(options, "h_low", h_low);
     past.advance(embedded.size(1));
+    past.told.clear();
     if (options.memory_only) {
       // What upper layers know of earlier positions is of no use once some have been left out.
       std::fill(upper_windows.begin(), upper_windows.end(), WindowCache());
@@ -72,16 +77,29 @@ class FotBackbone final : public Backbone {
     const bool trains = at::GradMode::is_enabled();
     const CrossbatchRange range{config->local_context_size, options.crossbatch_contexts,
                                 options.crossbatch_stepping};
-    const LayerMix mix = [this, &past, upper_windows, trains, range, config](size_t layer,
-                                                                             const at::Tensor& x) {
+    const bool tells = options.choices != ChoiceDetail::last && !trains;
+    if (tells) past.told.resize(config->memory_layers.size() * static_cast<size_t>(config->n_heads));
+    const MemoryRange memory_range{config->local_context_size, config->memory_top_k,
+                                   options.retriever != Retriever::none};
+    const LayerMix mix = [this, &past, upper_windows, trains, tells, range, memory_range, config](
+                             size_t layer, const at::Tensor& x) {
       const AttentionWeights& weights = upper_.layers[layer].attn;
       const auto place = memory_of(layer);
       if (place < 0)
         return window_mix(weights, x, slopes_, *config, trains ? nullptr : &upper_windows[layer]);
       const Qkv qkv = project_qkv(weights, x, *config);
-      return (trains ? crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config))
-                     : read_memory(qkv, past.memories[static_cast<size_t>(place)], *config))
-          .reshape(x.sizes());
+      if (trains)
+        return crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config)).reshape(x.sizes());
+      const auto memory_layer = static_cast<size_t>(place);
+      KvRows& memory = past.memories[memory_layer];
+      memory.append(qkv.k, qkv.v);
+      const MemoryReading reading =
+          memory_attention(qkv.q, memory.keys(), memory.values(), memory_range, score_scale(*config));
+      if (tells) {
+        const auto told = std::span(past.told).subspan(memory_layer * static_cast<size_t>(config->n_heads));
+        tell(memory_choice(qkv.q, memory.keys(), reading.lse, memory_range, score_scale(*config)), told);
+      }
+      return reading.out.reshape(x.sizes());
     };
     const Residual h = upper_.run_with(mix, {h_low, {}}, options);
     if (!upper_.layers.empty()) observe(options, numbered("upper.", upper_.layers.size() - 1), h);
@@ -96,10 +114,11 @@ class FotBackbone final : public Backbone {
     return place == all.end() ? -1 : place - all.begin();
   }
 
-  static at::Tensor read_memory(const Qkv& qkv, KvRows& memory, const ModelConfig& config) {
-    memory.append(qkv.k, qkv.v);
-    return memory_attention(qkv.q, memory.keys(), memory.values(), config.local_context_size,
-                            config.memory_top_k, score_scale(config));
+  /// An entry of `told` for each head.
+  static void tell(const MemoryChoice& choice, std::span<Choices> told) {
+    for (int64_t head = 0; head < choice.positions.size(2); ++head)
+      told[static_cast<size_t>(head)] = {
+          choice.positions.select(2, head), choice.shares.select(2, head), {}, {}};
   }
 
   std::shared_ptr<const ModelConfig> config_;

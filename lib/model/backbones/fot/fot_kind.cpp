@@ -67,6 +67,13 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   return cost;
 }
 
+std::vector<Reader> readers(const ModelConfig& config) {
+  std::vector<Reader> heads;
+  for (const int64_t layer : config.memory_layers)
+    for (int64_t head = 0; head < config.n_heads; ++head) heads.push_back({layer, head});
+  return heads;
+}
+
 }  // namespace
 
 const BackboneKind FotKind::kind = {
@@ -78,6 +85,8 @@ const BackboneKind FotKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .choice_unit = ChoiceUnit::position,
+    .readers = readers,
     .crosses_rows = true,
 };
 

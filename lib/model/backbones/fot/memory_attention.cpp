@@ -3,13 +3,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
@@ -41,20 +44,42 @@ at::Tensor weighted_rows(const at::Tensor& values, const at::Tensor& idx, const 
   return sums;
 }
 
+/// Keys `first` to `last` of k (B, P, H, dh), widened: (B, H, dh, last - first).
+at::Tensor keys_across(const at::Tensor& k, int64_t first, int64_t last, at::ScalarType wide) {
+  return k.narrow(1, first, last - first).to(wide).permute({0, 2, 3, 1});
+}
+
+/// Queries that share a memory, so many of them at once that their scores fit: body(first, count).
+void in_parts(const at::Tensor& q, int64_t memory, const std::function<void(int64_t, int64_t)>& body) {
+  const int64_t m = q.size(1);
+  const int64_t at_once = std::max<int64_t>(1, kScoresAtOnce / (q.size(0) * q.size(2) * memory));
+  for (int64_t begin = 0; begin < m; begin += at_once) body(begin, std::min(at_once, m - begin));
+}
+
+/// Positions first to end by local contexts: body(first, last, memory), where first to last are of the
+/// context that begins at `memory`.
+void by_local_context(int64_t first, int64_t end, int64_t local_context,
+                      const std::function<void(int64_t, int64_t, int64_t)>& body) {
+  while (first < end) {
+    const int64_t memory = first / local_context * local_context;
+    const int64_t last = std::min(end, memory + local_context);
+    body(first, last, memory);
+    first = last;
+  }
+}
+
 /// Queries of one local context, whose memory is the first `memory` keys; the rest is the context so far.
-at::Tensor read_best(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const at::Tensor& slopes,
-                     int64_t memory, int64_t top_k, double scale) {
+MemoryReading read_best(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                        const at::Tensor& slopes, int64_t memory, int64_t top_k, double scale) {
   const int64_t local = k.size(1) - memory;
   const auto [own, own_lse] = kernels::sliding_window_attention_forward(
       q, k.narrow(1, memory, local), v.narrow(1, memory, local), slopes, local, scale);
   const at::ScalarType wide = slopes.scalar_type();
-  const at::Tensor keys = k.narrow(1, 0, memory).to(wide).permute({0, 2, 3, 1});  // (B, H, dh, P)
+  const at::Tensor keys = keys_across(k, 0, memory, wide);
   const at::Tensor values = v.narrow(1, 0, memory);
-  const int64_t m = q.size(1);
-  const int64_t at_once = std::max<int64_t>(1, kScoresAtOnce / (q.size(0) * q.size(2) * memory));
-  std::vector<at::Tensor> parts;
-  for (int64_t begin = 0; begin < m; begin += at_once) {
-    const int64_t count = std::min(at_once, m - begin);
+  const at::Tensor out = at::empty_like(q);
+  const at::Tensor all_lse = at::empty_like(own_lse);
+  in_parts(q, memory, [&, &own = own, &own_lse = own_lse](int64_t begin, int64_t count) {
     const at::Tensor queries = q.narrow(1, begin, count).to(wide).transpose(1, 2);  // (B, H, count, dh)
     const at::Tensor scores = at::matmul(queries, keys).mul_(scale);
     const at::Tensor best = kernels::top_k(scores, top_k);
@@ -63,35 +88,74 @@ at::Tensor read_best(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
     const at::Tensor lse = at::logaddexp(local_lse, at::logsumexp(chosen, -1));
     const at::Tensor share = at::exp(local_lse - lse).transpose(1, 2).unsqueeze(-1);  // (B, count, H, 1)
     const at::Tensor read = weighted_rows(values, best, at::exp(chosen - lse.unsqueeze(-1)));
-    parts.push_back((own.narrow(1, begin, count).to(wide) * share + read).to(q.scalar_type()));
-  }
-  return parts.size() == 1 ? parts.front() : at::cat(parts, 1);
+    out.narrow(1, begin, count).copy_(own.narrow(1, begin, count).to(wide) * share + read);
+    all_lse.narrow(2, begin, count).copy_(lse);
+  });
+  return {out, all_lse};
+}
+
+at::ScalarType wide_type(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 }  // namespace
 
-at::Tensor memory_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            int64_t local_context, int64_t top_k, double scale) {
-  const int64_t n = local_context;
+MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const MemoryRange& range, double scale) {
+  const int64_t n = range.local_context;
   const int64_t end = k.size(1);
   const int64_t begin = end - q.size(1);
-  const at::ScalarType wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor slopes = at::zeros({q.size(2)}, q.options().dtype(wide));
-  // Up to here the memory has no more than top_k keys.
-  const int64_t dense_end = top_k == 0 ? end : std::min(end, (top_k / n + 1) * n);
-  std::vector<at::Tensor> parts;
-  if (begin < dense_end)
-    parts.push_back(kernels::sliding_window_attention(q.narrow(1, 0, dense_end - begin),
-                                                      k.narrow(1, 0, dense_end), v.narrow(1, 0, dense_end),
-                                                      slopes, dense_end, scale));
-  for (int64_t first = std::max(begin, dense_end); first < end;) {
-    const int64_t memory = first / n * n;
-    const int64_t last = std::min(end, memory + n);
-    parts.push_back(read_best(q.narrow(1, first - begin, last - first), k.narrow(1, 0, last),
-                              v.narrow(1, 0, last), slopes, memory, top_k, scale));
-    first = last;
-  }
-  return parts.size() == 1 ? parts.front() : at::cat(parts, 1);
+  const at::Tensor slopes = at::zeros({q.size(2)}, q.options().dtype(wide_type(q)));
+  // Up to here one softmax goes over all positions: the memory has no more than top_k keys.
+  int64_t dense_end = range.top_k == 0 ? end : std::min(end, (range.top_k / n + 1) * n);
+  if (!range.reads_memory) dense_end = std::min(end, n);
+  std::vector<at::Tensor> outs;
+  std::vector<at::Tensor> lses;
+  const auto add = [&](const at::Tensor& out, const at::Tensor& lse) {
+    outs.push_back(out);
+    lses.push_back(lse);
+  };
+  const auto add_dense = [&](int64_t first, int64_t last, int64_t from) {
+    const auto [out, lse] = kernels::sliding_window_attention_forward(
+        q.narrow(1, first - begin, last - first), k.narrow(1, from, last - from),
+        v.narrow(1, from, last - from), slopes, last - from, scale);
+    add(out, lse);
+  };
+  if (begin < dense_end) add_dense(begin, dense_end, 0);
+  by_local_context(std::max(begin, dense_end), end, n, [&](int64_t first, int64_t last, int64_t memory) {
+    if (!range.reads_memory) return add_dense(first, last, memory);
+    const MemoryReading reading = read_best(q.narrow(1, first - begin, last - first), k.narrow(1, 0, last),
+                                            v.narrow(1, 0, last), slopes, memory, range.top_k, scale);
+    add(reading.out, reading.lse);
+  });
+  if (outs.size() == 1) return {outs.front(), lses.front()};
+  return {at::cat(outs, 1), at::cat(lses, 2)};
+}
+
+MemoryChoice memory_choice(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
+                           const MemoryRange& range, double scale) {
+  const at::ScalarType wide = wide_type(q);
+  const int64_t K = range.top_k > 0 ? range.top_k : kMostTold;
+  const int64_t begin = k.size(1) - q.size(1);
+  const std::vector<int64_t> slots = {q.size(0), q.size(1), q.size(2), K};
+  MemoryChoice choice{at::full(slots, -1, at::TensorOptions(at::kInt)),
+                      at::zeros(slots, at::TensorOptions(wide))};
+  by_local_context(begin, k.size(1), range.local_context, [&](int64_t first, int64_t last, int64_t memory) {
+    if (memory == 0 || !range.reads_memory) return;
+    const at::Tensor keys = keys_across(k, 0, memory, wide);
+    const int64_t told = std::min(K, memory);
+    const at::Tensor own = q.narrow(1, first - begin, last - first);
+    in_parts(own, memory, [&](int64_t part, int64_t count) {
+      const at::Tensor queries = own.narrow(1, part, count).to(wide).transpose(1, 2);
+      const at::Tensor scores = at::matmul(queries, keys).mul_(scale);
+      const at::Tensor best = kernels::top_k(scores, told);  // (B, H, count, told)
+      const int64_t row = first - begin + part;
+      const at::Tensor shares = at::exp(scores.gather(-1, best) - lse.narrow(2, row, count).unsqueeze(-1));
+      choice.positions.narrow(1, row, count).narrow(3, 0, told).copy_(best.transpose(1, 2));
+      choice.shares.narrow(1, row, count).narrow(3, 0, told).copy_(shares.transpose(1, 2));
+    });
+  });
+  return choice;
 }
 
 }  // namespace gca::model

@@ -39,7 +39,7 @@ Residual FullLayer::forward(const Residual& in, const ModelConfig& config, const
   const at::ScalarType compute = attn.wq.compute_dtype;
   const auto [h, x] = normalise(in, attn_norm, compute);
   const std::vector<at::Tensor> qkv = project_each(x, {&attn.wq, &attn.wk, &attn.wv});
-  const auto heads_of = [&](const at::Tensor& y, const Weight& bias, int64_t heads) {
+  const auto heads_of = [&, &x = x](const at::Tensor& y, const Weight& bias, int64_t heads) {
     return with_bias(y, bias).view({x.size(0), x.size(1), heads, config.head_dim()});
   };
   const at::Tensor read = attend(heads_of(qkv[0], attn_bias.wq, config.n_heads),

@@ -21,6 +21,8 @@ const Field kFields[] = {
     {"chunk_top_k", &ModelConfig::chunk_top_k,
      "K: chunks that a chunk reads per group; blocks that a position and head reads of landmark attention",
      Change::per_phase},
+    {"retriever", &ModelConfig::retriever,
+     "who chooses the chunks: learned, their landmarks; random, a draw that weights all alike"},
     {"softmax_off_by_one", &ModelConfig::softmax_off_by_one,
      "adds 1 to the denominator of each chunk's softmax"},
     {"residual_blend", &ModelConfig::residual_blend, "lambda of h' = a + lambda o + MLP(m)", Change::ramp},
@@ -36,6 +38,8 @@ void validate(const ModelConfig& config, const std::string& where) {
   require_positive(config.n_kv_heads, "num_key_value_heads", where);
   require_positive(config.chunk_top_k, "chunk_top_k", where);
   require_positive(config.retrieval_groups, "retrieval_groups", where);
+  require_setting(config.retriever == "learned" || config.retriever == "random", where,
+                  "retriever is \"" + config.retriever + "\"", "use learned or random");
   require_setting(is_size(config.n_encoder_layers), where,
                   "num_encoder_layers is " + std::to_string(config.n_encoder_layers), "give 0 or more");
   require_setting(config.n_heads % config.n_kv_heads == 0, where,
@@ -113,6 +117,12 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   return cost;
 }
 
+std::vector<Reader> readers(const ModelConfig& config) {
+  std::vector<Reader> groups;
+  for (int64_t group = 0; group < config.retrieval_groups; ++group) groups.push_back({-1, group});
+  return groups;
+}
+
 }  // namespace
 
 std::vector<int64_t> group_sizes(const ModelConfig& config) {
@@ -133,6 +143,8 @@ const BackboneKind GcaKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .choice_unit = ChoiceUnit::chunk,
+    .readers = readers,
     .shares_texts = true,
 };
 

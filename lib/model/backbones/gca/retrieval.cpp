@@ -31,6 +31,16 @@ at::Tensor draw_noise(const at::Tensor& scores, uint64_t seed, int64_t first_chu
       .to(scores.scalar_type());
 }
 
+bool draws_chunks(const ModelConfig& config) {
+  return config.retriever == "random";
+}
+
+/// The top K of pure noise is a uniform choice.
+at::Tensor draw_chunks(const at::Tensor& scores, uint64_t seed, int64_t first_chunk, int64_t group, int64_t K,
+                       const ForwardOptions& options) {
+  return kernels::landmark_topk(draw_noise(scores, seed, first_chunk, group, options), {}, first_chunk, K);
+}
+
 at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, const ModelConfig& config,
                   const ForwardOptions& options) {
   const int64_t K = config.chunk_top_k;
@@ -43,12 +53,11 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
       const at::Tensor recency = at::arange(scores.size(2), scores.options().requires_grad(false));
       return kernels::landmark_topk(recency.expand_as(scores), {}, first_chunk, K);
     }
-    case Retriever::random: {
-      // The top K of pure noise is a uniform choice. The seed is set apart from that of the training noise.
-      const at::Tensor noise = draw_noise(scores, ~options.seed, first_chunk, group, options);
-      return kernels::landmark_topk(noise, {}, first_chunk, K);
-    }
+    case Retriever::random:
+      // The seed is set apart from that of the training noise.
+      return draw_chunks(scores, ~options.seed, first_chunk, group, K, options);
     case Retriever::learned:
+      if (draws_chunks(config)) return draw_chunks(scores, options.seed, first_chunk, group, K, options);
       break;
   }
   at::Tensor noise;
@@ -67,6 +76,12 @@ void drop_sequences(const at::Tensor& idx, const ForwardOptions& options) {
                                            static_cast<uint64_t>(options.batch_offset + row));
     if (open_unit_float(block.word[0]) < options.retrieval_dropout) idx.select(0, row).fill_(-1);
   }
+}
+
+/// 1 over the number of chunks that a landmark chose, for each of them. idx (B, R, K).
+at::Tensor equal_weights(const at::Tensor& idx) {
+  const at::Tensor is_chosen = idx.ge(0).to(at::kFloat);
+  return is_chosen / is_chosen.sum(-1, /*keepdim=*/true).clamp_min(1.0);
 }
 
 /// Uniform in (0, 1), one number a slot of `weights` (B, R, K), apart from the noise of the choice.
@@ -90,7 +105,8 @@ WeightedChoice retrieve_from_all_scores(const at::Tensor& query, const at::Tenso
       at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
   result.idx = choose(scores, first_chunk, group, config, options);
   if (options.retrieval_dropout > 0) drop_sequences(result.idx, options);
-  result.weights = kernels::retrieval_weights(scores, result.idx);
+  result.weights =
+      draws_chunks(config) ? equal_weights(result.idx) : kernels::retrieval_weights(scores, result.idx);
   if (tells_scores)
     result.scores =
         scores.detach().gather(-1, result.idx.clamp_min(0).to(at::kLong)).masked_fill(result.idx.lt(0), 0.0);
@@ -121,7 +137,7 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
   const bool tells_scores = options.observe || options.choices != ChoiceDetail::last;
   const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !tells_all &&
                          options.retriever == Retriever::learned && group != options.silent_group &&
-                         options.retrieval_dropout == 0;
+                         options.retrieval_dropout == 0 && !draws_chunks(config);
   const std::vector<kernels::LandmarkPart> parts = memory.landmark_parts();
   const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
   const WeightedChoice choice = by_search ? retrieve_by_search(query, parts, first_chunk, config)

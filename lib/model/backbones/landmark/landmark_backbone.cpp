@@ -28,6 +28,7 @@ class LandmarkPast final : public Past {
     auto copy = std::make_unique<LandmarkPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
     copy->upper = clones_of(upper);
+    copy->told = told;
     return copy;
   }
   int64_t size_bytes() const override {
@@ -37,10 +38,12 @@ class LandmarkPast final : public Past {
     visit_windows(windows, visitor);
     visit_rows(upper, "upper.", visitor);
   }
+  std::vector<Choices> choices() const override { return told; }
   void advance(int64_t positions) { position_ += positions; }
 
   std::vector<WindowCache> windows;  ///< of the lower layers
   std::vector<KvRows> upper;         ///< all keys, as landmark_reading() wants them, and values
+  std::vector<Choices> told;         ///< of the last run, an entry a head of a layer, where asked for
 };
 
 class LandmarkBackbone final : public Backbone {
@@ -62,17 +65,24 @@ class LandmarkBackbone final : public Backbone {
     const at::Tensor h_low = lower_.run({embedded, {}}, past.windows, slopes_, config, options).sum();
     observe(options, "h_low", h_low);
     past.advance(embedded.size(1));
+    past.told.clear();
     if (options.memory_only) {
       past.upper.assign(past.upper.size(), {});
       return {};
     }
     const bool trains = at::GradMode::is_enabled();
-    const LayerMix mix = [this, &past, position, trains, config, observer = options.observe](
+    LandmarkReadingSettings settings = LandmarkReadingSettings::of(*config);
+    if (options.retriever == Retriever::none) settings.top_k = 0;
+    const bool tells = options.choices != ChoiceDetail::last;
+    const LayerMix mix = [this, &past, position, trains, tells, settings, config, observer = options.observe](
                              size_t layer, const at::Tensor& x) {
       const Qkv qkv = project_qkv(upper_.layers[layer].attn, x, *config);
       if (trains) return train(qkv, *config).reshape(x.sizes());
-      const LandmarkReading reading = read(qkv, past.upper[layer], position, *config);
+      const LandmarkReading reading = read(qkv, past.upper[layer], position, settings);
       if (observer) observer(numbered("idx.", layer), reading.blocks);
+      if (tells)
+        for (int64_t head = 0; head < config->n_heads; ++head)
+          past.told.push_back({reading.blocks.select(2, head), reading.shares.select(2, head), {}, {}});
       return reading.out.reshape(x.sizes());
     };
     const Residual h = upper_.run_with(mix, {h_low, {}}, options);
@@ -90,8 +100,8 @@ class LandmarkBackbone final : public Backbone {
                                        score_scale(config));
   }
 
-  static LandmarkReading read(const Qkv& qkv, KvRows& history, int64_t position, const ModelConfig& config) {
-    const LandmarkReadingSettings settings = LandmarkReadingSettings::of(config);
+  static LandmarkReading read(const Qkv& qkv, KvRows& history, int64_t position,
+                              const LandmarkReadingSettings& settings) {
     history.append(keys_in_blocks(qkv.k, position, settings), qkv.v);
     return landmark_reading(qkv.q, history.keys(), history.values(), settings);
   }

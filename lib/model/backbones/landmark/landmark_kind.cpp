@@ -80,6 +80,13 @@ ModelCost cost(const ModelConfig& config, int64_t context) {
   return cost;
 }
 
+std::vector<Reader> readers(const ModelConfig& config) {
+  std::vector<Reader> heads;
+  for (int64_t layer = 0; layer < config.n_upper_layers; ++layer)
+    for (int64_t head = 0; head < config.n_heads; ++head) heads.push_back({layer, head});
+  return heads;
+}
+
 }  // namespace
 
 const BackboneKind LandmarkKind::kind = {
@@ -91,6 +98,8 @@ const BackboneKind LandmarkKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .choice_unit = ChoiceUnit::block,
+    .readers = readers,
 };
 
 }  // namespace gca::model

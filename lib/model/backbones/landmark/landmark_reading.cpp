@@ -10,6 +10,7 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <vector>
@@ -53,17 +54,20 @@ class SegmentReading {
 
   LandmarkReading read() const {
     const auto [local, local_lse] = read_local();
-    at::Tensor blocks =
-        at::full({q_.size(0), q_.size(1), q_.size(2), settings_.top_k}, -1, at::TensorOptions(at::kInt));
-    if (cached_ == 0) return {local, blocks};
+    const std::vector<int64_t> slots = {q_.size(0), q_.size(1), q_.size(2), settings_.top_k};
+    const at::Tensor blocks = at::full(slots, -1, at::TensorOptions(at::kInt));
+    const at::Tensor shares = at::zeros(slots, at::TensorOptions(wide_));
+    if (chosen_count_ == 0) return {local, blocks, shares};
     const at::Tensor chosen = choose();  // (B, H, m, Kc)
     blocks.narrow(3, 0, chosen_count_).copy_(chosen.transpose(1, 2));
     const at::Tensor queries = queries_at_slots(chosen);   // (B, H, m, Kc, dh)
     const at::Tensor scores = scores_of(queries, chosen);  // of their landmarks (B, H, m, Kc)
     const at::Tensor lse = at::logaddexp(local_lse, at::logsumexp(scores, -1));
-    const at::Tensor fetched = read_blocks(queries, chosen, at::exp(scores - lse.unsqueeze(-1)));
-    const at::Tensor share = at::exp(local_lse - lse).transpose(1, 2).unsqueeze(-1);
-    return {(local.to(wide_) * share + fetched).to(q_.scalar_type()), blocks};
+    const at::Tensor weights = at::exp(scores - lse.unsqueeze(-1));
+    shares.narrow(3, 0, chosen_count_).copy_(weights.transpose(1, 2));
+    const at::Tensor fetched = read_blocks(queries, chosen, weights);
+    const at::Tensor local_share = at::exp(local_lse - lse).transpose(1, 2).unsqueeze(-1);
+    return {(local.to(wide_) * local_share + fetched).to(q_.scalar_type()), blocks, shares};
   }
 
  private:
@@ -191,6 +195,7 @@ LandmarkReading landmark_reading(const at::Tensor& q, const at::Tensor& keys, co
   const int64_t begin = end - q.size(1);
   std::vector<at::Tensor> outs;
   std::vector<at::Tensor> blocks;
+  std::vector<at::Tensor> shares;
   for (int64_t first = begin; first < end;) {
     const int64_t start = first / settings.local_size * settings.local_size;
     const int64_t last = std::min(end, start + settings.local_size);
@@ -200,10 +205,11 @@ LandmarkReading landmark_reading(const at::Tensor& q, const at::Tensor& keys, co
     const LandmarkReading reading = SegmentReading(part, seen_keys, seen_values, start, settings).read();
     outs.push_back(reading.out);
     blocks.push_back(reading.blocks);
+    shares.push_back(reading.shares);
     first = last;
   }
-  if (outs.size() == 1) return {outs.front(), blocks.front()};
-  return {at::cat(outs, 1), at::cat(blocks, 1)};
+  if (outs.size() == 1) return {outs.front(), blocks.front(), shares.front()};
+  return {at::cat(outs, 1), at::cat(blocks, 1), at::cat(shares, 1)};
 }
 
 }  // namespace gca::model

@@ -11,7 +11,7 @@ namespace gca::model {
 
 struct LandmarkReadingSettings {
   int64_t block_size = 2;  ///< S
-  int64_t top_k = 1;       ///< K
+  int64_t top_k = 1;       ///< K; 0: the segment alone is read
   int64_t local_size = 2;  ///< P, a multiple of S
   bool all_heads = false;  ///< one choice for all heads
   double theta = 0;        ///< rotary base; 0: no positions
@@ -27,6 +27,7 @@ at::Tensor keys_in_blocks(const at::Tensor& keys, int64_t position, const Landma
 struct LandmarkReading {
   at::Tensor out;     ///< (B, m, H, dh), type of q
   at::Tensor blocks;  ///< (B, m, H, K) int32: chosen blocks in the order of the text, -1 for none
+  at::Tensor shares;  ///< (B, m, H, K): of the softmax, what each of them has, 0 for none; the rest is local
 };
 
 /// The last m of P + m positions from the beginning of the text. In a segment that c blocks come before,
