@@ -52,8 +52,9 @@ _gca() {
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
+                --timeout) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --tokenizer-type --end-tokens --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --tokenizer --train-vocab --tokenizer-type --end-tokens --print-ids --decode --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
             ;;
         chunk)
             case $previous in
@@ -91,10 +92,11 @@ _gca() {
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
+                --timeout) :; return ;;
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --context-parallel --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --context-parallel --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --timeout --device --dtype'
             ;;
         eval)
             case $previous in
@@ -143,8 +145,9 @@ _gca() {
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
+                --timeout) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -221,8 +224,9 @@ _gca() {
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
+                --timeout) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --output --checkpoint --model --memory-dtype --segment --device --dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed'; else _gca_words 'build join info'; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --output --checkpoint --model --memory-dtype --segment --device --dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_words 'build join info'; fi
             ;;
         bench)
             case $previous in

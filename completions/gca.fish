@@ -35,6 +35,7 @@ complete -c gca -n '__fish_seen_subcommand_from tokenize' -l json -d 'Print the 
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l quiet -d 'Print neither the table nor progress'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -l seed -x -d 'Seed of all random numbers (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from tokenize' -l timeout -x -d 'With several ranks: seconds that one waits for a message of another before it gives the other up (default: 3600)'
 complete -c gca -n '__fish_seen_subcommand_from tokenize' -F
 
 complete -c gca -n '__fish_seen_subcommand_from chunk' -l help -s h -d 'Print this help message and exit'
@@ -81,6 +82,7 @@ complete -c gca -n '__fish_seen_subcommand_from pretrain' -l json -d 'Print the 
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l quiet -d 'Print neither the table nor progress'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l seed -x -d 'Seed of all random numbers (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l timeout -x -d 'With several ranks: seconds that one waits for a message of another before it gives the other up (default: 600)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l device -x -a 'cpu cuda' -d 'Device to compute on, cpu or cuda (default: cpu)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l dtype -x -a 'auto bf16 fp32' -d 'Compute type, bf16 or fp32 (default: bf16 if the processor multiplies bf16)'
 
@@ -134,6 +136,7 @@ complete -c gca -n '__fish_seen_subcommand_from eval' -l json -d 'Print the JSON
 complete -c gca -n '__fish_seen_subcommand_from eval' -l quiet -d 'Print neither the table nor progress'
 complete -c gca -n '__fish_seen_subcommand_from eval' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from eval' -l seed -x -d 'Seed of all random numbers (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from eval' -l timeout -x -d 'With several ranks: seconds that one waits for a message of another before it gives the other up (default: 3600)'
 complete -c gca -n '__fish_seen_subcommand_from eval' -F
 
 complete -c gca -n '__fish_seen_subcommand_from generate' -l help -s h -d 'Print this help message and exit'
@@ -213,6 +216,7 @@ complete -c gca -n '__fish_seen_subcommand_from memory' -l json -d 'Print the JS
 complete -c gca -n '__fish_seen_subcommand_from memory' -l quiet -d 'Print neither the table nor progress'
 complete -c gca -n '__fish_seen_subcommand_from memory' -l threads -x -d 'Number of threads (default: the least of processor affinity, quota of the control group, and OMP_NUM_THREADS)'
 complete -c gca -n '__fish_seen_subcommand_from memory' -l seed -x -d 'Seed of all random numbers (default: 0)'
+complete -c gca -n '__fish_seen_subcommand_from memory' -l timeout -x -d 'With several ranks: seconds that one waits for a message of another before it gives the other up (default: 3600)'
 complete -c gca -n '__fish_seen_subcommand_from memory' -x -a 'build join info'
 complete -c gca -n '__fish_seen_subcommand_from memory' -F
 

@@ -7,9 +7,11 @@
 
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/policy_reading.h"
+#include "apps/gca-tensor/ranks.h"
 #include "apps/gca/process/interrupt.h"
 #include "lib/core/error.h"
 #include "lib/eval/answer_perplexity.h"
+#include "lib/parallel/agreement.h"
 
 namespace gca::app {
 namespace {
@@ -33,9 +35,16 @@ std::string table_head() {
 
 }  // namespace
 
-void eval_answers(const EvalOptions& options, const model::TextModel& model, JsonReport& report) {
-  const auto texts = open_documents(options, model);
-  require_room(options, texts.contexts);
+void eval_answers(const EvalOptions& options, const model::TextModel& model, parallel::Communicator* ranks,
+                  JsonReport& report) {
+  EvalTexts texts;
+  parallel::succeed_together(ranks, [&] {
+    texts = open_documents(options, model, is_writer(ranks));
+    require_room(options, texts.contexts);
+    for (const std::string& policy : options.kv_policies)
+      policy_reader(options, model, policy);  // can it be?
+  });
+  require_same_texts(ranks, texts.documents);
   const int64_t longest = *std::max_element(texts.contexts.begin(), texts.contexts.end());
   const auto spans = eval::choose_eval_spans(texts.documents, longest, options.max_tokens);
   const bool shows = shows_progress(options.common);
@@ -50,7 +59,7 @@ void eval_answers(const EvalOptions& options, const model::TextModel& model, Jso
     for (const std::string& policy : options.kv_policies) {
       eval::PolicyReader reader = policy_reader(options, model, policy);
       const eval::AnswerPerplexity measured = eval::measure_answers(
-          reader, texts.documents, spans, {context, options.answer_tokens, options.question_tokens},
+          reader, texts.documents, spans, {context, options.answer_tokens, options.question_tokens, ranks},
           [&](const eval::AnswerPerplexity& so_far) {
             throw_if_interrupted();
             if (shows)
@@ -58,6 +67,7 @@ void eval_answers(const EvalOptions& options, const model::TextModel& model, Jso
                          so_far.stretches, so_far.total.loss());
           });
       if (shows) fmt::print(stderr, "\r\033[K");
+      if (!is_writer(ranks)) continue;
       if (measured.stretches == 0)
         fail_usage(fmt::format("--max-tokens {}", options.max_tokens),
                    fmt::format("holds no stretch of {} tokens", context), "raise it, or leave it out");
@@ -73,7 +83,7 @@ void eval_answers(const EvalOptions& options, const model::TextModel& model, Jso
                            measured.total.loss(), measured.total.perplexity(), step_cost_text(reader.cost()));
     }
   }
-  finish_report(report, options.common, "", table);
+  if (is_writer(ranks)) finish_report(report, options.common, "", table);
 }
 
 }  // namespace gca::app

@@ -1,6 +1,7 @@
 #include "apps/gca-tensor/eval_planted.h"
 
 #include <algorithm>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@
 
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/policy_reading.h"
+#include "apps/gca-tensor/ranks.h"
 #include "apps/gca/options/common_options.h"
 #include "apps/gca/process/interrupt.h"
 #include "lib/core/error.h"
@@ -16,6 +18,7 @@
 #include "lib/eval/trial_reader.h"
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
+#include "lib/parallel/agreement.h"
 #include "lib/tasks/share.h"
 #include "lib/tasks/task_kinds.h"
 
@@ -27,10 +30,10 @@ using Json = nlohmann::ordered_json;
 /// Tokens that are read for haystacks of their own before trials share them.
 constexpr int64_t kReadTokens = int64_t{4} << 20;
 
-data::Haystack open_haystack(const EvalOptions& options, const model::TextModel& model) {
+data::Haystack open_haystack(const EvalOptions& options, const model::TextModel& model, bool tells) {
   if (options.data.empty()) {
     std::vector<int32_t> tokens;
-    for (const eval::EvalDocument& document : encode_inputs(options, model)) {
+    for (const eval::EvalDocument& document : encode_inputs(options, model, tells)) {
       const size_t before = tokens.size();
       tokens.resize(before + static_cast<size_t>(document.tokens));
       document.read(0, std::span(tokens).subspan(before));
@@ -102,8 +105,8 @@ struct Measured {
 class CellMeasurement {
  public:
   CellMeasurement(const EvalOptions& options, const model::TextModel& model, const data::Haystack& haystack,
-                  const Cell& cell)
-      : options_(options), model_(model), haystack_(haystack), cell_(cell) {}
+                  const Cell& cell, parallel::Communicator* ranks)
+      : options_(options), model_(model), haystack_(haystack), cell_(cell), ranks_(ranks) {}
 
   Measured measure(tasks::TaskTrials& trials) const {
     return cell_.kv_policy.empty() ? prefilled(trials) : under_policy(trials);
@@ -140,7 +143,7 @@ class CellMeasurement {
   }
 
   eval::TaskAccuracy run(tasks::TaskTrials& trials, eval::TrialReader& reader) const {
-    const eval::TrialPlan plan{options_.trials, haystacks_of(options_, cell_.context)};
+    const eval::TrialPlan plan{options_.trials, haystacks_of(options_, cell_.context), ranks_};
     const bool shows = shows_progress(options_.common);
     return eval::measure_task(
         trials, haystack_.token_count(), reader, plan, [&](const eval::TaskAccuracy& so_far) {
@@ -156,20 +159,17 @@ class CellMeasurement {
   const model::TextModel& model_;
   const data::Haystack& haystack_;
   const Cell& cell_;
+  parallel::Communicator* ranks_;
 };
 
-/// Measures one cell, adds it to the report and gives its line of the table, below the heading where it is
-/// the first.
-std::string measure_cell(const EvalOptions& options, const model::TextModel& model,
-                         const tasks::TaskKind& kind, const data::Haystack& haystack, const Cell& cell,
-                         Json& result, Json& config) {
-  const auto trials = kind.make_trials(site_of(options, model, cell.context), haystack);
-  const Measured measured = CellMeasurement(options, model, haystack, cell).measure(*trials);
+/// Adds a cell to the report and gives its line of the table, below the heading where it is the first.
+std::string show_cell(const EvalOptions& options, const Cell& cell, tasks::TaskTrials& trials,
+                      const Measured& measured, Json& result, Json& config) {
   const eval::TaskAccuracy& accuracy = measured.accuracy;
 
   Json row{{"context", cell.context}, {"retriever", cell.retriever}, {"trials", accuracy.trials}};
   row.update(tasks::share_to_json(accuracy.correct, accuracy.trials));
-  row.update(trials->to_json());
+  row.update(trials.to_json());
   row["text_tokens"] = accuracy.text_tokens;
   row["haystacks"] = haystacks_of(options, cell.context);
   row.update(measured.reading);
@@ -177,9 +177,9 @@ std::string measure_cell(const EvalOptions& options, const model::TextModel& mod
   if (result["contexts"].empty())
     lines =
         fmt::format("{:>9}  {:9} {:>7}  {}{}\n", "context", cell.kv_policy.empty() ? "retriever" : "policy",
-                    "trials", cell.kv_policy.empty() ? "" : step_cost_head() + "  ", trials->head());
+                    "trials", cell.kv_policy.empty() ? "" : step_cost_head() + "  ", trials.head());
   lines += fmt::format("{:>9}  {:9} {:>7}  {}{}\n", cell.context, cell.name(), accuracy.trials, measured.cost,
-                       trials->row());
+                       trials.row());
   result["contexts"].push_back(std::move(row));
   for (const eval::DepthCount& depth : accuracy.depths) {
     Json tenth = {{"context", cell.context}, {"retriever", cell.retriever}};
@@ -187,7 +187,7 @@ std::string measure_cell(const EvalOptions& options, const model::TextModel& mod
     tenth.update({{"depth", depth.depth}, {"trials", depth.trials}, {"correct", depth.correct}});
     result["depths"].push_back(std::move(tenth));
   }
-  config.update(trials->config());
+  config.update(trials.config());
   return lines;
 }
 
@@ -212,14 +212,26 @@ std::string report_name(const tasks::TaskSetting& setting) {
 
 }  // namespace
 
-void eval_planted(const EvalOptions& options, const model::TextModel& model, JsonReport& report) {
+void eval_planted(const EvalOptions& options, const model::TextModel& model, parallel::Communicator* ranks,
+                  JsonReport& report) {
   const tasks::TaskKind& kind = *tasks::find_task_kind(options.task);
-  if (options.contexts.empty())
-    fail_usage("--context", "is missing", "give one or more, such as --context 4K,64K");
-  if (options.trials < 1) fail_usage("--trials", "0 trials measure nothing", "give 1 or more");
-  tasks::validate_task_settings(options.task_settings, tasks::eval_settings(kind), tasks::SettingNames::flags,
-                                "");
-  const data::Haystack haystack = open_haystack(options, model);
+  data::Haystack haystack;
+  std::vector<Cell> cells;
+  std::vector<std::unique_ptr<tasks::TaskTrials>> trials;  // of each cell
+  parallel::succeed_together(ranks, [&] {
+    if (options.contexts.empty())
+      fail_usage("--context", "is missing", "give one or more, such as --context 4K,64K");
+    if (options.trials < 1) fail_usage("--trials", "0 trials measure nothing", "give 1 or more");
+    tasks::validate_task_settings(options.task_settings, tasks::eval_settings(kind),
+                                  tasks::SettingNames::flags, "");
+    haystack = open_haystack(options, model, is_writer(ranks));
+    cells = cells_of(options, model.model.config());
+    for (const Cell& cell : cells) {
+      trials.push_back(kind.make_trials(site_of(options, model, cell.context), haystack));
+      if (!cell.kv_policy.empty()) policy_reader(options, model, cell.kv_policy);  // can it be?
+    }
+  });
+  if (ranks != nullptr) parallel::require_same(*ranks, {{"text", std::to_string(haystack.token_count())}});
   report.config["trials"] = options.trials;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
@@ -230,9 +242,12 @@ void eval_planted(const EvalOptions& options, const model::TextModel& model, Jso
   report.result["contexts"] = Json::array();
   report.result["depths"] = Json::array();
   std::string table;
-  for (const Cell& cell : cells_of(options, model.model.config()))
-    table += measure_cell(options, model, kind, haystack, cell, report.result, report.config);
-  finish_report(report, options.common, "", table);
+  for (size_t i = 0; i < cells.size(); ++i) {
+    const Measured measured = CellMeasurement(options, model, haystack, cells[i], ranks).measure(*trials[i]);
+    if (is_writer(ranks))
+      table += show_cell(options, cells[i], *trials[i], measured, report.result, report.config);
+  }
+  if (is_writer(ranks)) finish_report(report, options.common, "", table);
 }
 
 }  // namespace gca::app

@@ -10,14 +10,15 @@
 #include "lib/data/encode_documents.h"
 #include "lib/data/sealed_json.h"
 #include "lib/model/backbone_kinds.h"
+#include "lib/parallel/agreement.h"
 
 namespace gca::app {
 namespace {
 
 /// `data_context` becomes what the data was cut for, where it says so.
 std::vector<eval::EvalDocument> read_documents(const EvalOptions& options, const model::TextModel& model,
-                                               int64_t& data_context) {
-  if (options.data.empty()) return encode_inputs(options, model);
+                                               bool tells, int64_t& data_context) {
+  if (options.data.empty()) return encode_inputs(options, model, tells);
   const auto data = open_data(options, model);
   if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
   const auto& index = std::get<data::SequenceIndex>(data);
@@ -50,16 +51,25 @@ void require_reachable(std::span<const int64_t> contexts, std::span<const eval::
 
 }  // namespace
 
-EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model) {
+EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model, bool tells) {
   int64_t data_context = 0;
   EvalTexts texts;
-  texts.documents = read_documents(options, model, data_context);
+  texts.documents = read_documents(options, model, tells, data_context);
   require_reachable(options.contexts, texts.documents);
   texts.contexts = contexts_of(options, model, data_context);
   return texts;
 }
 
-std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model) {
+void require_same_texts(parallel::Communicator* ranks, std::span<const eval::EvalDocument> documents) {
+  if (ranks == nullptr) return;
+  std::string lengths;
+  for (const eval::EvalDocument& document : documents)
+    lengths += fmt::format("{} {}\n", document.tokens, document.source_bytes);
+  parallel::require_same(*ranks, {{"text", lengths}});
+}
+
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model,
+                                              bool tells) {
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
   text::DocumentSource source(list_texts(options.inputs), source_options);
@@ -76,7 +86,7 @@ std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const 
     documents.push_back(eval::eval_document(std::string(block.name), std::exchange(tokens, {}),
                                             std::exchange(source_bytes, 0)));
   });
-  fmt::print(stderr, "{}", source_remarks(source.counts()));
+  if (tells) fmt::print(stderr, "{}", source_remarks(source.counts()));
   return documents;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // What gca eval reads and how: parts that its tasks share.
 
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
@@ -8,11 +9,14 @@
 #include "apps/gca/options/eval_options.h"
 #include "lib/eval/eval_document.h"
 #include "lib/model/text_model.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::app {
 
-/// The texts of INPUT..., encoded; each ends with the model's end token, where it has one.
-std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model);
+/// The texts of INPUT..., encoded; each ends with the model's end token, where it has one. `tells`: remarks on them go to
+/// standard error.
+std::vector<eval::EvalDocument> encode_inputs(const EvalOptions& options, const model::TextModel& model,
+                                              bool tells);
 
 /// The folder that --data names, of shards or of sequences. Throws Error(usage) when it was written with
 /// another tokenizer than the model's, and where --split has no meaning.
@@ -25,8 +29,11 @@ struct EvalTexts {
   std::vector<int64_t> contexts;  ///< those asked for, else the one trained with, else that of the data
 };
 
-/// Throws Error(usage) where there is no document, and where none is as long as a context.
-EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model);
+/// Throws Error(usage) where there is no document, and where none is as long as a context. `tells` as in encode_inputs().
+EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model, bool tells);
+
+/// Throws where ranks have read different texts.
+void require_same_texts(parallel::Communicator* ranks, std::span<const eval::EvalDocument> documents);
 
 eval::EvalSplit split_of(const EvalOptions& options);
 

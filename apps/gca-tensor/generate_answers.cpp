@@ -7,6 +7,7 @@
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/process/standard_output.h"
 #include "kernels/common/philox.h"
+#include "lib/core/interrupted.h"
 #include "lib/core/machine/machine_memory.h"
 #include "lib/model/backbone_kinds.h"
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include <fmt/format.h>
@@ -11,6 +12,7 @@
 #include "apps/gca-tensor/eval_planted.h"
 #include "apps/gca-tensor/eval_texts.h"
 #include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca-tensor/ranks.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/options/common_options.h"
 #include "apps/gca/options/eval_options.h"
@@ -22,6 +24,8 @@
 #include "lib/core/files/atomic_file.h"
 #include "lib/eval/perplexity.h"
 #include "lib/model/backbone_kinds.h"
+#include "lib/model/model_fingerprint.h"
+#include "lib/parallel/agreement.h"
 
 namespace gca::app {
 namespace {
@@ -97,9 +101,9 @@ class TokenLossFile {
 std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel& model,
                              std::span<const eval::EvalDocument> documents,
                              std::span<const eval::EvalSpan> spans, std::span<const int64_t> contexts,
-                             std::span<const std::string> retrievers) {
+                             std::span<const std::string> retrievers, parallel::Communicator* ranks) {
   const data::PieceBytes pieces = data::PieceBytes::of(model.tokenizer);
-  TokenLossFile token_losses(options.token_losses, model.tokenizer);
+  TokenLossFile token_losses(is_writer(ranks) ? options.token_losses : "", model.tokenizer);
   const bool progress = shows_progress(options.common);
   std::vector<EvalRow> rows;
   for (const int64_t context : contexts) {
@@ -112,12 +116,13 @@ std::vector<EvalRow> measure(const EvalOptions& options, const model::TextModel&
       how.retriever = retriever_of(retriever);
       how.seed = options.common.seed;
       how.segment_positions = options.segment_positions;
+      how.ranks = ranks;
       if (options.chooses_memory()) how.memory = model::MemoryPlace::of(options.memory, options.memory_dtype);
       if (token_losses.is_open())
         how.show_token = [&](const eval::TokenLoss& one) { token_losses.write(context, retriever, one); };
       const auto show = [&](const eval::LossSum& sum) {
         throw_if_interrupted();
-        if (progress)
+        if (progress && sum.tokens > 0)
           fmt::print(stderr, "\rcontext {}  {}  {} tokens  loss {:.4f} ", context, retriever, sum.tokens,
                      sum.loss());
       };
@@ -200,11 +205,19 @@ std::string table_of(std::span<const EvalRow> rows, int64_t left_out) {
   return table + position_table(rows);
 }
 
-void eval_perplexity(const EvalOptions& options, const model::TextModel& model, JsonReport& report) {
-  const auto [documents, contexts] = open_documents(options, model);
-  require_stride_within(options.stride, contexts);
-  const std::vector<std::string> retrievers = retrievers_of(options, model.model.config());
-  tell_where_nothing_is_retrieved(model.model.config(), contexts, retrievers);
+void eval_perplexity(const EvalOptions& options, const model::TextModel& model, parallel::Communicator* ranks,
+                     JsonReport& report) {
+  EvalTexts texts;
+  std::vector<std::string> retrievers;
+  parallel::succeed_together(ranks, [&] {
+    texts = open_documents(options, model, is_writer(ranks));
+    require_stride_within(options.stride, texts.contexts);
+    retrievers = retrievers_of(options, model.model.config());
+  });
+  require_same_texts(ranks, texts.documents);
+  const std::vector<eval::EvalDocument>& documents = texts.documents;
+  const std::vector<int64_t>& contexts = texts.contexts;
+  if (is_writer(ranks)) tell_where_nothing_is_retrieved(model.model.config(), contexts, retrievers);
 
   // The same text for every context: spans of the longest, which the shorter ones cut further.
   const int64_t longest = *std::max_element(contexts.begin(), contexts.end());
@@ -213,7 +226,8 @@ void eval_perplexity(const EvalOptions& options, const model::TextModel& model, 
   int64_t chosen = 0;
   for (const eval::EvalDocument& document : documents) tokens += document.tokens;
   for (const eval::EvalSpan& span : spans) chosen += span.tokens;
-  const std::vector<EvalRow> rows = measure(options, model, documents, spans, contexts, retrievers);
+  const std::vector<EvalRow> rows = measure(options, model, documents, spans, contexts, retrievers, ranks);
+  if (!is_writer(ranks)) return;
   if (rows.front().perplexity.total.tokens == 0)
     fail_usage(options.data.empty() ? "INPUT" : "--data " + options.data, "has no token to predict",
                "give a text of two tokens or more");
@@ -244,23 +258,41 @@ void eval_perplexity(const EvalOptions& options, const model::TextModel& model, 
 
 }  // namespace
 
-void run_eval(const EvalOptions& options) {
-  check_options(options);
-  install_interrupt_handler();
-  JsonReport report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
-  require_free_memory_place(options.memory);
-  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
-  report.config = checkpoint_config(options.checkpoint, model);
-  report.config["data"] = options.data;
-  report.config["inputs"] = options.inputs;
-  report.config["split"] = options.split;
-  report.result["task"] = options.task;
+namespace {
+
+void eval_as_rank(EvalOptions options, parallel::Communicator* ranks) {
+  require_same_command(ranks);
+  if (!is_writer(ranks)) be_silent(options.common);
+  options.memory = memory_of_rank(options.memory, ranks);
+  std::optional<JsonReport> report;
+  std::unique_ptr<const model::TextModel> model;
+  parallel::succeed_together(ranks, [&] {
+    check_options(options);
+    require_cpu(options.checkpoint.tensor, ranks);
+    report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
+    require_free_memory_place(options.memory);
+    model.reset(new model::TextModel(open_checkpoint(options.checkpoint, options.common)));
+  });
+  if (ranks != nullptr)
+    parallel::require_same(*ranks, {{"checkpoint", model::model_fingerprint(model->model)}});
+  report->config = checkpoint_config(options.checkpoint, *model);
+  report->config["data"] = options.data;
+  report->config["inputs"] = options.inputs;
+  report->config["split"] = options.split;
+  report->result["task"] = options.task;
   if (options.task != tasks::kPerplexityTask)
-    eval_planted(options, model, report);
+    eval_planted(options, *model, ranks, *report);
   else if (!options.kv_policies.empty())
-    eval_answers(options, model, report);
+    eval_answers(options, *model, ranks, *report);
   else
-    eval_perplexity(options, model, report);
+    eval_perplexity(options, *model, ranks, *report);
+}
+
+}  // namespace
+
+void run_eval(const EvalOptions& options) {
+  install_interrupt_handler();
+  as_rank(options.timeout_seconds, [&](parallel::Communicator* ranks) { eval_as_rank(options, ranks); });
 }
 
 }  // namespace gca::app

@@ -23,6 +23,7 @@
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
+#include "lib/core/interrupted.h"
 #include "lib/core/machine/machine_memory.h"
 #include "lib/core/seconds_since.h"
 #include "lib/data/sealed_json.h"

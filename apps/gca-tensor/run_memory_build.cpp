@@ -2,11 +2,14 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "apps/gca-tensor/open_checkpoint.h"
+#include "apps/gca-tensor/ranks.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/options/memory_options.h"
@@ -20,6 +23,8 @@
 #include "lib/data/sealed_json.h"
 #include "lib/data/token_shard.h"
 #include "lib/model/memory/memory_library.h"
+#include "lib/model/model_fingerprint.h"
+#include "lib/parallel/agreement.h"
 
 namespace gca::app {
 namespace {
@@ -44,7 +49,7 @@ void add_shards(const std::string& folder, const model::TextModel& model,
 }
 
 void add_plain_texts(const std::string& input, const MemoryOptions& options, const model::TextModel& model,
-                     std::vector<model::LibraryText>& texts) {
+                     bool tells, std::vector<model::LibraryText>& texts) {
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
   text::DocumentSource source(list_texts({&input, 1}), source_options);
@@ -56,17 +61,19 @@ void add_plain_texts(const std::string& input, const MemoryOptions& options, con
     if (!block.is_last) return;
     texts.push_back(text_of(std::string(block.name), std::exchange(tokens, {})));
   });
-  fmt::print(stderr, "{}", source_remarks(source.counts()));
+  if (tells) fmt::print(stderr, "{}", source_remarks(source.counts()));
 }
 
-std::vector<model::LibraryText> texts_of(const MemoryOptions& options, const model::TextModel& model) {
+/// `tells`: remarks on them go to standard error.
+std::vector<model::LibraryText> texts_of(const MemoryOptions& options, const model::TextModel& model,
+                                         bool tells) {
   std::vector<model::LibraryText> texts;
   for (const std::string& input : options.inputs) {
     const std::string format = data::folder_format(input);
     if (format == data::kTokenFormat)
       add_shards(input, model, texts);
     else if (format.empty())
-      add_plain_texts(input, options, model, texts);
+      add_plain_texts(input, options, model, tells, texts);
     else
       fail_usage(input, "holds " + format + " and no text",
                  "give texts, or a folder written by gca tokenize");
@@ -74,15 +81,32 @@ std::vector<model::LibraryText> texts_of(const MemoryOptions& options, const mod
   return texts;
 }
 
-}  // namespace
+std::string lengths_of(std::span<const model::LibraryText> texts) {
+  std::string lengths;
+  for (const model::LibraryText& text : texts) lengths += fmt::format("{} {}\n", text.tokens, text.name);
+  return lengths;
+}
 
-void run_memory_build(const MemoryOptions& options) {
-  JsonReport report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
-  model::claim_library_folder(options.output);
-  const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
-  install_interrupt_handler();
-  const FolderLock only_writer(options.output);
-  const std::vector<model::LibraryText> texts = texts_of(options, model);
+void build_as_rank(MemoryOptions options, parallel::Communicator* ranks) {
+  require_same_command(ranks);
+  if (!is_writer(ranks)) be_silent(options.common);
+  std::optional<JsonReport> report;
+  std::unique_ptr<const model::TextModel> opened;
+  std::optional<FolderLock> only_writer;
+  std::vector<model::LibraryText> texts;
+  parallel::succeed_together(ranks, [&] {
+    require_cpu(options.checkpoint.tensor, ranks);
+    report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
+    if (is_writer(ranks)) model::claim_library_folder(options.output);
+    opened.reset(new model::TextModel(open_checkpoint(options.checkpoint, options.common)));
+    install_interrupt_handler();
+    if (is_writer(ranks)) only_writer.emplace(options.output);
+    texts = texts_of(options, *opened, is_writer(ranks));
+  });
+  const model::TextModel& model = *opened;
+  if (ranks != nullptr)
+    parallel::require_same(
+        *ranks, {{"checkpoint", model::model_fingerprint(model.model)}, {"text", lengths_of(texts)}});
 
   const int64_t chunk_text = std::max<int64_t>(1, model.model.config().chunk_text_size());
   int64_t total = 0;
@@ -90,6 +114,7 @@ void run_memory_build(const MemoryOptions& options) {
   model::ReadMemoryOptions reading;
   reading.threads = thread_count(options.common);
   reading.segment_positions = options.segment_positions;
+  reading.ranks = ranks;
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return seconds_since(start); };
   const bool shows = shows_progress(options.common);
@@ -106,18 +131,26 @@ void run_memory_build(const MemoryOptions& options) {
   const model::MemoryIndex index = model::build_library(options.output, model, texts, dtype, reading);
   if (shows) fmt::print(stderr, "\r\033[K");
 
-  report.config = checkpoint_config(options.checkpoint, model);
-  report.config["action"] = options.action;
-  report.config["memory_dtype"] = model::name_of(dtype);
-  report.result = library_to_json(index);
-  report.result["build_seconds"] = seconds();
-  report.result["tokens_per_second"] = static_cast<double>(index.token_count()) / seconds();
-  report.result["peak_memory_bytes"] = peak_memory_bytes();
+  if (!is_writer(ranks)) return;
+
+  report->config = checkpoint_config(options.checkpoint, model);
+  report->config["action"] = options.action;
+  report->config["memory_dtype"] = model::name_of(dtype);
+  report->result = library_to_json(index);
+  report->result["build_seconds"] = seconds();
+  report->result["tokens_per_second"] = static_cast<double>(index.token_count()) / seconds();
+  report->result["peak_memory_bytes"] = peak_memory_bytes();
   finish_report(
-      report, options.common, options.output,
+      *report, options.common, options.output,
       library_table(index) + fmt::format("read in {:.1f} s, {:.0f} tokens/s, {} resident at most\n",
-                                         seconds(), report.result["tokens_per_second"].get<double>(),
+                                         seconds(), report->result["tokens_per_second"].get<double>(),
                                          memory_text(static_cast<double>(peak_memory_bytes()))));
+}
+
+}  // namespace
+
+void run_memory_build(const MemoryOptions& options) {
+  as_rank(options.timeout_seconds, [&](parallel::Communicator* ranks) { build_as_rank(options, ranks); });
 }
 
 }  // namespace gca::app

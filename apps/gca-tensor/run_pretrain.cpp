@@ -13,6 +13,7 @@
 #include "apps/gca-tensor/dry_run.h"
 #include "apps/gca-tensor/plan_pretrain.h"
 #include "apps/gca-tensor/pretrain_report.h"
+#include "apps/gca-tensor/ranks.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/commands/pretrain_config.h"
@@ -25,6 +26,7 @@
 #include "lib/core/error.h"
 #include "lib/core/files/atomic_file.h"
 #include "lib/core/files/folder_lock.h"
+#include "lib/core/interrupted.h"
 #include "lib/core/machine/machine_memory.h"
 #include "lib/core/seconds_since.h"
 #include "lib/device/open_device.h"
@@ -327,7 +329,6 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   profile::OperatorProfile profile;
   if (options.profile) run.profile = &profile;
   const train::RunEnd end = train::run_training(trainer, state, data.validation_plan, run);
-  if (end == train::RunEnd::interrupted && !writes) throw EndedWith(kInterruptedStatus);
   if (end == train::RunEnd::interrupted) throw Interrupted();
   if (!writes) return;
 
@@ -346,6 +347,15 @@ void require_whole_groups(const PretrainOptions& options, int ranks) {
              "start a multiple of so many ranks (gca launch -n N -- pretrain ...)");
 }
 
+/// --dry-run: rank 0 tells what each of them needs.
+void plan_of_ranks(PretrainOptions& options, int ranks) {
+  read_input_files(options);
+  check_options(options, true);
+  require_whole_groups(options, ranks);
+  JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
+  dry_run(options, plan, {ranks, options.context_parallel});
+}
+
 }  // namespace
 
 void run_pretrain(const PretrainOptions& given) {
@@ -354,33 +364,26 @@ void run_pretrain(const PretrainOptions& given) {
   const parallel::RankEnvironment environment = parallel::rank_environment();
   train::keep_freed_memory();
   train::use_threads(thread_count(options.common));
-  if (options.dry_run) {
-    if (environment.rank > 0) return;  // rank 0 tells what each of them needs
-    read_input_files(options);
-    check_options(options, true);
-    require_whole_groups(options, environment.size);
-    JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
-    return dry_run(options, plan, {environment.size, options.context_parallel});
-  }
-  const std::unique_ptr<parallel::Communicator> communicator = parallel::open_communicator(environment);
-  try {
+  as_rank(options.timeout_seconds, [&](parallel::Communicator* communicator) {
+    if (options.dry_run) {
+      if (is_writer(communicator)) plan_of_ranks(options, environment.size);
+      return;
+    }
     std::optional<JsonReport> report;
-    parallel::succeed_together(communicator.get(), [&] {
+    parallel::succeed_together(communicator, [&] {
       read_input_files(options);
       require_whole_groups(options, environment.size);
-      if (environment.rank > 0) options.common.report_path.clear();
+      if (!is_writer(communicator)) options.common.report_path.clear();
       report = begin_tensor_report("pretrain", options.common, options.tensor);
     });
     std::unique_ptr<parallel::Communicator> text_ranks;
-    if (communicator)
+    if (communicator != nullptr)
       parallel::require_same(*communicator,
                              {{"--context-parallel", std::to_string(options.context_parallel)}});
     if (options.context_parallel > 1)
       text_ranks = parallel::open_group(*communicator, options.context_parallel);
-    train_run(options, *report, communicator.get(), text_ranks.get());
-  } catch (const parallel::FailedElsewhere& failure) {
-    throw EndedWith(static_cast<int>(failure.kind));
-  }
+    train_run(options, *report, communicator, text_ranks.get());
+  });
 }
 
 }  // namespace gca::app

@@ -20,8 +20,10 @@
 #include "apps/gca/process/fatal_signals.h"
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/process/standard_output.h"
+#include "apps/gca/tensor_stages.h"
 #include "apps/gca/version.h"
 #include "lib/core/error.h"
+#include "lib/core/interrupted.h"
 #include "lib/core/json/config_fields.h"
 
 namespace {
@@ -65,7 +67,9 @@ std::string unexpected(const CLI::App& app) {
 int report_error(const CLI::App& app, std::string message, int status) {
   for (char& c : message)
     if (c == '\n') c = ' ';
-  std::cerr << program_name(app) + ": error: " + message + "\n";  // at once: other ranks write there as well
+  const std::string line = program_name(app) + ": error: " + message + "\n";
+  if (!gca::app::is_told_by_another_rank(line, status))
+    std::cerr << line;  // at once: other ranks write there as well
   return status;
 }
 
@@ -97,7 +101,7 @@ int run(CLI::App& app, int argc, char** argv) {
     return kDone;
   } catch (const gca::app::EndedWith& end) {
     return end.status;
-  } catch (const gca::app::Interrupted&) {
+  } catch (const gca::Interrupted&) {
     return report_error(app, "interrupted", gca::app::kInterruptedStatus);
   } catch (const gca::Error& error) {
     return report_error(app, error.what(), static_cast<int>(error.kind()));

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -21,9 +22,18 @@ struct EncodedBlock {
   text::TextFaults faults;
 };
 
+/// Processes that encode the same documents together: each reads all of the text, and encodes its share of it.
+struct EncodeShare {
+  int rank = 0;
+  int ranks = 1;
+  /// Runs `work` on every rank; rank 0 gets the results of all, rank after rank. What it throws on one rank ends it on all.
+  std::function<std::vector<std::string>(const std::function<std::string()>& work)> gather = nullptr;
+};
+
 struct EncodeOptions {
   int threads = 1;
   size_t block_bytes = size_t{1} << 20;  ///< of text, as near as a safe cut allows
+  EncodeShare share = {};                ///< with others `sink` is called on rank 0 alone
 };
 
 /// Calls `sink` once per block, in the order of the text, from the calling thread. Every document gives at

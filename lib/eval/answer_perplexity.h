@@ -9,6 +9,7 @@
 #include "lib/eval/eval_document.h"
 #include "lib/eval/perplexity.h"
 #include "lib/eval/policy_reader.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::eval {
 
@@ -16,6 +17,8 @@ struct AnswerSettings {
   int64_t context = 0;          ///< text tokens of a stretch, the answer among them
   int64_t answer_tokens = 0;    ///< last ones of a stretch, which are predicted
   int64_t question_tokens = 0;  ///< before them: PolicyReader::read()
+  /// Ranks that share the stretches out; rank 0 has the result, and the cost. Null: this process alone.
+  parallel::Communicator* ranks = nullptr;
 };
 
 struct AnswerPerplexity {

@@ -18,6 +18,7 @@
 #include "lib/eval/eval_document.h"
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::eval {
 
@@ -63,6 +64,8 @@ struct PerplexityOptions {
   std::vector<int32_t> start_tokens = {};  ///< read before every stretch, beyond its context
   int32_t end_token = -1;                  ///< predictions of it are counted apart, too; -1: of none
   std::function<void(const TokenLoss&)> show_token = {};  ///< called for every prediction that counts
+  /// Ranks that share the stretches out; rank 0 has the result, with the bits of one process. Null: this process alone.
+  parallel::Communicator* ranks = nullptr;
 };
 
 /// What is predicted of one document.
@@ -84,8 +87,8 @@ struct Perplexity {
   double seconds = 0;
 };
 
-/// `pieces` tells the bytes of each id. `progress` is called after each segment with the sum so far; it may
-/// throw to stop. Throws Error(failed) naming document and token when a loss is not finite.
+/// `pieces` tells the bytes of each id. `progress` is called after each segment with the sum so far, which is 0 until
+/// something has been added; it may throw to stop. Throws Error(failed) naming document and token when a loss is not finite.
 Perplexity measure_perplexity(const model::LanguageModel& model, std::span<const EvalDocument> documents,
                               std::span<const EvalSpan> spans, const data::PieceBytes& pieces,
                               const PerplexityOptions& options,

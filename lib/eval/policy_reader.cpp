@@ -34,6 +34,42 @@ double StepCost::share_of_full_steps() const {
   return ratio(full, static_cast<double>(steps) * static_cast<double>(full_steps.size()));
 }
 
+StepCost& StepCost::operator+=(const StepCost& other) {
+  steps += other.steps;
+  seconds += other.seconds;
+  prompt_seconds += other.prompt_seconds;
+  reads += other.reads;
+  cache_bytes = std::max(cache_bytes, other.cache_bytes);
+  full_steps.resize(std::max(full_steps.size(), other.full_steps.size()));
+  for (size_t layer = 0; layer < other.full_steps.size(); ++layer)
+    full_steps[layer] += other.full_steps[layer];
+  return *this;
+}
+
+nlohmann::json to_json(const StepCost& cost) {
+  return {{"steps", cost.steps},
+          {"seconds", cost.seconds},
+          {"prompt_seconds", cost.prompt_seconds},
+          {"rows", cost.reads.rows},
+          {"rows_of_all", cost.reads.rows_of_all},
+          {"bytes", cost.reads.bytes},
+          {"cache_bytes", cost.cache_bytes},
+          {"full_steps", cost.full_steps}};
+}
+
+StepCost step_cost_of(const nlohmann::json& json) {
+  StepCost cost;
+  cost.steps = json["steps"];
+  cost.seconds = json["seconds"];
+  cost.prompt_seconds = json["prompt_seconds"];
+  cost.reads.rows = json["rows"];
+  cost.reads.rows_of_all = json["rows_of_all"];
+  cost.reads.bytes = json["bytes"];
+  cost.cache_bytes = json["cache_bytes"];
+  cost.full_steps = json["full_steps"].get<std::vector<int64_t>>();
+  return cost;
+}
+
 void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens,
                         std::span<const int32_t> answer, const Sink& sink) {
   const at::NoGradGuard no_grad;
@@ -48,7 +84,8 @@ void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens
                                           options_.segment_positions, interrupted);
   model::KvCache& cache = *read.feeder.past().kv_cache();
   cache.reset_reads();
-  cost_.prompt_seconds += seconds_since(start);
+  StepCost cost;
+  cost.prompt_seconds = seconds_since(start);
 
   start = std::chrono::steady_clock::now();
   at::Tensor hidden = read.hidden;
@@ -57,16 +94,17 @@ void PolicyReader::read(std::span<const int32_t> prompt, int64_t question_tokens
     if (i + 1 == answer.size()) break;
     read.feeder.feed(answer.subspan(i, 1), [&](const at::Tensor& rows, int64_t) { hidden = rows; });
   }
-  cost_.seconds += seconds_since(start);
-  cost_.steps += static_cast<int64_t>(answer.size()) - 1;
+  cost.seconds = seconds_since(start);
+  cost.steps = static_cast<int64_t>(answer.size()) - 1;
 
-  cost_.reads += cache.reads();
-  cost_.cache_bytes = std::max(cost_.cache_bytes, cache.size_bytes());
+  cost.reads = cache.reads();
+  cost.cache_bytes = cache.size_bytes();
   if (const auto* recycled = dynamic_cast<const model::RecycledCache*>(&cache)) {
-    cost_.full_steps.resize(recycled->layer_count());
     for (size_t layer = 0; layer < recycled->layer_count(); ++layer)
-      cost_.full_steps[layer] += recycled->full_steps(layer);
+      cost.full_steps.push_back(recycled->full_steps(layer));
   }
+  cost_ += cost;
+  last_cost_ = std::move(cost);
 }
 
 }  // namespace gca::eval

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <nlohmann/json.hpp>
 #include <span>
 #include <vector>
 
@@ -28,7 +29,13 @@ struct StepCost {
   double bytes_per_step() const;
   /// Of the steps, over all layers; 1 where no layer may choose.
   double share_of_full_steps() const;
+
+  StepCost& operator+=(const StepCost& other);
 };
+
+/// For another rank.
+nlohmann::json to_json(const StepCost& cost);
+StepCost step_cost_of(const nlohmann::json& json);
 
 struct PolicyReaderOptions {
   model::KvPolicy policy;
@@ -53,12 +60,17 @@ class PolicyReader {
 
   /// Summed over all texts.
   const StepCost& cost() const { return cost_; }
+  /// Of the text that was read last.
+  const StepCost& last_cost() const { return last_cost_; }
+  /// Adds that of a text which another rank has read.
+  void add_cost(const StepCost& cost) { cost_ += cost; }
   const model::KvPolicy& policy() const { return options_.policy; }
 
  private:
   const model::LanguageModel& model_;
   PolicyReaderOptions options_;
   StepCost cost_;
+  StepCost last_cost_;
 };
 
 }  // namespace gca::eval

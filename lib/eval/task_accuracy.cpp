@@ -2,13 +2,21 @@
 
 #include <algorithm>
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "lib/core/seconds_since.h"
+#include "lib/parallel/shared_work.h"
 
 namespace gca::eval {
 namespace {
 
 constexpr int64_t kDepths = 10;
+
+std::string to_bytes(const nlohmann::json& json) {
+  std::string bytes;
+  nlohmann::json::to_cbor(json, bytes);
+  return bytes;
+}
 
 }  // namespace
 
@@ -25,11 +33,14 @@ TaskAccuracy measure_task(tasks::TaskTrials& task, int64_t haystack_tokens, Tria
   TaskAccuracy result;
   for (int64_t tenth = 0; tenth < kDepths; ++tenth)
     result.depths.push_back({static_cast<double>(tenth) / kDepths, 0, 0});
-  for (const int64_t number : trials_by_haystack(plan)) {
-    const int64_t haystack_first = number % plan.haystacks * (haystack_tokens / plan.haystacks);
-    const tasks::Trial trial = task.begin(number, haystack_first);
+  const std::vector<int64_t> numbers = trials_by_haystack(plan);
+  const auto begin = [&](int64_t i) {
+    const int64_t number = numbers[static_cast<size_t>(i)];
+    return task.begin(number, number % plan.haystacks * (haystack_tokens / plan.haystacks));
+  };
+  const auto count = [&](const tasks::Trial& trial, const tasks::TrialReading& reading) {
     result.text_tokens = trial.text_tokens;
-    const tasks::TrialOutcome outcome = task.score(reader.read(trial));
+    const tasks::TrialOutcome outcome = task.score(reading);
     const int64_t correct = outcome.is_correct ? 1 : 0;
     ++result.trials;
     result.correct += correct;
@@ -39,7 +50,35 @@ TaskAccuracy measure_task(tasks::TaskTrials& task, int64_t haystack_tokens, Tria
     depth.correct += correct;
     result.seconds = seconds_since(start);
     if (progress) progress(result);
+  };
+  const auto trials = static_cast<int64_t>(numbers.size());
+  if (plan.ranks == nullptr) {
+    for (int64_t i = 0; i < trials; ++i) {
+      const tasks::Trial trial = begin(i);
+      count(trial, reader.read(trial));
+    }
+    return result;
   }
+  parallel::SharedWork shared;
+  shared.name = "trial";
+  shared.pieces = trials;
+  shared.run = parallel::whole_share(trials, *plan.ranks);
+  shared.work = [&](int64_t i) {
+    const tasks::TrialReading reading = reader.read(begin(i));
+    // Of its own trials a reader knows the cost.
+    const nlohmann::json cost = plan.ranks->rank() == 0 ? nlohmann::json() : reader.last_cost();
+    return to_bytes({{"retrieved", reading.retrieved}, {"predicted", reading.predicted}, {"cost", cost}});
+  };
+  shared.take = [&](int64_t i, std::string_view bytes) {
+    const nlohmann::json one = nlohmann::json::from_cbor(bytes);
+    if (!one["cost"].is_null()) reader.add_cost(one["cost"]);
+    tasks::TrialReading reading;
+    one["retrieved"].get_to(reading.retrieved);
+    one["predicted"].get_to(reading.predicted);
+    const tasks::Trial trial = begin(i);  // what score() is about
+    count(trial, reading);
+  };
+  parallel::share_out(*plan.ranks, shared);
   return result;
 }
 

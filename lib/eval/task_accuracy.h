@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "lib/eval/trial_reader.h"
+#include "lib/parallel/communicator.h"
 #include "lib/tasks/task_kind.h"
 
 namespace gca::eval {
@@ -29,6 +30,9 @@ struct TaskAccuracy {
 struct TrialPlan {
   int64_t trials = 0;
   int64_t haystacks = 1;  ///< trials take turns at so many beginnings, spread evenly over the haystack
+  /// Ranks that share the trials out, as far as can be those of a haystack together; rank 0 has the result. Null: this
+  /// process alone.
+  parallel::Communicator* ranks = nullptr;
 };
 
 /// Numbers of the trials, those of one haystack together.

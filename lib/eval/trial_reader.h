@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <span>
 
 #include "lib/data/haystack.h"
@@ -18,6 +19,10 @@ class TrialReader {
  public:
   virtual ~TrialReader() = default;
   virtual tasks::TrialReading read(const tasks::Trial& trial) = 0;
+
+  /// What reading the last trial cost, for another rank, and what it cost there. Null where nothing is counted.
+  virtual nlohmann::json last_cost() const { return nullptr; }
+  virtual void add_cost(const nlohmann::json& /*cost*/) {}
 };
 
 /// The answer in one pass over what stands before its tokens, and the chunks retrieved for it. `allowed` (V): ids
@@ -40,6 +45,8 @@ class PolicyTrialReader final : public TrialReader {
  public:
   PolicyTrialReader(const data::Haystack& haystack, PolicyReader& reader, std::span<const uint8_t> allowed);
   tasks::TrialReading read(const tasks::Trial& trial) override;
+  nlohmann::json last_cost() const override { return to_json(reader_.last_cost()); }
+  void add_cost(const nlohmann::json& cost) override { reader_.add_cost(step_cost_of(cost)); }
 
  private:
   const data::Haystack& haystack_;

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <thread>
 
+#include "tests/cli/launched.h"
 #include "tests/cli/nano_run.h"
 #include "tests/cli/tiny_run.h"
 #include "tests/support/run_gca.h"
@@ -17,13 +18,6 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// gca launch -n RANKS -- WORDS.
-std::vector<std::string> launched(int ranks, const std::vector<std::string>& words) {
-  std::vector<std::string> all = {"launch", "-n", std::to_string(ranks), "--"};
-  all.insert(all.end(), words.begin(), words.end());
-  return all;
-}
 
 std::vector<std::string> rank_run(const std::string& output, const std::vector<std::string>& more = {}) {
   std::vector<std::string> words = tiny_run(output, {"--batch", "4", "--dtype", "fp32", "--quiet"});
@@ -66,12 +60,6 @@ pid_t process_of_rank(const std::string& output, int rank) {
       return std::stoi(name);
   }
   return -1;
-}
-
-size_t count_of(const std::string& text, const std::string& part) {
-  size_t count = 0;
-  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
-  return count;
 }
 
 }  // namespace
@@ -245,7 +233,9 @@ TEST_CASE("launch: what cannot be started is one line, and leaves nothing") {
                 "gca pretrain: error: --steps: missing; say how long to train: --steps N, --tokens N or "
                 "--minutes M\n"},
                {launched(2, {"chunk", "--tokens", "none"}),
-                "gca launch: error: chunk: does not share its work among ranks; launch pretrain\n"}};
+                "gca launch: error: chunk: does not share its work among ranks; launch one of pretrain, "
+                "eval, tokenize, "
+                "memory\n"}};
   for (const auto& one : cases) {
     const ProcessResult result = run_gca(one.words);
     CHECK(result.status == 2);
@@ -294,4 +284,32 @@ TEST_CASE("launch: a dry run tells what each rank needs") {
   CHECK(moments_of(two) == moments_of(one) / 2);
   CHECK(two.json()["result"]["ranks"] == 2);
   CHECK_FALSE(std::filesystem::exists(folder / "run"));
+}
+
+TEST_CASE("launch: a rank that hangs is given up after --timeout, by all others" *
+          doctest::test_suite("slow")) {
+  const TemporaryFolder folder;
+  RunningProcess run(gca_words(launched(3, rank_run(folder / "run", {"--steps", "1000000", "--timeout", "3",
+                                                                     "--set", "checkpoint_interval=3"}))));
+  REQUIRE(run.wait_until([&] { return last_step(folder / "run") >= 4; }));
+  const pid_t victim = process_of_rank(folder / "run", 1);
+  REQUIRE(victim > 0);
+  const auto start = Clock::now();
+  kill(victim, SIGSTOP);
+  REQUIRE(run.wait_until([&] {  // which launch ends only after the others
+    return process_of_rank(folder / "run", 0) < 0 && process_of_rank(folder / "run", 2) < 0;
+  }));
+  const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
+  CHECK(seconds > 2.9);
+  CHECK(seconds < 10.0);
+  const ProcessResult result = run.wait();
+  CHECK(result.status == 1);
+  CHECK(result.err.find("gca pretrain: error: rank 0: step ") != std::string::npos);
+  CHECK(result.err.find("[2] gca pretrain: error: rank 2: step ") != std::string::npos);
+  CHECK(count_of(result.err, "rank 1 was lost while exchanging ") >= 1);
+  CHECK(count_of(result.err, " error: ") == 2);
+  CHECK(saved_step(folder / "run") % 3 == 0);
+  CHECK(run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "run", "--stop-at",
+                 std::to_string(saved_step(folder / "run") + 1)})
+            .status == 0);
 }

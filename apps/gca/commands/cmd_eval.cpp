@@ -180,6 +180,7 @@ void add_eval_command(CLI::App& app) {
   add_memory_options(*command, options->memory, options->memory_dtype);
   add_source_options(*command, options->source);
   add_common_options(*command, options->common);
+  add_timeout_option(*command, options->timeout_seconds);
   command->callback([command, options] {
     refuse_unused_flags(*command, options->task);
     refuse_flags_beside_policies(*command, *options);

@@ -10,6 +10,7 @@
 
 #include "apps/gca/commands/commands.h"
 #include "apps/gca/help/command_words.h"
+#include "apps/gca/options/rank_options.h"
 #include "apps/gca/process/rank_processes.h"
 #include "lib/core/counted.h"
 #include "lib/core/error.h"
@@ -18,9 +19,6 @@
 namespace gca::app {
 namespace {
 
-/// The subcommands that share their work among ranks.
-const std::vector<std::string> kSharing = {"pretrain"};
-
 struct LaunchOptions {
   int ranks = 1;
   std::vector<std::string> command;
@@ -28,8 +26,8 @@ struct LaunchOptions {
 
 void launch(const LaunchOptions& options) {
   const std::string& name = options.command.front();
-  if (std::find(kSharing.begin(), kSharing.end(), name) == kSharing.end())
-    fail_usage(name, "does not share its work among ranks", "launch " + joined(kSharing, " or "));
+  if (std::find(kSharingCommands.begin(), kSharingCommands.end(), name) == kSharingCommands.end())
+    fail_usage(name, "does not share its work among ranks", "launch one of " + joined(kSharingCommands, ", "));
   const int processors = available_processors();
   if (options.ranks > processors)
     fmt::print(stderr, "gca launch: note: {} ranks on {} take longer than {}\n", options.ranks,
@@ -52,7 +50,7 @@ void add_launch_command(CLI::App& app) {
       ->type_name("N");
   command
       ->add_option("COMMAND", options->command,
-                   "After --, the subcommand (" + joined(kSharing, ", ") + ") and its flags")
+                   "After --, the subcommand (" + joined(kSharingCommands, ", ") + ") and its flags")
       ->required();
   command->callback([options] { launch(*options); });
 }

@@ -120,8 +120,12 @@ void add_memory_command(CLI::App& app) {
   add_tensor_options(*command, options->checkpoint.tensor);
   add_source_options(*command, options->source);
   add_common_options(*command, options->common);
+  add_timeout_option(*command, options->timeout_seconds);
   command->callback([command, options] {
-    if (options->action != "build") refuse_source_options(*command, "for " + options->action);
+    if (options->action != "build") {
+      refuse_source_options(*command, "for " + options->action);
+      refuse_ranks(options->action);
+    }
     if (options->action == "join") return run_join(*options);
     if (options->action == "info") return run_info(*options);
     require_output(*options, true);

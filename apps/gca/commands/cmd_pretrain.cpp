@@ -154,6 +154,7 @@ void add_pretrain_command(CLI::App& app) {
   command->add_flag("--dry-run", options->dry_run,
                     "Estimate the parameters, FLOPs, memory and time of the run, and do not start it");
   add_common_options(*command, options->common);
+  add_timeout_option(*command, options->timeout_seconds);
   add_tensor_options(*command, options->tensor);
   command->callback([options, command] {
     for (const CLI::Option* option : command->get_options())

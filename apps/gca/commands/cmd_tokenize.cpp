@@ -10,33 +10,24 @@
 #include <fmt/format.h>
 
 #include "apps/gca/commands/commands.h"
+#include "apps/gca/commands/tokenize.h"
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/rank_options.h"
 #include "apps/gca/options/text_arguments.h"
 #include "apps/gca/process/interrupt.h"
 #include "apps/gca/process/standard_output.h"
+#include "apps/gca/tensor_stages.h"
 #include "lib/core/counted.h"
 #include "lib/core/error.h"
 #include "lib/core/files/folder_lock.h"
 #include "lib/data/encode_documents.h"
 #include "lib/data/token_shard.h"
+#include "lib/parallel/rank_environment.h"
 #include "lib/text/tokenizer.h"
 #include "lib/text/tokenizer_file.h"
 
 namespace gca::app {
 namespace {
-
-struct TokenizeOptions {
-  CommonOptions common;
-  std::vector<std::string> inputs;
-  text::SourceOptions source;
-  std::string output;
-  std::string tokenizer_path;
-  int64_t train_vocab = 0;
-  std::string tokenizer_type = "bpe";
-  bool end_tokens = false;
-  bool print_ids = false;
-  std::string decode_folder;
-};
 
 /// The part of the report that describes a run.
 struct TokenizeTotals {
@@ -64,12 +55,8 @@ void check_options(const TokenizeOptions& options) {
     fail_usage("--train-vocab", "is not used with --print-ids", "give --tokenizer FILE");
 }
 
-text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const text::InputFile> files) {
-  if (const std::string& path = options.tokenizer_path; !path.empty()) {
-    std::error_code ignored;
-    const bool is_folder = std::filesystem::is_directory(path, ignored);
-    return text::Tokenizer::load(is_folder ? text::find_tokenizer_file(path) : path);
-  }
+/// The file of the tokenizer that --train-vocab trains.
+std::string trained_tokenizer(const TokenizeOptions& options, std::span<const text::InputFile> files) {
   std::vector<std::string> paths;
   for (const text::InputFile& file : files) {
     if (file.is_stream)
@@ -83,7 +70,13 @@ text::Tokenizer make_tokenizer(const TokenizeOptions& options, std::span<const t
   training.algorithm =
       options.tokenizer_type == "unigram" ? text::TokenizerAlgorithm::unigram : text::TokenizerAlgorithm::bpe;
   training.seed = options.common.seed;
-  return text::Tokenizer::from_serialized(text::train_tokenizer(paths, training), "the trained vocabulary");
+  return text::train_tokenizer(paths, training);
+}
+
+text::Tokenizer load_tokenizer(const std::string& path) {
+  std::error_code ignored;
+  const bool is_folder = std::filesystem::is_directory(path, ignored);
+  return text::Tokenizer::load(is_folder ? text::find_tokenizer_file(path) : path);
 }
 
 /// The id that --end-tokens puts after every document; -1 without it.
@@ -115,13 +108,15 @@ void write_block(data::TokenWriter& writer, const data::EncodedBlock& block) {
 }
 
 TokenizeTotals encode_inputs(const TokenizeOptions& options, const text::Tokenizer& tokenizer,
-                             text::DocumentSource& source, data::TokenWriter* writer) {
+                             text::DocumentSource& source, data::TokenWriter* writer,
+                             const data::EncodeShare& share) {
   TokenizeTotals totals;
   const bool progress = shows_progress(options.common);
   const int32_t end_token = end_token_of(options, tokenizer);
   int64_t shown_megabytes = -1;
   data::EncodeOptions encoding;
   encoding.threads = thread_count(options.common);
+  encoding.share = share;
   data::encode_documents(source, tokenizer, encoding, [&](const data::EncodedBlock& block) {
     if (writer != nullptr)
       write_block(*writer, block);
@@ -229,45 +224,59 @@ void decode_shards(const TokenizeOptions& options) {
   }
 }
 
-void run_tokenize(const TokenizeOptions& options) {
-  check_options(options);
-  if (!options.decode_folder.empty()) return decode_shards(options);
-  JsonReport report = begin_report("tokenize", options.common);
-  report.config = {{"inputs", options.inputs},
-                   {"output", options.output},
-                   {"tokenizer", options.tokenizer_path},
-                   {"train_vocab", options.train_vocab},
-                   {"tokenizer_type", options.train_vocab == 0 ? "" : options.tokenizer_type},
-                   {"end_tokens", options.end_tokens}};
-  report.config.update(source_config(options.source));
-  const text::InputFiles inputs = list_texts(options.inputs);
+}  // namespace
+
+void tokenize(const TokenizeOptions& options, const TokenizeRanks& ranks) {
+  std::optional<JsonReport> report;
+  text::InputFiles inputs;
   std::optional<FolderLock> only_writer;
-  if (!options.output.empty()) {  // before a vocabulary is trained
-    data::TokenWriter::check_folder(options.output);
+  ranks.together([&] {
+    check_options(options);
+    report = begin_report("tokenize", options.common);
+    inputs = list_texts(options.inputs);
+    if (options.output.empty() || !ranks.is_writer) return;
+    data::TokenWriter::check_folder(options.output);  // before a vocabulary is trained
     only_writer.emplace(options.output);
-  }
-  const text::Tokenizer tokenizer = make_tokenizer(options, inputs.files);
+  });
+  report->config = {{"inputs", options.inputs},
+                    {"output", options.output},
+                    {"tokenizer", options.tokenizer_path},
+                    {"train_vocab", options.train_vocab},
+                    {"tokenizer_type", options.train_vocab == 0 ? "" : options.tokenizer_type},
+                    {"end_tokens", options.end_tokens}};
+  report->config.update(source_config(options.source));
+  std::string trained;
+  if (options.train_vocab > 0)
+    trained = ranks.of_writer([&] { return trained_tokenizer(options, inputs.files); });
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  text::DocumentSource source(inputs, source_options);
+  std::optional<text::Tokenizer> tokenizer;
+  std::optional<text::DocumentSource> source;
+  std::optional<data::TokenWriter> writer;
+  const double start_seconds = report->elapsed_seconds();
+  ranks.together([&] {
+    tokenizer = trained.empty() ? load_tokenizer(options.tokenizer_path)
+                                : text::Tokenizer::from_serialized(trained, "the trained vocabulary");
+    const int32_t end_token = end_token_of(options, *tokenizer);
+    source.emplace(inputs, source_options);
+    if (!options.print_ids && ranks.is_writer)
+      writer.emplace(options.output, tokenizer->serialized(), tokenizer->fingerprint(),
+                     tokenizer->piece_count(), data::kTokensPerShard, end_token);
+  });
+  const TokenizeTotals totals =
+      encode_inputs(options, *tokenizer, *source, writer ? &*writer : nullptr, ranks.share);
+  if (!ranks.is_writer) return;
   if (options.print_ids) {
-    encode_inputs(options, tokenizer, source, nullptr);
-    fmt::print(stderr, "{}", source_remarks(source.counts()));
+    fmt::print(stderr, "{}", source_remarks(source->counts()));
     return;
   }
-  const double start_seconds = report.elapsed_seconds();
-  data::TokenWriter writer(options.output, tokenizer.serialized(), tokenizer.fingerprint(),
-                           tokenizer.piece_count(), data::kTokensPerShard, end_token_of(options, tokenizer));
-  const TokenizeTotals totals = encode_inputs(options, tokenizer, source, &writer);
-  writer.finish();
-  fill_result(report, totals, tokenizer, source, inputs.skipped_files,
-              report.elapsed_seconds() - start_seconds);
-  finish_report(report, options.common, options.output, table_of(report.result, source));
+  writer->finish();
+  fill_result(*report, totals, *tokenizer, *source, inputs.skipped_files,
+              report->elapsed_seconds() - start_seconds);
+  finish_report(*report, options.common, options.output, table_of(report->result, *source));
 }
-
-}  // namespace
 
 void add_tokenize_command(CLI::App& app) {
   auto options = std::make_shared<TokenizeOptions>();
@@ -299,13 +308,20 @@ void add_tokenize_command(CLI::App& app) {
       ->type_name("DIR");
   add_source_options(*command, options->source);
   add_common_options(*command, options->common);
+  add_timeout_option(*command, options->timeout_seconds);
   command->callback([command, options, type] {
     if (type->count() > 0 && options->train_vocab == 0)
       fail_usage("--tokenizer-type", "is only used with --train-vocab", "leave it out");
     if (!options->decode_folder.empty()) refuse_source_options(*command, "with --decode");
     if (!options->decode_folder.empty() && options->end_tokens)
       fail_usage("--end-tokens", "is not used with --decode", "leave it out");
-    run_tokenize(*options);
+    if (!options->decode_folder.empty()) {
+      refuse_ranks("--decode");
+      check_options(*options);
+      return decode_shards(*options);
+    }
+    if (parallel::rank_environment().size > 1) return run_shared_tokenize(*options);
+    tokenize(*options, {});
   });
 }
 

@@ -27,12 +27,8 @@ void add_help_command(CLI::App& app);
 
 std::vector<std::string> subcommand_names(const CLI::App& app);
 
+/// Of a process that Interrupted (lib/core/interrupted.h) ended.
 constexpr int kInterruptedStatus = 130;
-
-/// Thrown by a subcommand that stopped at Ctrl-C, after saving what it saves: the process exits with 130.
-struct Interrupted : std::exception {
-  const char* what() const noexcept override { return "interrupted"; }
-};
 
 /// Thrown where all has been said, by this process or another: it ends with this status.
 struct EndedWith : std::exception {

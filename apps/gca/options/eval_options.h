@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/rank_options.h"
 #include "apps/gca/options/text_arguments.h"
 #include "lib/model/kv_cache/kv_policy.h"
 #include "lib/tasks/task_kinds.h"
@@ -38,6 +39,8 @@ struct EvalOptions {
   int64_t question_tokens = 64;
   std::string memory = "ram";
   std::string memory_dtype;
+
+  int timeout_seconds = kSharingTimeoutSeconds;
 
   bool chooses_memory() const { return memory != "ram" || !memory_dtype.empty(); }
 };

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/rank_options.h"
 #include "apps/gca/options/text_arguments.h"
 #include "lib/model/memory/memory_index.h"
 
@@ -20,6 +21,7 @@ struct MemoryOptions {
   std::string output;
   std::string memory_dtype;
   int64_t segment_positions = 0;
+  int timeout_seconds = kSharingTimeoutSeconds;
 };
 
 /// `result` of a report on a library, and its table.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/rank_options.h"
 #include "lib/tasks/task_kinds.h"
 #include "lib/train/settings/run_config.h"
 
@@ -35,6 +36,7 @@ struct PretrainOptions {
   int64_t batch = -1;
   std::string start_up;  ///< empty: not given
   int64_t stop_at = 0;
+  int timeout_seconds = kTrainingTimeoutSeconds;
   int context_parallel = 1;  ///< ranks that share a text
   bool resume = false;
   bool overwrite = false;

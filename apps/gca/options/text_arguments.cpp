@@ -8,6 +8,7 @@
 
 #include "lib/core/counted.h"
 #include "lib/core/error.h"
+#include "lib/parallel/rank_environment.h"
 
 namespace gca::app {
 namespace {
@@ -89,7 +90,13 @@ nlohmann::ordered_json source_config(const text::SourceOptions& options) {
 }
 
 text::InputFiles list_texts(std::span<const std::string> inputs) {
-  return text::list_input_files(inputs);
+  text::InputFiles files = text::list_input_files(inputs);
+  if (parallel::rank_environment().size > 1)
+    for (const text::InputFile& file : files.files)
+      if (file.is_stream)
+        fail_usage(file.path, "can be read only once, and each rank reads the texts",
+                   "save it to a file, or start one process");
+  return files;
 }
 
 std::string source_remarks(std::span<const text::SourceCounts> counts) {

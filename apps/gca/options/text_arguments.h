@@ -36,7 +36,7 @@ void refuse_source_options(const CLI::App& command, const std::string& where);
 nlohmann::ordered_json source_config(const text::SourceOptions& options);
 
 /// The files of INPUT.... Throws Error(usage) on a missing one, and on a folder that another subcommand wrote
-/// and that holds no text.
+/// and that holds no text; where several ranks read them, also on standard input and pipes.
 text::InputFiles list_texts(std::span<const std::string> inputs);
 
 /// "3 broken lines of JSON skipped, the first ..." and "2 sequences of invalid UTF-8 replaced", a line each;

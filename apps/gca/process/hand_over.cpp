@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include "apps/gca/options/common_options.h"
+#include "apps/gca/options/rank_options.h"
 #include "apps/gca/process/standard_output.h"
 #include "apps/gca/tensor_stages.h"
 #include "lib/core/error.h"
+#include "lib/parallel/rank_environment.h"
 
 namespace gca::app {
 namespace {
@@ -62,6 +64,10 @@ void run_eval(const EvalOptions& /*options*/) {
   hand_over();
 }
 
+void run_shared_tokenize(const TokenizeOptions& /*options*/) {
+  hand_over();
+}
+
 void run_generate(const GenerateOptions& /*options*/) {
   hand_over();
 }
@@ -88,6 +94,15 @@ void run_export(const ExportOptions& /*options*/) {
 
 void run_convert(const ConvertOptions& /*options*/) {
   hand_over();
+}
+
+bool is_told_by_another_rank(const std::string& /*line*/, int /*status*/) {
+  try {
+    // gca-tensor finds the same error, and can ask the others.
+    if (shares_work(command_line()) && parallel::rank_environment().size > 1) hand_over();
+  } catch (const Error&) {  // of the environment, or of the installation
+  }
+  return false;
 }
 
 }  // namespace gca::app

@@ -2,7 +2,7 @@
 
 #include <csignal>
 
-#include "apps/gca/commands/commands.h"
+#include "lib/core/interrupted.h"
 
 namespace gca::app {
 namespace {

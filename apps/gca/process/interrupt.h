@@ -17,7 +17,7 @@ const std::atomic<bool>& interrupt_flag();
 /// SIGHUP stays ignored where it is when the program starts (nohup).
 void install_interrupt_handler();
 
-/// Throws Interrupted (commands.h) when the flag is set.
+/// Throws Interrupted (lib/core/interrupted.h) when the flag is set.
 void throw_if_interrupted();
 
 /// Set by SIGUSR1 after install_save_handler(); whoever saves clears it first.

@@ -15,6 +15,7 @@
 #include "lib/model/memory/sealed_records.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/model/text_feeder.h"
+#include "lib/parallel/agreement.h"
 
 namespace gca::model {
 namespace {
@@ -105,7 +106,8 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
                           std::span<const LibraryText> texts, MemoryDtype dtype,
                           const ReadMemoryOptions& reading) {
   require_chunk_memory(model.model.config(), "--checkpoint " + model.folder);
-  const std::string path = claim_library_folder(folder);
+  const bool writes = reading.ranks == nullptr || reading.ranks->rank() == 0;
+  const std::string path = writes ? claim_library_folder(folder) : "";
   const ModelConfig& config = model.model.config();
   const int64_t chunk_text = config.chunk_text_size();
   MemoryIndex index;
@@ -123,8 +125,15 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
                "give longer texts");
 
   const MemoryLayout layout = MemoryLayout::of(config, model.model.compute_dtype(), dtype);
+  if (!writes) {
+    parallel::succeed_together(reading.ranks, [] {});
+    StoredChunkMemory nothing(config, model.model.compute_dtype(), {});  // rank 0 has it
+    read_memories(model.model, whole_chunks, nothing, reading);
+    return index;
+  }
   replace_folder_atomically(path, [&](const std::string& aside) {
-    const GrowingPart part = make_part(layout, records_path(aside, 0));
+    GrowingPart part;
+    parallel::succeed_together(reading.ranks, [&] { part = make_part(layout, records_path(aside, 0)); });
     StoredChunkMemory memory([&part] { return part.store; });
     read_memories(model.model, whole_chunks, memory, reading);
     const std::vector<int32_t> tokens = remembered_tokens(whole_chunks, chunk_text);

@@ -21,7 +21,8 @@ struct LibraryText {
 
 /// Reads every text as if it stood alone and writes the library `folder`, aside and put in place when it is
 /// whole. Keys and values go to disk as they come; landmarks and tokens are held in RAM. Throws Error(usage)
-/// when `folder` may not be replaced, when the model retrieves nothing, or when no text fills a chunk.
+/// when `folder` may not be replaced, when the model retrieves nothing, or when no text fills a chunk. Ranks that share the
+/// reading (ReadMemoryOptions::ranks) all call it, and rank 0 writes.
 MemoryIndex build_library(const std::string& folder, const TextModel& model,
                           std::span<const LibraryText> texts, MemoryDtype dtype,
                           const ReadMemoryOptions& reading);

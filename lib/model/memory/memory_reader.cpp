@@ -6,13 +6,17 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <future>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "lib/data/worker_pool.h"
 #include "lib/model/text_feeder.h"
+#include "lib/parallel/shared_work.h"
 
 namespace gca::model {
 namespace {
@@ -99,42 +103,116 @@ void MemoryReader::update(StoredChunkMemory& memory, int64_t first, int64_t end)
   memory.replace(first_chunk, changed.landmarks, changed.keys, changed.values);
 }
 
-void read_memories(const LanguageModel& model, std::span<const MemoryText> texts, ChunkMemory& memory,
-                   const ReadMemoryOptions& options) {
+namespace {
+
+/// Chunks of a text that are read at a time.
+struct Piece {
+  const MemoryText* text = nullptr;
+  int64_t first = 0;
+  int64_t end = 0;
+};
+
+std::vector<Piece> pieces_of(const LanguageModel& model, std::span<const MemoryText> texts,
+                             const ReadMemoryOptions& options) {
   constexpr int64_t kPiecePositions = int64_t{1} << 16;
   const int64_t most = options.piece_chunks > 0
                            ? options.piece_chunks
                            : std::max<int64_t>(1, kPiecePositions / model.config().chunk_size);
-  struct Piece {
-    const MemoryText* text = nullptr;
-    int64_t first = 0;
-  };
   std::vector<Piece> pieces;
   for (const MemoryText& text : texts)
-    for (int64_t first = 0; first < text.chunks; first += most) pieces.push_back({&text, first});
+    for (int64_t first = 0; first < text.chunks; first += most)
+      pieces.push_back({&text, first, std::min(text.chunks, first + most)});
+  return pieces;
+}
 
-  const auto read = [&model, &options, most](const Piece& piece) {
+using EntriesSink = std::function<void(const MemoryEntries& entries)>;
+
+/// Hands the entries of all pieces on, in order.
+void read_pieces(const LanguageModel& model, std::span<const Piece> pieces, const ReadMemoryOptions& options,
+                 const EntriesSink& sink) {
+  const auto read = [&model, &options](const Piece& piece) {
     const MemoryReader reader(model, piece.text->text, options.segment_positions);
-    return reader.entries(piece.first, std::min(piece.text->chunks, piece.first + most));
-  };
-  const auto append = [&](const MemoryEntries& entries) {
-    memory.append(entries.landmarks, entries.keys, entries.values);
-    if (options.progress) options.progress(memory.chunk_count());
+    return reader.entries(piece.first, piece.end);
   };
   if (options.threads <= 1) {
-    for (const Piece& piece : pieces) append(read(piece));
+    for (const Piece& piece : pieces) sink(read(piece));
     return;
   }
   const OneThreadGuard one_thread;
   data::WorkerPool pool(options.threads);
-  std::deque<std::future<MemoryEntries>> ahead;  // no more pieces than threads wait to be appended
+  std::deque<std::future<MemoryEntries>> ahead;  // no more pieces than threads wait to be handed on
   for (auto next = pieces.begin(); next != pieces.end() || !ahead.empty();) {
     for (; next != pieces.end() && static_cast<int>(ahead.size()) < options.threads + 1; ++next)
       ahead.push_back(pool.submit([&read, piece = *next] { return read(piece); }));
     const MemoryEntries entries = ahead.front().get();
     ahead.pop_front();
-    append(entries);
+    sink(entries);
   }
+}
+
+/// Entries as bytes, and back: the three tensors one after the other.
+void put(std::string& bytes, const at::Tensor& x) {
+  const at::Tensor whole = x.to(at::kCPU).contiguous();
+  bytes.append(static_cast<const char*>(whole.const_data_ptr()), whole.nbytes());
+}
+
+at::Tensor take(std::string_view& bytes, at::IntArrayRef shape, at::ScalarType type) {
+  at::Tensor x = at::empty(shape, type);
+  std::memcpy(x.mutable_data_ptr(), bytes.data(), x.nbytes());
+  bytes.remove_prefix(x.nbytes());
+  return x;
+}
+
+/// Each rank reads some pieces in a row, one a thread, before it meets the others.
+void read_shared(const LanguageModel& model, std::span<const Piece> pieces, const ReadMemoryOptions& options,
+                 const EntriesSink& sink) {
+  const auto count = static_cast<int64_t>(pieces.size());
+  const int64_t in_a_row = std::min<int64_t>(parallel::whole_share(count, *options.ranks), options.threads);
+  const auto row_of = [&](int64_t row) {
+    return pieces.subspan(static_cast<size_t>(row * in_a_row),
+                          static_cast<size_t>(std::min(in_a_row, count - row * in_a_row)));
+  };
+  parallel::SharedWork shared;
+  shared.name = "piece of text";
+  shared.pieces = (count + in_a_row - 1) / in_a_row;
+  shared.work = [&](int64_t row) {
+    std::string bytes;
+    read_pieces(model, row_of(row), options, [&](const MemoryEntries& entries) {
+      put(bytes, entries.landmarks);
+      put(bytes, entries.keys);
+      put(bytes, entries.values);
+    });
+    return bytes;
+  };
+  const ModelConfig& config = model.config();
+  shared.take = [&](int64_t row, std::string_view bytes) {
+    for (const Piece& piece : row_of(row)) {
+      const int64_t chunks = piece.end - piece.first;
+      const std::vector<int64_t> rows = {1, chunks, config.chunk_text_size(), config.n_kv_heads,
+                                         config.head_dim()};
+      MemoryEntries entries;
+      entries.landmarks = take(bytes, {1, chunks, config.d_model}, at::kFloat);
+      entries.keys = take(bytes, rows, model.compute_dtype());
+      entries.values = take(bytes, rows, model.compute_dtype());
+      sink(entries);
+    }
+  };
+  parallel::share_out(*options.ranks, shared);
+}
+
+}  // namespace
+
+void read_memories(const LanguageModel& model, std::span<const MemoryText> texts, ChunkMemory& memory,
+                   const ReadMemoryOptions& options) {
+  const std::vector<Piece> pieces = pieces_of(model, texts, options);
+  const auto append = [&](const MemoryEntries& entries) {
+    memory.append(entries.landmarks, entries.keys, entries.values);
+    if (options.progress) options.progress(memory.chunk_count());
+  };
+  if (options.ranks == nullptr)
+    read_pieces(model, pieces, options, append);
+  else
+    read_shared(model, pieces, options, append);
 }
 
 void read_memory(const LanguageModel& model, const TextSource& text, int64_t chunks, ChunkMemory& memory,

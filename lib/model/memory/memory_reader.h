@@ -12,6 +12,7 @@
 
 #include "lib/model/language_model.h"
 #include "lib/model/memory/stored_chunk_memory.h"
+#include "lib/parallel/communicator.h"
 
 namespace gca::model {
 
@@ -59,6 +60,8 @@ struct ReadMemoryOptions {
   int64_t segment_positions = 0;
   std::function<void(int64_t chunks)>
       progress;  ///< after each piece, with the chunks so far; may throw to stop
+  /// Ranks that share the pieces out: on rank 0 they are appended, as one process would. Null: this process alone.
+  parallel::Communicator* ranks = nullptr;
 };
 
 /// The first `chunks` chunks of a text.
