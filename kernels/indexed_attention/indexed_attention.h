@@ -12,6 +12,13 @@
 
 namespace gca::kernels {
 
+/// Keys and values of a cache, those of a head any stride apart. Int8 rows are whole numbers of steps, the size
+/// of a step one for each row and head: k_hj = key_scales[j][h] * keys[j][h].
+struct CachedRows {
+  at::Tensor keys, values;              ///< (R, H_kv, dh), the type of the queries, or int8
+  at::Tensor key_scales, value_scales;  ///< (R, H_kv) float32; undefined unless int8
+};
+
 /// Which rows of a cache are read.
 struct IndexedRows {
   at::Tensor list;         ///< (H_kv, m) int32, rows before tail_begin and before every query; a shorter list
@@ -29,12 +36,10 @@ struct IndexedAttention {
 };
 
 /// Attention of the last n rows of a cache.
-///   q             (n, H, dh)     float32, bf16 or double; query i stands at row R - n + i
-///   keys, values  (R, H_kv, dh)  type of q; the rows of a head may be any stride apart
-///   slopes        (H)            float32 (double when q is double), ALiBi, 0 for none
+///   q       (n, H, dh)  float32, bf16 or double; query i stands at row R - n + i
+///   slopes  (H)         float32 (double when q is double), ALiBi, 0 for none
 /// Scores, statistics and sums are float32 (double for double). The same bits for any number of threads.
-IndexedAttention indexed_attention(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                                   const IndexedRows& rows, const at::Tensor& slopes, double scale,
-                                   bool with_column_sums = false);
+IndexedAttention indexed_attention(const at::Tensor& q, const CachedRows& cached, const IndexedRows& rows,
+                                   const at::Tensor& slopes, double scale, bool with_column_sums = false);
 
 }  // namespace gca::kernels

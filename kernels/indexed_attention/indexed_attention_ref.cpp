@@ -2,6 +2,7 @@
 // probabilities are rounded before their product with the values, as in the plain sliding window.
 
 #include <ATen/OpMathType.h>
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -15,14 +16,15 @@
 namespace gca::kernels {
 namespace {
 
-template <typename T>
+/// `Row`: the type of keys and values, float32 for those that were int8.
+template <typename T, typename Row>
 void attend(const at::Tensor& q_tensor, const at::Tensor& keys, const at::Tensor& values,
             const IndexedRows& rows, const at::Tensor& slopes_tensor, double scale_double,
             IndexedAttention& result) {
   using Sum = at::opmath_type<T>;
   const auto q = q_tensor.accessor<T, 3>();
-  const auto k = keys.accessor<T, 3>();
-  const auto v = values.accessor<T, 3>();
+  const auto k = keys.accessor<Row, 3>();
+  const auto v = values.accessor<Row, 3>();
   const auto slopes = slopes_tensor.accessor<Sum, 1>();
   auto out = result.out.accessor<T, 3>();
   const int64_t n = q.size(0), head_dim = q.size(2), heads_per_kv = q.size(1) / k.size(1);
@@ -68,26 +70,43 @@ void attend(const at::Tensor& q_tensor, const at::Tensor& keys, const at::Tensor
   }
 }
 
+/// What int8 rows stand for, float32; others as they are.
+at::Tensor restored(const at::Tensor& rows, const at::Tensor& scales) {
+  return scales.defined() ? rows.to(at::kFloat) * scales.unsqueeze(-1) : rows;
+}
+
+template <typename T>
+void attend_to(const at::Tensor& q, const CachedRows& cached, const IndexedRows& rows,
+               const at::Tensor& slopes, double scale, IndexedAttention& result) {
+  const at::Tensor keys = restored(cached.keys, cached.key_scales);
+  const at::Tensor values = restored(cached.values, cached.value_scales);
+  if (cached.key_scales.defined())
+    attend<T, float>(q, keys, values, rows, slopes, scale, result);
+  else
+    attend<T, T>(q, keys, values, rows, slopes, scale, result);
+}
+
 }  // namespace
 
-IndexedAttention indexed_attention_reference(const at::Tensor& q, const at::Tensor& keys,
-                                             const at::Tensor& values, const IndexedRows& rows,
-                                             const at::Tensor& slopes, double scale, bool with_column_sums) {
+IndexedAttention indexed_attention_reference(const at::Tensor& q, const CachedRows& cached,
+                                             const IndexedRows& rows, const at::Tensor& slopes, double scale,
+                                             bool with_column_sums) {
   IndexedAttention result;
   result.out = at::empty(q.sizes(), q.options());
   result.lse = at::empty({q.size(0), q.size(1)}, slopes.options());
   const int64_t listed = rows.list.defined() ? rows.list.size(1) : 0;
   if (with_column_sums)
-    result.column_sums = at::zeros({q.size(1), listed + keys.size(0) - rows.tail_begin}, slopes.options());
+    result.column_sums =
+        at::zeros({q.size(1), listed + cached.keys.size(0) - rows.tail_begin}, slopes.options());
   switch (q.scalar_type()) {
     case at::kDouble:
-      attend<double>(q, keys, values, rows, slopes, scale, result);
+      attend_to<double>(q, cached, rows, slopes, scale, result);
       break;
     case at::kBFloat16:
-      attend<at::BFloat16>(q, keys, values, rows, slopes, scale, result);
+      attend_to<at::BFloat16>(q, cached, rows, slopes, scale, result);
       break;
     default:
-      attend<float>(q, keys, values, rows, slopes, scale, result);
+      attend_to<float>(q, cached, rows, slopes, scale, result);
   }
   return result;
 }

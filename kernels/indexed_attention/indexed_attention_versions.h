@@ -5,14 +5,13 @@
 
 namespace gca::kernels {
 
-/// float32, bfloat16 and double.
-IndexedAttention indexed_attention_reference(const at::Tensor& q, const at::Tensor& keys,
-                                             const at::Tensor& values, const IndexedRows& rows,
-                                             const at::Tensor& slopes, double scale, bool with_column_sums);
+/// Queries in float32, bfloat16 and double.
+IndexedAttention indexed_attention_reference(const at::Tensor& q, const CachedRows& cached,
+                                             const IndexedRows& rows, const at::Tensor& slopes, double scale,
+                                             bool with_column_sums);
 
-/// float32 and bfloat16; rows of dh elements side by side.
-IndexedAttention indexed_attention_cpu(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                                       const IndexedRows& rows, const at::Tensor& slopes, double scale,
-                                       bool with_column_sums);
+/// Queries in float32 and bfloat16; rows of dh elements side by side.
+IndexedAttention indexed_attention_cpu(const at::Tensor& q, const CachedRows& cached, const IndexedRows& rows,
+                                       const at::Tensor& slopes, double scale, bool with_column_sums);
 
 }  // namespace gca::kernels

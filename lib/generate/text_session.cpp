@@ -24,7 +24,7 @@ constexpr std::array<const char*, 2> kFiles = {"index.json", "session.safetensor
 
 /// As an index keeps it: empty for the cache that every model has.
 std::string text_of(const model::KvPolicy& policy) {
-  return policy.is_full() ? "" : model::kv_policy_to_json(policy).dump();
+  return policy.is_plain() ? "" : model::kv_policy_to_json(policy).dump();
 }
 
 std::string digest_of(const at::Tensor& tensor) {
@@ -94,11 +94,11 @@ TextSession load_session(const std::string& folder, const model::TextModel& mode
   model.require_tokenizer(index.tokenizer, folder);
 
   if (index.kv_policy != text_of(policy)) {
-    const auto shown = [](const std::string& text) { return text.empty() ? "full" : text; };
+    const auto shown = [](const std::string& text) { return text.empty() ? R"({"name":"full"})" : text; };
     fail_usage(folder,
                fmt::format("was saved with the cache policy {}, not {}", shown(index.kv_policy),
                            shown(text_of(policy))),
-               "give the --kv-policy and the settings of the run that saved it");
+               "give the --kv-policy, its settings and the --kv-dtype of the run that saved it");
   }
   const SafetensorsFile file(folder + "/session.safetensors");
   TextSession session;

@@ -7,6 +7,7 @@
 #include <ATen/ops/tensor.h>
 #include <doctest/doctest.h>
 
+#include <array>
 #include <map>
 #include <string>
 
@@ -27,6 +28,7 @@ namespace {
 constexpr int64_t kPrefix = 60;   // of squeezed
 constexpr int64_t kPrompt = 75;   // prefix and input
 constexpr int64_t kLength = 100;  // and answer
+constexpr std::array kDtypes = {model::KvDtype::compute, model::KvDtype::int8};
 
 model::ModelConfig full_config(const std::string& position = "rope") {
   model::ModelConfig config = tiny_config();
@@ -38,9 +40,10 @@ model::ModelConfig full_config(const std::string& position = "rope") {
   return config;
 }
 
-model::KvPolicy policy_of(const std::string& name) {
+model::KvPolicy policy_of(const std::string& name, model::KvDtype dtype = model::KvDtype::compute) {
   model::KvPolicy policy;
   policy.name = name;
+  policy.dtype = dtype;
   policy.window = 12;
   policy.sinks = 3;
   policy.cluster_fraction = 0.2;
@@ -51,6 +54,13 @@ model::KvPolicy policy_of(const std::string& name) {
   policy.chunk = 16;
   policy.kept = 20;
   return policy;
+}
+
+std::vector<model::KvPolicy> all_policies() {
+  std::vector<model::KvPolicy> policies;
+  for (const std::string& name : model::kv_policy_names())
+    for (const model::KvDtype dtype : kDtypes) policies.push_back(policy_of(name, dtype));
+  return policies;
 }
 
 /// Runs a text by a policy: the prompt in calls of the given lengths, then token by token.
@@ -121,31 +131,59 @@ class Run {
 
 const std::vector<int64_t> kWhole = {kPrompt};
 
+/// The same text under two arrangements that should not matter differs by rounding; in int8 an element may then be
+/// a step away, but all together no further than rounding every element moved them.
+double bound_of(const model::LanguageModel& model, model::KvDtype dtype) {
+  if (dtype == model::KvDtype::compute) return 1e-4;
+  return largest_difference(Run(model, policy_of("full", dtype)).logits(kWhole),
+                            Run(model, policy_of("full")).logits(kWhole));
+}
+
 }  // namespace
 
 TEST_CASE("cache policies: one that leaves nothing out is full attention") {
   for (const char* position : {"rope", "alibi"}) {
     const model::LanguageModel model = tiny_model(full_config(position));
-    const at::Tensor full = Run(model, policy_of("full")).logits(kWhole);
-    std::map<std::string, model::KvPolicy> all;
-    (all["window"] = policy_of("window")).window = kLength;
-    (all["sink"] = policy_of("sink")).window = kLength;
-    (all["sinks alone"] = policy_of("sink")).sinks = kLength;
-    (all["squeezed"] = policy_of("squeezed")).quantile = 0;
-    (all["recycled, stride 1"] = policy_of("recycled")).stride = 1;
-    all["recycled, stride 1"].similarity = 1;
-    (all["recycled, long list"] = policy_of("recycled")).recycled_rows = kLength;
-    for (const char* mode : {"single", "dual", "standard"}) {
-      model::KvPolicy& citrus = all[std::string("citrus, ") + mode] = policy_of("citrus");
-      citrus.citrus_mode = mode;
-      citrus.kept = kLength;
+    for (const model::KvDtype dtype : kDtypes) {
+      const at::Tensor full = Run(model, policy_of("full", dtype)).logits(kWhole);
+      std::map<std::string, model::KvPolicy> all;
+      (all["window"] = policy_of("window", dtype)).window = kLength;
+      (all["sink"] = policy_of("sink", dtype)).window = kLength;
+      (all["sinks alone"] = policy_of("sink", dtype)).sinks = kLength;
+      (all["squeezed"] = policy_of("squeezed", dtype)).quantile = 0;
+      (all["recycled, stride 1"] = policy_of("recycled", dtype)).stride = 1;
+      all["recycled, stride 1"].similarity = 1;
+      (all["recycled, long list"] = policy_of("recycled", dtype)).recycled_rows = kLength;
+      for (const char* mode : {"single", "dual", "standard"}) {
+        model::KvPolicy& citrus = all[std::string("citrus, ") + mode] = policy_of("citrus", dtype);
+        citrus.citrus_mode = mode;
+        citrus.kept = kLength;
+      }
+      const double bound = bound_of(model, dtype);
+      for (const auto& entry : all) {
+        const std::string name = entry.first + ", " + position;
+        CAPTURE(name);
+        CAPTURE(dtype == model::KvDtype::int8);
+        Run run(model, entry.second);
+        CHECK(largest_difference(run.logits(kWhole), full) <= bound);
+      }
     }
-    for (const auto& entry : all) {
-      const std::string name = entry.first + ", " + position;
-      CAPTURE(name);
-      Run run(model, entry.second);
-      CHECK(largest_difference(run.logits(kWhole), full) <= 1e-4);
-    }
+  }
+}
+
+TEST_CASE("cache policies: int8 keys and values change logits a little, and halve the least of bf16") {
+  const model::LanguageModel model = tiny_model(full_config());
+  for (const std::string& name : model::kv_policy_names()) {
+    CAPTURE(name);
+    Run exact(model, policy_of(name)), rounded(model, policy_of(name, model::KvDtype::int8));
+    const at::Tensor truth = exact.read_prompt(kWhole);
+    const double difference = largest_difference(rounded.read_prompt(kWhole), truth);
+    CHECK(difference > 0);
+    CHECK(difference <= 0.05 * truth.abs().max().item<double>());
+    // Rows of 8 elements: one byte each and a scale of four, against four bytes each; of citrus the keys are kept
+    // as computed, too.
+    if (name != "citrus")
+      CHECK(rounded.cache().size_bytes() < 0.6 * static_cast<double>(exact.cache().size_bytes()));
   }
 }
 
@@ -161,20 +199,23 @@ TEST_CASE("cache policies: every policy leaves something out where it may") {
 
 TEST_CASE("cache policies: a prompt may come in calls of any length") {
   const model::LanguageModel model = tiny_model(full_config());
-  for (const std::string& name : model::kv_policy_names()) {
-    CAPTURE(name);
-    const at::Tensor whole = Run(model, policy_of(name)).logits(kWhole);
-    for (const std::vector<int64_t>& cuts :
-         {std::vector<int64_t>{1, 40, 1, 1, 20}, {13, 29, 6, 27}, std::vector<int64_t>(kPrompt, 1)})
-      CHECK(largest_difference(Run(model, policy_of(name)).logits(cuts), whole) <= 1e-4);
+  for (const model::KvDtype dtype : kDtypes) {
+    const double bound = bound_of(model, dtype);
+    for (const std::string& name : model::kv_policy_names()) {
+      CAPTURE(name);
+      CAPTURE(dtype == model::KvDtype::int8);
+      const at::Tensor whole = Run(model, policy_of(name, dtype)).logits(kWhole);
+      for (const std::vector<int64_t>& cuts :
+           {std::vector<int64_t>{1, 40, 1, 1, 20}, {13, 29, 6, 27}, std::vector<int64_t>(kPrompt, 1)})
+        CHECK(largest_difference(Run(model, policy_of(name, dtype)).logits(cuts), whole) <= bound);
+    }
   }
 }
 
 TEST_CASE("cache policies: a past that was saved and loaded, or cloned, goes on with the same bits") {
   const model::LanguageModel model = tiny_model(full_config());
-  for (const std::string& name : model::kv_policy_names()) {
-    CAPTURE(name);
-    const model::KvPolicy policy = policy_of(name);
+  for (const model::KvPolicy& policy : all_policies()) {
+    CAPTURE(model::kv_policy_to_json(policy).dump());
     Run run(model, policy);
     run.read_prompt(kWhole);
     for (int i = 0; i < 6; ++i) run.feed(1);
@@ -214,6 +255,8 @@ TEST_CASE("cache policies: what a token reads is what the policy says") {
   const auto nothing = [](model::KvCache&) {};
   const double T = kPrompt + 1;
   CHECK(bytes_of(policy_of("full"), nothing) == layers * heads * row_bytes * T);
+  CHECK(bytes_of(policy_of("full", model::KvDtype::int8), nothing) ==
+        layers * heads * 2 * static_cast<double>(config.head_dim() + 4) * T);
   CHECK(bytes_of(policy_of("window"), nothing) == layers * heads * row_bytes * 12);
   CHECK(bytes_of(policy_of("sink"), nothing) == layers * heads * row_bytes * (12 + 3));
   CHECK(bytes_of(policy_of("recycled"), nothing) == layers * heads * row_bytes * (9 + 1));

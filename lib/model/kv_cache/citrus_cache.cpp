@@ -7,11 +7,14 @@
 
 #include "kernels/indexed_attention/indexed_attention.h"
 #include "lib/model/kv_cache/best_rows.h"
+#include "lib/model/kv_cache/read_all_rows.h"
 
 namespace gca::model {
 
 CitrusCache::CitrusCache(AttentionSettings settings, const KvPolicy& policy)
-    : settings_(std::move(settings)), policy_(policy), layers_(static_cast<size_t>(settings_.layers)) {}
+    : settings_(std::move(settings)),
+      policy_(policy),
+      layers_(static_cast<size_t>(settings_.layers), {empty_store(), empty_store(), {}, {}}) {}
 
 void CitrusCache::begin_trial() {
   is_trial_ = true;
@@ -23,9 +26,8 @@ void CitrusCache::begin_chunk() {
   chunk_begin_ = layers_.front().reading.rows.count();
 }
 
-void CitrusCache::append(Store& store, const at::Tensor& k, const at::Tensor& v, int64_t first_token) const {
-  const int64_t first = store.rows.count();
-  store.rows.append(settings_.angles->turn(k, first), v);
+void CitrusCache::append(Store& store, const at::Tensor& k, const StoredRows& rows, int64_t first_token) {
+  store.rows.append(rows);
   store.unrotated.append(k);
   for (int64_t i = 0; i < k.size(1); ++i) store.tokens.push_back(first_token + i);
 }
@@ -36,22 +38,27 @@ at::Tensor CitrusCache::attend(size_t number, const at::Tensor& q, const at::Ten
   Store& store = in_chunk_ ? layer.reading : asked(layer);
   const int64_t before = store.rows.count(), n = q.size(1);
   const at::Tensor rotated = settings_.angles->turn(q, before);
+  const StoredRows rows = StoredRows::kept_in(settings_.kv_dtype, settings_.angles->turn(k, before), v);
   if (is_trial_)
-    store.rows.append(settings_.angles->turn(k, before), v);
+    store.rows.append(rows);
   else
-    append(store, k, v, seen_);
+    append(store, k, rows, seen_);
   const bool is_last_layer = number + 1 == layers_.size();
   if (!is_trial_ && is_last_layer) seen_ += n;
 
   const bool notes = is_trial_ || (in_chunk_ && policy_.citrus_mode != "single");
-  const kernels::IndexedAttention read =
-      kernels::indexed_attention(rotated[0], store.rows.keys()[0], store.rows.values()[0], {},
-                                 settings_.slopes, settings_.scale, /*with_column_sums=*/notes);
+  at::Tensor out;
   if (notes) {
+    const kernels::IndexedAttention read =
+        kernels::indexed_attention(rotated[0], store.rows.held().of_text(), {}, settings_.slopes,
+                                   settings_.scale, /*with_column_sums=*/true);
+    out = read.out.unsqueeze(0);
     const at::Tensor wanted = read.column_sums.narrow(1, 0, before).sum(0).to(at::kFloat);
     at::Tensor& sums = is_trial_ ? layer.wanted_by_instruction : layer.wanted_by_chunk;
     // Of what comes in several runs the first sees the same rows, and adds up.
     sums = in_chunk_ && before > chunk_begin_ ? sums + wanted.narrow(0, 0, chunk_begin_) : wanted;
+  } else {
+    out = read_all_rows(rotated, store.rows.held(), settings_);
   }
   if (is_trial_) store.rows.truncate(before);
   if (n == 1 && !is_trial_ && !in_chunk_) {
@@ -59,7 +66,7 @@ at::Tensor CitrusCache::attend(size_t number, const at::Tensor& q, const at::Ten
                static_cast<double>((is_last_layer ? seen_ : seen_ + n) * settings_.kv_heads),
                settings_.bytes_per_row(q.scalar_type()));
   }
-  return read.out.unsqueeze(0);
+  return out;
 }
 
 void CitrusCache::keep(Store& store, int64_t among, const at::Tensor& wanted_in) const {
@@ -70,13 +77,14 @@ void CitrusCache::keep(Store& store, int64_t among, const at::Tensor& wanted_in)
   std::sort(order.begin(), order.end());
   for (int64_t row = among; row < store.rows.count(); ++row) order.push_back(row);
   const at::Tensor rows = at::tensor(order, at::kLong);
-  const at::Tensor values = store.rows.values().index_select(1, rows);
   store.unrotated = RowHistory::holding(store.unrotated.held().index_select(1, rows));
   std::vector<int64_t> tokens;
   for (const int64_t row : order) tokens.push_back(store.tokens[static_cast<size_t>(row)]);
   store.tokens = std::move(tokens);
-  store.rows = KvRows();
-  store.rows.append(settings_.angles->turn(store.unrotated.held(), 0), values);
+  const StoredRows kept =
+      store.rows.held().chosen(rows).with_keys(settings_.angles->turn(store.unrotated.held(), 0));
+  store.rows = KvStore(settings_.kv_dtype);
+  store.rows.append(kept);
 }
 
 void CitrusCache::end_chunk(bool is_first) {
@@ -87,8 +95,12 @@ void CitrusCache::end_chunk(bool is_first) {
       // The rows that the instruction wants, then the chunk as it was computed on the others.
       const int64_t chunk = reading.rows.count() - chunk_begin_;
       if (!is_first) keep(layer.asking, layer.asking.rows.count(), layer.wanted_by_instruction);
-      append(layer.asking, reading.unrotated.held().narrow(1, chunk_begin_, chunk),
-             reading.rows.values().narrow(1, chunk_begin_, chunk), seen_ - chunk);
+      const at::Tensor keys = reading.unrotated.held().narrow(1, chunk_begin_, chunk);
+      append(layer.asking, keys,
+             reading.rows.held()
+                 .narrow(chunk_begin_, chunk)
+                 .with_keys(settings_.angles->turn(keys, layer.asking.rows.count())),
+             seen_ - chunk);
     }
     if (!is_first)
       keep(reading, chunk_begin_,
@@ -101,7 +113,7 @@ void CitrusCache::keep_wanted() {
     Store& store = asked(layer);
     keep(store, store.rows.count(), layer.wanted_by_instruction);
     if (is_dual()) layer.reading = std::move(layer.asking);
-    layer.asking = Store();
+    layer.asking = empty_store();
     layer.wanted_by_instruction = layer.wanted_by_chunk = at::Tensor();
   }
   is_answering_ = true;
@@ -146,15 +158,17 @@ void CitrusCache::visit(const Visitor& visitor) {
     for (auto [name, store] :
          {std::pair(".reading", &layers_[i].reading), std::pair(".asking", &layers_[i].asking)}) {
       const std::string prefix = "citrus." + std::to_string(i) + name;
-      at::Tensor keys = store->unrotated.held(), values = store->rows.values(), tokens;
+      at::Tensor keys = store->unrotated.held(), tokens;
+      StoredRows rows = store->rows.held();
       if (keys.defined()) tokens = at::tensor(store->tokens, at::kLong).to(at::kDouble);
       visitor(prefix + ".keys", keys);
-      visitor(prefix + ".values", values);
+      visitor(prefix + ".values", rows.values);
+      if (settings_.kv_dtype == KvDtype::int8) visitor(prefix + ".value_scales", rows.value_scales);
       visitor(prefix + ".tokens", tokens);
-      *store = Store();
+      *store = empty_store();
       if (!keys.defined()) continue;
       store->unrotated = RowHistory::holding(keys);
-      store->rows.append(settings_.angles->turn(keys, 0), values);
+      store->rows.append(rows.with_keys(settings_.angles->turn(keys, 0)));
       const at::Tensor numbers = tokens.to(at::kLong).contiguous();
       const auto* number = numbers.const_data_ptr<int64_t>();
       store->tokens.assign(number, number + numbers.numel());

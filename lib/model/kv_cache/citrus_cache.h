@@ -9,7 +9,7 @@
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
 #include "lib/model/kv_cache/kv_policy.h"
-#include "lib/model/layers/kv_rows.h"
+#include "lib/model/kv_cache/kv_store.h"
 
 namespace gca::model {
 
@@ -43,7 +43,7 @@ class CitrusCache final : public KvCache {
   /// Rows of one layer in the order of the text.
   struct Store {
     RowHistory unrotated;  // keys (1, m, H_kv, dh)
-    KvRows rows;           // rotated at their places here
+    KvStore rows;          // rotated at their places here
     std::vector<int64_t> tokens;
   };
   struct Layer {
@@ -53,9 +53,11 @@ class CitrusCache final : public KvCache {
   };
 
   bool is_dual() const { return policy_.citrus_mode == "dual"; }
+  Store empty_store() const { return {{}, KvStore(settings_.kv_dtype), {}}; }
   /// What the instruction and the answer read.
   Store& asked(Layer& layer) const { return is_dual() && !is_answering_ ? layer.asking : layer.reading; }
-  void append(Store& store, const at::Tensor& k, const at::Tensor& v, int64_t first_token) const;
+  /// k (1, n, H_kv, dh), unrotated; rows: the same as they are kept, rotated at the next places.
+  static void append(Store& store, const at::Tensor& k, const StoredRows& rows, int64_t first_token);
   void keep(Store& store, int64_t among, const at::Tensor& wanted) const;
 
   AttentionSettings settings_;

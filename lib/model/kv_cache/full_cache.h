@@ -7,19 +7,21 @@
 #include "kernels/indexed_attention/indexed_attention.h"
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
-#include "lib/model/layers/kv_rows.h"
+#include "lib/model/kv_cache/kv_store.h"
+#include "lib/model/layers/layer_caches.h"
 
 namespace gca::model {
 
 class FullCache : public KvCache {
  public:
   explicit FullCache(AttentionSettings settings)
-      : settings_(std::move(settings)), rows_(static_cast<size_t>(settings_.layers)) {}
+      : settings_(std::move(settings)),
+        rows_(static_cast<size_t>(settings_.layers), KvStore(settings_.kv_dtype)) {}
 
   at::Tensor attend(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   std::unique_ptr<KvCache> clone() const override;
   int64_t size_bytes() const override { return gca::model::size_bytes(rows_); }
-  void visit(const Visitor& visitor) override { visit_rows(rows_, "kv.", visitor); }
+  void visit(const Visitor& visitor) override;
 
  protected:
   FullCache(const FullCache& other)
@@ -36,11 +38,11 @@ class FullCache : public KvCache {
   void count_reads(size_t layer, const at::Tensor& q, double rows, double more_bytes = 0);
 
   const AttentionSettings& settings() const { return settings_; }
-  const KvRows& rows(size_t layer) const { return rows_[layer]; }
+  const KvStore& rows(size_t layer) const { return rows_[layer]; }
 
  private:
   AttentionSettings settings_;
-  std::vector<KvRows> rows_;  // one a layer
+  std::vector<KvStore> rows_;  // one a layer
 };
 
 }  // namespace gca::model

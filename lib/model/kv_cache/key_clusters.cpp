@@ -1,75 +1,22 @@
 #include "lib/model/kv_cache/key_clusters.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/amax.h>
-#include <ATen/ops/argmin.h>
-#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/exp.h>
-#include <ATen/ops/log.h>
-#include <ATen/ops/logsumexp.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <limits>
 
+#include "kernels/common/task_queue.h"
+#include "kernels/common/tile_kernels.h"
+#include "lib/model/kv_cache/k_means.h"
+
 namespace gca::model {
 namespace {
 
-constexpr int kMostRounds = 300;
-
-double squared_distance(const double* a, const double* b, int64_t count) {
-  double sum = 0;
-  for (int64_t e = 0; e < count; ++e) sum += (a[e] - b[e]) * (a[e] - b[e]);
-  return sum;
-}
-
-/// The points that are the first centres.
-std::vector<int64_t> seeds_of(const at::Tensor& points, const std::vector<double>& uniform) {
-  const int64_t n = points.size(0), e = points.size(1);
-  const auto* x = points.const_data_ptr<double>();
-  std::vector<int64_t> seeds;
-  std::vector<double> nearest(static_cast<size_t>(n), std::numeric_limits<double>::infinity());
-  for (const double u : uniform) {
-    int64_t seed = 0;
-    if (seeds.empty()) {
-      seed = std::min(static_cast<int64_t>(u * static_cast<double>(n)), n - 1);
-    } else {
-      std::vector<double> running(static_cast<size_t>(n));
-      double total = 0;
-      for (size_t i = 0; i < running.size(); ++i) running[i] = total += nearest[i];
-      const auto over =
-          std::find_if(running.begin(), running.end(), [&](double sum) { return sum > u * total; });
-      // Where all points lie on seeds, the first that is none.
-      if (over == running.end())
-        while (std::find(seeds.begin(), seeds.end(), seed) != seeds.end()) ++seed;
-      else
-        seed = over - running.begin();
-    }
-    seeds.push_back(seed);
-    for (int64_t i = 0; i < n; ++i)
-      nearest[static_cast<size_t>(i)] =
-          std::min(nearest[static_cast<size_t>(i)], squared_distance(x + i * e, x + seed * e, e));
-  }
-  return seeds;
-}
-
-/// (n) labels: the nearest centre of each point, the lowest number of equals.
-std::vector<int32_t> nearest_centres(const at::Tensor& points, const at::Tensor& centres) {
-  // |x|^2 is the same for all centres of a point.
-  const at::Tensor distance =
-      (centres * centres).sum(1).unsqueeze(0) - 2 * at::matmul(points, centres.t());  // (n, C)
-  const at::Tensor nearest = at::argmin(distance, 1).contiguous();
-  const auto* numbers = nearest.const_data_ptr<int64_t>();
-  return {numbers, numbers + nearest.numel()};
-}
-
-/// Means of the points of each label; where there are none, what `otherwise` has.
-at::Tensor means_of(const at::Tensor& points, const std::vector<int32_t>& labels,
-                    const at::Tensor& otherwise) {
-  const int64_t C = otherwise.size(0), e = points.size(1);
+/// (C, e) means of the points of each label, 0 where there are none.
+at::Tensor means_of(const at::Tensor& points, const std::vector<int32_t>& labels, int64_t C) {
+  const int64_t e = points.size(1);
   const at::Tensor sums = at::zeros({C, e}, at::kDouble);
   std::vector<int64_t> count(static_cast<size_t>(C), 0);
   const auto* x = points.const_data_ptr<double>();
@@ -79,13 +26,9 @@ at::Tensor means_of(const at::Tensor& points, const std::vector<int32_t>& labels
     ++count[static_cast<size_t>(label)];
     for (int64_t d = 0; d < e; ++d) sum[label * e + d] += x[static_cast<int64_t>(i) * e + d];
   }
-  const auto* other = otherwise.const_data_ptr<double>();
   for (int64_t c = 0; c < C; ++c)
-    for (int64_t d = 0; d < e; ++d) {
-      double& value = sum[c * e + d];
-      const int64_t points_of_c = count[static_cast<size_t>(c)];
-      value = points_of_c > 0 ? value / static_cast<double>(points_of_c) : other[c * e + d];
-    }
+    for (int64_t d = 0; d < e; ++d)
+      sum[c * e + d] /= static_cast<double>(std::max<int64_t>(1, count[static_cast<size_t>(c)]));
   return sums;
 }
 
@@ -109,20 +52,6 @@ void count_keys(KeyClusters& clusters) {
 
 }  // namespace
 
-std::vector<int32_t> k_means(const at::Tensor& points_in, const std::vector<double>& uniform) {
-  const at::Tensor points = points_in.contiguous();
-  const std::vector<int64_t> seeds = seeds_of(points, uniform);
-  at::Tensor centres = points.index_select(0, at::tensor(seeds, at::kLong)).contiguous();
-  std::vector<int32_t> labels;
-  for (int round = 0; round < kMostRounds; ++round) {
-    std::vector<int32_t> nearest = nearest_centres(points, centres);
-    if (nearest == labels) break;
-    labels = std::move(nearest);
-    centres = means_of(points, labels, centres);
-  }
-  return labels;
-}
-
 int64_t KeyClusters::size_bytes() const {
   return defined()
              ? static_cast<int64_t>(labels.nbytes() + centroids.nbytes() + sizes.nbytes() + places.nbytes())
@@ -140,7 +69,7 @@ KeyClusters cluster_keys(const at::Tensor& points_in, const std::vector<std::vec
     const at::Tensor length = (points[h] * points[h]).sum(1, true).sqrt().clamp_min(1e-12);
     const std::vector<int32_t> labels = k_means(points[h] / length, uniform[static_cast<size_t>(h)]);
     std::copy(labels.begin(), labels.end(), clusters.labels.mutable_data_ptr<int32_t>() + h * n);
-    clusters.centroids[h].copy_(means_of(points[h].contiguous(), labels, at::zeros({C, e}, at::kDouble)));
+    clusters.centroids[h].copy_(means_of(points[h].contiguous(), labels, C));
   }
   count_keys(clusters);
   return clusters;
@@ -153,23 +82,55 @@ KeyClusters cluster_centroids(const KeyClusters& fine, const std::vector<std::ve
   return coarse;
 }
 
+namespace {
+
+/// Adds exp(s_c) / sum_j N_j exp(s_j) of each cluster to `sum`; s (C) is overwritten. Clusters without keys get 0.
+void add_shares(float* score, const int32_t* sizes, int64_t C, float* sum) {
+  for (int64_t c = 0; c < C; ++c)
+    if (sizes[c] == 0) score[c] = kernels::kMaskedScore;
+  float largest = -std::numeric_limits<float>::infinity(), plain_sum = 0;
+  kernels::tile_kernels().softmax_row(C, score, 1.0F, 0.0F, 0.0F, &largest, &plain_sum);
+  float total = 0;
+  for (int64_t c = 0; c < C; ++c) total += static_cast<float>(sizes[c]) * score[c];
+  if (total > 0)
+    for (int64_t c = 0; c < C; ++c) sum[c] += score[c] / total;
+}
+
+}  // namespace
+
 at::Tensor score_clusters(const ClusterQueries& queries, const KeyClusters& clusters,
-                          const at::Tensor& sizes) {
+                          const at::Tensor& sizes_in) {
   const int64_t kv_heads = clusters.centroids.size(0), C = clusters.count();
   const int64_t n = queries.q.size(0), group = queries.q.size(1) / kv_heads, dh = queries.q.size(2);
-  const at::Tensor q = queries.q.to(at::kFloat).view({n, kv_heads, group, dh}).permute({1, 2, 0, 3});
-  at::Tensor score = at::bmm(q.reshape({kv_heads, group * n, dh}), clusters.centroids.transpose(1, 2))
-                         .view({kv_heads, group, n, C}) *
-                     queries.scale;
-  std::vector<double> places;
-  for (int64_t i = 0; i < n; ++i) places.push_back(static_cast<double>(queries.last_place - n + 1 + i));
-  const at::Tensor distance =
-      at::tensor(places, at::kFloat).view({1, 1, n, 1}) - clusters.places.view({kv_heads, 1, 1, C});
-  score = score - queries.slopes.to(at::kFloat).view({kv_heads, group, 1, 1}) * distance;
-  at::Tensor total = at::logsumexp(score + at::log(sizes.to(at::kFloat)).view({kv_heads, 1, 1, C}), -1, true);
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  total = total.masked_fill(total.eq(-kInfinity), kInfinity);  // no cluster: no score
-  return at::amax(at::exp(score - total).mean(2), 1);
+  const at::Tensor q = queries.q.to(at::kFloat).contiguous(), sizes = sizes_in.contiguous();
+  const at::Tensor slopes = queries.slopes.to(at::kFloat).contiguous();
+  const at::Tensor wanted = at::zeros({kv_heads, C}, at::kFloat);
+  const auto scale = static_cast<float>(queries.scale);
+  kernels::run_tasks(kv_heads, [&](kernels::TaskQueue& queue) {
+    std::vector<float> score(static_cast<size_t>(C)), mean(score.size());
+    for (int64_t h; queue.take(h);) {
+      auto* largest = wanted.mutable_data_ptr<float>() + h * C;
+      const auto* place = clusters.places.const_data_ptr<float>() + h * C;
+      for (int64_t a = h * group; a < (h + 1) * group; ++a) {
+        const float slope = slopes.const_data_ptr<float>()[a];
+        std::fill(mean.begin(), mean.end(), 0.0F);
+        for (int64_t i = 0; i < n; ++i) {
+          kernels::tile_kernels().row_products(
+              C, dh, q.const_data_ptr<float>() + (i * kv_heads * group + a) * dh,
+              clusters.centroids.const_data_ptr<float>() + h * C * dh, dh, score.data());
+          const auto from = static_cast<float>(queries.last_place - n + 1 + i);
+          for (int64_t c = 0; c < C; ++c) {
+            float& one = score[static_cast<size_t>(c)];
+            one = one * scale - slope * (from - place[c]);
+          }
+          add_shares(score.data(), sizes.const_data_ptr<int32_t>() + h * C, C, mean.data());
+        }
+        for (int64_t c = 0; c < C; ++c)
+          largest[c] = std::max(largest[c], mean[static_cast<size_t>(c)] / static_cast<float>(n));
+      }
+    }
+  });
+  return wanted;
 }
 
 at::Tensor of_keys(const at::Tensor& of_clusters, const KeyClusters& clusters) {

@@ -9,11 +9,6 @@
 
 namespace gca::model {
 
-/// k-means of points (n, e) double: squared distance, the lower number of equally near centres, until no label
-/// changes, at most 300 rounds; a centre without points stays. `uniform` (C) in [0, 1) draws the first centres
-/// as k-means++ does. Returns the labels (n).
-std::vector<int32_t> k_means(const at::Tensor& points, const std::vector<double>& uniform);
-
 struct KeyClusters {
   at::Tensor labels;     ///< (H_kv, P') int32: the cluster of each key
   at::Tensor centroids;  ///< (H_kv, C, e) float32: the mean of its points, 0 where it has none
@@ -25,7 +20,7 @@ struct KeyClusters {
   int64_t size_bytes() const;
 };
 
-/// Clusters points (H_kv, n, e) by their directions; uniform[h] (C).
+/// Clusters points (H_kv, n, e) by their directions; uniform[h] (C). Runs in the caller's thread.
 KeyClusters cluster_keys(const at::Tensor& points, const std::vector<std::vector<double>>& uniform);
 
 /// Clusters the centroids of `fine`; labels, sizes and places are of the keys.

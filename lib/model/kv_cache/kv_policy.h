@@ -9,10 +9,14 @@
 
 namespace gca::model {
 
+/// What keys and values are kept in: the type they were computed in, or int8 with a step size for each row and head.
+enum class KvDtype { compute, int8 };
+
 struct KvPolicy {
   std::string name = "full";  ///< one of kv_policy_names()
-  /// Everything is kept and read, which needs no policy.
-  bool is_full() const { return name == "full"; }
+  KvDtype dtype = KvDtype::compute;
+  /// Everything is kept as it was computed, and read, which needs no policy.
+  bool is_plain() const { return name == "full" && dtype == KvDtype::compute; }
 
   // window and sink
   int64_t window = 4092;  ///< last tokens that a query reads, itself among them

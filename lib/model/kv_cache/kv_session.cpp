@@ -30,9 +30,10 @@ at::Tensor read_by_citrus(const LanguageModel& model, TextFeeder& feeder, Citrus
 std::unique_ptr<Past> begin_with_policy(const LanguageModel& model, const KvPolicy& policy,
                                         int64_t position) {
   std::unique_ptr<Past> past = model.begin(position);
-  if (policy.is_full()) return past;
+  if (policy.is_plain()) return past;
   if (past->kv_cache() == nullptr)
-    fail_usage("--kv-policy " + policy.name, "this model has no cache of the whole text",
+    fail_usage(policy.name == "full" ? "--kv-dtype int8" : "--kv-policy " + policy.name,
+               "this model has no cache of the whole text",
                "give a model with self_attention full, or leave it out");
   past->keep_keys_in(
       make_kv_cache(model.config(), policy, model.compute_dtype() == at::kDouble ? at::kDouble : at::kFloat));
@@ -41,8 +42,8 @@ std::unique_ptr<Past> begin_with_policy(const LanguageModel& model, const KvPoli
 
 std::unique_ptr<Past> begin_past(const LanguageModel& model, const MemoryPlace& place, const KvPolicy& policy,
                                  int64_t position) {
-  return policy.is_full() ? begin_with_memory_at(model, place, position)
-                          : begin_with_policy(model, policy, position);
+  return policy.is_plain() ? begin_with_memory_at(model, place, position)
+                           : begin_with_policy(model, policy, position);
 }
 
 void read_prefix(const LanguageModel& model, std::unique_ptr<Past>& past, std::span<const int32_t> prefix,

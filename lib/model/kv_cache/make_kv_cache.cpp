@@ -12,7 +12,7 @@ namespace gca::model {
 std::unique_ptr<KvCache> make_kv_cache(const ModelConfig& config, const KvPolicy& policy,
                                        at::ScalarType dtype) {
   policy.validate("--kv-policy");
-  const AttentionSettings settings = AttentionSettings::of(config, dtype);
+  const AttentionSettings settings = AttentionSettings::of(config, dtype, policy.dtype);
   if (policy.name == "window") return std::make_unique<SinkCache>(settings, 0, policy.window);
   if (policy.name == "sink") return std::make_unique<SinkCache>(settings, policy.sinks, policy.window);
   if (policy.name == "squeezed") return std::make_unique<SqueezedCache>(settings, policy);

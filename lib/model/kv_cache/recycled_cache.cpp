@@ -2,15 +2,14 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
+#include "kernels/common/task_queue.h"
 #include "lib/model/kv_cache/best_rows.h"
 
 namespace gca::model {
@@ -18,12 +17,26 @@ namespace {
 
 /// The largest of `width` neighbours of each, itself in their middle.
 std::vector<float> pooled(const float* score, int64_t count, int64_t width) {
-  std::vector<float> result(static_cast<size_t>(count));
-  for (int64_t j = 0; j < count; ++j) {
-    const int64_t first = std::max<int64_t>(0, j - width / 2), end = std::min(count, j + width / 2 + 1);
-    result[static_cast<size_t>(j)] = *std::max_element(score + first, score + end);
-  }
+  std::vector<float> result(score, score + count);
+  for (int64_t shift = 1; shift <= std::min(width / 2, count - 1); ++shift)
+    for (int64_t j = 0; j + shift < count; ++j) {
+      float &here = result[static_cast<size_t>(j)], &there = result[static_cast<size_t>(j + shift)];
+      here = std::max(here, score[j + shift]);
+      there = std::max(there, score[j]);
+    }
   return result;
+}
+
+/// Lists (H_kv, m) int32 with `row` at their ends, dropped from their fronts down to `most` rows.
+at::Tensor with_row(const at::Tensor& lists, int64_t row, int64_t most) {
+  const int64_t heads = lists.size(0), before = lists.size(1), after = std::min(most, before + 1);
+  at::Tensor longer = at::empty({heads, after}, at::kInt);
+  for (int64_t h = 0; h < heads; ++h) {
+    const auto* end = lists.const_data_ptr<int32_t>() + (h + 1) * before;
+    auto* to = longer.mutable_data_ptr<int32_t>() + h * after;
+    *std::copy(end - (after - 1), end, to) = static_cast<int32_t>(row);
+  }
+  return longer;
 }
 
 at::Tensor pair_of(int64_t first, int64_t second) {
@@ -47,9 +60,7 @@ void RecycledCache::begin_part(TextPart part) {
   if (most_rows_ == 0) most_rows_ = std::max<int64_t>(1, rows(0).count() / 8);
   for (size_t i = 0; i < layers_.size(); ++i) {
     Layer& layer = layers_[i];
-    refill(i, kernels::indexed_attention(layer.last_query[0], rows(i).keys()[0], rows(i).values()[0], {},
-                                         settings().slopes, settings().scale, /*with_column_sums=*/true)
-                  .column_sums);
+    refill(i, read_some(i, layer.last_query, {}, /*with_column_sums=*/true).column_sums);
     layer.full_query = layer.mean_query;
     layer.steps = layer.full_steps = 0;
   }
@@ -60,12 +71,14 @@ void RecycledCache::refill(size_t number, const at::Tensor& probabilities) {
   const at::Tensor score = at::amax(probabilities.view({kv_heads, -1, count}), 1).to(at::kFloat).contiguous();
   const int64_t kept = std::min(most_rows_, count);
   at::Tensor list = at::empty({kv_heads, kept}, at::kInt);
-  for (int64_t h = 0; h < kv_heads; ++h) {
-    const std::vector<float> wanted = pooled(score.const_data_ptr<float>() + h * count, count, pool_);
-    const std::vector<int64_t> best = best_rows(wanted.data(), count, kept);
-    std::transform(best.rbegin(), best.rend(), list.mutable_data_ptr<int32_t>() + h * kept,
-                   [](int64_t row) { return static_cast<int32_t>(row); });
-  }
+  kernels::run_tasks(kv_heads, [&](kernels::TaskQueue& queue) {
+    for (int64_t h; queue.take(h);) {
+      const std::vector<float> wanted = pooled(score.const_data_ptr<float>() + h * count, count, pool_);
+      const std::vector<int64_t> best = best_rows(wanted.data(), count, kept);
+      std::transform(best.rbegin(), best.rend(), list.mutable_data_ptr<int32_t>() + h * kept,
+                     [](int64_t row) { return static_cast<int32_t>(row); });
+    }
+  });
   layers_[number].list = list;
 }
 
@@ -83,7 +96,7 @@ at::Tensor RecycledCache::attend(size_t number, const at::Tensor& q, const at::T
   const int64_t n = q.size(1);
   layer.mean_query = q[0][n - 1].to(at::kFloat).mean(0);
   const at::Tensor rotated = append(number, q, k, v);
-  layer.last_query = rotated.narrow(1, n - 1, 1).clone();
+  layer.last_query = n == 1 ? rotated : rotated.narrow(1, n - 1, 1).clone();
   if (!answering_) return read_all(number, rotated);
 
   TORCH_CHECK(n == 1, "tokens of an answer come one by one");
@@ -100,10 +113,7 @@ at::Tensor RecycledCache::attend(size_t number, const at::Tensor& q, const at::T
   }
   count_reads(number, rotated, static_cast<double>(layer.list.numel() + settings().kv_heads));
   const at::Tensor out = read_some(number, rotated, {layer.list, count - 1}).out.unsqueeze(0);
-  const at::Tensor itself = at::full({settings().kv_heads, 1}, count - 1, at::kInt);
-  const at::Tensor longer = at::cat({layer.list, itself}, 1);
-  const int64_t kept = std::min(most_rows_, longer.size(1));
-  layer.list = longer.narrow(1, longer.size(1) - kept, kept).contiguous();
+  layer.list = with_row(layer.list, count - 1, most_rows_);
   return out;
 }
 

@@ -26,21 +26,22 @@ struct PartialAttention {
 };
 
 /// Of the last n positions over the rows of a window. A tile of one query would be mostly padding.
-PartialAttention read_window(const at::Tensor& q, const WindowCache::Rows& rows,
-                             const AttentionSettings& settings, int64_t window) {
+PartialAttention read_window(const at::Tensor& q, const StoredRows& rows, const AttentionSettings& settings,
+                             int64_t window) {
   if (q.size(0) == 1 && q.size(1) == 1) {
     const kernels::IndexedAttention read =
-        kernels::indexed_attention(q[0], rows.keys[0], rows.values[0], {}, settings.slopes, settings.scale);
+        kernels::indexed_attention(q[0], rows.of_text(), {}, settings.slopes, settings.scale);
     return {read.out.unsqueeze(0), read.lse.t().unsqueeze(0)};
   }
-  const auto [out, lse] = kernels::sliding_window_attention_forward(q, rows.keys, rows.values,
-                                                                    settings.slopes, window, settings.scale);
+  const StoredRows all = rows.restored(q.scalar_type());
+  const auto [out, lse] = kernels::sliding_window_attention_forward(q, all.keys, all.values, settings.slopes,
+                                                                    window, settings.scale);
   return {out, lse};
 }
 
 /// Of queries at `query_places` (n) over the first keys of a text, of which query i sees those before
 /// `first_of_window[i]`.
-PartialAttention read_sinks(const at::Tensor& q, const KvRows& first, const AttentionSettings& settings,
+PartialAttention read_sinks(const at::Tensor& q, const StoredRows& first, const AttentionSettings& settings,
                             const std::vector<int64_t>& query_places,
                             const std::vector<int64_t>& first_of_window) {
   const at::ScalarType wide = settings.slopes.scalar_type();
@@ -51,12 +52,12 @@ PartialAttention read_sinks(const at::Tensor& q, const KvRows& first, const Atte
   const at::Tensor distance = at::tensor(query_places, at::kDouble).unsqueeze(1) - key_place;  // (n, m)
   const at::Tensor hidden = key_place.unsqueeze(0).ge(at::tensor(first_of_window, at::kDouble).unsqueeze(1));
   at::Tensor score =
-      at::matmul(q.to(wide).transpose(1, 2), by_head(first.keys()).transpose(2, 3)) * settings.scale;
+      at::matmul(q.to(wide).transpose(1, 2), by_head(first.keys).transpose(2, 3)) * settings.scale;
   score = score - settings.slopes.view({1, -1, 1, 1}) * distance.to(wide);
   score = score.masked_fill(hidden, -std::numeric_limits<double>::infinity());  // (B, H, n, m)
   const at::Tensor lse = at::logsumexp(score, -1);
   const at::Tensor p = at::nan_to_num(at::exp(score - lse.unsqueeze(-1)));  // of queries that see none: 0
-  return {at::matmul(p, by_head(first.values())).transpose(1, 2), lse};
+  return {at::matmul(p, by_head(first.values)).transpose(1, 2), lse};
 }
 
 }  // namespace
@@ -71,7 +72,7 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     const int64_t count = std::min(n, sinks_ - before);
     layer.first.append(keys.narrow(1, 0, count), v.narrow(1, 0, count));
   }
-  const WindowCache::Rows rows = layer.last.append(keys, v, window_ - 1);
+  const StoredRows rows = layer.last.append(keys, v, window_ - 1);
   const auto [out, lse] = read_window(settings_.angles->turn(q, before), rows, settings_, window_ - 1);
   const bool reads_sinks = sinks_ > 0 && before + n > window_;
   if (n == 1) {
@@ -88,8 +89,9 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     query_places.push_back(std::min(i, sinks_ + window_ - 1));
     first_of_window.push_back(i - window_ + 1);
   }
-  const PartialAttention sinks = read_sinks(settings_.angles->turn_at(q, query_places), layer.first,
-                                            settings_, query_places, first_of_window);
+  const PartialAttention sinks =
+      read_sinks(settings_.angles->turn_at(q, query_places), layer.first.held().restored(at::kFloat),
+                 settings_, query_places, first_of_window);
   const at::Tensor total = at::logaddexp(lse, sinks.lse);
   const auto share = [&](const at::Tensor& part) {  // (B, n, H, 1)
     return at::exp(part - total).transpose(1, 2).unsqueeze(-1);
@@ -119,10 +121,7 @@ void SinkCache::visit(const Visitor& visitor) {
     visitor(name + ".seen", seen);
     layer.seen = seen.item<int32_t>();
     layer.first.visit(name + ".first", visitor);
-    WindowCache::Rows last = layer.last.held();
-    visitor(name + ".last.keys", last.keys);
-    visitor(name + ".last.values", last.values);
-    if (last.keys.defined()) layer.last = WindowCache::holding(last);
+    layer.last.visit(name + ".last", visitor);
   }
 }
 

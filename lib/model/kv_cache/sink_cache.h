@@ -8,8 +8,7 @@
 
 #include "lib/model/kv_cache/attention_settings.h"
 #include "lib/model/kv_cache/kv_cache.h"
-#include "lib/model/layers/kv_rows.h"
-#include "lib/model/layers/window_cache.h"
+#include "lib/model/kv_cache/kv_store.h"
 
 namespace gca::model {
 
@@ -19,7 +18,8 @@ class SinkCache final : public KvCache {
       : settings_(std::move(settings)),
         sinks_(sinks),
         window_(window),
-        layers_(static_cast<size_t>(settings_.layers)) {}
+        layers_(static_cast<size_t>(settings_.layers),
+                {0, KvStore(settings_.kv_dtype), KvStore(settings_.kv_dtype)}) {}
 
   at::Tensor attend(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) override;
   std::unique_ptr<KvCache> clone() const override;
@@ -29,8 +29,8 @@ class SinkCache final : public KvCache {
  private:
   struct Layer {
     int64_t seen = 0;  // positions
-    KvRows first;      // at most m
-    WindowCache last;  // at most W - 1
+    KvStore first;     // at most m
+    KvStore last;      // at most W - 1
   };
 
   AttentionSettings settings_;

@@ -2,15 +2,18 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/gt.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
 #include <cmath>
 
 #include "kernels/common/philox.h"
+#include "kernels/common/task_queue.h"
 
 namespace gca::model {
 namespace {
@@ -40,22 +43,51 @@ double quantile_of(std::vector<float> values, double quantile) {
   return below + (above - below) * (place - std::floor(place));
 }
 
-/// (H_kv, m) int32 of kept (H_kv, P') bool: the rows of each head in order, -1 behind a shorter list.
-at::Tensor list_of(const at::Tensor& kept_in) {
-  const at::Tensor kept = kept_in.contiguous();
-  const int64_t heads = kept.size(0), keys = kept.size(1);
-  const auto* is_kept = kept.const_data_ptr<bool>();
-  int64_t longest = 0;
-  for (int64_t h = 0; h < heads; ++h)
-    longest = std::max<int64_t>(longest, std::count(is_kept + h * keys, is_kept + (h + 1) * keys, true));
+/// (H_kv, m) int32: the keys j of each head h for which is_kept(h, j), rising, -1 behind a shorter list.
+template <typename IsKept>
+at::Tensor list_of(int64_t heads, int64_t keys, IsKept is_kept) {
+  const at::Tensor all = at::empty({heads, keys + 1}, at::kInt);  // what is left out is overwritten
+  std::vector<int64_t> count(static_cast<size_t>(heads), 0);
+  kernels::run_tasks(heads, [&](kernels::TaskQueue& queue) {
+    for (int64_t h; queue.take(h);) {
+      auto* const first = all.mutable_data_ptr<int32_t>() + h * (keys + 1);
+      auto* to = first;
+      for (int64_t j = 0; j < keys; ++j) {
+        *to = static_cast<int32_t>(j);
+        to += is_kept(h, j) ? 1 : 0;
+      }
+      count[static_cast<size_t>(h)] = to - first;
+    }
+  });
+  const int64_t longest = *std::max_element(count.begin(), count.end());
   at::Tensor list = at::full({heads, longest}, -1, at::kInt);
-  for (int64_t h = 0; h < heads; ++h) {
-    auto* to = list.mutable_data_ptr<int32_t>() + h * longest;
-    for (int64_t j = 0; j < keys; ++j)
-      if (is_kept[h * keys + j]) *to++ = static_cast<int32_t>(j);
-  }
+  for (int64_t h = 0; h < heads; ++h)
+    std::copy_n(all.const_data_ptr<int32_t>() + h * (keys + 1), count[static_cast<size_t>(h)],
+                list.mutable_data_ptr<int32_t>() + h * longest);
   return list;
 }
+
+/// A key's: of its cluster.
+class OfCluster {
+ public:
+  /// of_clusters (H_kv, C) bool.
+  OfCluster(const at::Tensor& of_clusters, const KeyClusters& clusters)
+      : of_clusters_(of_clusters.contiguous()),
+        values_(of_clusters_.const_data_ptr<bool>()),
+        labels_(clusters.labels.const_data_ptr<int32_t>()),
+        count_(clusters.count()),
+        keys_(clusters.labels.size(1)) {}
+
+  bool operator()(int64_t head, int64_t key) const {
+    return values_[head * count_ + labels_[head * keys_ + key]];
+  }
+
+ private:
+  at::Tensor of_clusters_;
+  const bool* values_;
+  const int32_t* labels_;
+  int64_t count_, keys_;
+};
 
 }  // namespace
 
@@ -77,16 +109,20 @@ void SqueezedCache::end_prefix() {
   const auto fine_count =
       std::max<int64_t>(1, static_cast<int64_t>(policy_.cluster_fraction * static_cast<double>(clustered_)));
   const auto coarse_count = static_cast<int64_t>(policy_.coarse_fraction * static_cast<double>(clustered_));
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const auto draws = [&](int64_t count, bool coarse) {
-      std::vector<std::vector<double>> numbers;
-      for (int64_t h = 0; h < kv_heads; ++h) numbers.push_back(draw_(i, h, count, coarse));
-      return numbers;
-    };
-    const at::Tensor keys = rows(i).keys()[0].narrow(0, 0, clustered_).transpose(0, 1);  // (H_kv, P', dh)
-    layers_[i].fine = cluster_keys(keys, draws(fine_count, false));
-    if (coarse_count > 0) layers_[i].coarse = cluster_centroids(layers_[i].fine, draws(coarse_count, true));
-  }
+  kernels::run_tasks(static_cast<int64_t>(layers_.size()), [&](kernels::TaskQueue& queue) {
+    for (int64_t number; queue.take(number);) {
+      const auto i = static_cast<size_t>(number);
+      const auto draws = [&](int64_t count, bool coarse) {
+        std::vector<std::vector<double>> numbers;
+        for (int64_t h = 0; h < kv_heads; ++h) numbers.push_back(draw_(i, h, count, coarse));
+        return numbers;
+      };
+      const at::Tensor keys =  // (H_kv, P', dh)
+          rows(i).held().narrow(0, clustered_).restored(at::kFloat).keys[0].transpose(0, 1);
+      layers_[i].fine = cluster_keys(keys, draws(fine_count, false));
+      if (coarse_count > 0) layers_[i].coarse = cluster_centroids(layers_[i].fine, draws(coarse_count, true));
+    }
+  });
   threshold_ = calibrate(&Layer::fine, policy_.quantile);
   if (coarse_count > 0) coarse_threshold_ = calibrate(&Layer::coarse, policy_.coarse_quantile);
   for (Layer& layer : layers_) layer.last_queries = at::Tensor();
@@ -110,14 +146,30 @@ double SqueezedCache::calibrate(KeyClusters Layer::*clusters, double quantile) c
 
 at::Tensor SqueezedCache::choose(const Layer& layer, const at::Tensor& q, int64_t last_place) const {
   const ClusterQueries queries = queries_of(q, last_place);
-  const KeyClusters& fine = layer.fine;
-  if (!layer.coarse.defined()) return of_keys(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine);
-  const at::Tensor wanted =
-      of_keys(score_clusters(queries, layer.coarse, layer.coarse.sizes).gt(coarse_threshold_), layer.coarse);
+  const KeyClusters &fine = layer.fine, &coarse = layer.coarse;
+  const int64_t kv_heads = settings().kv_heads;
+  if (!coarse.defined())
+    return list_of(kv_heads, clustered_,
+                   OfCluster(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine));
+  const at::Tensor wanted = score_clusters(queries, coarse, coarse.sizes).gt(coarse_threshold_);
   // Fine clusters below dropped coarse ones do not count in the denominator, either.
   const at::Tensor sizes =
-      at::zeros_like(fine.sizes, at::kLong).scatter_add(1, fine.labels.to(at::kLong), wanted.to(at::kLong));
-  return wanted & of_keys(score_clusters(queries, fine, sizes).gt(threshold_), fine);
+      at::zeros_like(fine.sizes)
+          .scatter_add(1, fine.labels.to(at::kLong), of_keys(wanted, coarse).to(at::kInt));
+  const OfCluster of_coarse(wanted, coarse);
+  const OfCluster of_fine(score_clusters(queries, fine, sizes).gt(threshold_), fine);
+  return list_of(kv_heads, clustered_,
+                 [&](int64_t head, int64_t key) { return of_coarse(head, key) && of_fine(head, key); });
+}
+
+at::Tensor SqueezedCache::kept(size_t number) const {
+  const at::Tensor& list = layers_[number].list;
+  at::Tensor kept = at::zeros({list.size(0), clustered_}, at::kBool);
+  for (int64_t h = 0; h < list.size(0); ++h)
+    for (int64_t j = 0; j < list.size(1); ++j)
+      if (const int32_t row = list.const_data_ptr<int32_t>()[h * list.size(1) + j]; row >= 0)
+        kept.mutable_data_ptr<bool>()[h * clustered_ + row] = true;
+  return kept;
 }
 
 at::Tensor SqueezedCache::attend(size_t number, const at::Tensor& q, const at::Tensor& k,
@@ -133,13 +185,14 @@ at::Tensor SqueezedCache::attend(size_t number, const at::Tensor& q, const at::T
   if (in_prefix_ || clustered_ == 0) return read_all(number, rotated);
 
   const int64_t count = rows(number).count();
-  layer.kept = choose(layer, rotated[0], count - 1);
-  const at::Tensor list = list_of(layer.kept);
-  const auto read =
-      layer.kept.sum().item<double>() + static_cast<double>(settings().kv_heads * (count - clustered_));
+  layer.list = choose(layer, rotated[0], count - 1);
+  const auto* listed = layer.list.const_data_ptr<int32_t>();
+  const auto read = static_cast<double>(
+      std::count_if(listed, listed + layer.list.numel(), [](int32_t row) { return row >= 0; }) +
+      settings().kv_heads * (count - clustered_));
   const KeyClusters& first = layer.coarse.defined() ? layer.coarse : layer.fine;
   count_reads(number, rotated, read, static_cast<double>(first.centroids.nbytes()));
-  return read_some(number, rotated, {list, clustered_}).out.unsqueeze(0);
+  return read_some(number, rotated, {layer.list, clustered_}).out.unsqueeze(0);
 }
 
 std::unique_ptr<KvCache> SqueezedCache::clone() const {

@@ -33,13 +33,13 @@ class SqueezedCache final : public FullCache {
   double coarse_threshold() const { return coarse_threshold_; }
   void set_threshold(double threshold) { threshold_ = threshold; }
   /// (H_kv, P') bool: the keys of the prefix that the last block read.
-  const at::Tensor& kept(size_t layer) const { return layers_[layer].kept; }
+  at::Tensor kept(size_t layer) const;
 
  private:
   struct Layer {
     at::Tensor last_queries;  // (at most O, H, dh), rotated, of the prefix
     KeyClusters fine, coarse;
-    at::Tensor kept;
+    at::Tensor list;  // of the last block: (H_kv, m) int32, rising, -1 behind a shorter list
   };
 
   void end_prefix();
