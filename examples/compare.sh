@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does retrieval pay on a corpus of your own? Trains a table of models alike, evaluates each at 1, 2, 4 and 8 times the trained length,
-# and writes a page (report.html), a CSV file and a Markdown table (table.md). Rows are gca, windows, gca without one of its parts, and the other
+# measures what each costs (best on a machine that does nothing else), and writes a page (report.html), a CSV file and a Markdown table (table.md). Rows are gca, windows, gca without one of its parts, and the other
 # kinds of docs/architectures.md at as many parameters, within 2 %, and tokens a step as gca.
 #
 #     examples/compare.sh CORPUS [--tokens 50M] [--seeds 1,2] [--threads N] [--config mini] [--context 1984] [--batch N]
@@ -202,6 +202,30 @@ evaluate() {
     --threads "$threads" --quiet --report "$1/eval.json" "${choices[@]}"
 }
 
+# cost ROW WORD...: what a step of training and a token after 64K cost, of the model that the words are settings of.
+cost() {
+  local row=$1 settings=() more=()
+  shift
+  while (($#)); do  # where its weights come from costs nothing
+    [[ $1 == --init ]] || settings+=("$1" "$2")
+    shift 2
+  done
+  [[ -z $batch ]] || more=(--set "batch=$batch")
+  settings=(--config "$config" --set "vocab_size=$((vocab + 1))" --set "context=$context" "${more[@]}" "${settings[@]}")
+  local trained=$context
+  [[ "${settings[*]}" =~ .*' context='([0-9]+) ]] && trained=${BASH_REMATCH[1]}  # a row may have another
+  [[ -e $output/$row-training.json ]] || {
+    say "$row: what training costs"
+    "$gca" bench "${settings[@]}" --mode training --context "$trained" --no-peak --threads "$threads" --quiet \
+      --report "$output/$row-training.json"
+  }
+  [[ -e $output/$row-decoding.json ]] || {
+    say "$row: what a token after 64K costs"
+    "$gca" bench "${settings[@]}" --mode decoding --context 64K --no-peak --repeats 3 --threads "$threads" --quiet \
+      --report "$output/$row-decoding.json"
+  }
+}
+
 tokens_of train --train-vocab "$vocab"
 tokens_of valid --tokenizer "$output/train-tokens/tokenizer.model"
 
@@ -242,6 +266,8 @@ for row in "${row_list[@]}"; do
     evaluate "$run"
     runs+=("$run")
   done
+  settings_of "$row"
+  cost "$row" "${settings[@]}"
 done
 
 say 'Side by side'

@@ -64,10 +64,49 @@ class Row:
         ]
 
 
+def costs(row, output):
+    """Of one step of training, and of reading 64K tokens and the token after them."""
+    training, decoding = (read_json(output / f"{row.name}-{mode}.json")["result"] for mode in ("training", "decoding"))
+    return {
+        "ms": 1e6 / training["rows"][0]["tokens_per_second"],
+        "flops": training["rows"][0]["flops_per_token"],
+        "training_bytes": training["peak_memory_bytes"],
+        "reading_bytes": decoding["peak_memory_bytes"],
+        "decoded": decoding["rows"][0]["tokens_per_second"],
+        "read_bytes": decoding["rows"][0]["bytes_per_token"],
+    }
+
+
+def cost_table(rows, output):
+    """Time and work beside those of the window where there is one, of the first row otherwise."""
+    all_costs = {row.name: costs(row, output) for row in rows}
+    base = all_costs.get("window", all_costs[rows[0].name])
+    head = [
+        "model", "ms per 1000 tokens of training", "to the first" if "window" not in all_costs else "to the window", "FLOPs, the same",
+        "peak memory of training, MiB", "of reading 64K, MiB", "tokens/s after 64K", "MiB read for each",
+    ]
+    cells = []
+    for name, cost in all_costs.items():
+        cells.append(
+            [
+                name,
+                f"{cost['ms']:.0f}",
+                f"{cost['ms'] / base['ms']:.2f}",
+                f"{cost['flops'] / base['flops']:.2f}",
+                f"{cost['training_bytes'] / 2**20:.0f}",
+                f"{cost['reading_bytes'] / 2**20:.0f}",
+                f"{cost['decoded']:.0f}",
+                f"{cost['read_bytes'] / 2**20:.1f}",
+            ]
+        )
+    return table(head, cells)
+
+
 def main():
     start_up, *folders = sys.argv[1:]
     by_row = {}
-    for folder in map(Path, folders):
+    folders = [Path(folder) for folder in folders]
+    for folder in folders:
         by_row.setdefault(folder.name.rpartition("-seed-")[0], []).append(folder)
     rows = [Row(name, runs) for name, runs in by_row.items()]
     start_up_minutes = 0.0 if start_up == "-" else training_minutes(read_json(Path(start_up) / "report.json"))
@@ -104,7 +143,10 @@ def main():
         [row.name, *(mean_text(row.values("positions", trained, "learned", "loss", **{"from": begin, "to": end}), 3) for begin, end in places)]
         for row in rows
     ]
-    print(table(head, cells), end="")
+    print(table(head, cells))
+
+    print("What each costs on this machine (gca bench).\n")
+    print(cost_table(rows, folders[0].parent), end="")
 
 
 if __name__ == "__main__":

@@ -42,9 +42,9 @@ struct Problem {
   /// The same with rows in int8: of each row and head 127 steps are its largest element.
   Problem quantised() const {
     Problem other = *this;
-    const auto quantise = [](at::Tensor& rows, at::Tensor& scales) {
-      scales = (at::amax(rows.abs(), -1) / 127).to(at::kFloat);
-      rows = (rows / scales.unsqueeze(-1)).round().to(at::kChar);
+    const auto quantise = [](at::Tensor& tensor, at::Tensor& scales) {
+      scales = (at::amax(tensor.abs(), -1) / 127).to(at::kFloat);
+      tensor = (tensor / scales.unsqueeze(-1)).round().to(at::kChar);
     };
     quantise(other.cached.keys, other.cached.key_scales);
     quantise(other.cached.values, other.cached.value_scales);
@@ -54,8 +54,8 @@ struct Problem {
   /// The same with the rows of a head side by side.
   Problem by_head() const {
     Problem other = *this;
-    CachedRows& rows = other.cached;
-    for (at::Tensor* tensor : {&rows.keys, &rows.values, &rows.key_scales, &rows.value_scales})
+    CachedRows& moved = other.cached;
+    for (at::Tensor* tensor : {&moved.keys, &moved.values, &moved.key_scales, &moved.value_scales})
       *tensor = tensor->transpose(0, 1).contiguous().transpose(0, 1);
     return other;
   }
