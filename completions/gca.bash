@@ -137,6 +137,7 @@ _gca() {
                 --citrus) _gca_words 'single dual standard'; return ;;
                 --citrus-chunk) :; return ;;
                 --citrus-kept) :; return ;;
+                --kv-dtype) _gca_words 'auto fp32 bf16 int8'; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
                 --input-format) _gca_words 'auto jsonl text'; return ;;
@@ -147,7 +148,7 @@ _gca() {
                 --seed) :; return ;;
                 --timeout) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -188,11 +189,12 @@ _gca() {
                 --prefix-cache) _gca_files -f; return ;;
                 --instruction-tokens) :; return ;;
                 --instruction-file) _gca_files -f; return ;;
+                --kv-dtype) _gca_words 'auto fp32 bf16 int8'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --prefix-tokens --prefix-cache --instruction-tokens --instruction-file --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --prefix-tokens --prefix-cache --instruction-tokens --instruction-file --kv-dtype --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in
@@ -232,6 +234,7 @@ _gca() {
             case $previous in
                 --config) _gca_files -f; _gca_more_words 'nano mini small 128m 350m'; return ;;
                 --set) _gca_settings; return ;;
+                --checkpoint) _gca_files -d; return ;;
                 --context) :; return ;;
                 --mode) _gca_list 'training prefill scoring decoding'; return ;;
                 --batch) :; return ;;
@@ -240,6 +243,23 @@ _gca() {
                 --isa) :; return ;;
                 --memory) :; return ;;
                 --memory-dtype) _gca_words 'bf16 fp32 int8'; return ;;
+                --kv-policy) _gca_list 'full window sink squeezed recycled citrus'; return ;;
+                --question-tokens) :; return ;;
+                --kv-window) :; return ;;
+                --kv-sinks) :; return ;;
+                --squeezed-clusters) :; return ;;
+                --squeezed-quantile) :; return ;;
+                --squeezed-observed) :; return ;;
+                --squeezed-coarse-clusters) :; return ;;
+                --squeezed-coarse-quantile) :; return ;;
+                --recycled-rows) :; return ;;
+                --recycled-stride) :; return ;;
+                --recycled-similarity) :; return ;;
+                --recycled-pool) :; return ;;
+                --citrus) _gca_words 'single dual standard'; return ;;
+                --citrus-chunk) :; return ;;
+                --citrus-kept) :; return ;;
+                --kv-dtype) _gca_words 'auto fp32 bf16 int8'; return ;;
                 --report) _gca_files -f; return ;;
                 --threads) :; return ;;
                 --seed) :; return ;;
@@ -247,7 +267,7 @@ _gca() {
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
                 --weight-dtype) _gca_words 'auto int8'; return ;;
             esac
-            _gca_words '--help -h --config --set --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
+            _gca_words '--help -h --config --set --checkpoint --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --kv-policy --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
             ;;
         import)
             case $previous in

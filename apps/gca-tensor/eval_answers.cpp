@@ -51,7 +51,8 @@ void eval_answers(const EvalOptions& options, const model::TextModel& model, par
   report.config["max_tokens"] = options.max_tokens;
   report.config["answer_tokens"] = options.answer_tokens;
   report.config["question_tokens"] = options.question_tokens;
-  report.config["kv_policies"] = policies_to_json(options);
+  report.config["kv_policies"] = policies_to_json(options.kv_policies, options.kv_settings);
+  report.config["kv_dtype"] = resolved_kv_dtype(options.checkpoint.tensor);
   report.result["documents"] = texts.documents.size();
   report.result["answers"] = Json::array();
   std::string table = table_head();

@@ -235,7 +235,10 @@ void eval_planted(const EvalOptions& options, const model::TextModel& model, par
   report.config["trials"] = options.trials;
   report.config["memory"] = options.memory;
   report.config["memory_dtype"] = options.memory_dtype;
-  if (!options.kv_policies.empty()) report.config["kv_policies"] = policies_to_json(options);
+  if (!options.kv_policies.empty()) {
+    report.config["kv_policies"] = policies_to_json(options.kv_policies, options.kv_settings);
+    report.config["kv_dtype"] = resolved_kv_dtype(options.checkpoint.tensor);
+  }
   for (const tasks::TaskSetting* setting : tasks::eval_settings(kind))
     report.config[report_name(*setting)] = options.task_settings.to_json(*setting);
   report.result["haystack_tokens"] = haystack.token_count();

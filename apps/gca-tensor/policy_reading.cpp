@@ -20,10 +20,9 @@ eval::PolicyReader policy_reader(const EvalOptions& options, const model::TextMo
            .progress = throw_if_interrupted}};
 }
 
-nlohmann::ordered_json policies_to_json(const EvalOptions& options) {
+nlohmann::ordered_json policies_to_json(std::span<const std::string> names, const model::KvPolicy& settings) {
   nlohmann::ordered_json policies = nlohmann::ordered_json::array();
-  for (const std::string& policy : options.kv_policies)
-    policies.push_back(model::kv_policy_to_json(named(options.kv_settings, policy)));
+  for (const std::string& name : names) policies.push_back(model::kv_policy_to_json(named(settings, name)));
   return policies;
 }
 

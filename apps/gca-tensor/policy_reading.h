@@ -1,7 +1,9 @@
 #pragma once
-// --kv-policy of gca eval: the readers of its policies, and what their steps cost, for a report and on the screen.
+// --kv-policy of gca eval and gca bench: the policies side by side. Of gca eval also their readers, and what their
+// steps cost, for a report and on the screen.
 
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 
 #include "apps/gca/options/eval_options.h"
@@ -14,8 +16,8 @@ namespace gca::app {
 eval::PolicyReader policy_reader(const EvalOptions& options, const model::TextModel& model,
                                  const std::string& policy);
 
-/// The policies that are measured, each with its settings.
-nlohmann::ordered_json policies_to_json(const EvalOptions& options);
+/// The policies `names`, each with its settings.
+nlohmann::ordered_json policies_to_json(std::span<const std::string> names, const model::KvPolicy& settings);
 
 nlohmann::ordered_json step_cost_to_json(const eval::StepCost& cost);
 

@@ -164,6 +164,7 @@ void run_generate(const GenerateOptions& options) {
   report.config["save_memory"] = options.save_memory;
   report.config["load_memory"] = options.load_memory;
   report.config["kv_policy"] = model::kv_policy_to_json(options.kv.policy);
+  report.config["kv_dtype"] = resolved_kv_dtype(options.checkpoint.tensor);
 
   install_interrupt_handler();
   std::optional<FolderLock> only_writer;

@@ -12,6 +12,7 @@
 #include "lib/bench/random_text.h"
 #include "lib/core/seconds_since.h"
 #include "lib/generate/sampler.h"
+#include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/step/trainer.h"
 
@@ -51,6 +52,22 @@ model::TextFeeder feeder_of(const model::LanguageModel& model, const SpeedSettin
 
 double projection_flops(const model::ModelConfig& config) {
   return 2.0 * static_cast<double>(config.vocab_size) * static_cast<double>(config.d_model);
+}
+
+/// A past of random text, as decoding finds it.
+model::ReadText read_past(const model::LanguageModel& model, const SpeedSettings& settings) {
+  const std::vector<int32_t> past = random_text(settings.seed, 0, settings.context, model.config().vocab_size,
+                                                model::chunk_layout_of(model.config()));
+  if (settings.kv_policy)
+    return model::read_text(model, *settings.kv_policy, past, settings.question_tokens, 0,
+                            [] { return false; });
+  model::ReadText read{feeder_of(model, settings), {}};
+  const auto skipped =
+      static_cast<size_t>(read.feeder.unneeded(settings.context, std::min<int64_t>(1, settings.context)));
+  read.feeder.read(std::span(past).first(skipped));
+  read.feeder.feed(std::span(past).subspan(skipped),
+                   [&](const at::Tensor& rows, int64_t) { read.hidden = rows; });
+  return read;
 }
 
 }  // namespace
@@ -101,38 +118,36 @@ SpeedResult measure_prefill(const model::LanguageModel& model, bool with_logits,
 
 SpeedResult measure_decoding(const model::LanguageModel& model, const SpeedSettings& settings) {
   const data::ChunkLayout layout = model::chunk_layout_of(model.config());
-  const int64_t vocab_size = model.config().vocab_size;
-  std::vector<uint8_t> allowed(static_cast<size_t>(vocab_size), 1);
+  std::vector<uint8_t> allowed(static_cast<size_t>(model.config().vocab_size), 1);
   if (layout.has_landmarks()) allowed[static_cast<size_t>(layout.landmark_id)] = 0;
   const generate::SamplingOptions greedy{.temperature = 0.0};
   generate::TokenSampler sampler;
-
-  model::TextFeeder feeder = feeder_of(model, settings);
-  at::Tensor hidden;
-  const auto feed = [&](std::span<const int32_t> tokens) {
-    feeder.feed(tokens, [&](const at::Tensor& rows, int64_t) { hidden = rows; });
-  };
-  const std::vector<int32_t> past = random_text(settings.seed, 0, settings.context, vocab_size, layout);
-  const auto skipped =
-      static_cast<size_t>(feeder.unneeded(settings.context, std::min<int64_t>(1, settings.context)));
-  feeder.read(std::span(past).first(skipped));
-  feed(std::span(past).subspan(skipped));
+  model::ReadText past = read_past(model, settings);
+  model::KvCache* cache = settings.kv_policy ? past.feeder.past().kv_cache() : nullptr;
 
   SpeedResult result;
   result.tokens = settings.decoded_tokens;
   result.positions = layout.length_of(settings.context + result.tokens) - layout.length_of(settings.context);
   result.flops = model.cost(settings.context).forward_flops() * static_cast<double>(result.tokens);
-  result.bytes = model.decoding_bytes_per_token(settings.context) * static_cast<double>(result.tokens);
   result.median_seconds = median_seconds(settings, [&] {
     const at::NoGradGuard no_grad;
+    if (cache != nullptr) cache->reset_reads();
     for (int64_t n = 0; n < result.tokens; ++n) {
       const at::Tensor row =
-          model.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
+          model.logits(past.hidden.select(1, past.hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
       const std::span<const float> logits(row.const_data_ptr<float>(), static_cast<size_t>(row.numel()));
       const auto token = static_cast<int32_t>(sampler.draw(logits, allowed, greedy, 0.5));
-      feed({&token, 1});
+      past.feeder.feed({&token, 1}, [&](const at::Tensor& rows, int64_t) { past.hidden = rows; });
     }
   });
+  if (cache == nullptr) {
+    result.bytes = model.decoding_bytes_per_token(settings.context) * static_cast<double>(result.tokens);
+  } else {
+    result.kv_reads = cache->reads();
+    result.kv_cache_bytes = cache->size_bytes();
+    result.bytes =
+        model.decoding_bytes_per_token(0) * static_cast<double>(result.tokens) + cache->reads().bytes;
+  }
   return result;
 }
 

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 
+#include "lib/model/kv_cache/kv_cache.h"
+#include "lib/model/kv_cache/kv_policy.h"
 #include "lib/model/language_model.h"
 #include "lib/model/memory/chunk_store.h"
 #include "lib/profile/operator_profile.h"
@@ -20,6 +22,9 @@ struct SpeedSettings {
   profile::OperatorProfile* profile = nullptr;  ///< collects all measured runs; null: none
   std::optional<model::MemoryPlace> memory =
       {};  ///< of chunk memory; none: as TextFeeder's own. Not for training
+  /// Of decoding: what the cache of full attention keeps and reads; none: as the model's own.
+  std::optional<model::KvPolicy> kv_policy = {};
+  int64_t question_tokens = 1;  ///< last tokens of the past, as model::read_text() takes them
 };
 
 /// What a run costs beside the median of its time.
@@ -29,6 +34,9 @@ struct SpeedResult {
   double median_seconds = 0;
   double flops = 0;  ///< useful ones of one run
   double bytes = 0;  ///< decoding: weights, windows and chunks that must be read in one run
+  /// Decoding under a cache policy: what a run read of the cache, which `bytes` then counts, and its size.
+  std::optional<model::KvReads> kv_reads = {};
+  int64_t kv_cache_bytes = 0;
 };
 
 /// One optimizer step of config.batch * config.gradient_accumulation sequences.

@@ -14,7 +14,7 @@ struct TensorType {
   const char* name;
 };
 constexpr TensorType kTypes[] = {
-    {at::kFloat, "F32"}, {at::kBFloat16, "BF16"}, {at::kDouble, "F64"}, {at::kInt, "I32"}};
+    {at::kFloat, "F32"}, {at::kBFloat16, "BF16"}, {at::kDouble, "F64"}, {at::kInt, "I32"}, {at::kChar, "I8"}};
 
 }  // namespace
 

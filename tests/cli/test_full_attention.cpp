@@ -35,12 +35,13 @@ TEST_CASE("full attention: trained, continued under every policy, kept and gone 
       {"--kv-policy", "sink", "--kv-window", "40", "--kv-sinks", "2"},
       {"--kv-policy", "squeezed", "--prefix-tokens", "150", "--squeezed-observed", "20"},
       {"--kv-policy", "recycled", "--recycled-rows", "30"},
-      {"--kv-policy", "citrus", "--citrus-chunk", "32", "--citrus-kept", "40", "--instruction-tokens", "20"}};
+      {"--kv-policy", "citrus", "--citrus-chunk", "32", "--citrus-kept", "40", "--instruction-tokens", "20"},
+      {"--kv-policy", "full", "--kv-dtype", "int8"}};
   for (const auto& policy : policies) {
     CAPTURE(policy[1]);
     const auto result = report_of(generate(checkpoint, prompt, policy), "generate");
     CHECK(result["new_tokens"] == 12);
-    CHECK(result["kv_cache"]["share_read"] < 1.0);
+    CHECK((result["kv_cache"]["share_read"] < 1.0) == (policy[1] != "full"));
     CHECK(result["kv_cache"]["bytes_per_token"] < full["kv_cache"]["bytes_per_token"]);
 
     // What was kept goes on as if it had not been put away.
@@ -59,7 +60,9 @@ TEST_CASE("full attention: trained, continued under every policy, kept and gone 
     const nlohmann::json rest = report_of(go_on, "generate");
     for (const auto& token : rest["tokens"]) parts.push_back(token);
     CHECK(parts == at_once);
-    check_refused({"generate", "--checkpoint", checkpoint, "--load-memory", run / policy[1]}, "--kv-policy");
+    const std::vector<std::string> otherwise = {"generate", "--checkpoint", checkpoint, "--load-memory",
+                                                run / policy[1]};
+    check_refused(otherwise, policy[1] == "full" ? "--kv-dtype" : "--kv-policy");
   }
 }
 
@@ -79,6 +82,9 @@ TEST_CASE("full attention: a prefix is read once, and serves prompts that begin 
   CHECK(second["tokens"] == first["tokens"]);
   check_refused(generate(checkpoint, "Another text. " + prompt, squeezed),
                 "does not begin with its 150 tokens");
+  std::vector<std::string> int8 = squeezed;
+  int8.insert(int8.end(), {"--kv-dtype", "int8"});
+  check_refused(generate(checkpoint, prompt, int8), "was written with kv_policy");
   std::vector<std::string> other = squeezed;
   other.insert(other.end(), {"--squeezed-quantile", "0.5"});
   check_refused(generate(checkpoint, prompt, other), "was written with kv_policy");
@@ -131,6 +137,15 @@ TEST_CASE("full attention: eval measures cache policies side by side" * doctest:
     CHECK(row["bytes_per_token"] < full["bytes_per_token"]);
     CHECK(row.contains("full_steps") == (row["kv_policy"] == "recycled"));
   }
+  std::vector<std::string> int8 = answers;
+  int8.insert(int8.end(), {"--kv-dtype", "int8"});
+  const auto rounded = report_of(eval(int8), "eval");
+  for (size_t i = 0; i < 5; ++i) {
+    const nlohmann::json &row = rounded["answers"][i], &exact = result["answers"][i];
+    CAPTURE(row["kv_policy"]);
+    CHECK(row["loss"].get<double>() == doctest::Approx(exact["loss"].get<double>()).epsilon(0.02));
+    CHECK(row["bytes_per_token"].get<double>() < 0.75 * exact["bytes_per_token"].get<double>());
+  }
   const ProcessResult table = run_gca(eval(answers));
   CHECK(table.status == 0);
   CHECK(table.out.find("MB/token") != std::string::npos);
@@ -152,6 +167,7 @@ TEST_CASE("full attention: eval measures cache policies side by side" * doctest:
   refused({"--kv-policy", "full", "--stride", "8"}, "--stride: is not used with --kv-policy");
   refused({"--kv-window", "8"}, "--kv-window: has no meaning without --kv-policy");
   refused({"--kv-policy", "full,citrus", "--kv-window", "8"}, "has no meaning for --kv-policy full,citrus");
+  refused({"--kv-dtype", "int8"}, "--kv-dtype: has no meaning without --kv-policy");
   refused({"--answer-tokens", "8"}, "--answer-tokens: has no meaning without --kv-policy");
   refused({"--kv-policy", "full", "--context", "64"}, "leaves nothing before a question");
   refused({"--kv-policy", "full", "--context", "512", "--max-tokens", "400"}, "holds no stretch of 512");

@@ -38,8 +38,7 @@ void refuse_flags_beside_policies(const CLI::App& command, const EvalOptions& op
   };
   check_kv_policy_settings(command, options.kv_policies, options.kv_settings);
   if (options.kv_policies.empty()) {
-    refuse({"--answer-tokens", "--question-tokens"}, "has no meaning without --kv-policy",
-           "leave it out, or name policies");
+    refuse({"--answer-tokens"}, "has no meaning without --kv-policy", "leave it out, or name policies");
     return;
   }
   refuse({"--retriever", "--stride", "--token-losses", "--full-prefill", "--memory", "--memory-dtype"},
@@ -98,24 +97,16 @@ void add_task_settings(CLI::App& command, tasks::TaskSettings& settings) {
 
 void add_policy_options(CLI::App& command, EvalOptions& options) {
   constexpr const char* group = "Cache policy";
-  command
-      .add_option("--kv-policy", options.kv_policies,
-                  "Measure answers under cache policies of full attention, side by side: full, window, sink, "
-                  "squeezed, recycled, citrus; one or more. A text is read as a prompt, its answer token by "
-                  "token")
-      ->delimiter(',')
-      ->check(CLI::IsMember(model::kv_policy_names()))
-      ->type_name("NAME,...")
-      ->group(group);
+  add_kv_policies_option(
+      command, options.kv_policies,
+      "Measure answers under cache policies of full attention, side by side (a text is read as "
+      "a prompt, its answer token by token)");
   add_size_option(command, "--answer-tokens", options.answer_tokens,
                   with_default("Last tokens of a stretch, which are predicted", options.answer_tokens))
       ->group(group);
-  add_size_option(command, "--question-tokens", options.question_tokens,
-                  with_default("Tokens before the answer that ask for it: what follows the prefix of "
-                               "squeezed, and the instruction of citrus",
-                               options.question_tokens))
-      ->group(group);
+  add_question_tokens_option(command, options.question_tokens);
   add_kv_policy_settings(command, options.kv_settings);
+  add_kv_dtype_option(command, options.checkpoint.tensor);
 }
 
 }  // namespace
@@ -184,6 +175,7 @@ void add_eval_command(CLI::App& app) {
   command->callback([command, options] {
     refuse_unused_flags(*command, options->task);
     refuse_flags_beside_policies(*command, *options);
+    options->kv_settings.dtype = kv_dtype_of(options->checkpoint.tensor);
     if (options->inputs.empty()) refuse_source_options(*command, "without INPUT");
     run_eval(*options);
   });

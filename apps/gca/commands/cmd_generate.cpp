@@ -67,9 +67,11 @@ void add_generate_command(CLI::App& app) {
       ->type_name("DIR");
   command->add_flag("--profile", options->profile, "Report how the time is spent, by operator");
   add_kv_policy_options(*command, options->kv);
+  add_kv_dtype_option(*command, options->checkpoint.tensor);
   add_common_options(*command, options->common);
   command->callback([command, options] {
     check_kv_policy_options(*command, options->kv);
+    options->kv.policy.dtype = kv_dtype_of(options->checkpoint.tensor);
     run_generate(*options);
   });
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "apps/gca/options/common_options.h"
+#include "lib/model/kv_cache/kv_policy.h"
 
 namespace gca::app {
 
@@ -13,6 +14,7 @@ struct BenchOptions {
   CommonOptions common;
   TensorOptions tensor;
   std::string config = "small";
+  std::string checkpoint;  ///< instead of config and settings; empty: random weights
   std::vector<std::string> settings;
   std::vector<int64_t> contexts = {4096};
   std::vector<std::string> modes;
@@ -24,6 +26,10 @@ struct BenchOptions {
   bool profile = false;
   std::string memory = "ram";
   std::string memory_dtype;
+  // Cache policies of full attention, side by side; none: decoding by the model's own cache.
+  std::vector<std::string> kv_policies;
+  model::KvPolicy kv_settings;  ///< of all of them
+  int64_t question_tokens = 64;
 
   bool chooses_memory() const { return memory != "ram" || !memory_dtype.empty(); }
 };

@@ -131,6 +131,15 @@ std::string resolved_weight_dtype(const TensorOptions& options) {
   return options.weight_dtype;
 }
 
+std::string resolved_kv_dtype(const TensorOptions& options) {
+  const std::string dtype = resolved_dtype(options);
+  if (options.kv_dtype == "auto") return dtype;
+  if (options.kv_dtype != "int8" && options.kv_dtype != dtype)
+    fail_usage("--kv-dtype " + options.kv_dtype, "is not possible with --dtype " + dtype,
+               "use " + dtype + " or int8");
+  return options.kv_dtype;
+}
+
 bool shows_progress(const CommonOptions& options) {
   return !options.quiet && isatty(STDERR_FILENO) != 0;
 }

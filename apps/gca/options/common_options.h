@@ -22,6 +22,7 @@ struct TensorOptions {
   std::string device = "cpu";
   std::string dtype = "auto";
   std::string weight_dtype = "auto";
+  std::string kv_dtype = "auto";
 };
 
 /// --report, --json, --quiet, --threads, --seed.
@@ -57,6 +58,8 @@ CLI::Option* add_size_list_option(CLI::App& command, const std::string& name, st
 int thread_count(const CommonOptions& options);
 /// "bf16" or "fp32"; auto is bf16 where the processor multiplies bf16 (AVX-512 BF16).
 std::string resolved_dtype(const TensorOptions& options);
+/// "int8", or resolved_dtype(), which is also what auto means. Throws Error(usage) for another type.
+std::string resolved_kv_dtype(const TensorOptions& options);
 /// "int8", or resolved_dtype() for auto. Throws Error(usage) for int8 on a device that has no such products.
 std::string resolved_weight_dtype(const TensorOptions& options);
 /// True when progress lines may be shown: standard error is a terminal and --quiet was not given.

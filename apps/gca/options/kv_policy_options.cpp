@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "apps/gca/help/command_words.h"
 #include "apps/gca/options/common_options.h"
 #include "lib/core/error.h"
 
@@ -23,8 +24,10 @@ struct Flag {
 
 const std::vector<Flag>& flags() {
   static const std::vector<Flag> all = {
+      {"--kv-dtype", model::kv_policy_names()},
+      {"--question-tokens", model::kv_policy_names()},
       {"--kv-window", {"window", "sink"}},
-      {"--kv-sinks", {"sink"}},
+      {"--kv-sinks", {"sink", "squeezed"}},
       {"--prefix-tokens", {"squeezed"}},
       {"--prefix-cache", {"squeezed"}},
       {"--squeezed-clusters", {"squeezed"}},
@@ -57,7 +60,7 @@ void add_count(CLI::App& command, const std::string& name, int64_t& value, const
 
 void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy) {
   add_count(command, "--kv-window", policy.window, "window, sink: last tokens that are read");
-  add_count(command, "--kv-sinks", policy.sinks, "sink: first tokens that are read, too");
+  add_count(command, "--kv-sinks", policy.sinks, "sink, squeezed: first tokens that are read, too");
   add_share(command, "--squeezed-clusters", policy.cluster_fraction,
             "squeezed: clusters a token of the prefix");
   add_share(command, "--squeezed-quantile", policy.quantile,
@@ -84,6 +87,41 @@ void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy) {
       ->group(kGroup);
   add_count(command, "--citrus-chunk", policy.chunk, "citrus: tokens of a chunk of the context");
   add_count(command, "--citrus-kept", policy.kept, "citrus: rows kept of what was read before");
+}
+
+void add_kv_dtype_option(CLI::App& command, TensorOptions& options) {
+  command
+      .add_option(
+          "--kv-dtype", options.kv_dtype,
+          with_default(
+              "Type of the keys and values that full attention keeps: fp32 or bf16, where that is the "
+              "type of --dtype; int8, with one scale per row and head, half the bytes of bf16; or auto, "
+              "the type of --dtype",
+              options.kv_dtype))
+      ->check(CLI::IsMember({"auto", "fp32", "bf16", "int8"}))
+      ->type_name("NAME")
+      ->group(kGroup);
+}
+
+model::KvDtype kv_dtype_of(const TensorOptions& options) {
+  return resolved_kv_dtype(options) == "int8" ? model::KvDtype::int8 : model::KvDtype::compute;
+}
+
+void add_kv_policies_option(CLI::App& command, std::vector<std::string>& policies, const std::string& help) {
+  command
+      .add_option("--kv-policy", policies,
+                  help + ": " + joined(model::kv_policy_names(), ", ") + "; one or more")
+      ->delimiter(',')
+      ->check(CLI::IsMember(model::kv_policy_names()))
+      ->type_name("NAME,...")
+      ->group(kGroup);
+}
+
+void add_question_tokens_option(CLI::App& command, int64_t& tokens) {
+  add_count(
+      command, "--question-tokens", tokens,
+      "Tokens before the answer that ask for it: what follows the prefix of squeezed, and the instruction of "
+      "citrus");
 }
 
 void add_kv_policy_options(CLI::App& command, KvPolicyOptions& options) {
@@ -131,7 +169,7 @@ void check_kv_policy_settings(const CLI::App& command, std::span<const std::stri
       fail_usage(flag.name,
                  names.empty() ? "has no meaning without --kv-policy"
                                : fmt::format("has no meaning for --kv-policy {}", fmt::join(names, ",")),
-                 "leave it out, or give --kv-policy " + flag.policies.back());
+                 "leave it out, or give --kv-policy " + flag.policies.front());
   }
   for (const std::string& name : names) named(settings, name).validate("--kv-policy " + name);
 }

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "apps/gca/options/common_options.h"
 #include "lib/model/kv_cache/kv_policy.h"
 
 namespace gca::app {
@@ -20,6 +22,17 @@ struct KvPolicyOptions {
 
 /// The settings of all policies.
 void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy);
+
+/// --kv-dtype
+void add_kv_dtype_option(CLI::App& command, TensorOptions& options);
+/// What it says. Throws Error(usage) where --dtype does not go with it.
+model::KvDtype kv_dtype_of(const TensorOptions& options);
+
+/// --kv-policy of several side by side.
+void add_kv_policies_option(CLI::App& command, std::vector<std::string>& policies, const std::string& help);
+
+/// --question-tokens, of texts whose end asks about the rest.
+void add_question_tokens_option(CLI::App& command, int64_t& tokens);
 
 /// Throws Error(usage) where a setting has no meaning for any of the policies `names`, or is out of range.
 void check_kv_policy_settings(const CLI::App& command, std::span<const std::string> names,

@@ -3,6 +3,7 @@
 #include "lib/model/kv_cache/read_all_rows.h"
 
 namespace gca::model {
+
 at::Tensor FullCache::append(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   KvStore& rows = rows_[layer];
   const int64_t first = rows.count();

@@ -45,7 +45,7 @@ nlohmann::ordered_json kv_policy_to_json(const KvPolicy& policy) {
   nlohmann::ordered_json json = {{"name", policy.name}};
   if (policy.dtype == KvDtype::int8) json["dtype"] = "int8";
   if (policy.name == "window" || policy.name == "sink") json["window"] = policy.window;
-  if (policy.name == "sink") json["sinks"] = policy.sinks;
+  if (policy.name == "sink" || policy.name == "squeezed") json["sinks"] = policy.sinks;
   if (policy.name == "squeezed") {
     json["clusters"] = policy.cluster_fraction;
     json["quantile"] = policy.quantile;

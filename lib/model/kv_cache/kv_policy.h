@@ -18,9 +18,9 @@ struct KvPolicy {
   /// Everything is kept as it was computed, and read, which needs no policy.
   bool is_plain() const { return name == "full" && dtype == KvDtype::compute; }
 
-  // window and sink
+  // window, sink, and of squeezed the sinks
   int64_t window = 4092;  ///< last tokens that a query reads, itself among them
-  int64_t sinks = 4;      ///< first tokens that it reads, too; of sink
+  int64_t sinks = 4;      ///< first tokens that it reads, too; of sink and squeezed
 
   // squeezed
   double cluster_fraction = 0.05;  ///< clusters a clustered key of the prefix

@@ -60,6 +60,16 @@ PartialAttention read_sinks(const at::Tensor& q, const StoredRows& first, const 
   return {at::matmul(p, by_head(first.values)).transpose(1, 2), lse};
 }
 
+/// The same of a single query of one text at `query_place`, which sees all of `first`, in place.
+PartialAttention read_sinks(const at::Tensor& q, const StoredRows& first, const AttentionSettings& settings,
+                            int64_t query_place) {
+  const kernels::IndexedAttention read =
+      kernels::indexed_attention(q[0], first.of_text(), {}, settings.slopes, settings.scale);
+  // It counts places from the last of the rows, which moves all scores of a head alike.
+  const auto farther = static_cast<double>(query_place - (first.count() - 1));
+  return {read.out.unsqueeze(0), (read.lse - settings.slopes * farther).t().unsqueeze(0)};
+}
+
 }  // namespace
 
 at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
@@ -73,7 +83,8 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     layer.first.append(keys.narrow(1, 0, count), v.narrow(1, 0, count));
   }
   const StoredRows rows = layer.last.append(keys, v, window_ - 1);
-  const auto [out, lse] = read_window(settings_.angles->turn(q, before), rows, settings_, window_ - 1);
+  const PartialAttention recent =
+      read_window(settings_.angles->turn(q, before), rows, settings_, window_ - 1);
   const bool reads_sinks = sinks_ > 0 && before + n > window_;
   if (n == 1) {
     const auto read =
@@ -82,21 +93,29 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
     reads_.add(read, static_cast<double>(settings_.kv_heads * layer.seen),
                settings_.bytes_per_row(q.scalar_type()));
   }
-  if (!reads_sinks) return out;
+  if (!reads_sinks) return recent.out;
 
+  const auto merged = [&](const PartialAttention& sinks) {
+    const at::Tensor total = at::logaddexp(recent.lse, sinks.lse);
+    const auto share = [&](const at::Tensor& part) {  // (B, n, H, 1)
+      return at::exp(part - total).transpose(1, 2).unsqueeze(-1);
+    };
+    return (recent.out.to(total.scalar_type()) * share(recent.lse) + sinks.out * share(sinks.lse))
+        .to(q.scalar_type());
+  };
+  if (q.size(0) == 1 && n == 1) {
+    const int64_t place = std::min(before, sinks_ + window_ - 1);
+    const StoredRows seen = layer.first.held().narrow(0, std::min(sinks_, before + 1 - window_));
+    return merged(read_sinks(settings_.angles->turn(q, place), seen, settings_, place));
+  }
   std::vector<int64_t> query_places, first_of_window;
   for (int64_t i = before; i < before + n; ++i) {
     query_places.push_back(std::min(i, sinks_ + window_ - 1));
     first_of_window.push_back(i - window_ + 1);
   }
-  const PartialAttention sinks =
-      read_sinks(settings_.angles->turn_at(q, query_places), layer.first.held().restored(at::kFloat),
-                 settings_, query_places, first_of_window);
-  const at::Tensor total = at::logaddexp(lse, sinks.lse);
-  const auto share = [&](const at::Tensor& part) {  // (B, n, H, 1)
-    return at::exp(part - total).transpose(1, 2).unsqueeze(-1);
-  };
-  return (out.to(total.scalar_type()) * share(lse) + sinks.out * share(sinks.lse)).to(q.scalar_type());
+  return merged(read_sinks(settings_.angles->turn_at(q, query_places),
+                           layer.first.held().restored(at::kFloat), settings_, query_places,
+                           first_of_window));
 }
 
 std::unique_ptr<KvCache> SinkCache::clone() const {

@@ -147,10 +147,12 @@ double SqueezedCache::calibrate(KeyClusters Layer::*clusters, double quantile) c
 at::Tensor SqueezedCache::choose(const Layer& layer, const at::Tensor& q, int64_t last_place) const {
   const ClusterQueries queries = queries_of(q, last_place);
   const KeyClusters &fine = layer.fine, &coarse = layer.coarse;
-  const int64_t kv_heads = settings().kv_heads;
-  if (!coarse.defined())
+  const int64_t kv_heads = settings().kv_heads, sinks = policy_.sinks;
+  if (!coarse.defined()) {
+    const OfCluster of_fine(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine);
     return list_of(kv_heads, clustered_,
-                   OfCluster(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine));
+                   [&](int64_t head, int64_t key) { return key < sinks || of_fine(head, key); });
+  }
   const at::Tensor wanted = score_clusters(queries, coarse, coarse.sizes).gt(coarse_threshold_);
   // Fine clusters below dropped coarse ones do not count in the denominator, either.
   const at::Tensor sizes =
@@ -158,8 +160,9 @@ at::Tensor SqueezedCache::choose(const Layer& layer, const at::Tensor& q, int64_
           .scatter_add(1, fine.labels.to(at::kLong), of_keys(wanted, coarse).to(at::kInt));
   const OfCluster of_coarse(wanted, coarse);
   const OfCluster of_fine(score_clusters(queries, fine, sizes).gt(threshold_), fine);
-  return list_of(kv_heads, clustered_,
-                 [&](int64_t head, int64_t key) { return of_coarse(head, key) && of_fine(head, key); });
+  return list_of(kv_heads, clustered_, [&](int64_t head, int64_t key) {
+    return key < sinks || (of_coarse(head, key) && of_fine(head, key));
+  });
 }
 
 at::Tensor SqueezedCache::kept(size_t number) const {
