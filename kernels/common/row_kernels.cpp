@@ -167,12 +167,8 @@ template <typename Element>
 void restore_rows(int64_t rows, int64_t d, const int8_t* q, const float* scale, Element* x) {
   for (int64_t row = 0; row < rows; ++row, q += d, x += d) {
     const Vector step = broadcast(scale[row]);
-    for_each_vector(d, [&](int64_t e, int64_t count) {
-      Bytes bytes = {};
-      std::memcpy(&bytes, q + e, static_cast<size_t>(count));
-      const Vector value = __builtin_convertvector(__builtin_convertvector(bytes, IntVector), Vector) * step;
-      store_some(x + e, count, value);
-    });
+    for_each_vector(
+        d, [&](int64_t e, int64_t count) { store_some(x + e, count, load_some(q + e, count) * step); });
   }
 }
 

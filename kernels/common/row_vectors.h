@@ -20,6 +20,24 @@ inline Vector load_some(const uint16_t* from, int64_t count) {
   for (int64_t lane = 0; lane < count; ++lane) bits[lane] = uint32_t{from[lane]} << 16;
   return float_of(bits);
 }
+/// kLanes whole numbers. The compiler's own conversion takes them one by one.
+inline Vector load_wide(const int8_t* from) {
+#if defined(__AVX512F__)
+  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
+#elif defined(__AVX2__)
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
+#else
+  int8_t __attribute__((vector_size(kLanes))) bytes;
+  std::memcpy(&bytes, from, sizeof bytes);
+  return __builtin_convertvector(__builtin_convertvector(bytes, IntVector), Vector);
+#endif
+}
+inline Vector load_some(const int8_t* from, int64_t count) {
+  if (count == kLanes) return load_wide(from);
+  Vector value = {};
+  for (int64_t lane = 0; lane < count; ++lane) value[lane] = static_cast<float>(from[lane]);
+  return value;
+}
 inline void store_some(float* to, int64_t count, Vector value) {
   if (count == kLanes) return store(to, value);
   for (int64_t lane = 0; lane < count; ++lane) to[lane] = value[lane];

@@ -4,6 +4,7 @@
 #include "kernels/common/tile_kernels.h"
 
 #include "kernels/common/bf16_vector.h"
+#include "kernels/common/row_vectors.h"
 #include "kernels/common/tile_product.h"
 #include "kernels/common/tile_transpose.h"
 
@@ -142,17 +143,6 @@ inline Vector load_wide(const float* from) {
 }
 inline Vector load_wide(const uint16_t* bf16) {
   return float_of(load_shorts(bf16) << 16);
-}
-inline Vector load_wide(const int8_t* from) {
-#if defined(__AVX512F__)
-  return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))));
-#elif defined(__AVX2__)
-  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from))));
-#else
-  int8_t __attribute__((vector_size(kLanes))) bytes;
-  std::memcpy(&bytes, from, sizeof bytes);
-  return __builtin_convertvector(__builtin_convertvector(bytes, IntVector), Vector);
-#endif
 }
 
 inline float load_one(const float* from) {
