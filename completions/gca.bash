@@ -125,6 +125,7 @@ _gca() {
                 --question-tokens) :; return ;;
                 --kv-window) :; return ;;
                 --kv-sinks) :; return ;;
+                --squeezed-sinks) :; return ;;
                 --squeezed-clusters) :; return ;;
                 --squeezed-quantile) :; return ;;
                 --squeezed-observed) :; return ;;
@@ -148,7 +149,7 @@ _gca() {
                 --seed) :; return ;;
                 --timeout) :; return ;;
             esac
-            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
+            if [[ $current == -* ]]; then _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --data --task --split --context --retriever --max-tokens --stride --token-losses --segment --trials --haystacks --value-tokens --key-tokens --distractors --hops --passage-chunks --full-prefill --kv-policy --answer-tokens --question-tokens --kv-window --kv-sinks --squeezed-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --memory --memory-dtype --input-format --text-key --skip-bad --invalid-utf8 --report --json --quiet --threads --seed --timeout'; else _gca_files -f; fi
             ;;
         generate)
             case $previous in
@@ -173,6 +174,7 @@ _gca() {
                 --kv-policy) _gca_words 'full window sink squeezed recycled citrus'; return ;;
                 --kv-window) :; return ;;
                 --kv-sinks) :; return ;;
+                --squeezed-sinks) :; return ;;
                 --squeezed-clusters) :; return ;;
                 --squeezed-quantile) :; return ;;
                 --squeezed-observed) :; return ;;
@@ -194,7 +196,7 @@ _gca() {
                 --threads) :; return ;;
                 --seed) :; return ;;
             esac
-            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --prefix-tokens --prefix-cache --instruction-tokens --instruction-file --kv-dtype --report --json --quiet --threads --seed'
+            _gca_words '--help -h --checkpoint --device --dtype --weight-dtype --prompt --prompt-file --prompts --samples --max-new-tokens --temperature --top-k --top-p --stop --segment --memory --memory-dtype --save-memory --load-memory --profile --kv-policy --kv-window --kv-sinks --squeezed-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --prefix-tokens --prefix-cache --instruction-tokens --instruction-file --kv-dtype --report --json --quiet --threads --seed'
             ;;
         inspect-retrieval)
             case $previous in
@@ -247,6 +249,7 @@ _gca() {
                 --question-tokens) :; return ;;
                 --kv-window) :; return ;;
                 --kv-sinks) :; return ;;
+                --squeezed-sinks) :; return ;;
                 --squeezed-clusters) :; return ;;
                 --squeezed-quantile) :; return ;;
                 --squeezed-observed) :; return ;;
@@ -267,7 +270,7 @@ _gca() {
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
                 --weight-dtype) _gca_words 'auto int8'; return ;;
             esac
-            _gca_words '--help -h --config --set --checkpoint --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --kv-policy --question-tokens --kv-window --kv-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
+            _gca_words '--help -h --config --set --checkpoint --context --mode --batch --repeats --decode-tokens --peak --no-peak --isa --profile --memory --memory-dtype --kv-policy --question-tokens --kv-window --kv-sinks --squeezed-sinks --squeezed-clusters --squeezed-quantile --squeezed-observed --squeezed-coarse-clusters --squeezed-coarse-quantile --recycled-rows --recycled-stride --recycled-similarity --recycled-pool --citrus --citrus-chunk --citrus-kept --kv-dtype --report --json --quiet --threads --seed --device --dtype --weight-dtype'
             ;;
         import)
             case $previous in

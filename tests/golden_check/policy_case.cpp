@@ -117,7 +117,6 @@ class PolicyRun {
 
   NamedTensors run_squeezed() {
     policy_.observed = size("observed");
-    policy_.sinks = 0;
     policy_.cluster_fraction = settings_.at("fraction");
     policy_.quantile = settings_.at("quantile");
     policy_.coarse_fraction = settings_.value("coarse_fraction", 0.0);

@@ -300,7 +300,7 @@ TEST_CASE("squeezed: the first tokens are read whatever the clusters they are in
   const model::LanguageModel model = tiny_model(full_config());
   for (const int64_t sinks : {0, 7}) {
     model::KvPolicy policy = policy_of("squeezed");
-    policy.sinks = sinks;
+    policy.squeezed_sinks = sinks;
     policy.quantile = 1;  // no cluster is above
     policy.coarse_fraction = 0.1;
     Run run(model, policy);

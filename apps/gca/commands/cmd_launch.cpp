@@ -27,7 +27,8 @@ struct LaunchOptions {
 void launch(const LaunchOptions& options) {
   const std::string& name = options.command.front();
   if (std::find(kSharingCommands.begin(), kSharingCommands.end(), name) == kSharingCommands.end())
-    fail_usage(name, "does not share its work among ranks", "launch one of " + joined(kSharingCommands, ", "));
+    fail_usage(name, "does not share its work among ranks",
+               "launch one of " + joined(kSharingCommands, ", "));
   const int processors = available_processors();
   if (options.ranks > processors)
     fmt::print(stderr, "gca launch: note: {} ranks on {} take longer than {}\n", options.ranks,

@@ -27,9 +27,10 @@ const std::vector<Flag>& flags() {
       {"--kv-dtype", model::kv_policy_names()},
       {"--question-tokens", model::kv_policy_names()},
       {"--kv-window", {"window", "sink"}},
-      {"--kv-sinks", {"sink", "squeezed"}},
+      {"--kv-sinks", {"sink"}},
       {"--prefix-tokens", {"squeezed"}},
       {"--prefix-cache", {"squeezed"}},
+      {"--squeezed-sinks", {"squeezed"}},
       {"--squeezed-clusters", {"squeezed"}},
       {"--squeezed-quantile", {"squeezed"}},
       {"--squeezed-observed", {"squeezed"}},
@@ -60,7 +61,9 @@ void add_count(CLI::App& command, const std::string& name, int64_t& value, const
 
 void add_kv_policy_settings(CLI::App& command, model::KvPolicy& policy) {
   add_count(command, "--kv-window", policy.window, "window, sink: last tokens that are read");
-  add_count(command, "--kv-sinks", policy.sinks, "sink, squeezed: first tokens that are read, too");
+  add_count(command, "--kv-sinks", policy.sinks, "sink: first tokens that are read, too");
+  add_count(command, "--squeezed-sinks", policy.squeezed_sinks,
+            "squeezed: first tokens that are read whatever their cluster");
   add_share(command, "--squeezed-clusters", policy.cluster_fraction,
             "squeezed: clusters a token of the prefix");
   add_share(command, "--squeezed-quantile", policy.quantile,

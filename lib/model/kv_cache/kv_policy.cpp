@@ -20,7 +20,8 @@ void KvPolicy::validate(const std::string& where) const {
                   fmt::format("there is no cache policy \"{}\"", name),
                   fmt::format("use {}", fmt::join(names, ", ")));
   require_positive(window, "the window", where);
-  require_setting(is_size(sinks), where, fmt::format("the number of sinks is {}", sinks), "give 0 or more");
+  for (const int64_t first : {sinks, squeezed_sinks})
+    require_setting(is_size(first), where, fmt::format("the number of sinks is {}", first), "give 0 or more");
   require_setting(cluster_fraction > 0 && cluster_fraction <= 1, where,
                   fmt::format("the fraction of clusters is {}", cluster_fraction), "give 0.05, at most 1");
   require_setting(coarse_fraction >= 0 && coarse_fraction <= cluster_fraction, where,
@@ -45,8 +46,9 @@ nlohmann::ordered_json kv_policy_to_json(const KvPolicy& policy) {
   nlohmann::ordered_json json = {{"name", policy.name}};
   if (policy.dtype == KvDtype::int8) json["dtype"] = "int8";
   if (policy.name == "window" || policy.name == "sink") json["window"] = policy.window;
-  if (policy.name == "sink" || policy.name == "squeezed") json["sinks"] = policy.sinks;
+  if (policy.name == "sink") json["sinks"] = policy.sinks;
   if (policy.name == "squeezed") {
+    json["sinks"] = policy.squeezed_sinks;
     json["clusters"] = policy.cluster_fraction;
     json["quantile"] = policy.quantile;
     json["observed"] = policy.observed;

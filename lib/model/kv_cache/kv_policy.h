@@ -18,11 +18,12 @@ struct KvPolicy {
   /// Everything is kept as it was computed, and read, which needs no policy.
   bool is_plain() const { return name == "full" && dtype == KvDtype::compute; }
 
-  // window, sink, and of squeezed the sinks
+  // window and sink
   int64_t window = 4092;  ///< last tokens that a query reads, itself among them
-  int64_t sinks = 4;      ///< first tokens that it reads, too; of sink and squeezed
+  int64_t sinks = 4;      ///< first tokens that it reads, too; of sink
 
   // squeezed
+  int64_t squeezed_sinks = 0;      ///< first tokens that are read whatever their cluster; the paper has none
   double cluster_fraction = 0.05;  ///< clusters a clustered key of the prefix
   double quantile = 0.9;           ///< share of the keys that the threshold drops, of the observed queries
   int64_t observed = 100;      ///< last tokens of the prefix, whose queries set the threshold; never dropped

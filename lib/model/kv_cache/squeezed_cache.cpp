@@ -147,7 +147,7 @@ double SqueezedCache::calibrate(KeyClusters Layer::*clusters, double quantile) c
 at::Tensor SqueezedCache::choose(const Layer& layer, const at::Tensor& q, int64_t last_place) const {
   const ClusterQueries queries = queries_of(q, last_place);
   const KeyClusters &fine = layer.fine, &coarse = layer.coarse;
-  const int64_t kv_heads = settings().kv_heads, sinks = policy_.sinks;
+  const int64_t kv_heads = settings().kv_heads, sinks = policy_.squeezed_sinks;
   if (!coarse.defined()) {
     const OfCluster of_fine(score_clusters(queries, fine, fine.sizes).gt(threshold_), fine);
     return list_of(kv_heads, clustered_,
