@@ -81,6 +81,8 @@ std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environme
     options.isServer = environment.rank == 0 && !is_kept_by_launcher;
     options.numWorkers = static_cast<size_t>(environment.size);
     options.timeout = timeouts.meeting;
+    if (options.isServer && environment.listening_socket >= 0)
+      options.masterListenFd = environment.listening_socket;
     c10::intrusive_ptr<c10d::Store> store = c10::make_intrusive<c10d::TCPStore>(environment.address, options);
     if (is_kept_by_launcher) store = c10::make_intrusive<c10d::PrefixStore>(environment.store_prefix, store);
     return connect_all(store, environment.rank, environment.size, device_of(environment), timeouts);

@@ -30,6 +30,7 @@ constexpr std::array kLaunchers = {
 constexpr int kDefaultPort = 29500;
 constexpr int kMaxRanks = 1 << 20;
 constexpr int kMaxPort = 65535;
+constexpr int kMaxSocket = 1 << 20;
 
 using Variables = std::function<const char*(const char*)>;
 
@@ -79,6 +80,8 @@ RankEnvironment rank_environment(const Variables& variable) {
     environment.port = variable("MASTER_PORT") == nullptr
                            ? kDefaultPort
                            : require_number(variable, "MASTER_PORT", 1, kMaxPort);
+    if (environment.rank == 0 && variable(kListeningSocketVariable) != nullptr)
+      environment.listening_socket = require_number(variable, kListeningSocketVariable, 0, kMaxSocket);
     // The agent of torchrun listens at this port before rank 0 could; its store is emptied at no restart.
     const char* is_kept = variable("TORCHELASTIC_USE_AGENT_STORE");
     if (is_kept != nullptr && std::string_view(is_kept) == "True") {

@@ -78,6 +78,13 @@ TEST_CASE("torchrun, mpirun and srun say who a process is") {
   CHECK(environment_of(with(srun, "GLOO_SOCKET_IFNAME", "ib0")).interface == "ib0");
 }
 
+TEST_CASE("The socket that gca launch has reserved is for rank 0 alone") {
+  const Variables sixth = with(kTorchrun, "GCA_LISTENING_SOCKET", "7");
+  CHECK(environment_of(sixth).listening_socket == -1);
+  CHECK(environment_of(with(sixth, "RANK", "0")).listening_socket == 7);
+  CHECK(environment_of(with(kTorchrun, "RANK", "0")).listening_socket == -1);
+}
+
 TEST_CASE("What a launcher leaves out or garbles is named") {
   Variables variables = {
       {"OMPI_COMM_WORLD_RANK", "3"}, {"OMPI_COMM_WORLD_SIZE", "4"}, {"OMPI_COMM_WORLD_LOCAL_SIZE", "2"}};
