@@ -563,7 +563,8 @@ TEST_CASE("backbones: parameters and multiply-adds are those of the weights and 
     const WorkCount count;
     const std::unique_ptr<model::Past> past = model.begin();
     model::ForwardOptions with_all_scores;  // of matrices, where the search among landmarks would not be seen
-    with_all_scores.choices = model::ChoiceDetail::all_scores;
+    if (model::backbone_kind(config).choice_unit == model::ChoiceUnit::chunk)
+      with_all_scores.choices = model::ChoiceDetail::all_scores;
     model.logits(model.forward(batch.ids, *past, with_all_scores));
     const double told = model.cost(T).multiply_adds * static_cast<double>(T);
     // Landmarks are run, but do not count as useful.

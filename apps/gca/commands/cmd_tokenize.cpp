@@ -248,17 +248,19 @@ void tokenize(const TokenizeOptions& options, const TokenizeRanks& ranks) {
   std::string trained;
   if (options.train_vocab > 0)
     trained = ranks.of_writer([&] { return trained_tokenizer(options, inputs.files); });
+  std::optional<text::Tokenizer> tokenizer;
+  ranks.together([&] {
+    tokenizer = trained.empty() ? load_tokenizer(options.tokenizer_path)
+                                : text::Tokenizer::from_serialized(trained, "the trained vocabulary");
+  });
   // Up to here Ctrl-C ends the process at once; from here on what was written aside is removed first.
   install_interrupt_handler();
   text::SourceOptions source_options = options.source;
   source_options.poll = throw_if_interrupted;
-  std::optional<text::Tokenizer> tokenizer;
   std::optional<text::DocumentSource> source;
   std::optional<data::TokenWriter> writer;
   const double start_seconds = report->elapsed_seconds();
   ranks.together([&] {
-    tokenizer = trained.empty() ? load_tokenizer(options.tokenizer_path)
-                                : text::Tokenizer::from_serialized(trained, "the trained vocabulary");
     const int32_t end_token = end_token_of(options, *tokenizer);
     source.emplace(inputs, source_options);
     if (!options.print_ids && ranks.is_writer)
