@@ -1,6 +1,7 @@
 #include "lib/text/sources/file_stream.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@
 
 namespace gca::text {
 namespace {
+
+constexpr int kLookEveryMs = 100;
 
 class FileStream final : public ByteStream {
  public:
@@ -43,7 +46,7 @@ class FileStream final : public ByteStream {
 
   size_t read(std::span<char> out) override {
     for (;;) {
-      poll_();
+      wait_for_bytes();
       const ssize_t count = ::read(descriptor_, out.data(), out.size());
       if (count > 0) {
         read_bytes_ += count;
@@ -62,6 +65,17 @@ class FileStream final : public ByteStream {
   const std::string& name() const override { return name_; }
 
  private:
+  /// Until there is something to read, or an end of it. A read of a pipe that blocked would not see a signal that came
+  /// after the last look at poll_.
+  void wait_for_bytes() const {
+    pollfd one = {descriptor_, POLLIN, 0};
+    for (;;) {
+      poll_();
+      const int ready = ::poll(&one, 1, kLookEveryMs);
+      if (ready > 0 || (ready < 0 && errno != EINTR)) return;
+    }
+  }
+
   [[noreturn]] void fail_unreadable() const {
     fail_usage(name_, std::string("cannot be read (") + std::strerror(errno) + ")");
   }
