@@ -1,15 +1,14 @@
 #include "lib/data/encode_documents.h"
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <exception>
 #include <future>
 #include <optional>
 #include <string>
-#include <type_traits>
 #include <utility>
 
+#include "lib/core/packed_bytes.h"
 #include "lib/data/worker_pool.h"
 #include "lib/text/forced_cut.h"
 
@@ -141,31 +140,19 @@ void encode_alone(BlockCutter& cutter, const text::Tokenizer& tokenizer, const E
 }
 
 /// What encoding adds to a block goes from rank to rank as bytes.
-template <class T>
-void put(std::string& bytes, const T* values, size_t count) {
-  bytes.append(reinterpret_cast<const char*>(values), count * sizeof(T));
-}
-
-template <class T>
-void take(std::string_view& bytes, T* values, size_t count) {
-  std::memcpy(values, bytes.data(), count * sizeof(T));
-  bytes.remove_prefix(count * sizeof(T));
-}
-
-void put(std::string& bytes, const EncodedBlock& block) {
-  static_assert(std::is_trivially_copyable_v<text::TextFaults>);
+void pack(std::string& bytes, const EncodedBlock& block) {
   const size_t count = block.ids.size();
-  put(bytes, &count, 1);
-  put(bytes, block.ids.data(), count);
-  put(bytes, &block.faults, 1);
+  gca::pack(bytes, &count, 1);
+  gca::pack(bytes, block.ids.data(), count);
+  gca::pack(bytes, &block.faults, 1);
 }
 
-void take(std::string_view& bytes, EncodedBlock& block) {
+void unpack(std::string_view& bytes, EncodedBlock& block) {
   size_t count = 0;
-  take(bytes, &count, 1);
+  gca::unpack(bytes, &count, 1);
   block.ids.resize(count);
-  take(bytes, block.ids.data(), count);
-  take(bytes, &block.faults, 1);
+  gca::unpack(bytes, block.ids.data(), count);
+  gca::unpack(bytes, &block.faults, 1);
 }
 
 /// Rounds of batches: batch i of a round is encoded by rank i % N.
@@ -200,7 +187,7 @@ void encode_shared(BlockCutter& cutter, const text::Tokenizer& tokenizer, const 
       for (auto& [place, batch] : encoding) {
         round[place] = batch.get();
         if (own > 0)
-          for (const OwnedBlock& owned : round[place].blocks) put(bytes, owned.block);
+          for (const OwnedBlock& owned : round[place].blocks) pack(bytes, owned.block);
       }
       return bytes;
     });
@@ -209,7 +196,7 @@ void encode_shared(BlockCutter& cutter, const text::Tokenizer& tokenizer, const 
     try {
       for (size_t place = 0; place < round.size(); ++place) {
         if (const size_t rank = place % ranks; rank != own)
-          for (OwnedBlock& owned : round[place].blocks) take(rest[rank], owned.block);
+          for (OwnedBlock& owned : round[place].blocks) unpack(rest[rank], owned.block);
         hand_on(round[place], sink);
       }
     } catch (const std::exception&) {

@@ -9,10 +9,10 @@
 #include <bit>
 #include <chrono>
 #include <cmath>
-#include <cstring>
 #include <numbers>
 
 #include "lib/core/error.h"
+#include "lib/core/packed_bytes.h"
 #include "lib/core/seconds_since.h"
 #include "lib/data/chunk_layout.h"
 #include "lib/model/text_feeder.h"
@@ -215,7 +215,7 @@ void score_shared(const model::LanguageModel& model, std::span<const Stretch> st
     std::string bytes;  // the losses, as they lie in memory
     for (const Stretch& stretch : pieces[static_cast<size_t>(piece)])
       score(model, options, stretch, [&](int64_t, std::span<const int32_t>, std::span<const double> nats) {
-        bytes.append(reinterpret_cast<const char*>(nats.data()), nats.size_bytes());
+        pack(bytes, nats.data(), nats.size());
         if (progress) progress(tally.total());
       });
     return bytes;
@@ -226,8 +226,7 @@ void score_shared(const model::LanguageModel& model, std::span<const Stretch> st
       std::vector<int32_t> targets(count);
       std::vector<double> nats(count);
       if (count > 0) stretch.document->read(stretch.first + stretch.skipped + 1, targets);
-      std::memcpy(nats.data(), bytes.data(), count * sizeof(double));
-      bytes.remove_prefix(count * sizeof(double));
+      unpack(bytes, nats.data(), count);
       tally.begin(stretch);
       tally.add(stretch, stretch.skipped, targets, nats);
       tally.end(stretch);

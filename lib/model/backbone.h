@@ -29,6 +29,14 @@ struct Choices {
   at::Tensor all_scores;  ///< (B, c, C): r of every chunk; undefined where not asked for
 };
 
+/// An entry for each head: idx and shares (B, m, H, K).
+inline std::vector<Choices> choices_of_heads(const at::Tensor& idx, const at::Tensor& shares) {
+  std::vector<Choices> heads;
+  for (int64_t head = 0; head < idx.size(2); ++head)
+    heads.push_back({idx.select(2, head), shares.select(2, head), {}, {}});
+  return heads;
+}
+
 /// The past of one text, or of one batch of texts; made by Backbone::begin() and of use to that kind alone.
 class Past {
  public:

@@ -37,10 +37,6 @@ std::string reason_of(const std::exception& error) {
   return text;
 }
 
-at::ScalarType type_of_sum(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 }  // namespace
 
 struct Exchange::Message {
@@ -148,6 +144,10 @@ void Communicator::receive(const at::Tensor& x, int from, const std::string& wha
   std::vector<at::Tensor> from_rank(static_cast<size_t>(size_));
   from_rank[static_cast<size_t>(from)] = x;
   start_exchange(std::vector<at::Tensor>(from_rank.size()), from_rank, what).wait();
+}
+
+at::ScalarType type_of_sum(const at::Tensor& x) {
+  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 at::Tensor sum_in_order(std::span<const at::Tensor> parts) {

@@ -106,6 +106,9 @@ class Communicator {
   std::string remedy_ = "start all ranks again";
 };
 
+/// The type of sums over ranks: float32, double for double.
+at::ScalarType type_of_sum(const at::Tensor& x);
+
 /// The sum of `parts`, one per rank, added from first to last.
 at::Tensor sum_in_order(std::span<const at::Tensor> parts);
 

@@ -22,10 +22,6 @@ const std::string kLeftRows = "rows of the window";
 const std::string kRows = "chunks";
 const std::string kLastRow = "the last choice";
 
-at::ScalarType type_of_sum(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 /// A communicator outlives the graphs of its steps.
 int64_t handle_of(Communicator& communicator) {
   return reinterpret_cast<int64_t>(&communicator);

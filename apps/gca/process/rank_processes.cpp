@@ -1,12 +1,9 @@
 #include "apps/gca/process/rank_processes.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -24,6 +21,7 @@
 #include "apps/gca/process/standard_output.h"
 #include "lib/core/error.h"
 #include "lib/parallel/rank_environment.h"
+#include "lib/parallel/reserved_port.h"
 
 namespace gca::app {
 namespace {
@@ -37,34 +35,11 @@ constexpr std::array kPassedOn = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIG
   fail_run(what, std::strerror(errno));
 }
 
-/// A port of the loopback interface that no other process has, for as long as the socket that is bound to it is open.
-class ReservedPort {
- public:
-  ReservedPort() : socket_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const plain = reinterpret_cast<sockaddr*>(&address);
-    if (socket_ < 0 || bind(socket_, plain, size) != 0 || getsockname(socket_, plain, &size) != 0)
-      fail_system("a port of 127.0.0.1");
-    number_ = ntohs(address.sin_port);
-  }
-  ~ReservedPort() { close(socket_); }
-  ReservedPort(const ReservedPort&) = delete;
-  ReservedPort& operator=(const ReservedPort&) = delete;
-
-  int number() const { return number_; }
-  /// In a child process: the program that it becomes shall have the socket, and listen.
-  void hand_over() const {
-    fcntl(socket_, F_SETFD, 0);
-    setenv(parallel::kListeningSocketVariable, std::to_string(socket_).c_str(), 1);
-  }
-
- private:
-  int socket_;
-  int number_ = 0;
-};
+/// In a child process: the program that it becomes shall have the socket of the port, and listen.
+void hand_over(const parallel::ReservedPort& port) {
+  fcntl(port.socket(), F_SETFD, 0);
+  setenv(parallel::kListeningSocketVariable, std::to_string(port.socket()).c_str(), 1);
+}
 
 class RankProcesses {
  public:
@@ -142,7 +117,7 @@ class RankProcesses {
       dup2(nothing, STDOUT_FILENO);
       dup2(errors, STDERR_FILENO);
     }
-    if (number == 0) port_.hand_over();
+    if (number == 0) hand_over(port_);
     sigprocmask(SIG_SETMASK, &mask_before_, nullptr);
     std::string name = "gca";
     std::vector<std::string> words = command;
@@ -234,7 +209,7 @@ class RankProcesses {
   }
 
   sigset_t mask_before_{};
-  ReservedPort port_;
+  parallel::ReservedPort port_;
   int signals_ = -1;
   std::vector<Rank> ranks_;
   int failure_ = 0;  ///< status of the first rank that failed

@@ -1,9 +1,9 @@
 #pragma once
 // Squeezed Attention (Hooper et al., arXiv 2411.09688), for a prefix that many inputs follow. The keys of the
 // prefix are clustered; a block of queries (the input; then each token of the answer) reads the keys of those
-// clusters whose estimated attention is above a threshold, the prefix's last O tokens, and all that follows. The
-// first tokens are read, too (not in the paper): much attention falls on them, and in a cluster with others they
-// are lost.
+// clusters whose estimated attention is above a threshold, the prefix's last O tokens, and all that follows.
+// Where asked for, the first tokens are read, too (not in the paper): much attention falls on them, and in a
+// cluster with others they are lost.
 
 #include <functional>
 #include <vector>

@@ -6,7 +6,6 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
-#include <cstring>
 #include <deque>
 #include <future>
 #include <string>
@@ -14,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "lib/core/packed_bytes.h"
 #include "lib/data/worker_pool.h"
 #include "lib/model/text_feeder.h"
 #include "lib/parallel/shared_work.h"
@@ -151,15 +151,14 @@ void read_pieces(const LanguageModel& model, std::span<const Piece> pieces, cons
 }
 
 /// Entries as bytes, and back: the three tensors one after the other.
-void put(std::string& bytes, const at::Tensor& x) {
+void pack(std::string& bytes, const at::Tensor& x) {
   const at::Tensor whole = x.to(at::kCPU).contiguous();
-  bytes.append(static_cast<const char*>(whole.const_data_ptr()), whole.nbytes());
+  gca::pack(bytes, static_cast<const char*>(whole.const_data_ptr()), whole.nbytes());
 }
 
-at::Tensor take(std::string_view& bytes, at::IntArrayRef shape, at::ScalarType type) {
+at::Tensor unpack(std::string_view& bytes, at::IntArrayRef shape, at::ScalarType type) {
   at::Tensor x = at::empty(shape, type);
-  std::memcpy(x.mutable_data_ptr(), bytes.data(), x.nbytes());
-  bytes.remove_prefix(x.nbytes());
+  gca::unpack(bytes, static_cast<char*>(x.mutable_data_ptr()), x.nbytes());
   return x;
 }
 
@@ -178,9 +177,9 @@ void read_shared(const LanguageModel& model, std::span<const Piece> pieces, cons
   shared.work = [&](int64_t row) {
     std::string bytes;
     read_pieces(model, row_of(row), options, [&](const MemoryEntries& entries) {
-      put(bytes, entries.landmarks);
-      put(bytes, entries.keys);
-      put(bytes, entries.values);
+      pack(bytes, entries.landmarks);
+      pack(bytes, entries.keys);
+      pack(bytes, entries.values);
     });
     return bytes;
   };
@@ -191,9 +190,9 @@ void read_shared(const LanguageModel& model, std::span<const Piece> pieces, cons
       const std::vector<int64_t> rows = {1, chunks, config.chunk_text_size(), config.n_kv_heads,
                                          config.head_dim()};
       MemoryEntries entries;
-      entries.landmarks = take(bytes, {1, chunks, config.d_model}, at::kFloat);
-      entries.keys = take(bytes, rows, model.compute_dtype());
-      entries.values = take(bytes, rows, model.compute_dtype());
+      entries.landmarks = unpack(bytes, {1, chunks, config.d_model}, at::kFloat);
+      entries.keys = unpack(bytes, rows, model.compute_dtype());
+      entries.values = unpack(bytes, rows, model.compute_dtype());
       sink(entries);
     }
   };

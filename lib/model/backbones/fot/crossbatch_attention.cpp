@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
+#include "lib/model/layers/wide_type.h"
 
 namespace gca::model {
 namespace {
@@ -60,7 +61,7 @@ class CrossbatchFunction : public torch::autograd::Function<CrossbatchFunction> 
     const at::Tensor q = flattened(q_in);
     const at::Tensor k = flattened(k_in);
     const at::Tensor v = flattened(v_in);
-    const at::ScalarType wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const at::ScalarType wide = wide_type(q);
     const at::Tensor slopes = at::zeros({q.size(2)}, q.options().dtype(wide));
     at::Tensor out = at::empty(q.sizes(), q.options());
     at::Tensor lse = at::empty({1, q.size(2), q.size(1)}, slopes.options());

@@ -90,14 +90,15 @@ class FotBackbone final : public Backbone {
       const Qkv qkv = project_qkv(weights, x, *config);
       if (trains)
         return crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config)).reshape(x.sizes());
-      const auto memory_layer = static_cast<size_t>(place);
-      KvRows& memory = past.memories[memory_layer];
+      KvRows& memory = past.memories[static_cast<size_t>(place)];
       memory.append(qkv.k, qkv.v);
       const MemoryReading reading =
           memory_attention(qkv.q, memory.keys(), memory.values(), memory_range, score_scale(*config));
       if (tells) {
-        const auto told = std::span(past.told).subspan(memory_layer * static_cast<size_t>(config->n_heads));
-        tell(memory_choice(qkv.q, memory.keys(), reading.lse, memory_range, score_scale(*config)), told);
+        const MemoryChoice choice =
+            memory_choice(qkv.q, memory.keys(), reading.lse, memory_range, score_scale(*config));
+        std::ranges::copy(choices_of_heads(choice.positions, choice.shares),
+                          past.told.begin() + place * config->n_heads);
       }
       return reading.out.reshape(x.sizes());
     };
@@ -112,13 +113,6 @@ class FotBackbone final : public Backbone {
     const std::vector<int64_t>& all = config_->memory_layers;
     const auto place = std::find(all.begin(), all.end(), static_cast<int64_t>(layer));
     return place == all.end() ? -1 : place - all.begin();
-  }
-
-  /// An entry of `told` for each head.
-  static void tell(const MemoryChoice& choice, std::span<Choices> told) {
-    for (int64_t head = 0; head < choice.positions.size(2); ++head)
-      told[static_cast<size_t>(head)] = {
-          choice.positions.select(2, head), choice.shares.select(2, head), {}, {}};
   }
 
   std::shared_ptr<const ModelConfig> config_;

@@ -17,6 +17,7 @@
 
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/top_k/top_k.h"
+#include "lib/model/layers/wide_type.h"
 
 namespace gca::model {
 namespace {
@@ -92,10 +93,6 @@ MemoryReading read_best(const at::Tensor& q, const at::Tensor& k, const at::Tens
     all_lse.narrow(2, begin, count).copy_(lse);
   });
   return {out, all_lse};
-}
-
-at::ScalarType wide_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 }  // namespace

@@ -31,9 +31,10 @@ struct MemoryChoice {
   at::Tensor shares;     ///< (B, m, H, K): of the softmax, what each of them has, 0 for none
 };
 
+constexpr int64_t kMostTold = 32;
+
 /// Which positions of the memory these queries read, K = top_k; of a memory that is read whole the kMostTold
 /// with the largest shares. `lse` is memory_attention()'s.
-constexpr int64_t kMostTold = 32;
 MemoryChoice memory_choice(const at::Tensor& q, const at::Tensor& k, const at::Tensor& lse,
                            const MemoryRange& range, double scale);
 

@@ -9,6 +9,7 @@
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 #include "kernels/rotary/rotary.h"
 #include "lib/model/layers/recompute.h"
+#include "lib/model/layers/wide_type.h"
 
 namespace gca::model {
 namespace {
@@ -19,7 +20,7 @@ at::Tensor attention_inside_chunks(const at::Tensor& q, const at::Tensor& k, con
   const int64_t N = q.size(0);  // chunks; q, k, v (N, S, H, dh)
   const int64_t S = q.size(1);
   const at::TensorOptions plain = q.options().requires_grad(false);
-  const at::ScalarType weight_type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType weight_type = wide_type(q);
   const at::Tensor itself = at::arange(N, plain.dtype(at::kInt)).view({1, N, 1});
   const at::Tensor weight = at::ones({1, N, 1}, plain.dtype(weight_type));
   const kernels::ReadingLayout layout{.chunk_size = S, .first_offset = 0};

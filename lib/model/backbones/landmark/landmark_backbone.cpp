@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -81,8 +82,7 @@ class LandmarkBackbone final : public Backbone {
       const LandmarkReading reading = read(qkv, past.upper[layer], position, settings);
       if (observer) observer(numbered("idx.", layer), reading.blocks);
       if (tells)
-        for (int64_t head = 0; head < config->n_heads; ++head)
-          past.told.push_back({reading.blocks.select(2, head), reading.shares.select(2, head), {}, {}});
+        std::ranges::copy(choices_of_heads(reading.blocks, reading.shares), std::back_inserter(past.told));
       return reading.out.reshape(x.sizes());
     };
     const Residual h = upper_.run_with(mix, {h_low, {}}, options);

@@ -20,6 +20,7 @@
 #include "kernels/top_k/top_k.h"
 #include "lib/model/backbones/landmark/rotation.h"
 #include "lib/model/layers/transformer_layer.h"
+#include "lib/model/layers/wide_type.h"
 
 namespace gca::model {
 namespace {
@@ -28,10 +29,6 @@ using Settings = LandmarkReadingSettings;
 
 at::Tensor turned(const at::Tensor& x, const at::Tensor& positions, const Settings& settings) {
   return settings.theta > 0 ? rotated(x, positions, settings.theta) : x;
-}
-
-at::ScalarType wide_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
 /// Positions of one local segment and what comes before it.

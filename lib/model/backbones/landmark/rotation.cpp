@@ -7,11 +7,13 @@
 #include <ATen/ops/pow.h>
 #include <ATen/ops/sin.h>
 
+#include "lib/model/layers/wide_type.h"
+
 namespace gca::model {
 
 at::Tensor rotated(const at::Tensor& x, const at::Tensor& positions, double theta) {
   const int64_t half = x.size(-1) / 2;
-  const at::ScalarType wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType wide = wide_type(x);
   const at::Tensor frequency = at::pow(theta, -at::arange(half, at::kDouble) / static_cast<double>(half));
   const at::Tensor angle = positions.to(at::kDouble).unsqueeze(-1) * frequency;
   const at::Tensor cosine = at::cos(angle).to(wide);

@@ -22,13 +22,10 @@
 #include "lib/model/backbones/longvq/code_blocks.h"
 #include "lib/model/backbones/longvq/codebook.h"
 #include "lib/model/layers/layer_caches.h"
+#include "lib/model/layers/wide_type.h"
 
 namespace gca::model {
 namespace {
-
-at::ScalarType wide_type(const at::Tensor& q) {
-  return q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 at::Tensor no_slopes(const at::Tensor& q) {
   return at::zeros({q.size(2)}, q.options().dtype(wide_type(q)));
