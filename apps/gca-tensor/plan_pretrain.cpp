@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "apps/gca-tensor/start_up.h"
 #include "apps/gca-tensor/tensor_report.h"
 #include "apps/gca/commands/pretrain_config.h"
 #include "lib/core/error.h"
@@ -56,7 +55,7 @@ void plan_new(const PretrainOptions& options, PlannedRun& run) {
   run.state.phases = options.phases_json;
   run.state.data = options.data;
   run.state.valid = options.valid;
-  run.start_up = start_up_folder(options, run.config, run.notice);
+  run.start_up = planned_start_up(options, run.config);
 }
 
 void open_data(PlannedRun& run) {
@@ -103,17 +102,41 @@ std::string continued_checkpoint(const PretrainOptions& options) {
 
 void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
   const train::RunConfig plain = run.config;
-  const auto follow = [&](int64_t total_steps) {
+  const nlohmann::json training = run.start_up.is_trained
+                                      ? train::start_up_training(plain)
+                                      : nlohmann::json{{"phases", nlohmann::json::array()}};
+  int64_t training_steps = 0;
+  for (const nlohmann::json& phase : training["phases"]) training_steps += phase["steps"].get<int64_t>();
+  const auto follow = [&](int64_t text_steps) {
     run.config = plain;
-    run.state.phases = train::start_up_curriculum(plain, total_steps);
+    run.state.phases = training;
+    const nlohmann::json curriculum = train::start_up_curriculum(plain, text_steps);
+    for (const nlohmann::json& phase : curriculum["phases"]) run.state.phases["phases"].push_back(phase);
     open_data(run);
   };
+  const auto require_more = [&](int64_t has, int64_t takes, const char* unit) {
+    if (run.start_up.is_trained && has <= takes)
+      fail_usage("start_up train", fmt::format("takes {} {}, and the run has {}", takes, unit, has),
+                 "train longer, or give a checkpoint of the same sizes that has a start-up");
+  };
   run.state.task = "phases";
+  if (tokens < 0) {
+    require_more(steps, training_steps, "steps");
+    follow(steps - training_steps);
+    return;
+  }
   follow(steps);
-  if (tokens < 0) return;
-  // Repeats are not as long as the sequences of the text.
-  const double each = static_cast<double>(run.data.phases->total_tokens()) / static_cast<double>(steps);
-  follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens) / each)));
+  const int64_t training_tokens = run.data.phases->tokens_of_steps(0, training_steps);
+  require_more(tokens, training_tokens, "tokens");
+  // Repeats are not as long as the sequences of the text, and not the same part of every plan.
+  constexpr int kGuesses = 3;
+  for (int guess = 0; guess < kGuesses; ++guess) {
+    const train::TrainingPhases& plan = *run.data.phases;
+    const int64_t text_steps = plan.total_steps() - training_steps;
+    const double each =
+        static_cast<double>(plan.total_tokens() - training_tokens) / static_cast<double>(text_steps);
+    follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens - training_tokens) / each)));
+  }
 }
 
 int64_t steps_of_tokens(int64_t tokens, const train::TrainConfig& config) {
@@ -151,7 +174,7 @@ PlannedRun plan_run(const PretrainOptions& options, int ranks) {
   train::require_memory_for_weights(run.config.model, run.state.dtype, where, ranks);
   const int64_t steps =
       options.tokens > 0 ? steps_of_tokens(options.tokens, run.config.train) : options.steps;
-  if (!run.start_up.empty() && !run.data.phases && !run.state.data.empty() && steps > 0)
+  if (run.start_up.is_used() && !run.data.phases && !run.state.data.empty() && steps > 0)
     follow_curriculum(run, steps, options.tokens);
   require_comparable_losses(run);
   return run;
@@ -194,7 +217,7 @@ void require_work_for_ranks(const PlannedRun& run, const RankCount& count) {
 }
 
 void require_memory(const train::MemoryEstimate& memory, const PlannedRun& run, const RankCount& count) {
-  const bool has_plan_of_phases = run.data.phases && run.start_up.empty();
+  const bool has_plan_of_phases = run.data.phases && !run.start_up.is_used();
   const std::string where = has_plan_of_phases ? "--phases, task " + run.data.phases->largest_task().task
                                                : source_of_batch(run.config);
   train::require_memory_for_batch(memory, largest_share(run, count), where);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "apps/gca-tensor/start_up.h"
 #include "apps/gca/options/pretrain_options.h"
 #include "lib/train/checkpoints/trainer_state.h"
 #include "lib/train/data/task_data.h"
@@ -17,8 +18,7 @@ struct PlannedRun {
   train::TrainerState state;
   train::RunConfig config;
   train::TaskData data;
-  std::string start_up;                    ///< folder of start-up weights; empty for none
-  std::string notice;                      ///< for a person; empty for none
+  StartUp start_up;
   std::vector<std::string> recorded_data;  ///< of a run that goes on: what it was begun with
 
   /// Sequences that it will have read in the end.
@@ -31,12 +31,13 @@ struct PlannedRun {
 /// The checkpoint that a run goes on from; empty for one that begins.
 std::string continued_checkpoint(const PretrainOptions& options);
 
-/// A run that goes on, or one that begins; where start-up weights are its beginning and its length is known, it
-/// follows their curriculum already. `ranks` processes share its work. Throws Error(usage) where what the command line says cannot be meant.
+/// A run that goes on, or one that begins; where it has a start-up and its length is known, it follows the curriculum
+/// already. `ranks` processes share its work. Throws Error(usage) where what the command line says cannot be meant.
 PlannedRun plan_run(const PretrainOptions& options, int ranks);
 
-/// Text training from start-up weights follows a curriculum, which takes `steps`, or so many that they read
-/// `tokens` (-1: as many as they do).
+/// Text training with a start-up follows a curriculum, which takes `steps`, or so many that they read
+/// `tokens` (-1: as many as they do), those that train the start-up included. Throws Error(usage) where they would be
+/// all.
 void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens);
 
 /// Steps that read at least so many text tokens.

@@ -224,8 +224,8 @@ ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool
     const std::string init = model::find_checkpoint(options.init, "--init " + options.init);
     require_tokenizer_of(init, data);
     train::load_weights(init, model);
-  } else if (!run.planned.start_up.empty()) {
-    train::load_start_up(run.planned.start_up, model, state.seed);
+  } else if (!run.planned.start_up.folder.empty()) {
+    train::load_start_up(run.planned.start_up.folder, model, state.seed);
   } else {
     model.initialise(state.seed);
     model.refresh_compute_weights();
@@ -279,9 +279,11 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   if (!options.goes_on()) {
     state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds(),
                                       communicator, text_ranks);
-    if (!planned.start_up.empty() && !data.phases && state.total_steps > 0) {  // --minutes
-      follow_curriculum(planned, state.total_steps, -1);
+    if (planned.start_up.is_used() && !data.phases && state.total_steps > 0) {  // --minutes
       parallel::succeed_together(communicator, [&] {
+        const int64_t tokens = state.total_steps * config.train.sequences_per_step() * config.train.context;
+        follow_curriculum(planned, state.total_steps, planned.start_up.is_trained ? tokens : -1);
+        state.total_steps = data.phases->total_steps();
         require_work_for_ranks(planned, count);
         require_memory_of(ready, count);
       });
@@ -312,7 +314,8 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
     fmt::print(stderr, "{}",
                train::planned_use_text(data.train.uses(planned.planned_sequences(state.total_steps))));
 
-  if (!is_quiet && !planned.notice.empty()) fmt::print(stderr, "gca pretrain: note: {}\n", planned.notice);
+  if (!is_quiet && !planned.start_up.notice.empty())
+    fmt::print(stderr, "gca pretrain: note: {}\n", planned.start_up.notice);
   install_interrupt_handler();
   train::RunOptions run;
   run.output = options.output;

@@ -101,7 +101,11 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
     metrics.emplace(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
     if (options.is_new) {
       remove_event_files(options.output);
-      remove_kept_checkpoints(options.output);
+      std::vector<std::string> named;
+      if (options.phases)
+        for (const TrainingPhase& phase : options.phases->phases()) named.push_back(phase.kept_as);
+      std::erase(named, "");
+      remove_kept_checkpoints(options.output, named);
     }
     if (options.tensorboard) events.emplace(options.output, state.step);
   }
@@ -149,6 +153,12 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
       keep_checkpoint(options.output, state.step, config.keep_checkpoints);
     last_save = Clock::now();
     is_saved = true;
+  };
+  const auto keep_phase = [&] {
+    const TrainingPhase* ended = options.phases ? options.phases->phase_ended_by(state.step) : nullptr;
+    if (ended == nullptr || ended->kept_as.empty()) return;
+    save();
+    if (writes) keep_checkpoint_as(options.output, ended->kept_as);
   };
   const auto save_if_best = [&] {
     if (!config.keep_best || state.valid_results.empty()) return;
@@ -263,6 +273,7 @@ RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan&
 
     look_at_goal();
     if (is_validation_due()) look();
+    keep_phase();
     const bool minutes_passed =
         writes && config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
     if (is_due(state.step, config.checkpoint_interval) || on_any_rank(minutes_passed)) save();

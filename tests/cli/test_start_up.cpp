@@ -86,6 +86,72 @@ TEST_CASE(
   CHECK(weights_of(given).size() == weights_of(whole).size());
 }
 
+TEST_CASE("a run that trains its start-up: planned within its length, resumed to the same bits") {
+  const TextTokens text;
+  const std::string whole = text.folder / "whole", parts = text.folder / "parts";
+  const std::vector<std::string> train = {"--config", "nano",     "--set", "eval_sequences=2", "--start-up",
+                                          "train",    "--tokens", "20M",   "--quiet",          "--stop-at"};
+  const auto until = [&](const std::string& run, const char* step) {
+    std::vector<std::string> words = train;
+    words.emplace_back(step);
+    const ProcessResult result = run_gca(text.run(run, words));
+    REQUIRE_MESSAGE(result.status == 0, result.err);
+  };
+  until(whole, "6");
+  until(parts, "3");
+  REQUIRE(run_gca({"pretrain", "--resume", "--output", parts, "--threads", "1", "--quiet", "--stop-at", "6"})
+              .status == 0);
+  CHECK(checkpoint_bytes(parts) == checkpoint_bytes(whole));
+
+  // Text, too, has its curriculum: after what trains the start-up.
+  const json state = json::parse(gca::read_file(whole + "/checkpoint/trainer_state.json"));
+  const json& phases = state["phases"]["phases"];
+  size_t first_of_text = 0;
+  while (first_of_text < phases.size() && phases[first_of_text].value("keep", "") != "start-up")
+    ++first_of_text;
+  ++first_of_text;
+  REQUIRE(first_of_text + 5 == phases.size());
+  CHECK(phases[0]["tasks"][0]["task"] == "self-copy");
+  CHECK(phases[first_of_text]["tasks"][0]["task"] == "text");
+  CHECK(phases.back()["tasks"] == json::array({phases.back()["tasks"][0]}));
+  const ProcessResult plan = run_gca(
+      text.run(text.folder / "plan", {"--start-up", "train", "--tokens", "20M", "--dry-run", "--json"}));
+  REQUIRE_MESSAGE(plan.status == 0, plan.err);
+  const auto tokens = plan.json()["result"]["tokens"].get<double>();
+  CHECK(tokens > 19.9 * 1024 * 1024);
+  CHECK(tokens < 20.1 * 1024 * 1024);
+
+  const auto refusal = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"--start-up", "train"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProcessResult result = run_gca(text.run(text.folder / "refused", words));
+    CHECK(result.status == 2);
+    return result.err;
+  };
+  CHECK(refusal({"--tokens", "1M"}).find("train longer") != std::string::npos);
+  CHECK(refusal({"--steps", "100"}).find("3000 steps") != std::string::npos);
+  CHECK(refusal({"--steps", "9000", "--task", "self-copy"}).find("phases of its own") != std::string::npos);
+  CHECK(refusal({"--steps", "9000", "--set", "long_range=none"}).find("nothing to start up") !=
+        std::string::npos);
+}
+
+TEST_CASE("a phase keeps its checkpoint under the name that it gives, and another run begins from it") {
+  const TextTokens text;
+  const std::string run = text.folder / "run";
+  gca::testing::write_file(text.folder / "phases.json", R"({"phases": [
+    {"name": "copy", "steps": 2, "keep": "copied", "tasks": [{"task": "self-copy", "copy_chunks": 2, "batch": 2}]},
+    {"name": "text", "steps": 2, "tasks": [{"task": "text", "context": 310}]}]})");
+  const ProcessResult result = run_gca(text.run(run, {"--phases", text.folder / "phases.json", "--json"}));
+  REQUIRE_MESSAGE(result.status == 0, result.err);
+  const json kept = result.json()["result"]["kept"];
+  REQUIRE(kept.size() == 1);
+  CHECK(kept[0]["checkpoint"] == run + "/kept/copied");
+  CHECK(kept[0]["step"] == 2);
+  const ProcessResult begun = run_gca(
+      text.run(text.folder / "begun", {"--start-up", run + "/kept/copied", "--steps", "1", "--quiet"}));
+  CHECK_MESSAGE(begun.status == 0, begun.err);
+}
+
 TEST_CASE("a run has about the tokens that were asked for, the repeats of its start-up included") {
   const TextTokens text;
   // As long as the repeats: the plan counts those of phases that end early, too.

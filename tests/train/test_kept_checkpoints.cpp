@@ -62,6 +62,32 @@ TEST_CASE("The newest checkpoints are kept, and nothing else is touched") {
   CHECK(std::filesystem::exists(run + "/kept/step-mine"));
 }
 
+TEST_CASE("Named checkpoints stay while the newest go, and go where a new run will make them again") {
+  const TemporaryFolder folder;
+  const std::string run = folder / "run";
+  write_checkpoint(checkpoint_folder(run), 3);
+  keep_checkpoint_as(run, "start-up");
+  write_checkpoint(best_checkpoint_folder(run), 1, 1.75);
+  for (const int64_t step : {4, 5}) {
+    write_checkpoint(checkpoint_folder(run), step);
+    keep_checkpoint(run, step, 1);
+  }
+  const auto kept = list_kept_checkpoints(run);
+  REQUIRE(kept.size() == 3);
+  CHECK(kept[0].step == 1);
+  CHECK(kept[1].folder == run + "/kept/start-up");
+  CHECK(kept[1].step == 3);
+  CHECK(kept[2].step == 5);
+  CHECK(read_file(run + "/kept/start-up/model.safetensors") == "weights 3");
+  keep_checkpoint_as(run, "start-up");  // in place of the earlier one
+  CHECK(list_kept_checkpoints(run).at(1).step == 5);
+
+  remove_kept_checkpoints(run);
+  CHECK(list_kept_checkpoints(run).size() == 1);  // another run's
+  remove_kept_checkpoints(run, {"start-up", "never made"});
+  CHECK(!std::filesystem::exists(run + "/kept"));
+}
+
 TEST_CASE("The best checkpoint tells its own loss") {
   const TemporaryFolder folder;
   CHECK(std::isinf(best_kept_loss(folder.path())));

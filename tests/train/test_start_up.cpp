@@ -114,6 +114,27 @@ TEST_CASE(
   }
 }
 
+TEST_CASE(
+    "Training a start-up ends with rounded weights, keeps itself, and has the run's peak of the learning "
+    "rate") {
+  train::RunConfig config = tiny_run_config();
+  for (const double peak : {0.002, 0.0005}) {
+    CAPTURE(peak);
+    config.train.learning_rate = peak;
+    const train::TrainingPhases phases(train::start_up_training(config), config, "start-up");
+    double highest = 0;
+    for (int64_t step = 0; step < phases.total_steps(); ++step) {
+      const train::TrainingPhase& phase = phases.phases()[phases.where(step).phase];
+      CHECK(phase.kept_as == (&phase == &phases.phases().back() ? "start-up" : ""));
+      highest = std::max(highest, phases.at(step).learning_rate);
+    }
+    CHECK(highest == doctest::Approx(peak));
+    CHECK(phases.phases().back().kept_as == "start-up");
+    CHECK(phases.at(phases.total_steps() - 1).train.weight_rounding == 0.3);
+    CHECK(phases.at(phases.total_steps() - 1).model.residual_blend == 0);
+  }
+}
+
 TEST_CASE("A curriculum leaves alone what was set by hand") {
   train::RunConfig config = tiny_run_config();
   config.set_from_flag("weight_rounding=0");

@@ -215,6 +215,26 @@ TEST_CASE("A file that cannot be meant is refused with what is wrong") {
       R"({"phases": [{"name": "a", "steps": 3, "until": {"task": "self-copy", "accuracy": 0.9, "every": 1}, )" +
           task + "}]}",
       "last phase");
+  for (const char* name : {R"("")", R"("a/b")", R"("..")", R"("best")", R"("step-5")", "7"})
+    refuses(R"({"phases": [{"name": "a", "steps": 3, "keep": )" + std::string(name) + ", " + task + "}]}",
+            "keep is");
+}
+
+TEST_CASE("A phase that keeps its checkpoint does so after its last step, wherever that comes to be") {
+  train::TrainingPhases plan = phases(R"({"phases": [
+    {"name": "a", "steps": 6, "keep": "after_a-1", "tasks": [{"task": "self-copy"}],
+     "until": {"task": "self-copy", "accuracy": 0.9, "every": 2}},
+    {"name": "b", "steps": 2, "tasks": [{"task": "text", "chunks": 4}]}]})");
+  const auto kept_after = [&](int64_t steps) {
+    const train::TrainingPhase* ended = plan.phase_ended_by(steps);
+    return ended == nullptr ? "no end" : ended->kept_as;
+  };
+  for (const int64_t steps : {0, 1, 2, 5, 7}) CHECK(kept_after(steps) == "no end");
+  CHECK(kept_after(6) == "after_a-1");
+  CHECK(kept_after(8).empty());
+  plan.end_phase(2);
+  CHECK(kept_after(2) == "after_a-1");
+  CHECK(kept_after(6) == "no end");
 }
 
 TEST_CASE("A phase ends where its goal is met, and the last one takes the steps that are left") {

@@ -126,10 +126,10 @@ void add_pretrain_command(CLI::App& app) {
       });
   command
       ->add_option("--start-up", options->start_up,
-                   "Layers to begin text training with, under a new vocabulary: shipped, with gca for the "
-                   "sizes of some presets; "
-                   "none; or a checkpoint. The same as --set start_up=...")
-      ->type_name("shipped|none|CHECKPOINT");
+                   "Layers that can copy and choose, to begin text training with: shipped, with gca for the sizes "
+                   "of some presets; train, by the first phases of the run, kept in kept/start-up; none; or a "
+                   "checkpoint, under a new vocabulary. The same as --set start_up=...")
+      ->type_name("shipped|train|none|CHECKPOINT");
   command->add_flag("--overwrite", options->overwrite, "Replace the run in --output")->excludes(resume);
   CLI::Option* task = command->add_option("--task", options->task, task_help(options->task));
   task->check(CLI::IsMember(tasks::training_task_names()))->type_name("NAME");

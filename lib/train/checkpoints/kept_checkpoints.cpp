@@ -20,25 +20,32 @@ std::string kept_folder(const std::string& output) {
   return output + "/kept";
 }
 
+/// The names of the checkpoints in RUN/kept; nothing else that may lie there.
+std::vector<std::string> kept_names(const std::string& output) {
+  std::vector<std::string> names;
+  std::error_code none;
+  for (fs::directory_iterator entry(kept_folder(output), none), end; !none && entry != end;
+       entry.increment(none))
+    if (fs::exists(entry->path() / "trainer_state.json")) names.push_back(entry->path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 struct KeptStep {
   int64_t step = 0;
   std::string folder;
 };
 
-/// Those of keep_checkpoint(), oldest first; nothing else that may lie there.
+/// Those of keep_checkpoint(), oldest first.
 std::vector<KeptStep> kept_steps(const std::string& output) {
   std::vector<KeptStep> kept;
-  std::error_code none;
-  for (fs::directory_iterator entry(kept_folder(output), none), end; !none && entry != end;
-       entry.increment(none)) {
-    const std::string name = entry->path().filename().string();
+  for (const std::string& name : kept_names(output)) {
     if (!name.starts_with(kStepPrefix)) continue;
     int64_t step = 0;
     const char* digits = name.data() + std::string_view(kStepPrefix).size();
     const auto [rest, error] = std::from_chars(digits, name.data() + name.size(), step);
-    if (error == std::errc() && rest == name.data() + name.size() &&
-        fs::exists(entry->path() / "trainer_state.json"))
-      kept.push_back({step, entry->path().string()});
+    if (error == std::errc() && rest == name.data() + name.size())
+      kept.push_back({step, kept_folder(output) + "/" + name});
   }
   std::sort(kept.begin(), kept.end(), [](const KeptStep& a, const KeptStep& b) { return a.step < b.step; });
   return kept;
@@ -57,23 +64,27 @@ std::string best_checkpoint_folder(const std::string& output) {
   return kept_folder(output) + "/best";
 }
 
-void remove_kept_checkpoints(const std::string& output) {
+void remove_kept_checkpoints(const std::string& output, const std::vector<std::string>& names) {
   fs::remove_all(best_checkpoint_folder(output));
+  for (const std::string& name : names) fs::remove_all(kept_folder(output) + "/" + name);
   for (const KeptStep& kept : kept_steps(output)) fs::remove_all(kept.folder);
   std::error_code not_empty;
   fs::remove(kept_folder(output), not_empty);
 }
 
+void keep_checkpoint_as(const std::string& output, const std::string& name) {
+  replace_folder_atomically(kept_folder(output) + "/" + name, [&](const std::string& aside) {
+    for (const auto& file : fs::directory_iterator(checkpoint_folder(output))) {
+      const fs::path target = aside / file.path().filename();
+      std::error_code error;
+      fs::create_hard_link(file.path(), target, error);
+      if (error) fs::copy_file(file.path(), target);
+    }
+  });
+}
+
 void keep_checkpoint(const std::string& output, int64_t step, int64_t count) {
-  replace_folder_atomically(kept_folder(output) + "/" + kStepPrefix + std::to_string(step),
-                            [&](const std::string& aside) {
-                              for (const auto& file : fs::directory_iterator(checkpoint_folder(output))) {
-                                const fs::path target = aside / file.path().filename();
-                                std::error_code error;
-                                fs::create_hard_link(file.path(), target, error);
-                                if (error) fs::copy_file(file.path(), target);
-                              }
-                            });
+  keep_checkpoint_as(output, kStepPrefix + std::to_string(step));
   std::vector<KeptStep> kept = kept_steps(output);
   for (size_t i = 0; i + static_cast<size_t>(count) < kept.size(); ++i) fs::remove_all(kept[i].folder);
 }
@@ -86,6 +97,11 @@ double best_kept_loss(const std::string& output) {
 std::vector<KeptCheckpoint> list_kept_checkpoints(const std::string& output) {
   std::vector<KeptCheckpoint> list;
   if (fs::exists(best_checkpoint_folder(output))) list.push_back(described(best_checkpoint_folder(output)));
+  for (const std::string& name : kept_names(output)) {
+    const std::string folder = kept_folder(output) + "/" + name;
+    if (!name.starts_with(kStepPrefix) && folder != best_checkpoint_folder(output))
+      list.push_back(described(folder));
+  }
   for (const KeptStep& kept : kept_steps(output)) list.push_back(described(kept.folder));
   return list;
 }

@@ -3,8 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <string_view>
 
 namespace gca::train {
+
+extern const std::string_view kStartUpPhases;  // start_up_phases.json, embedded
+
 namespace {
 
 using Json = nlohmann::json;
@@ -48,6 +52,18 @@ Json ramp(double from, double to) {
 }
 
 }  // namespace
+
+Json start_up_training(const RunConfig& config) {
+  Json plan = Json::parse(kStartUpPhases);
+  for (Json& phase : plan["phases"]) {
+    Json& rate = phase["learning_rate"];
+    if (rate.is_array())
+      for (Json& end : rate) end = end.get<double>() * config.train.learning_rate;
+    else
+      rate = rate.get<double>() * config.train.learning_rate;
+  }
+  return plan;
+}
 
 Json start_up_curriculum(const RunConfig& config, int64_t total_steps) {
   const TrainConfig& train = config.train;

@@ -41,8 +41,8 @@ const std::array kFields = {
     Field{"recompute_activations", &TrainConfig::recompute_activations,
           "keep layer inputs only and run each layer again in backward"},
     Field{"start_up", &TrainConfig::start_up,
-          "layers that text training begins with: none, shipped (with gca, for the sizes of presets), or a "
-          "checkpoint"},
+          "layers that text training begins with: none, shipped (with gca, for the sizes of presets), train "
+          "(by the first phases of the run), or a checkpoint"},
     Field{"gumbel_noise", &TrainConfig::gumbel_noise, "noise on the choice of chunks while training"},
     Field{"weight_rounding", &TrainConfig::weight_rounding,
           "retrieval weights below this are rounded at random, to it or to 0; 0: as they are", Change::ramp},
@@ -167,7 +167,7 @@ void TrainConfig::validate(const std::string& where) const {
   require(is_count(batch), "batch", "1 to 1M");
   require(is_count(gradient_accumulation), "gradient_accumulation", "1 to 1M");
   require(context > 1 && context <= (1 << 30), "context", "2 to 1G text tokens");
-  require(!start_up.empty(), "start_up", "none, shipped or the folder of a checkpoint");
+  require(!start_up.empty(), "start_up", "none, shipped, train or the folder of a checkpoint");
   require(weight_rounding >= 0 && weight_rounding <= 1, "weight_rounding", "a number from 0 to 1");
   require(group_dropout >= 0 && group_dropout <= 1, "group_dropout", "a number from 0 to 1");
   require(retrieval_dropout >= 0 && retrieval_dropout <= 1, "retrieval_dropout", "a number from 0 to 1");

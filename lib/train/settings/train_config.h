@@ -45,7 +45,7 @@ struct TrainConfig {
 
   // Retrieval while training.
   std::string start_up =
-      "none";  ///< weights to begin text with: none, shipped, or the folder of a checkpoint
+      "none";  ///< layers to begin text with: none, shipped, train, or the folder of a checkpoint
   bool gumbel_noise = true;
   double weight_rounding = 0.0;  ///< threshold below which retrieval weights are rounded at random; 0: none
   double group_dropout = 0.0;  ///< G > 1: probability that a group, drawn at random, reads nothing in a step

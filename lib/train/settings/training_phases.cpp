@@ -1,6 +1,7 @@
 #include "lib/train/settings/training_phases.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
 #include <tuple>
@@ -60,7 +61,7 @@ PhaseTask read_task(const Json& settings, const RunConfig& base, const std::stri
     fail_usage(where, "no such task: " + task.task, "did you mean " + nearest_name(task.task, names) + "?");
   for (const auto& [key, value] : settings.items()) {
     if (key == "task" || key == "name" || key == "steps" || key == "tasks" || key == "chunks" ||
-        key == "until")
+        key == "until" || key == "keep")
       continue;
     if (key == "share") {
       if (!value.is_number() || !(value.get<double>() > 0))
@@ -136,6 +137,19 @@ PhaseGoal read_goal(const Json& json, const TrainingPhase& phase, const std::str
   return goal;
 }
 
+/// The name of a folder beside kept/best and kept/step-N.
+std::string read_kept_name(const Json& json, const std::string& where) {
+  const auto is_plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';
+  };
+  std::string name = read_text(json, where, "keep");
+  if (name.empty() || !std::all_of(name.begin(), name.end(), is_plain) || name == "best" ||
+      name.starts_with("step-"))
+    fail_usage(where, "keep is \"" + name + "\"",
+               "name it with letters, digits, - and _, and neither best nor step-N");
+  return name;
+}
+
 TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::string& where) {
   if (!json.is_object())
     fail_usage(where, "is not a JSON object", "write {\"name\": ..., \"steps\": ..., ...}");
@@ -156,6 +170,7 @@ TrainingPhase read_phase(const Json& json, const RunConfig& base, const std::str
     phase.tasks.push_back(read_task(settings, base, here));
   }
   if (const auto until = json.find("until"); until != json.end()) phase.goal = read_goal(*until, phase, here);
+  if (json.contains("keep")) phase.kept_as = read_kept_name(json, here);
   return phase;
 }
 
@@ -246,6 +261,13 @@ std::optional<PhaseGoal> TrainingPhases::goal_due(int64_t steps) const {
   return phase.goal;
 }
 
+const TrainingPhase* TrainingPhases::phase_ended_by(int64_t steps) const {
+  if (steps < 1) return nullptr;
+  const PhaseStep& last = where(steps - 1);
+  const TrainingPhase& phase = phases_[last.phase];
+  return last.step + 1 == phase.steps ? &phase : nullptr;
+}
+
 void TrainingPhases::end_phase(int64_t steps) {
   const PhaseStep last = where(steps - 1);
   TrainingPhase& phase = phases_[last.phase];
@@ -284,9 +306,10 @@ int64_t TrainingPhases::total_sequences() const {
   return last.sequences + phases_[last.phase].tasks[last.task].config.train.sequences_per_step();
 }
 
-int64_t TrainingPhases::total_tokens() const {
+int64_t TrainingPhases::tokens_of_steps(int64_t begin, int64_t end) const {
   int64_t tokens = 0;
-  for (const PhaseStep& step : steps_) {
+  for (int64_t i = begin; i < end; ++i) {
+    const PhaseStep& step = where(i);
     const TrainConfig& train = phases_[step.phase].tasks[step.task].config.train;
     tokens += train.sequences_per_step() * train.context;
   }

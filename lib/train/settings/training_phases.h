@@ -9,7 +9,8 @@
 //      "chunk_size": 32,                  what is left out is as in the configuration
 //      "tasks": [{"task": "passkey", "share": 2, "chunks": 8, "batch": 16},
 //                {"task": "self-copy", "copy_chunks": 4}],
-//      "until": {"task": "passkey", "accuracy": 0.9, "every": 25}
+//      "until": {"task": "passkey", "accuracy": 0.9, "every": 25},
+//      "keep": "short"                    the checkpoint at its end is kept as RUN/kept/short
 //   }]}
 //
 // Every step is of one task; the tasks of a phase take turns so that each has its share (1 where none is
@@ -77,6 +78,7 @@ struct TrainingPhase {
   int64_t steps = 0;
   std::vector<PhaseTask> tasks;
   std::optional<PhaseGoal> goal = {};
+  std::string kept_as = {};  ///< name of the checkpoint that is kept at its end; empty for none
 };
 
 /// Where a step stands.
@@ -111,6 +113,8 @@ class TrainingPhases {
   /// The goal to look at after the run's first `steps` steps: nothing where none is due, or where the phase ends
   /// here anyway.
   std::optional<PhaseGoal> goal_due(int64_t steps) const;
+  /// The phase that ends with the last of the run's first `steps` steps; null where none does.
+  const TrainingPhase* phase_ended_by(int64_t steps) const;
   /// The phase of the last of the run's first `steps` steps, not the last phase, ends with it; the last phase takes
   /// the steps that are left.
   void end_phase(int64_t steps);
@@ -123,8 +127,10 @@ class TrainingPhases {
   int64_t sequences_of_stream(size_t stream, int64_t sequences) const;
   /// Of all steps.
   int64_t total_sequences() const;
-  /// Text tokens of all steps.
-  int64_t total_tokens() const;
+  /// Text tokens of the steps from `begin` until before `end`.
+  int64_t tokens_of_steps(int64_t begin, int64_t end) const;
+  /// Of all steps.
+  int64_t total_tokens() const { return tokens_of_steps(0, total_steps()); }
   /// The task whose micro-batch has the most text tokens.
   const PhaseTask& largest_task() const;
   /// What that step would be made with if its phase's task number `task` had its turn.
