@@ -121,17 +121,21 @@ TEST_CASE(
   for (const double peak : {0.002, 0.0005}) {
     CAPTURE(peak);
     config.train.learning_rate = peak;
-    const train::TrainingPhases phases(train::start_up_training(config), config, "start-up");
+    nlohmann::json plan = train::start_up_training(config);
+    const size_t text = plan["phases"].size();
+    plan["phases"].push_back(
+        {{"name", "text"}, {"steps", 1}, {"context", 140}, {"tasks", {{{"task", "text"}}}}});
+    const train::TrainingPhases phases(plan, config, "start-up");
     double highest = 0;
-    for (int64_t step = 0; step < phases.total_steps(); ++step) {
-      const train::TrainingPhase& phase = phases.phases()[phases.where(step).phase];
-      CHECK(phase.kept_as == (&phase == &phases.phases().back() ? "start-up" : ""));
+    for (int64_t step = 0; step + 1 < phases.total_steps(); ++step)
       highest = std::max(highest, phases.at(step).learning_rate);
-    }
     CHECK(highest == doctest::Approx(peak));
-    CHECK(phases.phases().back().kept_as == "start-up");
-    CHECK(phases.at(phases.total_steps() - 1).train.weight_rounding == 0.3);
-    CHECK(phases.at(phases.total_steps() - 1).model.residual_blend == 0);
+    for (size_t phase = 0; phase <= text; ++phase)
+      CHECK(phases.phases()[phase].kept_as == (phase + 1 == text ? "start-up" : ""));
+    const int64_t last = phases.total_steps() - 2;
+    CHECK(phases.at(last).train.weight_rounding == 0.3);
+    CHECK(phases.at(last).model.residual_blend == 0);
+    CHECK(phases.phases()[text - 1].goal.has_value());
   }
 }
 
