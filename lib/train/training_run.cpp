@@ -77,6 +77,275 @@ bool is_due(int64_t step, int64_t interval) {
   return interval > 0 && step % interval == 0;
 }
 
+/// A run under way: what it has beside its state, and what may happen after a step.
+class TrainingLoop {
+ public:
+  TrainingLoop(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
+               const RunOptions& options);
+
+  RunEnd run();
+
+ private:
+  void drop_earlier_files();
+  void record_changes();
+  void record(const nlohmann::ordered_json& line);
+  /// On all ranks: is it so on any?
+  bool on_any_rank(bool here) const;
+  bool is_stopped() const { return on_any_rank(options_.stop != nullptr && options_.stop->load()); }
+  /// Saves where that is asked for from outside.
+  void save_if_asked();
+
+  void make_step();
+  void show_progress();
+  /// Ends the phase where its task is learned.
+  void look_at_goal();
+  bool is_validation_due() const;
+  bool is_validated() const;
+  /// Validates. False when it was cut short by a stop.
+  bool look();
+  std::vector<ValidationResult> look_at_all();
+
+  void save_into(const std::string& folder);
+  void save();
+  void save_if_best();
+  void save_if_due();
+  /// Keeps the checkpoint of a phase that ends here and names it.
+  void keep_phase();
+
+  Trainer& trainer_;
+  TrainerState& state_;
+  const ValidationPlan& validation_;
+  const RunOptions& options_;
+  const TrainConfig& config_;
+  parallel::Communicator* const communicator_;
+  // Rank 0 writes and decides; what it writes about, all ranks compute alike.
+  const bool writes_;
+  const int64_t first_step_;
+  const int64_t last_step_;
+  std::optional<MetricsLog> metrics_;
+  std::optional<EventFile> events_;
+  ProgressLine progress_;
+  const Clock::time_point begin_ = Clock::now();
+  Clock::time_point last_save_ = begin_;
+  bool is_saved_;
+};
+
+TrainingLoop::TrainingLoop(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
+                           const RunOptions& options)
+    : trainer_(trainer),
+      state_(state),
+      validation_(validation),
+      options_(options),
+      config_(state.train),
+      communicator_(trainer.communicator()),
+      writes_(communicator_ == nullptr || communicator_->rank() == 0),
+      first_step_(state.step),
+      last_step_(options.stop_at > 0 ? std::min(options.stop_at, state.total_steps) : state.total_steps),
+      progress_(options.quiet || !writes_),
+      is_saved_(!options.is_new && options.changes.empty()) {
+  if (!writes_) return;
+  metrics_.emplace(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
+  if (options.is_new) drop_earlier_files();
+  if (options.tensorboard) events_.emplace(options.output, state.step);
+}
+
+RunEnd TrainingLoop::run() {
+  record_changes();
+  // From the first instant there is something to resume, and a full disk shows before the work and not after
+  // it.
+  if (state_.step == 0 && !is_validated()) look();
+  if (state_.step == 0 || options_.is_new) save();
+
+  // A stop cut it short.
+  if (state_.step > 0 && is_validation_due() && !is_validated()) look();
+
+  while (state_.step < last_step_ && !is_stopped()) {
+    make_step();
+    show_progress();
+    look_at_goal();
+    if (is_validation_due()) look();
+    keep_phase();
+    save_if_due();
+    save_if_asked();
+  }
+
+  const bool is_complete =
+      state_.step >= state_.total_steps ? is_validated() || look() : state_.step >= last_step_;
+  if (!is_saved_) save();
+  return is_complete ? RunEnd::finished : RunEnd::interrupted;
+}
+
+void TrainingLoop::drop_earlier_files() {
+  remove_event_files(options_.output);
+  std::vector<std::string> named;
+  if (options_.phases)
+    for (const TrainingPhase& phase : options_.phases->phases())
+      if (!phase.kept_as.empty()) named.push_back(phase.kept_as);
+  remove_kept_checkpoints(options_.output, named);
+}
+
+void TrainingLoop::record_changes() {
+  if (options_.changes.empty()) return;
+  nlohmann::ordered_json line = {{"step", state_.step}, {"changes", nlohmann::ordered_json::array()}};
+  for (const SettingChange& change : options_.changes) {
+    line["changes"].push_back(setting_change_to_json(change));
+    state_.changes.push_back(change);
+  }
+  record(line);
+}
+
+void TrainingLoop::record(const nlohmann::ordered_json& line) {
+  if (metrics_) metrics_->append(line);
+  if (events_) events_->append(line);
+}
+
+bool TrainingLoop::on_any_rank(bool here) const {
+  return communicator_ == nullptr ? here : communicator_->any(here, "whether to stop or save");
+}
+
+void TrainingLoop::save_if_asked() {
+  if (!on_any_rank(options_.save != nullptr && options_.save->exchange(false))) return;
+  save();
+  progress_.say(fmt::format("step {}: saved, as asked", state_.step));
+}
+
+void TrainingLoop::make_step() {
+  const auto begin = Clock::now();
+  profile::OperatorProfile* profile = state_.step > first_step_ ? options_.profile : nullptr;
+  if (profile != nullptr) profile->start();
+  const StepResult result =
+      trainer_.make_step(state_.step, state_.sequences, is_due(state_.step, config_.diagnostics_interval));
+  if (profile != nullptr) profile->stop();
+  const double step_seconds = seconds_since(begin);
+
+  ++state_.step;
+  state_.sequences += result.sequences;
+  state_.tokens += result.text_tokens;
+  state_.train_seconds += step_seconds;
+  state_.recent_losses.push_back(result.loss);
+  if (state_.recent_losses.size() > TrainerState::kRecentLosses)
+    state_.recent_losses.erase(state_.recent_losses.begin());
+  is_saved_ = false;
+  record(step_line(result, state_, step_seconds));
+}
+
+void TrainingLoop::show_progress() {
+  std::vector<double> passes;
+  if (options_.data_uses)
+    for (const DataUse& use : options_.data_uses(state_.sequences)) passes.push_back(use.passes);
+  const double pace = seconds_since(begin_) / static_cast<double>(state_.step - first_step_);
+  progress_.update({state_.step, state_.total_steps, state_.tokens, passes, state_.train_loss(),
+                    static_cast<double>(state_.tokens) / state_.train_seconds,
+                    pace * static_cast<double>(last_step_ - state_.step)});
+}
+
+void TrainingLoop::look_at_goal() {
+  const auto goal = options_.phases ? options_.phases->goal_due(state_.step) : std::nullopt;
+  if (!goal) return;
+  const std::string name = options_.phases->phase_after(state_.step).name;
+  ValidationSource source = validation_(state_.step)[goal->task];
+  source.sequences = std::min(source.sequences, kSequencesToDecide);
+  const auto looked_at_with =
+      std::make_shared<const model::ModelConfig>(trainer_.config_with(source.settings->model));
+  const double accuracy =
+      validate(trainer_.model(), source, source.batch, looked_at_with, nullptr, communicator_).accuracy;
+  const bool is_learned = accuracy >= goal->accuracy;
+  record(
+      {{"step", state_.step},
+       {"goal", {{"phase", name}, {"task", source.task}, {"accuracy", accuracy}, {"is_met", is_learned}}}});
+  if (!is_learned) return;
+  options_.phases->end_phase(state_.step);
+  state_.phases = options_.phases->json();
+  progress_.say(fmt::format("step {}: {:.1f} % of {} right: \"{}\" ends", state_.step, 100 * accuracy,
+                            source.task, name));
+}
+
+bool TrainingLoop::is_validation_due() const {
+  return is_due(state_.step, config_.eval_interval) && state_.step < state_.total_steps;
+}
+
+bool TrainingLoop::is_validated() const {
+  return !state_.valid_results.empty() && state_.valid_results.back().step == state_.step;
+}
+
+bool TrainingLoop::look() {
+  std::vector<ValidationResult> results;
+  try {
+    results = look_at_all();
+  } catch (const Stopped&) {
+    return false;
+  }
+  for (const ValidationResult& result : results) {
+    record({{"step", state_.step}, {"valid", validation_to_json(result)}});
+    state_.valid_results.push_back(result);
+  }
+  is_saved_ = false;
+  save_if_best();
+  return true;
+}
+
+std::vector<ValidationResult> TrainingLoop::look_at_all() {
+  const auto poll = [&] {
+    save_if_asked();
+    if (is_stopped()) throw Stopped();
+  };
+  std::vector<ValidationResult> results;
+  for (const ValidationSource& source : validation_(state_.step)) {
+    if (source.sequences == 0) continue;
+    const model::ModelConfig looked_at =
+        source.settings ? trainer_.config_with(source.settings->model) : trainer_.config_after(state_.step);
+    const auto looked_at_with = std::make_shared<const model::ModelConfig>(looked_at);
+    ValidationResult result =
+        validate(trainer_.model(), source, source.batch, looked_at_with, poll, communicator_);
+    result.reading = measure_reading(trainer_.model(), source, source.batch, looked_at_with);
+    result.step = state_.step;
+    result.tokens = state_.tokens;
+    progress_.say(validation_text(result));
+    if (result.reading && looked_at.retriever == "learned" && is_choice_dead(*result.reading) &&
+        state_.step > 0 && kStepsToChoose * state_.step >= state_.total_steps)
+      progress_.say(kDeadChoice);
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+void TrainingLoop::save_into(const std::string& folder) {
+  // The step that made it so ended well; the next one would not, and there must be something to go back to.
+  if (const auto weight = first_non_finite_weight(trainer_.model()))
+    fail_run(fmt::format("step {}", state_.step), "weight " + *weight + " is not finite",
+             "the last checkpoint is untouched; " + trainer_.way_out_of_non_finite());
+  save_checkpoint(folder, trainer_.model(), trainer_.config_after(state_.step), trainer_.optimizer(), state_,
+                  options_.tokenizer_file, communicator_);
+}
+
+void TrainingLoop::save() {
+  save_into(checkpoint_folder(options_.output));
+  if (writes_ && config_.keep_checkpoints > 0 && state_.step > 0)
+    keep_checkpoint(options_.output, state_.step, config_.keep_checkpoints);
+  last_save_ = Clock::now();
+  is_saved_ = true;
+}
+
+void TrainingLoop::save_if_best() {
+  if (!config_.keep_best || state_.valid_results.empty()) return;
+  if (!on_any_rank(writes_ && loss_to_compare(state_.valid_results) < best_kept_loss(options_.output)))
+    return;
+  save_into(best_checkpoint_folder(options_.output));
+}
+
+void TrainingLoop::save_if_due() {
+  const bool minutes_passed = writes_ && config_.checkpoint_minutes > 0 &&
+                              seconds_since(last_save_) >= 60 * config_.checkpoint_minutes;
+  if (is_due(state_.step, config_.checkpoint_interval) || on_any_rank(minutes_passed)) save();
+}
+
+void TrainingLoop::keep_phase() {
+  const TrainingPhase* ended = options_.phases ? options_.phases->phase_ended_by(state_.step) : nullptr;
+  if (ended == nullptr || ended->kept_as.empty()) return;
+  save();
+  if (writes_) keep_checkpoint_as(options_.output, ended->kept_as);
+}
+
 }  // namespace
 
 int64_t steps_within(double seconds, double step_seconds, double validation_seconds, int64_t eval_interval) {
@@ -89,201 +358,7 @@ int64_t steps_within(double seconds, double step_seconds, double validation_seco
 
 RunEnd run_training(Trainer& trainer, TrainerState& state, const ValidationPlan& validation,
                     const RunOptions& options) {
-  const TrainConfig& config = state.train;
-  const int64_t last_step =
-      options.stop_at > 0 ? std::min(options.stop_at, state.total_steps) : state.total_steps;
-  parallel::Communicator* const communicator = trainer.communicator();
-  // Rank 0 writes and decides; what it writes about, all ranks compute alike.
-  const bool writes = communicator == nullptr || communicator->rank() == 0;
-  std::optional<MetricsLog> metrics;
-  std::optional<EventFile> events;
-  if (writes) {
-    metrics.emplace(options.output + "/metrics.jsonl", options.is_new ? -1 : state.step);
-    if (options.is_new) {
-      remove_event_files(options.output);
-      std::vector<std::string> named;
-      if (options.phases)
-        for (const TrainingPhase& phase : options.phases->phases()) named.push_back(phase.kept_as);
-      std::erase(named, "");
-      remove_kept_checkpoints(options.output, named);
-    }
-    if (options.tensorboard) events.emplace(options.output, state.step);
-  }
-  const auto record = [&](const nlohmann::ordered_json& line) {
-    if (metrics) metrics->append(line);
-    if (events) events->append(line);
-  };
-  ProgressLine progress(options.quiet || !writes);
-  /// On all ranks: is it so on any?
-  const auto on_any_rank = [&](bool here) {
-    return communicator == nullptr ? here : communicator->any(here, "whether to stop or save");
-  };
-  const auto is_stopped = [&] { return on_any_rank(options.stop != nullptr && options.stop->load()); };
-  const auto run_start = Clock::now();
-  const int64_t first_step = state.step;
-  Clock::time_point last_save = Clock::now();
-  bool is_saved = !options.is_new && options.changes.empty();
-
-  if (!options.changes.empty()) {
-    nlohmann::ordered_json line = {{"step", state.step}, {"changes", nlohmann::ordered_json::array()}};
-    for (const SettingChange& change : options.changes) {
-      line["changes"].push_back(setting_change_to_json(change));
-      state.changes.push_back(change);
-    }
-    record(line);
-  }
-
-  const auto passes = [&] {
-    std::vector<double> list;
-    if (options.data_uses)
-      for (const DataUse& use : options.data_uses(state.sequences)) list.push_back(use.passes);
-    return list;
-  };
-  const auto save_into = [&](const std::string& folder) {
-    // The step that made it so ended well; the next one would not, and there must be something to go back to.
-    if (const auto weight = first_non_finite_weight(trainer.model()))
-      fail_run(fmt::format("step {}", state.step), "weight " + *weight + " is not finite",
-               "the last checkpoint is untouched; " + trainer.way_out_of_non_finite());
-    save_checkpoint(folder, trainer.model(), trainer.config_after(state.step), trainer.optimizer(), state,
-                    options.tokenizer_file, communicator);
-  };
-  const auto save = [&] {
-    save_into(checkpoint_folder(options.output));
-    if (writes && config.keep_checkpoints > 0 && state.step > 0)
-      keep_checkpoint(options.output, state.step, config.keep_checkpoints);
-    last_save = Clock::now();
-    is_saved = true;
-  };
-  const auto keep_phase = [&] {
-    const TrainingPhase* ended = options.phases ? options.phases->phase_ended_by(state.step) : nullptr;
-    if (ended == nullptr || ended->kept_as.empty()) return;
-    save();
-    if (writes) keep_checkpoint_as(options.output, ended->kept_as);
-  };
-  const auto save_if_best = [&] {
-    if (!config.keep_best || state.valid_results.empty()) return;
-    if (!on_any_rank(writes && loss_to_compare(state.valid_results) < best_kept_loss(options.output))) return;
-    save_into(best_checkpoint_folder(options.output));
-  };
-  const auto save_as_asked = [&] {
-    save();
-    progress.say(fmt::format("step {}: saved, as asked", state.step));
-  };
-  const auto is_save_asked = [&] { return options.save != nullptr && options.save->exchange(false); };
-  const auto poll = [&] {
-    if (on_any_rank(is_save_asked())) save_as_asked();
-    if (is_stopped()) throw Stopped();
-  };
-  const auto look_at_all = [&] {
-    std::vector<ValidationResult> results;
-    for (const ValidationSource& source : validation(state.step)) {
-      if (source.sequences == 0) continue;
-      const model::ModelConfig looked_at =
-          source.settings ? trainer.config_with(source.settings->model) : trainer.config_after(state.step);
-      const auto looked_at_with = std::make_shared<const model::ModelConfig>(looked_at);
-      ValidationResult result =
-          validate(trainer.model(), source, source.batch, looked_at_with, poll, communicator);
-      result.reading = measure_reading(trainer.model(), source, source.batch, looked_at_with);
-      result.step = state.step;
-      result.tokens = state.tokens;
-      progress.say(validation_text(result));
-      if (result.reading && looked_at.retriever == "learned" && is_choice_dead(*result.reading) &&
-          state.step > 0 && kStepsToChoose * state.step >= state.total_steps)
-        progress.say(kDeadChoice);
-      results.push_back(std::move(result));
-    }
-    return results;
-  };
-  /// False when it was cut short by a stop.
-  const auto look = [&] {
-    std::vector<ValidationResult> results;
-    try {
-      results = look_at_all();
-    } catch (const Stopped&) {
-      return false;
-    }
-    for (const ValidationResult& result : results) {
-      record({{"step", state.step}, {"valid", validation_to_json(result)}});
-      state.valid_results.push_back(result);
-    }
-    is_saved = false;
-    save_if_best();
-    return true;
-  };
-  const auto is_validated = [&] {
-    return !state.valid_results.empty() && state.valid_results.back().step == state.step;
-  };
-  const auto is_validation_due = [&] {
-    return is_due(state.step, config.eval_interval) && state.step < state.total_steps;
-  };
-
-  /// Ends the phase where its task is learned.
-  const auto look_at_goal = [&] {
-    const auto goal = options.phases ? options.phases->goal_due(state.step) : std::nullopt;
-    if (!goal) return;
-    const std::string name = options.phases->phase_after(state.step).name;
-    ValidationSource source = validation(state.step)[goal->task];
-    source.sequences = std::min(source.sequences, kSequencesToDecide);
-    const auto looked_at_with =
-        std::make_shared<const model::ModelConfig>(trainer.config_with(source.settings->model));
-    const double accuracy =
-        validate(trainer.model(), source, source.batch, looked_at_with, nullptr, communicator).accuracy;
-    const bool is_learned = accuracy >= goal->accuracy;
-    record(
-        {{"step", state.step},
-         {"goal", {{"phase", name}, {"task", source.task}, {"accuracy", accuracy}, {"is_met", is_learned}}}});
-    if (!is_learned) return;
-    options.phases->end_phase(state.step);
-    state.phases = options.phases->json();
-    progress.say(fmt::format("step {}: {:.1f} % of {} right: \"{}\" ends", state.step, 100 * accuracy,
-                             source.task, name));
-  };
-
-  // From the first instant there is something to resume, and a full disk shows before the work and not after
-  // it.
-  if (state.step == 0 && !is_validated()) look();
-  if (state.step == 0 || options.is_new) save();
-
-  // A stop cut it short.
-  if (state.step > 0 && is_validation_due() && !is_validated()) look();
-
-  while (state.step < last_step && !is_stopped()) {
-    const auto step_start = Clock::now();
-    profile::OperatorProfile* profile = state.step > first_step ? options.profile : nullptr;
-    if (profile != nullptr) profile->start();
-    const StepResult result =
-        trainer.make_step(state.step, state.sequences, is_due(state.step, config.diagnostics_interval));
-    if (profile != nullptr) profile->stop();
-    const double step_seconds = seconds_since(step_start);
-
-    ++state.step;
-    state.sequences += result.sequences;
-    state.tokens += result.text_tokens;
-    state.train_seconds += step_seconds;
-    state.recent_losses.push_back(result.loss);
-    if (state.recent_losses.size() > TrainerState::kRecentLosses)
-      state.recent_losses.erase(state.recent_losses.begin());
-    is_saved = false;
-
-    record(step_line(result, state, step_seconds));
-    const double pace = seconds_since(run_start) / static_cast<double>(state.step - first_step);
-    progress.update({state.step, state.total_steps, state.tokens, passes(), state.train_loss(),
-                     static_cast<double>(state.tokens) / state.train_seconds,
-                     pace * static_cast<double>(last_step - state.step)});
-
-    look_at_goal();
-    if (is_validation_due()) look();
-    keep_phase();
-    const bool minutes_passed =
-        writes && config.checkpoint_minutes > 0 && seconds_since(last_save) >= 60 * config.checkpoint_minutes;
-    if (is_due(state.step, config.checkpoint_interval) || on_any_rank(minutes_passed)) save();
-    if (on_any_rank(is_save_asked())) save_as_asked();
-  }
-
-  const bool is_complete =
-      state.step >= state.total_steps ? is_validated() || look() : state.step >= last_step;
-  if (!is_saved) save();
-  return is_complete ? RunEnd::finished : RunEnd::interrupted;
+  return TrainingLoop(trainer, state, validation, options).run();
 }
 
 }  // namespace gca::train
