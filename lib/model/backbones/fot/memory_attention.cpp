@@ -9,12 +9,15 @@
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <functional>
 #include <vector>
 
+#include "kernels/indexed_attention/indexed_attention.h"
+#include "kernels/row_scores/row_scores.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/top_k/top_k.h"
 #include "lib/model/layers/wide_type.h"
@@ -95,6 +98,25 @@ MemoryReading read_best(const at::Tensor& q, const at::Tensor& k, const at::Tens
   return {out, all_lse};
 }
 
+/// One query, the last position: all of it where the rows lie.
+MemoryReading read_best_of_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                               const at::Tensor& slopes, int64_t memory, int64_t top_k, double scale) {
+  std::vector<at::Tensor> outs;
+  std::vector<at::Tensor> lses;
+  for (int64_t b = 0; b < q.size(0); ++b) {
+    const at::Tensor query = q.select(0, b);  // (1, H, dh)
+    const at::Tensor keys = k.select(0, b);
+    const at::Tensor scores = kernels::row_scores(query.squeeze(0), keys.narrow(0, 0, memory), scale);
+    const kernels::IndexedRows rows = {kernels::top_k(scores, top_k).to(at::kInt), memory};
+    const kernels::IndexedAttention read = kernels::indexed_attention(
+        query, {.keys = keys, .values = v.select(0, b), .key_scales = {}, .value_scales = {}}, rows, slopes,
+        scale);
+    outs.push_back(read.out);
+    lses.push_back(read.lse.t());
+  }
+  return {at::stack(outs), at::stack(lses)};
+}
+
 }  // namespace
 
 MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -121,8 +143,9 @@ MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const a
   if (begin < dense_end) add_dense(begin, dense_end, 0);
   by_local_context(std::max(begin, dense_end), end, n, [&](int64_t first, int64_t last, int64_t memory) {
     if (!range.reads_memory) return add_dense(first, last, memory);
-    const MemoryReading reading = read_best(q.narrow(1, first - begin, last - first), k.narrow(1, 0, last),
-                                            v.narrow(1, 0, last), slopes, memory, range.top_k, scale);
+    const auto read = last - first == 1 ? read_best_of_one : read_best;
+    const MemoryReading reading = read(q.narrow(1, first - begin, last - first), k.narrow(1, 0, last),
+                                       v.narrow(1, 0, last), slopes, memory, range.top_k, scale);
     add(reading.out, reading.lse);
   });
   if (outs.size() == 1) return {outs.front(), lses.front()};
