@@ -86,7 +86,7 @@ struct StartUpFolders {
 
 TEST_CASE(
     "A curriculum has the steps of the run, ends at the floor of the learning rate and drops ever fewer "
-    "sequences") {
+    "sequences, none at last") {
   const train::RunConfig config = tiny_run_config();
   for (const int64_t total : {1, 2, 7, 40, 3150, 200'000}) {
     CAPTURE(total);
@@ -106,9 +106,11 @@ TEST_CASE(
       }
       const double here = phases.at(step).train.retrieval_dropout;
       CHECK(here <= dropout);
-      CHECK(here > 0);
+      CHECK(here >= 0);
       dropout = here;
     }
+    CHECK(dropout == 0);
+    CHECK(phases.at(0).model.gumbel_scale > phases.at(total - 1).model.gumbel_scale);
     CHECK(repeats > 0);
     CHECK(static_cast<double>(repeats) < 0.3 * static_cast<double>(total));
   }
@@ -143,11 +145,12 @@ TEST_CASE("A curriculum leaves alone what was set by hand") {
   train::RunConfig config = tiny_run_config();
   config.set_from_flag("weight_rounding=0");
   config.set_from_flag("retrieval_dropout=0.5");
+  config.set_from_flag("gumbel_scale=0.7");
   const train::TrainingPhases phases(train::start_up_curriculum(config, 500), config, "curriculum");
   for (const int64_t step : {0, 250, 499}) {
     CHECK(phases.at(step).train.weight_rounding == 0);
     CHECK(phases.at(step).train.retrieval_dropout == 0.5);
-    CHECK(phases.at(step).model.gumbel_scale == 0.3);
+    CHECK(phases.at(step).model.gumbel_scale == 0.7);
   }
 }
 

@@ -37,14 +37,15 @@ struct Stage {
   double text_share;                ///< steps on text for each step on repeats; 0: text alone
   double rate_from, rate_to;        ///< of the peak of the learning rate; below 0: the floor
   double dropout_from, dropout_to;  ///< of retrieval
+  double noise_from, noise_to;      ///< gumbel_scale
 };
 
 constexpr std::array kStages = {
-    Stage{"start-up: warm-up", kWarmUpTokens, false, 0, 1, 0.25, 1, 0.35, 0.35},
-    Stage{"start-up: until repeats are found", kVocabularyTokens, true, 0, 1, 1, 1, 0.35, 0.35},
-    Stage{"start-up: text beside repeats", 0, false, 0.27, 7, 1, 1, 0.35, 0.25},
-    Stage{"text", 0, false, 0.24, 0, 1, 1, 0.25, 0.15},
-    Stage{"text, falling learning rate", 0, false, 0.49, 0, 1, -1, 0.15, 0.05},
+    Stage{"start-up: warm-up", kWarmUpTokens, false, 0, 1, 0.25, 1, 0.35, 0.35, 0.3, 0.3},
+    Stage{"start-up: until repeats are found", kVocabularyTokens, true, 0, 1, 1, 1, 0.35, 0.35, 0.3, 0.3},
+    Stage{"start-up: text beside repeats", 0, false, 0.15, 7, 1, 1, 0.35, 0.15, 0.3, 0.3},
+    Stage{"text", 0, false, 0.36, 0, 1, 1, 0.15, 0.05, 0.3, 0.3},
+    Stage{"text, falling learning rate", 0, false, 0.49, 0, 1, -1, 0.05, 0, 0.3, 0.1},
 };
 
 Json ramp(double from, double to) {
@@ -75,7 +76,6 @@ Json start_up_curriculum(const RunConfig& config, int64_t total_steps) {
     if (!config.explicit_keys.contains(key)) shared[key] = value;
   };
   propose("residual_blend", 0);
-  propose("gumbel_scale", 0.3);
   propose("weight_rounding", 0.3);
 
   const int64_t text_tokens = train.batch * train.context;
@@ -108,6 +108,8 @@ Json start_up_curriculum(const RunConfig& config, int64_t total_steps) {
     if (stage.ends_when_learned && steps < total_steps)
       phase["until"] = {
           {"task", "recall"}, {"accuracy", kRepeatsRight}, {"every", std::max<int64_t>(1, steps / kLooks)}};
+    if (!config.explicit_keys.contains("gumbel_scale"))
+      phase["gumbel_scale"] = ramp(stage.noise_from, stage.noise_to);
     phase["learning_rate"] = ramp(rate(stage.rate_from), rate(stage.rate_to));
     Json text = {{"task", "text"}, {"context", train.context}};
     if (!config.explicit_keys.contains("retrieval_dropout"))
