@@ -14,6 +14,7 @@
 #include "lib/train/checkpoints/checkpoint.h"
 #include "lib/train/checkpoints/resume_rules.h"
 #include "lib/train/data/weighted_data.h"
+#include "lib/train/parallel/text_part.h"
 #include "lib/train/settings/start_up_curriculum.h"
 
 namespace gca::app {
@@ -191,6 +192,36 @@ train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count) 
   return config;
 }
 
+namespace {
+
+void require_texts_to_share(const PlannedRun& run, const RankCount& count) {
+  const std::string flag = fmt::format("--context-parallel {}", count.text_ranks);
+  const model::ModelConfig& config = run.config.model;
+  const model::TextSharing sharing = model::backbone_kind(config).text_sharing;
+  if (sharing == model::TextSharing::none)
+    fail_usage(flag, "a model with long_range " + config.long_range + " reads each text whole",
+               "leave it out");
+  if (sharing != model::TextSharing::ring) return;
+  if (count.ring_scheme != parallel::RingScheme::gather && config.position == "alibi")
+    fail_usage("--cp-scheme", "blocks that go round a ring know rotary positions only, and position is alibi",
+               "use --cp-scheme gather");
+  const int64_t unit = train::shared_text_unit(config, count.text_ranks, count.ring_scheme);
+  const auto require_whole_parts = [&](int64_t context, const std::string& where) {
+    if (context % unit != 0)
+      fail_usage(
+          where, fmt::format("a context of {} cannot be cut into {} equal slices", context, unit),
+          fmt::format("use one of {}, or another --context-parallel", std::max(unit, context / unit * unit)));
+  };
+  if (run.data.phases)
+    for (const train::TrainingPhase& phase : run.data.phases->phases())
+      for (const train::PhaseTask& task : phase.tasks)
+        require_whole_parts(task.config.train.context, "phase " + phase.name + ", task " + task.task);
+  else
+    require_whole_parts(run.config.train.context, flag);
+}
+
+}  // namespace
+
 void require_work_for_ranks(const PlannedRun& run, const RankCount& count) {
   if (count.ranks == 1) return;
   const std::string them =
@@ -206,12 +237,8 @@ void require_work_for_ranks(const PlannedRun& run, const RankCount& count) {
         require_rows(task.config.train.batch, "phase " + phase.name + ", task " + task.task);
   else
     require_rows(run.config.train.batch, source_of_batch(run.config));
-  const model::BackboneKind& kind = model::backbone_kind(run.config.model);
-  if (count.text_ranks > 1 && !kind.shares_texts)
-    fail_usage(fmt::format("--context-parallel {}", count.text_ranks),
-               "a model with long_range " + run.config.model.long_range + " reads each text whole",
-               "leave it out");
-  if (kind.crosses_rows)
+  if (count.text_ranks > 1) require_texts_to_share(run, count);
+  if (model::backbone_kind(run.config.model).crosses_rows)
     fail_usage("long_range " + run.config.model.long_range,
                "in training the rows of its batch see each other", "train it in one process");
 }

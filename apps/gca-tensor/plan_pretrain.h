@@ -6,6 +6,7 @@
 
 #include "apps/gca-tensor/start_up.h"
 #include "apps/gca/options/pretrain_options.h"
+#include "lib/parallel/text_shares.h"
 #include "lib/train/checkpoints/trainer_state.h"
 #include "lib/train/data/task_data.h"
 #include "lib/train/settings/run_config.h"
@@ -52,6 +53,7 @@ train::TrainConfig largest_step(const PlannedRun& run);
 struct RankCount {
   int ranks = 1;
   int text_ranks = 1;
+  parallel::RingScheme ring_scheme = parallel::RingScheme::gather;
   int groups() const { return ranks / text_ranks; }
 };
 
@@ -59,7 +61,7 @@ struct RankCount {
 train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count);
 
 /// Throws Error(usage) where the processes cannot share the run's steps: too few rows in a batch, rows that the model lets see
-/// each other, or texts that it reads whole.
+/// each other, texts that it reads whole, or texts that cannot be cut into so many parts.
 void require_work_for_ranks(const PlannedRun& run, const RankCount& count);
 
 /// Throws Error(usage), naming what says how large a batch is, where `memory` is more than there is.

@@ -85,7 +85,8 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  train::Trainer trial(model, config.train, data.train, seed, 1, communicator, text_ranks);
+  train::Trainer trial(model, config.train, data.train, seed, 1, communicator, text_ranks,
+                       parallel::ring_scheme_of(options.cp_scheme));
   const double step_seconds = trial.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
   const int64_t steps = train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(),
                                             step_seconds, validation_seconds, config.train.eval_interval);
@@ -194,6 +195,8 @@ void require_memory_of(const ReadyRun& run, const RankCount& count) {
 ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool writes) {
   ReadyRun run;
   check_options(options, writes);
+  if (options.is_given("--cp-scheme") && options.context_parallel == 1)
+    fail_usage("--cp-scheme", "is only used with --context-parallel", "leave it out");
   if (count.ranks > 1 && options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "several ranks train on CPUs only", "start one process");
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
@@ -207,6 +210,8 @@ ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool
   run.continued_state = run.continued.empty() ? "" : read_file(run.continued + "/trainer_state.json");
   run.planned = plan_run(options, count.ranks);
   require_work_for_ranks(run.planned, count);
+  if (options.is_given("--cp-scheme") && run.planned.config.model.self_attention != "full")
+    fail_usage("--cp-scheme", "is for full attention", "leave it out, or set self_attention=full");
   train::TrainerState& state = run.planned.state;
   const train::RunConfig& config = run.planned.config;
   const train::TaskData& data = run.planned.data;
@@ -256,7 +261,7 @@ void require_same_run(parallel::Communicator& communicator, const PretrainOption
                              std::to_string(state.seed) + " " + std::to_string(state.total_steps) + " " +
                              std::to_string(options.steps) + " " + std::to_string(options.tokens) + " " +
                              std::to_string(options.minutes) + " " + std::to_string(options.stop_at) + " " +
-                             std::to_string(options.context_parallel)},
+                             std::to_string(options.context_parallel) + " " + options.cp_scheme},
        {"data", run.planned.data.train.fingerprint},
        {"checkpoint", run.continued_state},
        {"weights", checksum_of_weights(*run.model)}});
@@ -265,7 +270,7 @@ void require_same_run(parallel::Communicator& communicator, const PretrainOption
 void train_run(const PretrainOptions& options, JsonReport& report, parallel::Communicator* communicator,
                parallel::Communicator* text_ranks) {
   const int ranks = communicator == nullptr ? 1 : communicator->size();
-  const RankCount count{ranks, options.context_parallel};
+  const RankCount count{ranks, options.context_parallel, parallel::ring_scheme_of(options.cp_scheme)};
   const bool writes = communicator == nullptr || communicator->rank() == 0;
   const bool is_quiet = options.common.quiet || !writes;
   ReadyRun ready;
@@ -295,7 +300,7 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   state.end_token = data.end_token;
 
   train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps, communicator,
-                         text_ranks);
+                         text_ranks, parallel::ring_scheme_of(options.cp_scheme));
   trainer.follow(data.phases);
   if (options.goes_on()) {
     parallel::succeed_together(communicator, [&] {
@@ -356,7 +361,7 @@ void plan_of_ranks(PretrainOptions& options, int ranks) {
   check_options(options, true);
   require_whole_groups(options, ranks);
   JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
-  dry_run(options, plan, {ranks, options.context_parallel});
+  dry_run(options, plan, {ranks, options.context_parallel, parallel::ring_scheme_of(options.cp_scheme)});
 }
 
 }  // namespace

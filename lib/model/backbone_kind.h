@@ -39,6 +39,13 @@ struct Reader {
   int64_t place;  ///< the head, or the group
 };
 
+/// Can several ranks train on one text, each with a part of it (ForwardOptions::text_ranks)?
+enum class TextSharing : uint8_t {
+  none,
+  in_order,  ///< rank after rank, whole chunks
+  ring,      ///< as a parallel::RingScheme says
+};
+
 struct BackboneKind {
   const char* name;                       ///< the value of long_range in config.json
   const char* self_attention = "window";  ///< the value of self_attention that it goes with
@@ -60,8 +67,7 @@ struct BackboneKind {
   std::vector<Reader> (*readers)(const ModelConfig& config) = nullptr;
   /// In training the rows of a batch see each other, so they cannot be shared out among processes.
   bool crosses_rows = false;
-  /// Several ranks can train on one text, each with a part of it (ForwardOptions::text_ranks).
-  bool shares_texts = false;
+  TextSharing text_sharing = TextSharing::none;
 };
 
 }  // namespace gca::model

@@ -9,6 +9,7 @@
 
 #include "lib/model/model_config.h"
 #include "lib/parallel/communicator.h"
+#include "lib/parallel/text_shares.h"
 
 namespace gca::model {
 
@@ -66,14 +67,16 @@ struct ForwardOptions {
       1.0;  ///< training: part of this call's loss in that of its step; of terms added to it, too
   /// Training: what a backbone gathers of the step (Backbone::begin_step()). Null: nothing is gathered.
   std::shared_ptr<StepNotes> step_notes;
-  /// Training, kinds that BackboneKind::shares_texts says: rank p of N has positions p n .. (p + 1) n of each text, n a
-  /// multiple of the chunk size, and a past that begins at p n. All ranks run alike, forward and backward. Null: whole texts.
+  /// Training, kinds whose texts ranks can share (BackboneKind::text_sharing): each has some of the positions of each text,
+  /// and a past that begins at the first of them. Rank p of N has positions p n .. (p + 1) n, n a multiple of the chunk size;
+  /// with full attention those of `ring_scheme`. All ranks run alike, forward and backward. Null: whole texts.
   parallel::Communicator* text_ranks = nullptr;
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and
   /// what upper layers are run on later begins for them as if the text began there. No gradients.
   bool memory_only = false;
+  parallel::RingScheme ring_scheme = parallel::RingScheme::gather;  ///< of text_ranks, with full attention
 };
 
 }  // namespace gca::model

@@ -151,6 +151,57 @@ TEST_CASE("launch: ranks that share a text train what one process trains") {
   }
 }
 
+TEST_CASE("launch: ranks that share texts of full attention train what one process trains" *
+          doctest::test_suite("slow")) {
+  const TemporaryFolder folder;
+  const auto full = [&](const std::string& output, std::vector<std::string> more) {
+    for (const char* setting : {"self_attention=full", "long_range=none"}) {
+      more.emplace_back("--set");
+      more.emplace_back(setting);
+    }
+    more.insert(more.end(), {"--steps", "6"});
+    return rank_run(output, more);
+  };
+  const auto check_shared = [&](int ranks, const std::vector<std::string>& settings,
+                                const std::vector<std::string>& sharing) {
+    CAPTURE(ranks);
+    CAPTURE(sharing.back());
+    std::filesystem::remove_all(folder / "alone");
+    std::filesystem::remove_all(folder / "shared");
+    REQUIRE(run_gca(full(folder / "alone", settings)).status == 0);
+    std::vector<std::string> words = settings;
+    words.insert(words.end(), sharing.begin(), sharing.end());
+    const ProcessResult shared = run_gca(launched(ranks, full(folder / "shared", words)));
+    CHECK_MESSAGE(shared.status == 0, shared.err);
+    const std::vector<double> expected = losses_of(folder / "alone");
+    const std::vector<double> losses = losses_of(folder / "shared");
+    REQUIRE(losses.size() == 6);
+    for (size_t i = 0; i < losses.size(); ++i) CHECK(std::abs(losses[i] - expected[i]) <= 1e-5);
+  };
+  check_shared(2, {}, {"--context-parallel", "2"});
+  check_shared(4, {}, {"--context-parallel", "2", "--cp-scheme", "zigzag"});
+  check_shared(2, {}, {"--context-parallel", "2", "--cp-scheme", "ring"});
+  check_shared(4, {"--set", "recompute_activations=true"},
+               {"--context-parallel", "4", "--cp-scheme", "zigzag"});
+  check_shared(2, {"--set", "position=alibi"}, {"--context-parallel", "2", "--cp-scheme", "gather"});
+
+  const auto check_refused = [&](const std::vector<std::string>& more, const std::string& message) {
+    const ProcessResult result = run_gca(launched(2, full(folder / "none", more)));
+    CHECK(result.status == 2);
+    CHECK_MESSAGE(result.err.find(message) != std::string::npos, result.err);
+    CHECK(count_of(result.err, "error:") == 1);
+    CHECK_FALSE(std::filesystem::exists(folder / "none"));
+  };
+  check_refused({"--set", "context=1022", "--context-parallel", "2"},
+                "gca pretrain: error: --context-parallel 2: a context of 1022 cannot be cut into 4 equal "
+                "slices; use one of "
+                "1020, or another --context-parallel\n");
+  check_refused({"--set", "position=alibi", "--context-parallel", "2", "--cp-scheme", "ring"},
+                "gca pretrain: error: --cp-scheme: blocks that go round a ring know rotary positions only");
+  check_refused({"--cp-scheme", "ring"},
+                "gca pretrain: error: --cp-scheme: is only used with --context-parallel");
+}
+
 TEST_CASE("launch: a signal stops all ranks after the same step and saves, SIGUSR1 saves and goes on") {
   const TemporaryFolder folder;
   RunningProcess run(gca_words(launched(3, rank_run(folder / "run", {"--steps", "1000000"}))));
@@ -215,27 +266,31 @@ TEST_CASE("launch: what cannot be started is one line, and leaves nothing") {
   const struct {
     std::vector<std::string> words;
     std::string message;
-  } cases[] = {{launched(5, rank_run(folder / "run", {"--steps", "2"})),
-                "gca pretrain: error: --batch: a batch of 4 has no row for each of 5 ranks; use a batch of 5 "
-                "or more, or fewer ranks\n"},
-               {launched(2, rank_run(folder / "run", {"--steps", "2", "--set", "long_range=fot"})),
-                "gca pretrain: error: long_range fot: in training the rows of its batch see each other; "
-                "train it in one process\n"},
-               {launched(2, rank_run(folder / "run", {"--steps", "2", "--context-parallel", "3"})),
-                "gca pretrain: error: --context-parallel 3: does not divide 2 ranks; start a multiple of so "
-                "many ranks (gca launch -n "
-                "N -- pretrain ...)\n"},
-               {launched(2, rank_run(folder / "run",
-                                     {"--steps", "2", "--context-parallel", "2", "--set", "long_range=rmt"})),
-                "gca pretrain: error: --context-parallel 2: a model with long_range rmt reads each text "
-                "whole; leave it out\n"},
-               {launched(2, rank_run(folder / "run")),
-                "gca pretrain: error: --steps: missing; say how long to train: --steps N, --tokens N or "
-                "--minutes M\n"},
-               {launched(2, {"chunk", "--tokens", "none"}),
-                "gca launch: error: chunk: does not share its work among ranks; launch one of pretrain, "
-                "eval, tokenize, "
-                "memory\n"}};
+  } cases[] = {
+      {launched(5, rank_run(folder / "run", {"--steps", "2"})),
+       "gca pretrain: error: --batch: a batch of 4 has no row for each of 5 ranks; use a batch of 5 "
+       "or more, or fewer ranks\n"},
+      {launched(2, rank_run(folder / "run", {"--steps", "2", "--set", "long_range=fot"})),
+       "gca pretrain: error: long_range fot: in training the rows of its batch see each other; "
+       "train it in one process\n"},
+      {launched(2, rank_run(folder / "run", {"--steps", "2", "--context-parallel", "3"})),
+       "gca pretrain: error: --context-parallel 3: does not divide 2 ranks; start a multiple of so "
+       "many ranks (gca launch -n "
+       "N -- pretrain ...)\n"},
+      {launched(2, rank_run(folder / "run",
+                            {"--steps", "2", "--context-parallel", "2", "--set", "long_range=rmt"})),
+       "gca pretrain: error: --context-parallel 2: a model with long_range rmt reads each text "
+       "whole; leave it out\n"},
+      {launched(2,
+                rank_run(folder / "run", {"--steps", "2", "--context-parallel", "2", "--cp-scheme", "ring"})),
+       "gca pretrain: error: --cp-scheme: is for full attention; leave it out, or set self_attention=full\n"},
+      {launched(2, rank_run(folder / "run")),
+       "gca pretrain: error: --steps: missing; say how long to train: --steps N, --tokens N or "
+       "--minutes M\n"},
+      {launched(2, {"chunk", "--tokens", "none"}),
+       "gca launch: error: chunk: does not share its work among ranks; launch one of pretrain, "
+       "eval, tokenize, "
+       "memory\n"}};
   for (const auto& one : cases) {
     const ProcessResult result = run_gca(one.words);
     CHECK(result.status == 2);
@@ -312,4 +367,36 @@ TEST_CASE("launch: a rank that hangs is given up after --timeout, by all others"
   CHECK(run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "run", "--stop-at",
                  std::to_string(saved_step(folder / "run") + 1)})
             .status == 0);
+}
+
+TEST_CASE("launch: ranks train on a text that one process has no memory for" * doctest::test_suite("slow")) {
+  const TemporaryFolder folder;
+  gca::write_file_atomically(folder / "book.txt", NanoRun::pages(0, 1800));
+  NanoRun::must_run({"tokenize", folder / "book.txt", "--output", folder / "tokens", "--train-vocab", "400"});
+  NanoRun::must_run({"chunk", "--tokens", folder / "tokens", "--output", folder / "text", "--chunk-size",
+                     "64", "--context", "16K", "--valid-fraction", "0"});
+  // The memory that a process may ask for (not what it maps of files), inherited by all ranks.
+  constexpr int64_t kMost = int64_t{700} << 20;
+  const auto limited = [&](std::vector<std::string> words, const std::string& output) {
+    words.insert(words.end(),
+                 {"pretrain", "--data", folder / "text", "--config", "nano", "--batch", "1", "--steps", "2",
+                  "--threads", "1", "--dtype", "fp32", "--quiet", "--output", folder / output});
+    for (const char* setting : {"context=16K", "chunk_size=64", "sliding_window=64", "num_lower_layers=4",
+                                "num_upper_layers=4", "eval_sequences=1"})
+      words.insert(words.end(), {"--set", setting});
+    return words;
+  };
+  const auto run_limited = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> all = gca_words(words);
+    all.insert(all.begin(), {"prlimit", "--data=" + std::to_string(kMost)});
+    return run_program(all);
+  };
+  const ProcessResult one = run_limited(limited({}, "one"));
+  CHECK(one.status == 1);
+  CHECK(one.err == "gca pretrain: error: out of memory\n");
+  std::vector<std::string> shared = limited(launched(4, {}), "four");
+  shared.insert(shared.end(), {"--context-parallel", "4"});
+  const ProcessResult four = run_limited(shared);
+  CHECK_MESSAGE(four.status == 0, four.err);
+  CHECK(saved_step(folder / "four") == 2);
 }

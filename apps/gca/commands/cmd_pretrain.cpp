@@ -89,6 +89,15 @@ void add_pretrain_command(CLI::App& app) {
               int64_t{options->context_parallel}))
       ->check(CLI::Range(1, 4096))
       ->type_name("N");
+  command
+      ->add_option(
+          "--cp-scheme", options->cp_scheme,
+          with_default("How ranks that share texts exchange keys and values of full attention: gather, "
+                       "all at once; zigzag, round a ring while they compute; ring, the same with "
+                       "positions in a row, and the last rank has the most work",
+                       options->cp_scheme))
+      ->check(CLI::IsMember({"gather", "zigzag", "ring"}))
+      ->type_name("NAME");
   CLI::Option* resume =
       command->add_flag("--resume", options->resume, "Continue from the checkpoint in --output");
   CLI::Option* init =

@@ -37,7 +37,8 @@ struct PretrainOptions {
   std::string start_up;  ///< empty: not given
   int64_t stop_at = 0;
   int timeout_seconds = kTrainingTimeoutSeconds;
-  int context_parallel = 1;  ///< ranks that share a text
+  int context_parallel = 1;          ///< ranks that share a text
+  std::string cp_scheme = "gather";  ///< of full attention
   bool resume = false;
   bool overwrite = false;
   bool peak = false;

@@ -1,27 +1,49 @@
 #include "lib/train/parallel/text_part.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/constant_pad_nd.h>
 
 #include <array>
+#include <vector>
 
 #include "lib/model/backbone_kinds.h"
 #include "lib/train/data/batch_tensors.h"
 
 namespace gca::train {
+namespace {
+
+bool goes_round(const model::ModelConfig& config) {
+  return model::backbone_kind(config).text_sharing == model::TextSharing::ring;
+}
+
+}  // namespace
+
+int64_t shared_text_unit(const model::ModelConfig& config, int ranks, parallel::RingScheme scheme) {
+  if (goes_round(config)) return parallel::length_unit(scheme, ranks);
+  return (model::backbone_kind(config).has_landmarks ? config.chunk_size : 1) * ranks;
+}
 
 TextPart part_of_text(const data::Batch& batch, const model::ModelConfig& config,
-                      const parallel::Communicator* text_ranks) {
+                      const parallel::Communicator* text_ranks, parallel::RingScheme scheme) {
   const auto [ids, targets] = to_tensors(batch);
   if (text_ranks == nullptr) return {ids, targets, 0, batch.target_count};
-  const int64_t chunk = model::backbone_kind(config).has_landmarks ? config.chunk_size : 1;
-  const int64_t unit = chunk * text_ranks->size();
-  const int64_t n = (batch.length + unit - 1) / unit * chunk;
-  const int64_t first = text_ranks->rank() * n;
-  const std::array<int64_t, 2> padding = {0, n * text_ranks->size() - batch.length};
+  const int ranks = text_ranks->size();
+  const int64_t unit = shared_text_unit(config, ranks, scheme);
+  const int64_t length = (batch.length + unit - 1) / unit * unit;
+  const std::vector<parallel::PositionRange> ranges = parallel::positions_of(
+      goes_round(config) ? scheme : parallel::RingScheme::ring, length, text_ranks->rank(), ranks);
+  const auto own = [&](const at::Tensor& rows, int64_t filling) {
+    const at::Tensor padded =
+        at::constant_pad_nd(rows, std::array<int64_t, 2>{0, length - batch.length}, filling);
+    std::vector<at::Tensor> parts;
+    for (const parallel::PositionRange& range : ranges)
+      parts.push_back(padded.narrow(1, range.first, range.count));
+    return at::cat(parts, 1);
+  };
   TextPart part;
-  part.ids = at::constant_pad_nd(ids, padding, 0).narrow(1, first, n).contiguous();
-  part.targets = at::constant_pad_nd(targets, padding, data::kNoTarget).narrow(1, first, n).contiguous();
-  part.position = first;
+  part.ids = own(ids, 0);
+  part.targets = own(targets, data::kNoTarget);
+  part.position = ranges.front().first;
   part.target_count = part.targets.ge(0).sum().item<int64_t>();
   return part;
 }

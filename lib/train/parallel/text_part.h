@@ -6,6 +6,7 @@
 #include "lib/data/sequence_loader.h"
 #include "lib/model/model_config.h"
 #include "lib/parallel/communicator.h"
+#include "lib/parallel/text_shares.h"
 
 namespace gca::train {
 
@@ -16,9 +17,12 @@ struct TextPart {
   int64_t target_count = 0;  ///< of these targets
 };
 
-/// Part number rank() of text_ranks->size() equal parts of whole chunks, behind which the rows are padded with positions
-/// that predict nothing. All of the batch, as it is, without `text_ranks`.
+/// The positions of rank() of text_ranks->size(): equal parts of whole chunks, or those of `scheme` where the model's attention
+/// is full. The rows are padded behind with positions that predict nothing. All of the batch, as it is, without `text_ranks`.
 TextPart part_of_text(const data::Batch& batch, const model::ModelConfig& config,
-                      const parallel::Communicator* text_ranks);
+                      const parallel::Communicator* text_ranks, parallel::RingScheme scheme);
+
+/// The number of positions that `ranks` can share without padding is a multiple of this.
+int64_t shared_text_unit(const model::ModelConfig& config, int ranks, parallel::RingScheme scheme);
 
 }  // namespace gca::train

@@ -48,7 +48,7 @@ std::unique_ptr<Optimizer> make_optimizer(model::LanguageModel& model, const Tra
 
 Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
                  int64_t total_steps, parallel::Communicator* communicator,
-                 parallel::Communicator* text_ranks)
+                 parallel::Communicator* text_ranks, parallel::RingScheme ring_scheme)
     : model_(model),
       config_(config),
       source_(std::move(source)),
@@ -56,6 +56,7 @@ Trainer::Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSo
       schedule_(make_schedule(config, total_steps)),
       communicator_(communicator),
       text_ranks_(text_ranks),
+      ring_scheme_(ring_scheme),
       optimizer_(make_optimizer(model, config, communicator)) {}
 
 void Trainer::set_total_steps(int64_t total_steps) {
@@ -109,6 +110,7 @@ model::ForwardOptions Trainer::forward_options(const StepSettings& settings, int
   options.codebook_decay = settings.train.codebook_decay;
   options.codebook_revival = settings.train.codebook_revival;
   options.text_ranks = text_ranks_;
+  options.ring_scheme = ring_scheme_;
   options.silent_group =
       silent_group(settings.train.group_dropout, settings.model.retrieval_groups, seed_, step);
   return options;
@@ -162,7 +164,7 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
     model::ForwardOptions options = of_micro_batch(step_options, batches, i);
     const bool looks = look_at_retrieval && i == 0 && text_ranks_ == nullptr;
     if (looks) options.choices = model::ChoiceDetail::all_scores;
-    const TextPart part = part_of_text(batches.own[i], *options.config, text_ranks_);
+    const TextPart part = part_of_text(batches.own[i], *options.config, text_ranks_, ring_scheme_);
     // The mean over the step, not the mean of means: every target counts the same.
     const double share = static_cast<double>(part.target_count) / static_cast<double>(result.target_count);
     options.loss_share = share;

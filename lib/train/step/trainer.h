@@ -47,10 +47,12 @@ class Trainer {
   /// Borrows `model`, which must outlive it and whose residual_blend is the one to end with. `total_steps` is
   /// the length of the run (and of the schedule, unless the configuration sets another). Borrows `communicator`, null for
   /// one process; then all ranks call the same methods in the same order, with a batch of no fewer rows than ranks. Groups of
-  /// them, `text_ranks` (null for none, borrowed), read the same rows, each its part of the text; groups then count as ranks.
+  /// them, `text_ranks` (null for none, borrowed), read the same rows, each its part of the text (part_of_text()); groups then
+  /// count as ranks.
   Trainer(model::LanguageModel& model, const TrainConfig& config, BatchSource source, uint64_t seed,
           int64_t total_steps, parallel::Communicator* communicator = nullptr,
-          parallel::Communicator* text_ranks = nullptr);
+          parallel::Communicator* text_ranks = nullptr,
+          parallel::RingScheme ring_scheme = parallel::RingScheme::gather);
 
   /// Makes optimizer step number `step` (from 0); `first_sequence` sequences were consumed before. A loss or
   /// gradient that is not finite is Error(failed) naming the first tensor that is not; weights and moments
@@ -102,6 +104,7 @@ class Trainer {
   LearningRateSchedule schedule_;
   parallel::Communicator* communicator_;
   parallel::Communicator* text_ranks_;
+  parallel::RingScheme ring_scheme_;
   std::unique_ptr<Optimizer> optimizer_;
 };
 

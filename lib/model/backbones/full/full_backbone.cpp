@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <utility>
+#include <vector>
 
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "lib/core/error.h"
@@ -12,6 +13,7 @@
 #include "lib/model/backbones/full/full_layer.h"
 #include "lib/model/backbones/full/full_row_decoder.h"
 #include "lib/model/kv_cache/full_cache.h"
+#include "lib/model/layers/ring_attention.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
@@ -61,7 +63,8 @@ class FullBackbone final : public Backbone {
     auto& past = past_as<FullPast>(any_past);
     Residual h{embedded, {}};
     for (size_t i = 0; i < layers_.size(); ++i) {
-      const Attend attend = at::GradMode::is_enabled() ? whole_text() : from_cache(*past.kv_cache(), i);
+      const Attend attend =
+          at::GradMode::is_enabled() ? whole_text(options) : from_cache(*past.kv_cache(), i);
       h = run_layer([&layer = layers_[i], attend,
                      config = config_](const Residual& in) { return layer.forward(in, *config, attend); },
                     h, options);
@@ -86,10 +89,23 @@ class FullBackbone final : public Backbone {
 
  private:
   /// Attention within a text that is new, with gradients.
-  Attend whole_text() const {
+  Attend whole_text(const ForwardOptions& options) const {
+    if (options.text_ranks != nullptr) return shared_text(options.ring_scheme, *options.text_ranks);
     return [settings = settings_](const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
       return kernels::sliding_window_attention(settings.angles->turn(q, 0), settings.angles->turn(k, 0), v,
                                                settings.slopes, /*window=*/q.size(1), settings.scale);
+    };
+  }
+
+  Attend shared_text(parallel::RingScheme scheme, parallel::Communicator& ranks) const {
+    return [settings = settings_, scheme, &ranks](const at::Tensor& q, const at::Tensor& k,
+                                                  const at::Tensor& v) {
+      std::vector<int64_t> places;
+      for (const parallel::PositionRange& range :
+           parallel::positions_of(scheme, q.size(1) * ranks.size(), ranks.rank(), ranks.size()))
+        for (int64_t i = 0; i < range.count; ++i) places.push_back(range.first + i);
+      return ring_attention(settings.angles->turn_at(q, places), settings.angles->turn_at(k, places), v,
+                            settings.slopes, settings.scale, scheme, ranks);
     };
   }
 

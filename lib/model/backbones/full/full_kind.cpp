@@ -95,6 +95,7 @@ const BackboneKind FullKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
+    .text_sharing = TextSharing::ring,
 };
 
 }  // namespace gca::model

@@ -145,7 +145,7 @@ const BackboneKind GcaKind::kind = {
     .cost = cost,
     .choice_unit = ChoiceUnit::chunk,
     .readers = readers,
-    .shares_texts = true,
+    .text_sharing = TextSharing::in_order,
 };
 
 }  // namespace gca::model

@@ -25,7 +25,7 @@ const BackboneKind WindowKind::kind = {
     .validate = validate,
     .reach = reach,
     .cost = cost,
-    .shares_texts = true,
+    .text_sharing = TextSharing::in_order,
 };
 
 }  // namespace gca::model
