@@ -71,12 +71,12 @@ struct ForwardOptions {
   /// and a past that begins at the first of them. Rank p of N has positions p n .. (p + 1) n, n a multiple of the chunk size;
   /// with full attention those of `ring_scheme`. All ranks run alike, forward and backward. Null: whole texts.
   parallel::Communicator* text_ranks = nullptr;
+  parallel::RingScheme ring_scheme = parallel::RingScheme::gather;  ///< of text_ranks, with full attention
   ChoiceDetail choices = ChoiceDetail::last;
   Observer observe;  ///< may be empty; shows all scores, too
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and
   /// what upper layers are run on later begins for them as if the text began there. No gradients.
   bool memory_only = false;
-  parallel::RingScheme ring_scheme = parallel::RingScheme::gather;  ///< of text_ranks, with full attention
 };
 
 }  // namespace gca::model

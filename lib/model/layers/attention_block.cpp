@@ -3,9 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/logaddexp.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/maximum.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
@@ -62,33 +61,41 @@ int64_t seen_keys(int64_t keys, bool causal, int64_t first, int64_t n) {
 
 }  // namespace
 
+at::Tensor AttentionBlock::attention() const {
+  return sum_of_values.div(statistics.sum.unsqueeze(-1));
+}
+
 AttentionBlock attend_block(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, double scale,
                             bool causal) {
   const at::Tensor keys = rows_of_heads(k);
   const at::Tensor values = rows_of_heads(v);
-  std::vector<at::Tensor> outs, sums;
+  std::vector<at::Tensor> sums_of_values, maxima, sums;
   for (int64_t first = 0; first < q.size(1); first += kTileRows) {
     const int64_t n = std::min(kTileRows, q.size(1) - first);
     const int64_t seen = seen_keys(k.size(1), causal, first, n);
     at::Tensor scores = scores_of(by_kv_head(q.narrow(1, first, n), k.size(2)), keys.narrow(2, 0, seen),
                                   scale, causal, first, n);
-    const at::Tensor lse = at::logsumexp(scores, -1, /*keepdim=*/true);
-    outs.push_back(by_position(at::matmul(scores.sub_(lse).exp_(), values.narrow(2, 0, seen)), n));
-    sums.push_back(by_position(lse, n).squeeze(-1));
+    const at::Tensor largest = scores.amax(-1, /*keepdim=*/true);
+    const at::Tensor weights = scores.sub_(largest).exp_();
+    sums_of_values.push_back(by_position(at::matmul(weights, values.narrow(2, 0, seen)), n));
+    maxima.push_back(by_position(largest, n).squeeze(-1));
+    sums.push_back(by_position(weights.sum(-1, /*keepdim=*/true), n).squeeze(-1));
   }
-  return {at::cat(outs, 1), at::cat(sums, 1)};
+  return {at::cat(sums_of_values, 1), {at::cat(maxima, 1), at::cat(sums, 1)}};
 }
 
 void merge_block(AttentionBlock& all, const AttentionBlock& block) {
-  const at::Tensor lse = at::logaddexp(all.lse, block.lse);
-  all.out.mul_(all.lse.sub(lse).exp_().unsqueeze(-1))
-      .add_(block.out.mul(block.lse.sub(lse).exp_().unsqueeze(-1)));
-  all.lse.copy_(lse);
+  const at::Tensor largest = at::maximum(all.statistics.largest, block.statistics.largest);
+  const at::Tensor factor = all.statistics.largest.sub(largest).exp_();
+  const at::Tensor factor_of_block = block.statistics.largest.sub(largest).exp_();
+  all.sum_of_values.mul_(factor.unsqueeze(-1)).add_(block.sum_of_values.mul(factor_of_block.unsqueeze(-1)));
+  all.statistics.sum.mul_(factor).add_(block.statistics.sum.mul(factor_of_block));
+  all.statistics.largest.copy_(largest);
 }
 
 BlockGradients block_gradients(const at::Tensor& dout, const at::Tensor& q, const at::Tensor& k,
-                               const at::Tensor& v, const at::Tensor& lse, const at::Tensor& delta,
-                               double scale, bool causal) {
+                               const at::Tensor& v, const AttentionStatistics& statistics,
+                               const at::Tensor& delta, double scale, bool causal) {
   const int64_t kv_heads = k.size(2);
   const at::Tensor keys = rows_of_heads(k);
   const at::Tensor values = rows_of_heads(v);
@@ -102,8 +109,10 @@ BlockGradients block_gradients(const at::Tensor& dout, const at::Tensor& q, cons
     const at::Tensor queries = tile(q);
     const at::Tensor douts = tile(dout);
     const at::Tensor seen_rows = keys.narrow(2, 0, seen);
-    const at::Tensor probability =
-        scores_of(queries, seen_rows, scale, causal, first, n).sub_(tile(lse.unsqueeze(-1))).exp_();
+    const at::Tensor probability = scores_of(queries, seen_rows, scale, causal, first, n)
+                                       .sub_(tile(statistics.largest.unsqueeze(-1)))
+                                       .exp_()
+                                       .div_(tile(statistics.sum.unsqueeze(-1)));
     dv.narrow(2, 0, seen).add_(at::matmul(probability.transpose(-1, -2), douts));
     const at::Tensor dscores = at::matmul(douts, values.narrow(2, 0, seen).transpose(-1, -2))
                                    .sub_(tile(delta.unsqueeze(-1)))

@@ -91,16 +91,18 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
         add(all, q, block, scale, static_cast<RingScheme>(scheme), ranks, block_at(ranks, step));
       if (goes_on) block = exchange.wait();
     }
-    context->save_for_backward({q, k, v, all.out, all.lse});
+    const at::Tensor out = all.attention();
+    context->save_for_backward({q, k, v, out, all.statistics.largest, all.statistics.sum});
     context->saved_data["scale"] = scale;
     context->saved_data["scheme"] = scheme;
     context->saved_data["ranks"] = handle;
-    return all.out.to(q.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+    return out.to(q.scalar_type());
   }
 
   static variable_list backward(AutogradContext* context, const variable_list& gradients) {
     const variable_list saved = context->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &lse = saved[4];
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
+    const AttentionStatistics statistics{saved[4], saved[5]};
     const double scale = context->saved_data["scale"].toDouble();
     const auto scheme = static_cast<RingScheme>(context->saved_data["scheme"].toInt());
     Communicator& ranks = *reinterpret_cast<Communicator*>(context->saved_data["ranks"].toInt());
@@ -116,7 +118,8 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
       const bool goes_on = step + 1 < ranks.size();
       if (goes_on) of_blocks.start(block, kBlocks);
       if (step == 0) {
-        BlockGradients own = block_gradients(dout, q, block[0], block[1], lse, delta, scale, true);
+        BlockGradients own = block_gradients(dout, q, block[0], block[1], statistics, delta, scale,
+                                             /*causal=*/true);
         dq = std::move(own.dq);
         dblock = at::stack({own.dk, own.dv});
       } else {
@@ -127,8 +130,9 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
             return x.narrow(1, seen.first_query, seen.queries);
           };
           part = block_gradients(queries(dout), queries(q), block[0].narrow(1, 0, seen.keys),
-                                 block[1].narrow(1, 0, seen.keys), queries(lse), queries(delta), scale,
-                                 /*causal=*/false);
+                                 block[1].narrow(1, 0, seen.keys),
+                                 {queries(statistics.largest), queries(statistics.sum)}, queries(delta),
+                                 scale, /*causal=*/false);
           queries(dq).add_(part.dq);
         }
         dblock = of_gradients.wait();  // with what the ranks that had the block before have added
@@ -150,7 +154,8 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
     const Seen seen = seen_of(scheme, ranks.rank(), number, q.size(1));
     if (seen.keys == 0) return;
     const auto queries = [&](const at::Tensor& x) { return x.narrow(1, seen.first_query, seen.queries); };
-    AttentionBlock part{queries(all.out), queries(all.lse)};  // views
+    AttentionBlock part{queries(all.sum_of_values),
+                        {queries(all.statistics.largest), queries(all.statistics.sum)}};  // views
     merge_block(part, attend_block(queries(q), block[0].narrow(1, 0, seen.keys),
                                    block[1].narrow(1, 0, seen.keys), scale, /*causal=*/false));
   }

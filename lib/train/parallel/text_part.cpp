@@ -10,28 +10,19 @@
 #include "lib/train/data/batch_tensors.h"
 
 namespace gca::train {
-namespace {
-
-bool goes_round(const model::ModelConfig& config) {
-  return model::backbone_kind(config).text_sharing == model::TextSharing::ring;
-}
-
-}  // namespace
-
-int64_t shared_text_unit(const model::ModelConfig& config, int ranks, parallel::RingScheme scheme) {
-  if (goes_round(config)) return parallel::length_unit(scheme, ranks);
-  return (model::backbone_kind(config).has_landmarks ? config.chunk_size : 1) * ranks;
-}
 
 TextPart part_of_text(const data::Batch& batch, const model::ModelConfig& config,
                       const parallel::Communicator* text_ranks, parallel::RingScheme scheme) {
   const auto [ids, targets] = to_tensors(batch);
   if (text_ranks == nullptr) return {ids, targets, 0, batch.target_count};
   const int ranks = text_ranks->size();
-  const int64_t unit = shared_text_unit(config, ranks, scheme);
+  const model::BackboneKind& kind = model::backbone_kind(config);
+  const bool in_order = kind.text_sharing == model::TextSharing::in_order;
+  const int64_t unit =
+      in_order ? (kind.has_landmarks ? config.chunk_size : 1) * ranks : parallel::length_unit(scheme, ranks);
   const int64_t length = (batch.length + unit - 1) / unit * unit;
   const std::vector<parallel::PositionRange> ranges = parallel::positions_of(
-      goes_round(config) ? scheme : parallel::RingScheme::ring, length, text_ranks->rank(), ranks);
+      in_order ? parallel::RingScheme::ring : scheme, length, text_ranks->rank(), ranks);
   const auto own = [&](const at::Tensor& rows, int64_t filling) {
     const at::Tensor padded =
         at::constant_pad_nd(rows, std::array<int64_t, 2>{0, length - batch.length}, filling);

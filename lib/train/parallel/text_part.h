@@ -22,7 +22,4 @@ struct TextPart {
 TextPart part_of_text(const data::Batch& batch, const model::ModelConfig& config,
                       const parallel::Communicator* text_ranks, parallel::RingScheme scheme);
 
-/// The number of positions that `ranks` can share without padding is a multiple of this.
-int64_t shared_text_unit(const model::ModelConfig& config, int ranks, parallel::RingScheme scheme);
-
 }  // namespace gca::train
