@@ -82,6 +82,7 @@ _gca() {
                 --stop-at) :; return ;;
                 --batch) :; return ;;
                 --context-parallel) :; return ;;
+                --cp-scheme) _gca_words 'gather zigzag ring'; return ;;
                 --init) _gca_files -d; return ;;
                 --branch) _gca_files -d; return ;;
                 --change) _gca_settings; return ;;
@@ -96,7 +97,7 @@ _gca() {
                 --device) _gca_words 'cpu cuda'; return ;;
                 --dtype) _gca_words 'auto bf16 fp32'; return ;;
             esac
-            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --context-parallel --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --timeout --device --dtype'
+            _gca_words '--help -h --data --valid --config --set --output --steps --tokens --minutes --stop-at --batch --context-parallel --cp-scheme --resume --init --branch --change --keep --start-up --overwrite --task --phases --peak --profile --tensorboard --print-config --dry-run --report --json --quiet --threads --seed --timeout --device --dtype'
             ;;
         eval)
             case $previous in

@@ -63,6 +63,7 @@ complete -c gca -n '__fish_seen_subcommand_from pretrain' -l minutes -x -d 'Trai
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l stop-at -x -d 'Save and stop at this step; --resume continues'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l batch -x -d 'Sequences per micro-batch; the same as --set batch=N'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l context-parallel -x -d 'Ranks that share each text, every one with a part of its chunks; so many of those that gca launch or another launcher starts (default: 1)'
+complete -c gca -n '__fish_seen_subcommand_from pretrain' -l cp-scheme -x -a 'gather zigzag ring' -d 'How ranks that share texts exchange keys and values of full attention: gather, all at once; zigzag, round a ring while they compute; ring, the same with positions in a row, and the last rank has the most work (default: gather)'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l resume -d 'Continue from the checkpoint in --output'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l init -x -a '(__fish_complete_directories)' -d 'Start from the weights of this checkpoint'
 complete -c gca -n '__fish_seen_subcommand_from pretrain' -l branch -x -a '(__fish_complete_directories)' -d 'Continue the run of this checkpoint in --output: with its moments, its place in the data and its schedule'

@@ -14,7 +14,6 @@
 #include "lib/train/checkpoints/checkpoint.h"
 #include "lib/train/checkpoints/resume_rules.h"
 #include "lib/train/data/weighted_data.h"
-#include "lib/train/parallel/text_part.h"
 #include "lib/train/settings/start_up_curriculum.h"
 
 namespace gca::app {
@@ -86,6 +85,38 @@ void require_comparable_losses(const PlannedRun& run) {
   if (run.data.validation.sequences == 0)
     fail_usage("--keep best", "there is no validation data",
                "give --valid, or run gca chunk with --valid-fraction");
+}
+
+/// Throws where the model or the scheme reads texts otherwise than in the parts that the ranks would have.
+void require_texts_to_share(const PlannedRun& run, const RankCount& count) {
+  const std::string flag = fmt::format("--context-parallel {}", count.text_ranks);
+  const model::ModelConfig& config = run.config.model;
+  const model::TextSharing sharing = model::backbone_kind(config).text_sharing;
+  if (sharing == model::TextSharing::none)
+    fail_usage(flag, "a model with long_range " + config.long_range + " reads each text whole",
+               "leave it out");
+  const bool goes_round = count.ring_scheme != parallel::RingScheme::gather;
+  if (sharing == model::TextSharing::in_order) {
+    if (goes_round)
+      fail_usage("--cp-scheme", "is for full attention", "leave it out, or set self_attention=full");
+    return;
+  }
+  if (goes_round && config.position == "alibi")
+    fail_usage("--cp-scheme", "blocks that go round a ring know rotary positions only, and position is alibi",
+               "use --cp-scheme gather");
+  const int64_t unit = parallel::length_unit(count.ring_scheme, count.text_ranks);
+  const auto require_whole_parts = [&](int64_t context, const std::string& where) {
+    if (context % unit != 0)
+      fail_usage(
+          where, fmt::format("a context of {} cannot be cut into {} equal slices", context, unit),
+          fmt::format("use one of {}, or another --context-parallel", std::max(unit, context / unit * unit)));
+  };
+  if (run.data.phases)
+    for (const train::TrainingPhase& phase : run.data.phases->phases())
+      for (const train::PhaseTask& task : phase.tasks)
+        require_whole_parts(task.config.train.context, "phase " + phase.name + ", task " + task.task);
+  else
+    require_whole_parts(run.config.train.context, flag);
 }
 
 }  // namespace
@@ -191,36 +222,6 @@ train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count) 
   config.context = (config.context + count.text_ranks - 1) / count.text_ranks;
   return config;
 }
-
-namespace {
-
-void require_texts_to_share(const PlannedRun& run, const RankCount& count) {
-  const std::string flag = fmt::format("--context-parallel {}", count.text_ranks);
-  const model::ModelConfig& config = run.config.model;
-  const model::TextSharing sharing = model::backbone_kind(config).text_sharing;
-  if (sharing == model::TextSharing::none)
-    fail_usage(flag, "a model with long_range " + config.long_range + " reads each text whole",
-               "leave it out");
-  if (sharing != model::TextSharing::ring) return;
-  if (count.ring_scheme != parallel::RingScheme::gather && config.position == "alibi")
-    fail_usage("--cp-scheme", "blocks that go round a ring know rotary positions only, and position is alibi",
-               "use --cp-scheme gather");
-  const int64_t unit = train::shared_text_unit(config, count.text_ranks, count.ring_scheme);
-  const auto require_whole_parts = [&](int64_t context, const std::string& where) {
-    if (context % unit != 0)
-      fail_usage(
-          where, fmt::format("a context of {} cannot be cut into {} equal slices", context, unit),
-          fmt::format("use one of {}, or another --context-parallel", std::max(unit, context / unit * unit)));
-  };
-  if (run.data.phases)
-    for (const train::TrainingPhase& phase : run.data.phases->phases())
-      for (const train::PhaseTask& task : phase.tasks)
-        require_whole_parts(task.config.train.context, "phase " + phase.name + ", task " + task.task);
-  else
-    require_whole_parts(run.config.train.context, flag);
-}
-
-}  // namespace
 
 void require_work_for_ranks(const PlannedRun& run, const RankCount& count) {
   if (count.ranks == 1) return;

@@ -103,6 +103,8 @@ void require_free_output(const PretrainOptions& options) {
 }
 
 void check_options(const PretrainOptions& options, bool writes) {
+  if (options.is_given("--cp-scheme") && options.context_parallel == 1)
+    fail_usage("--cp-scheme", "is only used with --context-parallel", "leave it out");
   if (options.dry_run) {
     if (options.tensor.device != "cpu")
       fail_usage("--device " + options.tensor.device, "a dry run estimates runs on the CPU",
@@ -195,8 +197,6 @@ void require_memory_of(const ReadyRun& run, const RankCount& count) {
 ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool writes) {
   ReadyRun run;
   check_options(options, writes);
-  if (options.is_given("--cp-scheme") && options.context_parallel == 1)
-    fail_usage("--cp-scheme", "is only used with --context-parallel", "leave it out");
   if (count.ranks > 1 && options.tensor.device != "cpu")
     fail_usage("--device " + options.tensor.device, "several ranks train on CPUs only", "start one process");
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
@@ -210,8 +210,6 @@ ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool
   run.continued_state = run.continued.empty() ? "" : read_file(run.continued + "/trainer_state.json");
   run.planned = plan_run(options, count.ranks);
   require_work_for_ranks(run.planned, count);
-  if (options.is_given("--cp-scheme") && run.planned.config.model.self_attention != "full")
-    fail_usage("--cp-scheme", "is for full attention", "leave it out, or set self_attention=full");
   train::TrainerState& state = run.planned.state;
   const train::RunConfig& config = run.planned.config;
   const train::TaskData& data = run.planned.data;
