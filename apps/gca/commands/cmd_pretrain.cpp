@@ -134,10 +134,11 @@ void add_pretrain_command(CLI::App& app) {
         return is_count || text == "best" ? "" : "'" + text + "' is neither a number of checkpoints nor best";
       });
   command
-      ->add_option("--start-up", options->start_up,
-                   "Layers that can copy and choose, to begin text training with: shipped, with gca for the sizes "
-                   "of some presets; train, by the first phases of the run, kept in kept/start-up; none; or a "
-                   "checkpoint, under a new vocabulary. The same as --set start_up=...")
+      ->add_option(
+          "--start-up", options->start_up,
+          "Layers that can copy and choose, to begin text training with: shipped, with gca for the sizes "
+          "of some presets; train, by the first phases of the run, kept in kept/start-up; none; or a "
+          "checkpoint, under a new vocabulary. The same as --set start_up=...")
       ->type_name("shipped|train|none|CHECKPOINT");
   command->add_flag("--overwrite", options->overwrite, "Replace the run in --output")->excludes(resume);
   CLI::Option* task = command->add_option("--task", options->task, task_help(options->task));
