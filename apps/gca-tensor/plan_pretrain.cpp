@@ -167,7 +167,9 @@ void follow_curriculum(PlannedRun& run, int64_t steps, int64_t tokens) {
     const int64_t text_steps = plan.total_steps() - training_steps;
     const double each =
         static_cast<double>(plan.total_tokens() - training_tokens) / static_cast<double>(text_steps);
-    follow(static_cast<int64_t>(std::ceil(static_cast<double>(tokens - training_tokens) / each)));
+    const auto next = static_cast<int64_t>(std::ceil(static_cast<double>(tokens - training_tokens) / each));
+    if (next == text_steps) break;
+    follow(next);
   }
 }
 

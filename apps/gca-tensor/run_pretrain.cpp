@@ -52,6 +52,10 @@ namespace {
 /// Part of --minutes after which no further step is measured.
 constexpr double kMeasuredPart = 0.05;
 
+RankCount rank_count(const PretrainOptions& options, int ranks) {
+  return {ranks, options.context_parallel, parallel::ring_scheme_of(options.cp_scheme)};
+}
+
 at::ScalarType scalar_type(const std::string& dtype) {
   return dtype == "bf16" ? at::kBFloat16 : at::kFloat;
 }
@@ -70,7 +74,7 @@ void require_tokenizer_of(const std::string& checkpoint, const train::TaskData& 
 int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& config,
                       const train::TaskData& data, model::LanguageModel& model, uint64_t seed,
                       double elapsed_seconds, parallel::Communicator* communicator,
-                      parallel::Communicator* text_ranks) {
+                      parallel::Communicator* text_ranks, parallel::RingScheme ring_scheme) {
   if (data.phases) return data.phases->total_steps();
   if (options.steps >= 0) return options.steps;
   if (options.tokens >= 0) return steps_of_tokens(options.tokens, config.train);
@@ -85,8 +89,7 @@ int64_t planned_steps(const PretrainOptions& options, const train::RunConfig& co
     validation_seconds = measuring_seconds() * static_cast<double>(data.validation.sequences) /
                          static_cast<double>(probe.sequences);
   }
-  train::Trainer trial(model, config.train, data.train, seed, 1, communicator, text_ranks,
-                       parallel::ring_scheme_of(options.cp_scheme));
+  train::Trainer trial(model, config.train, data.train, seed, 1, communicator, text_ranks, ring_scheme);
   const double step_seconds = trial.measure_step_seconds(kMeasuredPart * 60.0 * options.minutes);
   const int64_t steps = train::steps_within(60.0 * options.minutes - elapsed_seconds - measuring_seconds(),
                                             step_seconds, validation_seconds, config.train.eval_interval);
@@ -268,7 +271,7 @@ void require_same_run(parallel::Communicator& communicator, const PretrainOption
 void train_run(const PretrainOptions& options, JsonReport& report, parallel::Communicator* communicator,
                parallel::Communicator* text_ranks) {
   const int ranks = communicator == nullptr ? 1 : communicator->size();
-  const RankCount count{ranks, options.context_parallel, parallel::ring_scheme_of(options.cp_scheme)};
+  const RankCount count = rank_count(options, ranks);
   const bool writes = communicator == nullptr || communicator->rank() == 0;
   const bool is_quiet = options.common.quiet || !writes;
   ReadyRun ready;
@@ -281,7 +284,7 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   model::LanguageModel& model = *ready.model;
   if (!options.goes_on()) {
     state.total_steps = planned_steps(options, config, data, model, state.seed, report.elapsed_seconds(),
-                                      communicator, text_ranks);
+                                      communicator, text_ranks, count.ring_scheme);
     if (planned.start_up.is_used() && !data.phases && state.total_steps > 0) {  // --minutes
       parallel::succeed_together(communicator, [&] {
         const int64_t tokens = state.total_steps * config.train.sequences_per_step() * config.train.context;
@@ -298,7 +301,7 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   state.end_token = data.end_token;
 
   train::Trainer trainer(model, state.train, data.train, state.seed, state.total_steps, communicator,
-                         text_ranks, parallel::ring_scheme_of(options.cp_scheme));
+                         text_ranks, count.ring_scheme);
   trainer.follow(data.phases);
   if (options.goes_on()) {
     parallel::succeed_together(communicator, [&] {
@@ -359,7 +362,7 @@ void plan_of_ranks(PretrainOptions& options, int ranks) {
   check_options(options, true);
   require_whole_groups(options, ranks);
   JsonReport plan = begin_tensor_report("pretrain-dry-run", options.common, options.tensor);
-  dry_run(options, plan, {ranks, options.context_parallel, parallel::ring_scheme_of(options.cp_scheme)});
+  dry_run(options, plan, rank_count(options, ranks));
 }
 
 }  // namespace

@@ -22,13 +22,8 @@ const std::string kLeftRows = "rows of the window";
 const std::string kRows = "chunks";
 const std::string kLastRow = "the last choice";
 
-/// A communicator outlives the graphs of its steps.
-int64_t handle_of(Communicator& communicator) {
-  return reinterpret_cast<int64_t>(&communicator);
-}
-
 Communicator& communicator_of(AutogradContext& context) {
-  return *reinterpret_cast<Communicator*>(context.saved_data["communicator"].toInt());
+  return parallel::communicator_of(context.saved_data["communicator"].toInt());
 }
 
 std::vector<at::Tensor> for_each_rank(const Communicator& communicator) {
@@ -136,6 +131,14 @@ class ShiftRight : public torch::autograd::Function<ShiftRight> {
 };
 
 }  // namespace
+
+int64_t handle_of(Communicator& communicator) {
+  return reinterpret_cast<int64_t>(&communicator);
+}
+
+Communicator& communicator_of(int64_t handle) {
+  return *reinterpret_cast<Communicator*>(handle);
+}
 
 at::Tensor left_rows(const at::Tensor& x, int64_t window, Communicator& communicator) {
   return LeftRows::apply(x, window, handle_of(communicator));

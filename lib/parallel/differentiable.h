@@ -10,6 +10,10 @@
 
 namespace gca::parallel {
 
+/// A communicator as a saved value of an autograd function: it outlives the graphs of its steps.
+int64_t handle_of(Communicator& communicator);
+Communicator& communicator_of(int64_t handle);
+
 /// x (B, n, ..), the own rows -> (B, m, ..), the last m = min(window, p n) rows before the own. A rank sends
 /// min(n, max(0, window - h n)) rows to the rank h + 1 to its right, and in the backward pass gets back as many gradients, which
 /// it adds up from the nearest rank on, in float32.

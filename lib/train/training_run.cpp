@@ -164,8 +164,8 @@ RunEnd TrainingLoop::run() {
     show_progress();
     look_at_goal();
     if (is_validation_due()) look();
-    keep_phase();
     save_if_due();
+    keep_phase();
     save_if_asked();
   }
 
@@ -342,7 +342,7 @@ void TrainingLoop::save_if_due() {
 void TrainingLoop::keep_phase() {
   const TrainingPhase* ended = options_.phases ? options_.phases->phase_ended_by(state_.step) : nullptr;
   if (ended == nullptr || ended->kept_as.empty()) return;
-  save();
+  if (!is_saved_) save();
   if (writes_) keep_checkpoint_as(options_.output, ended->kept_as);
 }
 

@@ -11,20 +11,18 @@
 #include <limits>
 #include <vector>
 
+#include "lib/model/layers/wide_type.h"
+
 namespace gca::model {
 namespace {
 
 /// Queries whose scores are in memory at a time.
 constexpr int64_t kTileRows = 128;
 
-at::ScalarType statistics_type(const at::Tensor& x) {
-  return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 /// (B, n, H, dh) -> (B, H_kv, g n, dh), the query heads of a key/value head one after the other.
 at::Tensor by_kv_head(const at::Tensor& x, int64_t kv_heads) {
   const int64_t B = x.size(0), n = x.size(1), H = x.size(2), dh = x.size(3);
-  return x.to(statistics_type(x))
+  return x.to(wide_type(x))
       .view({B, n, kv_heads, H / kv_heads, dh})
       .permute({0, 2, 3, 1, 4})
       .reshape({B, kv_heads, H / kv_heads * n, dh});
@@ -38,7 +36,7 @@ at::Tensor by_position(const at::Tensor& x, int64_t n) {
 
 /// (B, m, H_kv, dh) -> (B, H_kv, m, dh).
 at::Tensor rows_of_heads(const at::Tensor& x) {
-  return x.to(statistics_type(x)).transpose(1, 2).contiguous();
+  return x.to(wide_type(x)).transpose(1, 2).contiguous();
 }
 
 /// Scores (B, H_kv, g n, m) of queries first .. first + n of a block; minus infinity where one is not seen.

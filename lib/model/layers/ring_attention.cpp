@@ -78,7 +78,7 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, double scale, int64_t scheme, int64_t handle) {
-    Communicator& ranks = *reinterpret_cast<Communicator*>(handle);
+    Communicator& ranks = parallel::communicator_of(handle);
     at::Tensor block = at::stack({k, v});  // (2, B, n, H_kv, dh)
     AttentionBlock all;
     RingExchange exchange(ranks);
@@ -105,7 +105,7 @@ class RingAttention : public torch::autograd::Function<RingAttention> {
     const AttentionStatistics statistics{saved[4], saved[5]};
     const double scale = context->saved_data["scale"].toDouble();
     const auto scheme = static_cast<RingScheme>(context->saved_data["scheme"].toInt());
-    Communicator& ranks = *reinterpret_cast<Communicator*>(context->saved_data["ranks"].toInt());
+    Communicator& ranks = parallel::communicator_of(context->saved_data["ranks"].toInt());
     const at::Tensor dout = gradients[0].to(out.scalar_type()).contiguous();
     const at::Tensor delta = dout.mul(out).sum(-1);
 
@@ -193,7 +193,7 @@ at::Tensor ring_attention(const at::Tensor& q, const at::Tensor& k, const at::Te
                           const at::Tensor& slopes, double scale, RingScheme scheme, Communicator& ranks) {
   if (scheme == RingScheme::gather) return gathered_attention(q, k, v, slopes, scale, ranks);
   return RingAttention::apply(q.contiguous(), k.contiguous(), v.contiguous(), scale,
-                              static_cast<int64_t>(scheme), reinterpret_cast<int64_t>(&ranks));
+                              static_cast<int64_t>(scheme), parallel::handle_of(ranks));
 }
 
 }  // namespace gca::model
