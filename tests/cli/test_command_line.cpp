@@ -110,8 +110,11 @@ TEST_CASE("an interrupt ends with 130 and leaves nothing behind") {
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
   RunningProcess process(
       gca_words({"tokenize", pipe, "--output", folder / "tokens", "--tokenizer", books.model()}));
-  // The folder written aside appears once the signal handler is in place; then it waits for the pipe.
-  REQUIRE(process.wait_until([&] { return !std::filesystem::is_empty(folder.path()); }));
+  // Its lock file comes before the signal handler, its folder after it; then it waits for the pipe.
+  REQUIRE(process.wait_until([&] {
+    const std::filesystem::directory_iterator entries(folder.path());
+    return std::any_of(begin(entries), end(entries), [](const auto& entry) { return entry.is_directory(); });
+  }));
   process.send_signal(SIGINT);
   const ProcessResult result = process.wait();
   CHECK(result.status == 130);

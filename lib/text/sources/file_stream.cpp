@@ -27,12 +27,13 @@ class FileStream final : public ByteStream {
       descriptor_ = STDIN_FILENO;
       return;
     }
-    for (;;) {
+    // Opening a named pipe would wait for its writer, and not see a signal that came after the last look at poll_;
+    // wait_for_bytes() waits for it instead. Other files take no notice of O_NONBLOCK.
+    do {
       poll_();
-      descriptor_ = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-      if (descriptor_ >= 0) break;
-      if (errno != EINTR) fail_unreadable();
-    }
+      descriptor_ = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    } while (descriptor_ < 0 && errno == EINTR);
+    if (descriptor_ < 0) fail_unreadable();
     struct stat status;
     if (::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode)) size_bytes_ = status.st_size;
   }
@@ -53,7 +54,7 @@ class FileStream final : public ByteStream {
         return static_cast<size_t>(count);
       }
       if (count == 0) break;
-      if (errno != EINTR) fail_unreadable();
+      if (errno != EINTR && errno != EAGAIN) fail_unreadable();
     }
     if (read_bytes_ < size_bytes_)
       fail_run(name_,
