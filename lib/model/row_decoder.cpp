@@ -15,6 +15,7 @@ namespace gca::model {
 namespace {
 
 using kernels::HeadRows;
+using kernels::MemoryAhead;
 using kernels::OneQueryScores;
 using kernels::TeamMember;
 
@@ -93,7 +94,7 @@ class RowDecoder {
     bool has_update = false;
     for (size_t i = 0; i < stack_.layers.size(); ++i) {
       if (i == stack_.tapped) tap(has_update, own, member);
-      run_layer(stack_.layers[i], windows_[i], has_update, own, member);
+      run_layer(i, has_update, own, member);
     }
     normalise(stack_.final_norm, has_update, own.h, own);
     if (member.number == 0) std::copy_n(own.x, d_, hidden_);
@@ -104,20 +105,30 @@ class RowDecoder {
     if (member.number == 0) std::copy_n(own.h, d_, tapped_);
   }
 
-  void run_layer(const RowLayer& layer, const WindowCache::OpenRow& window, bool& has_update, OwnRows<T>& own,
-                 const TeamMember& member) {
+  void run_layer(size_t i, bool& has_update, OwnRows<T>& own, const TeamMember& member) {
+    const RowLayer& layer = stack_.layers[i];
     normalise(*layer.attn_norm, has_update, own.h, own);
-    attend(*layer.attn, window, own, member);
+    const MemoryAhead mlp = ops_.share_ahead(layer.mlp->w_gate, member);
+    attend(*layer.attn, windows_[i], own, member,
+           layer.reader ? queries_ahead(*layer.reader->wq, member) : mlp);
     if (layer.reader) {
       normalise(*layer.reader->norm, true, own.h, own);
-      read_chunks(*layer.reader, own, member);
+      read_chunks(*layer.reader, own, member, mlp);
       normalise(*layer.mlp_norm, true, own.sum, own);  // of a + o; the residual stays a
       blend_residual(layer.reader->residual_blend, own);
     } else {
       normalise(*layer.mlp_norm, true, own.h, own);
     }
-    ops_.run_mlp(*layer.mlp, own.x, shared_.gated, shared_.update, own.product, own.gate, own.up, member);
+    const bool is_last = i + 1 == stack_.layers.size();
+    ops_.run_mlp(*layer.mlp, own.x, shared_.gated, shared_.update, own.product, own.gate, own.up, member,
+                 is_last ? MemoryAhead{} : queries_ahead(stack_.layers[i + 1].attn->wq, member));
     has_update = true;
+  }
+
+  /// The rows of W_q of the heads that a member takes.
+  MemoryAhead queries_ahead(const Weight& wq, const TeamMember& member) const {
+    const auto [first_head, end_head] = member.share(config_.n_heads);
+    return ops_.rows_ahead(wq, first_head * head_dim_, (end_head - first_head) * head_dim_);
   }
 
   /// x = norm(h + update); the sum goes to `sum`, which may be h itself.
@@ -142,9 +153,9 @@ class RowDecoder {
     }
   }
 
-  /// update = W_o SelfAttn(x).
+  /// update = W_o SelfAttn(x). The member reads `ahead` next.
   void attend(const AttentionWeights& weights, const WindowCache::OpenRow& window, OwnRows<T>& own,
-              const TeamMember& member) {
+              const TeamMember& member, MemoryAhead ahead) {
     const auto [first_head, end_head] = member.share(config_.n_heads);
     const int64_t newest = (window.count - 1) * d_;
     auto* keys = static_cast<T*>(window.keys);
@@ -163,12 +174,12 @@ class RowDecoder {
                                    own.score, own.read);
       ops_.round(head_dim_, own.read, shared_.attended + place);
     }
-    member.wait();
-    ops_.multiply_share(weights.wo, shared_.attended, own.product, shared_.update, member);
+    member.wait(ops_.share_ahead(weights.wo, member));
+    ops_.multiply_share(weights.wo, shared_.attended, own.product, shared_.update, member, ahead);
   }
 
-  /// update = W_o GCA(W_q x).
-  void read_chunks(const RowReader& reader, OwnRows<T>& own, const TeamMember& member) {
+  /// update = W_o GCA(W_q x). The member reads `ahead` next.
+  void read_chunks(const RowReader& reader, OwnRows<T>& own, const TeamMember& member, MemoryAhead ahead) {
     const auto [first_head, end_head] = member.share(config_.n_heads);
     for (int64_t head = first_head; head < end_head; ++head) {
       const int64_t place = head * head_dim_;
@@ -180,8 +191,8 @@ class RowDecoder {
       }
       ops_.round(head_dim_, own.read, shared_.attended + place);
     }
-    member.wait();
-    ops_.multiply_share(*reader.wo, shared_.attended, own.product, shared_.update, member);
+    member.wait(ops_.share_ahead(*reader.wo, member));
+    ops_.multiply_share(*reader.wo, shared_.attended, own.product, shared_.update, member, ahead);
   }
 
   void read_chunks_of_head(const RowReader& reader, int64_t kv_head, OwnRows<T>& own) const {

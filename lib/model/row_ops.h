@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "kernels/common/implementation.h"
 #include "kernels/common/row_kernels.h"
@@ -75,24 +76,38 @@ class RowOps {
     round(count, product, to);
   }
 
+  /// Where rows first to first + count of the weight lie, for those who wait until they may multiply them.
+  kernels::MemoryAhead rows_ahead(const Weight& weight, int64_t first, int64_t count) const {
+    const int64_t in = weight.master.size(1);
+    if (weight.int8.defined())
+      return std::as_bytes(std::span(weight.int8.rows_from(first).q, static_cast<size_t>(count * in)));
+    return std::as_bytes(
+        std::span(weight.compute.const_data_ptr<T>() + first * in, static_cast<size_t>(count * in)));
+  }
+  /// The same of the rows that multiply_share() gives a member.
+  kernels::MemoryAhead share_ahead(const Weight& weight, const kernels::TeamMember& member) const {
+    const auto [first, last] = member.share(weight.master.size(0), kRowUnit);
+    return rows_ahead(weight, first, last - first);
+  }
+
   /// to = W_down( silu(W_gate x) * W_up x ), of which each member makes its rows, by way of `gated` (d_ff), which all
-  /// share. `product` and `up` hold d_ff, `gate` as many.
+  /// share. `product` and `up` hold d_ff, `gate` as many. The member reads `ahead` next.
   void run_mlp(const MlpWeights& weights, const T* x, T* gated, T* to, float* product, T* gate, T* up,
-               const kernels::TeamMember& member) const {
+               const kernels::TeamMember& member, kernels::MemoryAhead ahead = {}) const {
     const auto [begin, end] = member.share(weights.w_gate.master.size(0), kRowUnit);
     multiply(weights.w_gate, begin, end - begin, x, product, gate);
     multiply(weights.w_up, begin, end - begin, x, product, up);
     ComputeType<T>::rows().swiglu(end - begin, bits(gate), bits(up), bits(gated + begin));
-    member.wait();
-    multiply_share(weights.w_down, gated, product, to, member);
+    member.wait(share_ahead(weights.w_down, member));
+    multiply_share(weights.w_down, gated, product, to, member, ahead);
   }
 
-  /// to = W x, rows by members; returns when all are there.
+  /// to = W x, rows by members; returns when all are there. The member reads `ahead` next.
   void multiply_share(const Weight& weight, const T* x, float* product, T* to,
-                      const kernels::TeamMember& member) const {
+                      const kernels::TeamMember& member, kernels::MemoryAhead ahead = {}) const {
     const auto [first, last] = member.share(weight.master.size(0), kRowUnit);
     multiply(weight, first, last - first, x, product, to + first);
-    member.wait();
+    member.wait(ahead);
   }
 
   void round(int64_t count, const float* from, T* to) const {

@@ -6,9 +6,9 @@ namespace gca::model {
 
 at::Tensor FullCache::append(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
   KvStore& rows = rows_[layer];
-  const int64_t first = rows.count();
-  rows.append(settings_.angles->turn(k, first), v);
-  return settings_.angles->turn(q, first);
+  const auto [turned_q, turned_k] = settings_.angles->turn(q, k, rows.count());
+  rows.append(turned_k, v);
+  return turned_q;
 }
 
 void FullCache::count_reads(size_t layer, const at::Tensor& q, double rows, double more_bytes) {

@@ -97,26 +97,51 @@ kernels::CachedRows StoredRows::of_text() const {
   return {text.keys, text.values, text.key_scales, text.value_scales};
 }
 
+// Views are made by one operator each: a token of an answer makes some in every layer, and spends more time on them than
+// on its row of keys.
+
 at::Tensor KvStore::by_position(const at::Tensor& by_head) const {
-  return by_head.defined() ? by_head.unflatten(0, {by_head.size(0) / kv_heads_, kv_heads_}).transpose(1, 2)
-                           : by_head;
+  if (!by_head.defined()) return by_head;
+  std::vector<int64_t> shape = {by_head.size(0) / kv_heads_, by_head.size(1), kv_heads_};
+  std::vector<int64_t> strides = {by_head.stride(0) * kv_heads_, by_head.stride(1), by_head.stride(0)};
+  for (int64_t dim = 2; dim < by_head.dim(); ++dim) {
+    shape.push_back(by_head.size(dim));
+    strides.push_back(by_head.stride(dim));
+  }
+  return by_head.as_strided(shape, strides);
+}
+
+/// (B, n, H_kv, ..) -> (B H_kv, n, ..)
+at::Tensor KvStore::by_head(const at::Tensor& by_position) {
+  if (by_position.size(0) != 1) return by_position.transpose(1, 2).flatten(0, 1);
+  std::vector<int64_t> shape = {by_position.size(2), by_position.size(1)};
+  std::vector<int64_t> strides = {by_position.stride(2), by_position.stride(1)};
+  for (int64_t dim = 3; dim < by_position.dim(); ++dim) {
+    shape.push_back(by_position.size(dim));
+    strides.push_back(by_position.stride(dim));
+  }
+  return by_position.as_strided(shape, strides);
 }
 
 StoredRows KvStore::append(const StoredRows& rows, int64_t keep) {
   kv_heads_ = rows.keys.size(2);
+  held_ = {};
   const auto append_to = [&](RowHistory& history, const at::Tensor& tensor) {
-    return tensor.defined() ? by_position(history.append(tensor.transpose(1, 2).flatten(0, 1), keep))
-                            : tensor;
+    return tensor.defined() ? by_position(history.append(by_head(tensor), keep)) : tensor;
   };
-  return {append_to(keys_, rows.keys), append_to(values_, rows.values),
-          append_to(key_scales_, rows.key_scales), append_to(value_scales_, rows.value_scales)};
+  StoredRows all = {append_to(keys_, rows.keys), append_to(values_, rows.values),
+                    append_to(key_scales_, rows.key_scales), append_to(value_scales_, rows.value_scales)};
+  if (all.count() == count()) held_ = all;
+  return all;
 }
 
 void KvStore::truncate(int64_t count) {
+  held_ = {};
   for (RowHistory* history : {&keys_, &values_, &key_scales_, &value_scales_}) history->truncate(count);
 }
 
 StoredRows KvStore::held() const {
+  if (held_.keys.defined()) return held_;
   return {by_position(keys_.held()), by_position(values_.held()), by_position(key_scales_.held()),
           by_position(value_scales_.held())};
 }

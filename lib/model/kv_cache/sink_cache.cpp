@@ -77,14 +77,13 @@ at::Tensor SinkCache::attend(size_t number, const at::Tensor& q, const at::Tenso
   const int64_t n = q.size(1);
   const int64_t before = layer.seen;
   layer.seen += n;
-  const at::Tensor keys = settings_.angles->turn(k, before);
+  const auto [queries, keys] = settings_.angles->turn(q, k, before);
   if (before < sinks_) {
     const int64_t count = std::min(n, sinks_ - before);
     layer.first.append(keys.narrow(1, 0, count), v.narrow(1, 0, count));
   }
   const StoredRows rows = layer.last.append(keys, v, window_ - 1);
-  const PartialAttention recent =
-      read_window(settings_.angles->turn(q, before), rows, settings_, window_ - 1);
+  const PartialAttention recent = read_window(queries, rows, settings_, window_ - 1);
   const bool reads_sinks = sinks_ > 0 && before + n > window_;
   if (n == 1) {
     const auto read =

@@ -88,11 +88,23 @@ RotaryAngles::Table RotaryAngles::table(int64_t rows) const {
   return table_;
 }
 
+RotaryAngles::Table RotaryAngles::table(int64_t first, int64_t n) const {
+  const Table all = table(first + n);
+  return {all.cosine.narrow(0, first, n), all.sine.narrow(0, first, n)};
+}
+
 at::Tensor RotaryAngles::turn(const at::Tensor& x, int64_t first) const {
   if (frequencies_.empty()) return x;
-  const int64_t n = x.size(1);
-  const Table all = table(first + n);
-  return kernels::rotary_by_table(x, all.cosine.narrow(0, first, n), all.sine.narrow(0, first, n));
+  const Table rows = table(first, x.size(1));
+  return kernels::rotary_by_table(x, rows.cosine, rows.sine);
+}
+
+std::pair<at::Tensor, at::Tensor> RotaryAngles::turn(const at::Tensor& q, const at::Tensor& k,
+                                                     int64_t first) const {
+  if (frequencies_.empty()) return {q, k};
+  const Table rows = table(first, q.size(1));
+  return {kernels::rotary_by_table(q, rows.cosine, rows.sine),
+          kernels::rotary_by_table(k, rows.cosine, rows.sine)};
 }
 
 at::Tensor RotaryAngles::turn_at(const at::Tensor& x, const std::vector<int64_t>& places) const {

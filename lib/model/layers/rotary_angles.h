@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "lib/model/model_config.h"
@@ -28,6 +29,8 @@ class RotaryAngles {
 
   /// x (B, n, heads, dh) at the places first .. first + n - 1; differentiable.
   at::Tensor turn(const at::Tensor& x, int64_t first) const;
+  /// The same of queries and keys of the same places.
+  std::pair<at::Tensor, at::Tensor> turn(const at::Tensor& q, const at::Tensor& k, int64_t first) const;
   /// x (B, n, heads, dh) at `places` (n).
   at::Tensor turn_at(const at::Tensor& x, const std::vector<int64_t>& places) const;
 
@@ -41,6 +44,8 @@ class RotaryAngles {
   };
   /// At least so many rows.
   Table table(int64_t rows) const;
+  /// Rows first .. first + n - 1.
+  Table table(int64_t first, int64_t n) const;
 
   std::vector<double> frequencies_;  // empty: nothing is turned
   double factor_ = 1.0;

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <c10/util/SmallVector.h>
 
 #include <algorithm>
 #include <vector>
@@ -11,7 +12,14 @@
 namespace gca::model {
 
 at::Tensor RowHistory::held() const {
-  return buffer_.defined() ? buffer_.narrow(1, begin_, count_) : at::Tensor();
+  return buffer_.defined() ? rows_of_buffer(begin_, count_) : at::Tensor();
+}
+
+at::Tensor RowHistory::rows_of_buffer(int64_t first, int64_t count) const {
+  c10::SmallVector<int64_t, 4> shape(buffer_.sizes().begin(), buffer_.sizes().end());
+  shape[1] = count;
+  // narrow() is three operators, of which a token of an answer would feel each.
+  return buffer_.as_strided(shape, buffer_.strides(), buffer_.storage_offset() + first * buffer_.stride(1));
 }
 
 RowHistory RowHistory::holding(const at::Tensor& rows) {
@@ -41,7 +49,7 @@ at::Tensor RowHistory::append(const at::Tensor& rows, int64_t keep) {
     buffer_ = larger;
     begin_ = 0;
   }
-  buffer_.narrow(1, begin_ + count_, n).copy_(rows);
+  rows_of_buffer(begin_ + count_, n).copy_(rows);
   count_ = needed;
   at::Tensor all = held();
   const int64_t forgotten = std::max<int64_t>(0, count_ - keep);

@@ -37,6 +37,8 @@ class RowHistory {
              const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
 
  private:
+  at::Tensor rows_of_buffer(int64_t first, int64_t count) const;
+
   at::Tensor buffer_;  // rows begin_ .. begin_ + count_ are in use
   int64_t begin_ = 0;
   int64_t count_ = 0;

@@ -13,6 +13,7 @@
 namespace gca::model {
 namespace {
 
+using kernels::MemoryAhead;
 using kernels::TeamMember;
 
 /// What a thread keeps to itself.
@@ -58,7 +59,7 @@ class FullRowDecoder {
         if (i == 0)
           std::copy_n(h_, d_, own.h);
         else
-          update = finish_layer(layers_[i - 1], own, member);
+          update = finish_layer(layers_[i - 1], own, member, heads_ahead(layers_[i].attn, member));
         ops_.normalise(layers_[i].attn_norm, d_, own.h, update, own.h, own.x);
         if (member.number == 0) std::copy_n(own.h, d_, next_h_);
         project_heads(layers_[i].attn, heads, own, member);
@@ -71,7 +72,7 @@ class FullRowDecoder {
     T* to = hidden.mutable_data_ptr<T>();
     kernels::run_team([&](const TeamMember& member) {
       OwnRows<T> own = own_rows();
-      const T* update = finish_layer(layers_.back(), own, member);
+      const T* update = finish_layer(layers_.back(), own, member, {});
       if (member.number == 0) ops_.normalise(final_norm_, d_, own.h, update, own.h, to);
     });
     return hidden;
@@ -95,26 +96,44 @@ class FullRowDecoder {
   }
 
   /// From what the layer's attention read to its MLP: own.h becomes a, and what is to be added to it is returned.
-  const T* finish_layer(const FullLayer& layer, OwnRows<T>& own, const TeamMember& member) const {
-    ops_.multiply_share(layer.attn.wo, attended_, own.product, update_, member);
+  /// The member reads `ahead` next.
+  const T* finish_layer(const FullLayer& layer, OwnRows<T>& own, const TeamMember& member,
+                        MemoryAhead ahead) const {
+    ops_.multiply_share(layer.attn.wo, attended_, own.product, update_, member,
+                        ops_.share_ahead(layer.mlp.w_gate, member));
     ops_.normalise(layer.mlp_norm, d_, h_, update_, own.h, own.x);
-    ops_.run_mlp(layer.mlp, own.x, gated_, update_, own.product, own.gate, own.up, member);
+    ops_.run_mlp(layer.mlp, own.x, gated_, update_, own.product, own.gate, own.up, member, ahead);
     return update_;
   }
 
-  /// Each member's share of the rows of W_q, W_k and W_v, taken one after the other.
-  void project_heads(const AttentionWeights& weights, const Heads& heads, OwnRows<T>& own,
-                     const TeamMember& member) const {
+  /// A member's share of the rows of W_q, W_k and W_v, taken one after the other: work(i, matrix, first, last) for each
+  /// of the three that it has rows of.
+  template <typename Work>
+  void for_share_of_heads(const AttentionWeights& weights, const TeamMember& member, const Work& work) const {
     const std::array<const Weight*, 3> matrices = {&weights.wq, &weights.wk, &weights.wv};
     const auto [begin, end] = member.share((heads_ + 2 * kv_heads_) * head_dim_, kRowUnit);
     int64_t before = 0;
     for (size_t i = 0; i < matrices.size(); ++i) {
       const int64_t rows = matrices[i]->master.size(0);
       const int64_t first = std::max(begin - before, int64_t{0}), last = std::min(end - before, rows);
-      if (first < last)
-        ops_.multiply(*matrices[i], first, last - first, own.x, own.product, heads[i] + first);
+      if (first < last) work(i, *matrices[i], first, last);
       before += rows;
     }
+  }
+
+  MemoryAhead heads_ahead(const AttentionWeights& weights, const TeamMember& member) const {
+    MemoryAhead ahead;
+    for_share_of_heads(weights, member, [&](size_t, const Weight& matrix, int64_t first, int64_t last) {
+      if (ahead.empty()) ahead = ops_.rows_ahead(matrix, first, last - first);
+    });
+    return ahead;
+  }
+
+  void project_heads(const AttentionWeights& weights, const Heads& heads, OwnRows<T>& own,
+                     const TeamMember& member) const {
+    for_share_of_heads(weights, member, [&](size_t i, const Weight& matrix, int64_t first, int64_t last) {
+      ops_.multiply(matrix, first, last - first, own.x, own.product, heads[i] + first);
+    });
   }
 
   const std::vector<FullLayer>& layers_;
