@@ -26,17 +26,22 @@ Batch stack_batches(std::span<const Batch> batches) {
     stacked.text_tokens += one.text_tokens;
     stacked.target_count += one.target_count;
     stacked.target_bytes += one.target_bytes;
+    stacked.chunks = std::max(stacked.chunks, one.chunks);
+    stacked.vector_size = std::max(stacked.vector_size, one.vector_size);
   }
   stacked.ids.assign(static_cast<size_t>(stacked.rows * stacked.length), 0);
   stacked.targets.assign(static_cast<size_t>(stacked.rows * stacked.length), kNoTarget);
+  const int64_t e = stacked.vector_size;
+  stacked.chunk_vectors.assign(static_cast<size_t>(stacked.rows * stacked.chunks * e), 0.0F);
   int64_t row = 0;
   for (const Batch& one : batches)
     for (int64_t i = 0; i < one.rows; ++i, ++row) {
-      const auto copy_row = [&](const std::vector<int64_t>& from, std::vector<int64_t>& to) {
-        std::copy_n(from.begin() + i * one.length, one.length, to.begin() + row * stacked.length);
+      const auto copy_row = [&](const auto& from, int64_t length, auto& to, int64_t longest) {
+        std::copy_n(from.begin() + i * length, length, to.begin() + row * longest);
       };
-      copy_row(one.ids, stacked.ids);
-      copy_row(one.targets, stacked.targets);
+      copy_row(one.ids, one.length, stacked.ids, stacked.length);
+      copy_row(one.targets, one.length, stacked.targets, stacked.length);
+      copy_row(one.chunk_vectors, one.chunks * e, stacked.chunk_vectors, stacked.chunks * e);
     }
   return stacked;
 }

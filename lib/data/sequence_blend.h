@@ -11,7 +11,7 @@
 
 namespace gca::data {
 
-/// Rows of several batches, in their order, padded to the longest.
+/// Rows of several batches, in their order, padded to the longest. All have chunk vectors of one size, or none has any.
 Batch stack_batches(std::span<const Batch> batches);
 
 /// Which of several sets has its turn.

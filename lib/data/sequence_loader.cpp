@@ -8,13 +8,15 @@
 namespace gca::data {
 
 SequenceLoader::SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout,
-                               uint64_t seed, bool shuffle, PieceBytes pieces)
+                               uint64_t seed, bool shuffle, PieceBytes pieces,
+                               std::optional<ChunkVectors> vectors)
     : index_(std::move(index)),
       entries_(std::move(entries)),
       layout_(layout),
       seed_(seed),
       shuffle_(shuffle),
-      pieces_(std::move(pieces)) {
+      pieces_(std::move(pieces)),
+      vectors_(std::move(vectors)) {
   if (entries_.empty())
     fail_usage(index_.tokens().folder(), "gives no sequence", "add text, or choose a shorter chunk size");
 }
@@ -51,10 +53,25 @@ double SequenceLoader::source_scale(const SequenceEntry& entry) const {
   return bytes.source_scale();
 }
 
+void SequenceLoader::add_vectors(Batch& batch, std::span<const SequenceEntry> rows) const {
+  const int64_t text = vectors_->chunk_text();
+  const int64_t e = vectors_->size();
+  batch.vector_size = e;
+  batch.chunks = batch.length / (text + 1);
+  batch.chunk_vectors.assign(static_cast<size_t>(batch.rows * batch.chunks * e), 0.0F);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    const auto begin = row * static_cast<size_t>(batch.chunks * e);
+    const auto count = static_cast<size_t>(rows[row].tokens / text * e);
+    vectors_->read(rows[row].document, rows[row].first_token / text,
+                   std::span(batch.chunk_vectors).subspan(begin, count));
+  }
+}
+
 Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
   Batch batch;
   batch.rows = rows;
   std::vector<LaidOutText> texts;
+  std::vector<SequenceEntry> read;
   for (int64_t i = consumed; i < consumed + rows; ++i) {
     const int64_t epoch = i / sequence_count();
     if (epoch != cached_epoch_) {
@@ -69,6 +86,7 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
     if (!pieces_.of_id.empty())
       batch.target_bytes += source_scale(entry) * piece_bytes_of(texts.back().targets);
     batch.text_tokens += entry.tokens;
+    if (vectors_) read.push_back(entry);
     batch.length = std::max(batch.length, static_cast<int64_t>(texts.back().ids.size()));
   }
   batch.ids.assign(static_cast<size_t>(rows * batch.length), 0);
@@ -78,6 +96,7 @@ Batch SequenceLoader::batch(int64_t consumed, int64_t rows) const {
     std::copy(text.ids.begin(), text.ids.end(), batch.ids.begin() + row * batch.length);
     std::copy(text.targets.begin(), text.targets.end(), batch.targets.begin() + row * batch.length);
   }
+  if (vectors_) add_vectors(batch, read);
   for (const int64_t target : batch.targets) batch.target_count += target == kNoTarget ? 0 : 1;
   return batch;
 }

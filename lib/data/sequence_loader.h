@@ -5,9 +5,11 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "lib/data/chunk_layout.h"
+#include "lib/data/chunk_vectors.h"
 #include "lib/data/sequence_index.h"
 #include "lib/data/source_bytes.h"
 
@@ -24,13 +26,19 @@ struct Batch {
   /// Bytes of source text of all targets (source_bytes.h): 0 where they are not counted, NaN where some is
   /// lost.
   double target_bytes = 0;
+  /// (B, C, e), where a model chooses by them (chunk_vectors.h): of the chunks of each row that have their landmark, zeros
+  /// behind them; C is that of the longest row.
+  std::vector<float> chunk_vectors;
+  int64_t chunks = 0;       ///< C; 0 without vectors
+  int64_t vector_size = 0;  ///< e; 0 without vectors
 };
 
 class SequenceLoader {
  public:
-  /// `pieces` may be empty (then target_bytes stays 0). Throws Error(usage) when there is no sequence.
+  /// `pieces` may be empty (then target_bytes stays 0). With `vectors`, batches have them. Throws Error(usage) when there is
+  /// no sequence.
   SequenceLoader(SequenceIndex index, std::vector<SequenceEntry> entries, ChunkLayout layout, uint64_t seed,
-                 bool shuffle, PieceBytes pieces);
+                 bool shuffle, PieceBytes pieces, std::optional<ChunkVectors> vectors = {});
 
   /// The `rows` sequences after the first `consumed` of the run; L is that of the longest.
   Batch batch(int64_t consumed, int64_t rows) const;
@@ -40,12 +48,15 @@ class SequenceLoader {
   std::vector<int64_t> permutation(int64_t epoch) const;
   double piece_bytes_of(std::span<const int64_t> targets) const;
   double source_scale(const SequenceEntry& entry) const;
+  void add_vectors(Batch& batch, std::span<const SequenceEntry> rows) const;
+
   SequenceIndex index_;
   std::vector<SequenceEntry> entries_;
   ChunkLayout layout_;
   uint64_t seed_;
   bool shuffle_;
   PieceBytes pieces_;
+  std::optional<ChunkVectors> vectors_;
   mutable std::map<int64_t, DocumentBytes> document_bytes_;  ///< of documents met, where pieces are not exact
   mutable int64_t cached_epoch_ = -1;
   mutable std::vector<int64_t> cached_permutation_;

@@ -10,6 +10,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/files/mapped_file.h"
+#include "lib/core/half_float.h"
 
 namespace gca {
 namespace {
@@ -189,18 +190,6 @@ Placed take_tensor(Cursor& cursor, const std::string& path) {
   return placed;
 }
 
-float half_to_float(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000U} << 16;
-  const uint32_t exponent = half >> 10 & 0x1F;
-  const uint32_t fraction = half & 0x3FF;
-  if (exponent == 0) {  // zero or subnormal: fraction 2^-24
-    const float magnitude = std::ldexp(static_cast<float>(fraction), -24);
-    return sign != 0 ? -magnitude : magnitude;
-  }
-  const uint32_t wide_exponent = exponent == 31 ? 255 : exponent + (127 - 15);
-  return std::bit_cast<float>(sign | wide_exponent << 23 | fraction << 13);
-}
-
 template <class T>
 T load(const std::byte* bytes) {
   T value;
@@ -231,7 +220,7 @@ void decode_block(GgufType type, const std::byte* block, float* out) {
       *out = load_half(block);
       return;
     case GgufType::bf16:
-      *out = std::bit_cast<float>(uint32_t{load<uint16_t>(block)} << 16);
+      *out = bfloat16_to_float(load<uint16_t>(block));
       return;
     case GgufType::q4_0:
       decode_nibbles(block + 2, load_half(block), -0.0F, 8, out);
