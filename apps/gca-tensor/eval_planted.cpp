@@ -224,6 +224,8 @@ void eval_planted(const EvalOptions& options, const model::TextModel& model, par
     if (options.trials < 1) fail_usage("--trials", "0 trials measure nothing", "give 1 or more");
     tasks::validate_task_settings(options.task_settings, tasks::eval_settings(kind),
                                   tasks::SettingNames::flags, "");
+    model::require_choice_without_vectors(model.model.config(), "--checkpoint " + model.folder,
+                                          "a text of task " + options.task);
     haystack = open_haystack(options, model, is_writer(ranks));
     cells = cells_of(options, model.model.config());
     for (const Cell& cell : cells) {

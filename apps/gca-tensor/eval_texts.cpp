@@ -1,6 +1,7 @@
 #include "apps/gca-tensor/eval_texts.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
@@ -15,15 +16,29 @@
 namespace gca::app {
 namespace {
 
+/// Of the data in `folder`, for models that choose by them.
+std::optional<data::ChunkVectors> open_vectors(const std::string& folder, const data::TokenStore& tokens,
+                                               const model::ModelConfig& config) {
+  if (!model::chooses_by_vectors(config)) return {};
+  return data::ChunkVectors::open(folder, tokens, config.chunk_size);
+}
+
 /// `data_context` becomes what the data was cut for, where it says so.
 std::vector<eval::EvalDocument> read_documents(const EvalOptions& options, const model::TextModel& model,
                                                bool tells, int64_t& data_context) {
-  if (options.data.empty()) return encode_inputs(options, model, tells);
+  if (options.data.empty()) {
+    model::require_choice_without_vectors(model.model.config(), "--checkpoint " + model.folder, "INPUT");
+    return encode_inputs(options, model, tells);
+  }
   const auto data = open_data(options, model);
-  if (const auto* tokens = std::get_if<data::TokenStore>(&data)) return eval::eval_documents(*tokens);
+  const model::ModelConfig& config = model.model.config();
+  if (const auto* tokens = std::get_if<data::TokenStore>(&data))
+    return eval::eval_documents(*tokens, open_vectors(options.data, *tokens, config));
   const auto& index = std::get<data::SequenceIndex>(data);
   data_context = index.settings().context;
-  std::vector<eval::EvalDocument> documents = eval::eval_documents(index, split_of(options));
+  const std::optional<data::ChunkVectors> vectors = open_vectors(options.data, index.tokens(), config);
+  if (vectors) vectors->require_no_joined(index.settings(), "--data " + options.data);
+  std::vector<eval::EvalDocument> documents = eval::eval_documents(index, split_of(options), vectors);
   if (documents.empty())
     fail_usage("--data " + options.data, "has no documents in this split", "choose another --split");
   return documents;
@@ -49,6 +64,17 @@ void require_reachable(std::span<const int64_t> contexts, std::span<const eval::
                  fmt::format("give at most {}, or longer texts", longest));
 }
 
+/// Chunk vectors are of chunks that a document is cut into from its beginning: a stretch begins with one.
+void require_on_chunks(const std::string& flag, int64_t tokens, const model::ModelConfig& config) {
+  const int64_t text = config.chunk_text_size();
+  if (tokens % text != 0)
+    fail_usage(
+        fmt::format("{} {}", flag, tokens),
+        fmt::format("is no multiple of {}, the tokens of the chunks whose vectors this model chooses by",
+                    text),
+        fmt::format("use {} or another multiple", std::max<int64_t>(1, tokens / text) * text));
+}
+
 }  // namespace
 
 EvalTexts open_documents(const EvalOptions& options, const model::TextModel& model, bool tells) {
@@ -57,6 +83,10 @@ EvalTexts open_documents(const EvalOptions& options, const model::TextModel& mod
   texts.documents = read_documents(options, model, tells, data_context);
   require_reachable(options.contexts, texts.documents);
   texts.contexts = contexts_of(options, model, data_context);
+  if (const model::ModelConfig& config = model.model.config(); model::chooses_by_vectors(config)) {
+    for (const int64_t context : texts.contexts) require_on_chunks("--context", context, config);
+    require_on_chunks("--stride", options.stride, config);
+  }
   return texts;
 }
 

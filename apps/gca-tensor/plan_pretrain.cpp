@@ -95,6 +95,7 @@ void require_texts_to_share(const PlannedRun& run, const RankCount& count) {
   if (sharing == model::TextSharing::none)
     fail_usage(flag, "a model with long_range " + config.long_range + " reads each text whole",
                "leave it out");
+  model::require_choice_without_vectors(config, flag, "a part of a text");
   const bool goes_round = count.ring_scheme != parallel::RingScheme::gather;
   if (sharing == model::TextSharing::in_order) {
     if (goes_round)

@@ -19,6 +19,7 @@
 #include "lib/core/error.h"
 #include "lib/core/json/json_report.h"
 #include "lib/core/machine/machine_memory.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/profile/machine_rates.h"
 #include "lib/train/settings/run_config.h"
@@ -175,6 +176,7 @@ void run_bench(const BenchOptions& options) {
   const std::vector<Measurement> measurements = measurements_of(options);
   train::RunConfig config;
   model::LanguageModel model = open_model(options, config, scalar_type);
+  model::require_choice_without_vectors(model.config(), "retriever", "the text of a benchmark");
   if (!options.kv_policies.empty() && model.begin()->kv_cache() == nullptr)
     fail_usage("--kv-policy " + options.kv_policies.front(), "this model has no cache of the whole text",
                "give a model with self_attention full, or leave it out");

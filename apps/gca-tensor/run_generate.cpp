@@ -29,6 +29,7 @@
 #include "lib/data/sealed_json.h"
 #include "lib/generate/generator.h"
 #include "lib/generate/text_session.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/kv_cache/kv_session.h"
 #include "lib/model/memory/memory_library.h"
 #include "lib/model/text_feeder.h"
@@ -122,6 +123,8 @@ void run_generate(const GenerateOptions& options) {
   require_free_memory_place(options.memory);
   if (!options.save_memory.empty()) generate::check_session_folder(options.save_memory, "--save-memory");
   const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
+  model::require_choice_without_vectors(model.model.config(), "--checkpoint " + options.checkpoint.folder,
+                                        "a prompt");
   generate::TextSession session = open_session(options, model);
   const int64_t past_tokens =
       model::chunk_layout_of(model.model.config()).text_before(session.past->position());

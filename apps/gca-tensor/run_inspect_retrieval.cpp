@@ -158,6 +158,7 @@ void run_inspect(const InspectOptions& options) {
   const model::TextModel model = open_checkpoint(options.checkpoint, options.common);
   const model::ModelConfig& config = model.model.config();
   inspect::require_choice(config, "--checkpoint " + options.checkpoint.folder);
+  model::require_choice_without_vectors(config, "--checkpoint " + options.checkpoint.folder, "a prompt");
   const std::vector<int32_t> prompt =
       read_prompt(options.prompt, model.tokenizer, thread_count(options.common));
   std::optional<model::MemoryLibrary> library;

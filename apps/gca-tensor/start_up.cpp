@@ -28,11 +28,16 @@ StartUp planned_start_up(const PretrainOptions& options, const train::RunConfig&
   const bool is_plain_text = options.task == tasks::kTextTask && options.phases_json.is_null();
   const bool retrieves = model::backbone_kind(config.model).keeps_chunk_memory;
   if (is_proposed && (!options.init.empty() || !is_plain_text || !retrieves)) return {};
+  if (is_proposed && model::chooses_by_vectors(config.model))
+    return {.folder = {},
+            .notice = "no start-up: its copies have no chunk vectors, which retriever frozen chooses by"};
   if (!options.init.empty())
     fail_usage(where, "start_up is " + start_up + ", and --init names other weights", "give one of them");
   if (!retrieves)
     fail_usage(where, "a model with long_range " + config.model.long_range + " has nothing to start up",
                "give --start-up none");
+  model::require_choice_without_vectors(config.model, where + ", start_up " + start_up,
+                                        "a copy of a start-up");
 
   if (start_up == train::kTrainedStartUp) {
     if (!is_plain_text)

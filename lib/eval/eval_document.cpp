@@ -11,11 +11,20 @@
 namespace gca::eval {
 namespace {
 
-EvalDocument stored_document(const data::TokenStore& tokens, int64_t number) {
+EvalDocument stored_document(const data::TokenStore& tokens, int64_t number,
+                             const std::optional<data::ChunkVectors>& vectors) {
   const data::TokenDocument& document = tokens.documents()[static_cast<size_t>(number)];
-  return {document.name, document.tokens,
-          [tokens, number](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); },
-          document.bytes};
+  EvalDocument stored{
+      document.name, document.tokens,
+      [tokens, number](int64_t first, std::span<int32_t> out) { tokens.read(number, first, out); },
+      document.bytes};
+  if (vectors) {
+    stored.vector_size = vectors->size();
+    stored.read_vectors = [vectors = *vectors, number](int64_t first, std::span<float> out) {
+      vectors.read(number, first, out);
+    };
+  }
+  return stored;
 }
 
 /// Of the documents that sequences were cut from, without what was dropped at the end.
@@ -51,10 +60,11 @@ EvalDocument joined_document(const data::SequenceIndex& index, std::span<const d
 
 }  // namespace
 
-std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens) {
+std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens,
+                                         const std::optional<data::ChunkVectors>& vectors) {
   std::vector<EvalDocument> documents;
   for (size_t i = 0; i < tokens.documents().size(); ++i)
-    documents.push_back(stored_document(tokens, static_cast<int64_t>(i)));
+    documents.push_back(stored_document(tokens, static_cast<int64_t>(i), vectors));
   return documents;
 }
 
@@ -64,14 +74,15 @@ std::span<const data::SequenceEntry> entries_of(const data::SequenceIndex& index
                                      : index.held_out();
 }
 
-std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split) {
+std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split,
+                                         const std::optional<data::ChunkVectors>& vectors) {
   const auto entries = entries_of(index, split);
   if (entries.empty()) return {};
   if (index.settings().join_documents) return {joined_document(index, entries)};
   std::set<int64_t> numbers;
   for (const auto& entry : entries) numbers.insert(entry.document);
   std::vector<EvalDocument> documents;
-  for (const int64_t number : numbers) documents.push_back(stored_document(index.tokens(), number));
+  for (const int64_t number : numbers) documents.push_back(stored_document(index.tokens(), number, vectors));
   return documents;
 }
 

@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "lib/data/chunk_vectors.h"
 #include "lib/data/sequence_index.h"
 #include "lib/data/token_shard.h"
 #include "lib/text/tokenizer.h"
@@ -19,6 +21,9 @@ struct EvalDocument {
   /// Copies out.size() ids beginning at token `first`.
   std::function<void(int64_t first, std::span<int32_t> out)> read;
   int64_t source_bytes = 0;  ///< of the text that the tokens stand for
+  int64_t vector_size = 0;   ///< e of its chunk vectors (lib/data/chunk_vectors.h); 0: it has none
+  /// Copies out.size() / e rows beginning at chunk `first`; empty without vectors.
+  std::function<void(int64_t first, std::span<float> out)> read_vectors = {};
 };
 
 enum class EvalSplit { held_out, train, valid };
@@ -26,11 +31,14 @@ enum class EvalSplit { held_out, train, valid };
 /// The sequences of a split. held_out: valid where there is one, train otherwise.
 std::span<const data::SequenceEntry> entries_of(const data::SequenceIndex& index, EvalSplit split);
 
-/// Every document of a shard folder.
-std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens);
+/// Every document of a shard folder, with their `vectors` where they are given.
+std::vector<EvalDocument> eval_documents(const data::TokenStore& tokens,
+                                         const std::optional<data::ChunkVectors>& vectors = {});
 
-/// The documents of a split, whole, whatever the context they were cut for. Joined documents are one text.
-std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split);
+/// The documents of a split, whole, whatever the context they were cut for. Joined documents are one text, which has no
+/// vectors.
+std::vector<EvalDocument> eval_documents(const data::SequenceIndex& index, EvalSplit split,
+                                         const std::optional<data::ChunkVectors>& vectors = {});
 
 /// One text held in memory.
 EvalDocument eval_document(const std::string& name, std::vector<int32_t> tokens, int64_t source_bytes);

@@ -15,6 +15,7 @@
 #include "lib/core/packed_bytes.h"
 #include "lib/core/seconds_since.h"
 #include "lib/data/chunk_layout.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
 #include "lib/parallel/shared_work.h"
 
@@ -76,6 +77,17 @@ std::vector<Stretch> stretches_of(std::span<const EvalDocument> documents, std::
 using LossSink =
     std::function<void(int64_t start, std::span<const int32_t> targets, std::span<const double> nats)>;
 
+/// Of the chunks that a stretch closes, (1, c, e); undefined where nothing chooses by them.
+at::Tensor chunk_vectors_of(const model::ModelConfig& config, const Stretch& stretch) {
+  const int64_t e = stretch.document->vector_size;
+  if (e == 0 || !model::chooses_by_vectors(config)) return {};
+  const int64_t chunk_text = config.chunk_text_size();
+  at::Tensor vectors = at::empty({1, stretch.predicting / chunk_text, e}, at::kFloat);
+  stretch.document->read_vectors(stretch.first / chunk_text,
+                                 {vectors.mutable_data_ptr<float>(), static_cast<size_t>(vectors.numel())});
+  return vectors;
+}
+
 /// Runs a stretch through the model.
 void score(const model::LanguageModel& model, const PerplexityOptions& options, const Stretch& stretch,
            const LossSink& sink) {
@@ -87,6 +99,7 @@ void score(const model::LanguageModel& model, const PerplexityOptions& options, 
   forward.retriever = options.retriever;
   forward.seed = options.seed;
   forward.batch_offset = stretch.number;  // each stretch draws random chunks of its own
+  forward.chunk_vectors = chunk_vectors_of(model.config(), stretch);
   model::TextFeeder feeder(model, forward, options.segment_positions);
   if (options.memory) feeder.keep_memory_at(*options.memory);
   feeder.feed(options.start_tokens, [](const at::Tensor&, int64_t) {});

@@ -55,6 +55,19 @@ data::ChunkLayout chunk_layout_of(const ModelConfig& config) {
   return {.chunk_size = config.chunk_size, .landmark_id = config.resolved_landmark_id()};
 }
 
+bool chooses_by_vectors(const ModelConfig& config) {
+  return backbone_kind(config).keeps_chunk_memory && config.retriever == kFrozenRetriever;
+}
+
+void require_choice_without_vectors(const ModelConfig& config, const std::string& where,
+                                    const std::string& text) {
+  if (!chooses_by_vectors(config)) return;
+  fail_usage(
+      where,
+      "chooses chunks by vectors of a data set (retriever frozen), and " + text + " has no such vectors",
+      "use a model whose retriever is learned or random");
+}
+
 void require_chunk_memory(const ModelConfig& config, const std::string& where) {
   const BackboneKind& kind = backbone_kind(config);
   if (kind.keeps_chunk_memory) return;

@@ -37,6 +37,13 @@ Reach reach_of(const ModelConfig& config);
 /// Where the landmarks of this model stand.
 data::ChunkLayout chunk_layout_of(const ModelConfig& config);
 
+/// Are chunks chosen by vectors of the data set (retriever frozen), without which the model reads no text?
+bool chooses_by_vectors(const ModelConfig& config);
+
+/// Throws Error(usage) naming `where` for a model that chooses by vectors; `text`, which has none: "a prompt".
+void require_choice_without_vectors(const ModelConfig& config, const std::string& where,
+                                    const std::string& text);
+
 /// Throws Error(usage) naming `where` unless the model keeps chunk memory.
 void require_chunk_memory(const ModelConfig& config, const std::string& where);
 

@@ -17,7 +17,8 @@ class StepNotes;
 
 /// Which chunks are read; all but `learned` are for evaluation.
 enum class Retriever {
-  learned,  ///< the model's own choice: top K by landmark score; of models with retriever=random, drawn
+  learned,  ///< the model's own choice: top K by landmark score; of models with retriever=random, drawn; with
+            ///< retriever=frozen, by chunk_vectors, which are then what scores are
   random,   ///< K distinct earlier chunks, uniformly; weighted by their own scores
   recent,   ///< the K most recent candidates; weighted by their own scores
   none,     ///< nothing is read: o = 0; where positions choose, their local segment or context alone
@@ -77,6 +78,9 @@ struct ForwardOptions {
   /// The upper layers are left out: chunk memory and the lower windows are as ever, there is no result, and
   /// what upper layers are run on later begins for them as if the text began there. No gradients.
   bool memory_only = false;
+  /// Models with retriever=frozen: vectors of the chunks of each text from its first one on, (B, C, e) float32, of no
+  /// fewer chunks than are closed at the end of the call (lib/data/chunk_vectors.h). Undefined for all others.
+  at::Tensor chunk_vectors;
 };
 
 }  // namespace gca::model

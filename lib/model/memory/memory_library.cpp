@@ -106,6 +106,8 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
                           std::span<const LibraryText> texts, MemoryDtype dtype,
                           const ReadMemoryOptions& reading) {
   require_chunk_memory(model.model.config(), "--checkpoint " + model.folder);
+  require_choice_without_vectors(model.model.config(), "--checkpoint " + model.folder,
+                                 "what reads a library");
   const bool writes = reading.ranks == nullptr || reading.ranks->rank() == 0;
   const std::string path = writes ? claim_library_folder(folder) : "";
   const ModelConfig& config = model.model.config();
@@ -146,6 +148,8 @@ MemoryIndex build_library(const std::string& folder, const TextModel& model,
 
 MemoryLibrary MemoryLibrary::open(const std::string& folder, const TextModel& model) {
   require_chunk_memory(model.model.config(), "--checkpoint " + model.folder);
+  require_choice_without_vectors(model.model.config(), "--checkpoint " + model.folder,
+                                 "what reads a library");
   MemoryLibrary library;
   library.index_ = read_memory_index(folder);
   const MemoryIndex& index = library.index_;

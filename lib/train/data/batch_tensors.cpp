@@ -5,16 +5,23 @@
 namespace gca::train {
 namespace {
 
-at::Tensor copy_of(const std::vector<int64_t>& values, int64_t rows, int64_t length) {
+template <class T>
+at::Tensor copy_of(const std::vector<T>& values, at::IntArrayRef shape, at::ScalarType type) {
   // from_blob wants a mutable pointer; the clone is all that is kept.
-  auto* data = const_cast<int64_t*>(values.data());
-  return at::from_blob(data, {rows, length}, at::TensorOptions(at::kLong)).clone();
+  auto* data = const_cast<T*>(values.data());
+  return at::from_blob(data, shape, at::TensorOptions(type)).clone();
 }
 
 }  // namespace
 
 BatchTensors to_tensors(const data::Batch& batch) {
-  return {copy_of(batch.ids, batch.rows, batch.length), copy_of(batch.targets, batch.rows, batch.length)};
+  const std::vector<int64_t> shape = {batch.rows, batch.length};
+  return {copy_of(batch.ids, shape, at::kLong), copy_of(batch.targets, shape, at::kLong)};
+}
+
+at::Tensor chunk_vectors_of(const data::Batch& batch) {
+  if (batch.vector_size == 0) return {};
+  return copy_of(batch.chunk_vectors, {batch.rows, batch.chunks, batch.vector_size}, at::kFloat);
 }
 
 }  // namespace gca::train

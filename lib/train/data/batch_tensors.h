@@ -14,4 +14,7 @@ struct BatchTensors {
 
 BatchTensors to_tensors(const data::Batch& batch);
 
+/// For ForwardOptions::chunk_vectors: (B, C, e) float32; undefined where the batch has none.
+at::Tensor chunk_vectors_of(const data::Batch& batch);
+
 }  // namespace gca::train

@@ -56,6 +56,17 @@ data::SequenceIndex open_sequences(const std::string& folder, const RunConfig& c
   return index;
 }
 
+/// Of the data in `folder`, for models that choose by them.
+std::optional<data::ChunkVectors> open_vectors(const std::string& folder, const data::SequenceIndex& index,
+                                               const RunConfig& config) {
+  if (!model::chooses_by_vectors(config.model)) return {};
+  const data::ChunkVectors vectors =
+      data::ChunkVectors::open(folder, index.tokens(), config.model.chunk_size);
+  for (const auto& entries : {index.train(), index.valid()})
+    vectors.require_on_chunks(index.settings(), entries, folder);
+  return vectors;
+}
+
 text::Tokenizer load_tokenizer(const data::TokenStore& tokens) {
   text::Tokenizer tokenizer = text::Tokenizer::load(tokens.tokenizer_path());
   if (tokenizer.fingerprint() != tokens.tokenizer_fingerprint())
@@ -129,6 +140,8 @@ class TaskOpener {
     const tasks::TaskKind* kind = tasks::find_task_kind(task);
     if (task != tasks::kTextTask && (kind == nullptr || kind->make_sequences == nullptr))
       fail_usage("--task " + task, "no such task to train on", "gca pretrain --help lists them");
+    if (kind != nullptr)
+      model::require_choice_without_vectors(config.model, "--set retriever", "a text of task " + task);
     if (sets_.empty() && (kind == nullptr || kind->reads_data))
       fail_usage("--data", "missing", "give a folder that gca chunk or gca tokenize wrote");
     return kind == nullptr ? open_text(config) : open_kind(*kind, config);
@@ -154,10 +167,15 @@ class TaskOpener {
         "run gca tokenize with --tokenizer " + data::SequenceIndex::open(first).tokens().tokenizer_path());
   }
 
+  /// Of each data set; all of one size, so that their rows may be of one batch.
+  std::vector<std::optional<data::ChunkVectors>> open_all_vectors(
+      const std::vector<data::SequenceIndex>& indexes, const RunConfig& config) const;
+
   /// The length of a sequence is that of the data, the same in all of it.
   void take_context(const data::SequenceIndex& index, const WeightedData& set, RunConfig& config) const;
-  BatchSource train_source(const std::vector<data::SequenceIndex>& indexes, const data::ChunkLayout& layout,
-                           const data::PieceBytes& piece_bytes) const;
+  BatchSource train_source(const std::vector<data::SequenceIndex>& indexes,
+                           const std::vector<std::optional<data::ChunkVectors>>& vectors,
+                           const data::ChunkLayout& layout, const data::PieceBytes& piece_bytes) const;
 
   /// The texts to plant something in: to train on, and to validate on.
   struct Haystacks {
@@ -203,7 +221,22 @@ void TaskOpener::take_context(const data::SequenceIndex& index, const WeightedDa
   config.train.context = context;
 }
 
+std::vector<std::optional<data::ChunkVectors>> TaskOpener::open_all_vectors(
+    const std::vector<data::SequenceIndex>& indexes, const RunConfig& config) const {
+  std::vector<std::optional<data::ChunkVectors>> all;
+  for (size_t i = 0; i < indexes.size(); ++i) {
+    all.push_back(open_vectors(sets_[i].folder, indexes[i], config));
+    if (all.back() && all.back()->size() != all.front()->size())
+      fail_usage("--data " + sets_[i].folder,
+                 fmt::format("its chunk vectors have {} numbers, those of {} have {}", all.back()->size(),
+                             sets_.front().folder, all.front()->size()),
+                 "write vectors of one size");
+  }
+  return all;
+}
+
 BatchSource TaskOpener::train_source(const std::vector<data::SequenceIndex>& indexes,
+                                     const std::vector<std::optional<data::ChunkVectors>>& vectors,
                                      const data::ChunkLayout& layout,
                                      const data::PieceBytes& piece_bytes) const {
   std::vector<data::SequenceLoader> loaders;
@@ -216,14 +249,14 @@ BatchSource TaskOpener::train_source(const std::vector<data::SequenceIndex>& ind
     const data::SequenceIndex& index = indexes[i];
     // Another order in each set, so that a data set that is given twice is not read in step.
     loaders.emplace_back(index, std::vector(index.train().begin(), index.train().end()), layout,
-                         request_.seed + i, true, piece_bytes);
+                         request_.seed + i, true, piece_bytes, vectors[i]);
     const int64_t tokens = train_tokens(index);
     const int64_t sequences = loaders.back().sequence_count();
     uses.push_back({sets_[i].folder, sets_[i].weight / weights, sequences, tokens, 0.0});
     // A weight is one of tokens: where the sequences are short, more of them are read.
     sequence_shares.push_back(sets_[i].weight * static_cast<double>(sequences) /
                               static_cast<double>(std::max<int64_t>(tokens, 1)));
-    fingerprints += index.fingerprint() + " ";
+    fingerprints += index.fingerprint() + " " + (vectors[i] ? vectors[i]->fingerprint() + " " : "");
   }
   const auto blend =
       std::make_shared<const data::SequenceBlend>(std::move(loaders), data::BlendOrder(sequence_shares));
@@ -236,8 +269,9 @@ BatchSource TaskOpener::train_source(const std::vector<data::SequenceIndex>& ind
     return now;
   };
   source.batch = [blend](int64_t consumed, int64_t rows) { return blend->batch(consumed, rows); };
+  const bool is_plain = sets_.size() == 1 && !vectors.front();
   source.fingerprint =
-      sets_.size() == 1 ? indexes.front().fingerprint() : sha256_hex(fingerprints + blend->order().text());
+      is_plain ? indexes.front().fingerprint() : sha256_hex(fingerprints + blend->order().text());
   return source;
 }
 
@@ -249,8 +283,9 @@ Sources TaskOpener::open_text(RunConfig& config) const {
   }
   const data::ChunkLayout layout = layout_of(config.model);
   const data::PieceBytes piece_bytes = data::PieceBytes::of(*tokenizer_);
+  std::vector<std::optional<data::ChunkVectors>> vectors = open_all_vectors(indexes, config);
   Sources sources;
-  sources.train = train_source(indexes, layout, piece_bytes);
+  sources.train = train_source(indexes, vectors, layout, piece_bytes);
 
   // Of several data sets with validation data each gives its share of the sequences.
   std::vector<data::SequenceLoader> held_out;
@@ -259,6 +294,7 @@ Sources TaskOpener::open_text(RunConfig& config) const {
   std::vector<int64_t> quotas = data::BlendOrder(weights).counts(config.train.eval_sequences);
   if (!request_.valid.empty()) {
     indexes = {open_valid(indexes.front(), config)};
+    vectors = {open_vectors(request_.valid, indexes.front(), config)};
     quotas = {config.train.eval_sequences};
   }
   for (size_t i = 0; i < indexes.size(); ++i) {
@@ -267,7 +303,7 @@ Sources TaskOpener::open_text(RunConfig& config) const {
     sources.validation.sequences += static_cast<int64_t>(entries.size());
     sources.validation.source.fingerprint += indexes[i].fingerprint();
     if (!entries.empty())
-      held_out.emplace_back(indexes[i], std::move(entries), layout, 0, false, piece_bytes);
+      held_out.emplace_back(indexes[i], std::move(entries), layout, 0, false, piece_bytes, vectors[i]);
   }
   sources.validation.batch = config.train.batch;
   if (!held_out.empty()) sources.validation.source.batch = one_after_the_other(std::move(held_out));

@@ -23,12 +23,13 @@ struct Pass {
 };
 
 Pass run_pass(const model::LanguageModel& model, const std::vector<data::Batch>& batches,
-              const model::ForwardOptions& options) {
+              model::ForwardOptions options) {
   Pass pass;
   int64_t targets_seen = 0;
   int64_t groups = 0;
   for (const data::Batch& batch : batches) {
     const auto [ids, targets] = to_tensors(batch);
+    options.chunk_vectors = chunk_vectors_of(batch);
     const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(ids, *past, options);
     pass.loss += model.loss(hidden, targets).per_target.sum(at::kDouble).item<double>();

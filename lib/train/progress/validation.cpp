@@ -56,6 +56,7 @@ ValidationResult validate(const model::LanguageModel& model, const ValidationSou
   const auto look_at = [&](int64_t first) {
     const data::Batch batch = source.source.batch(first, std::min(rows, source.sequences - first));
     const auto [ids, targets] = to_tensors(batch);
+    options.chunk_vectors = chunk_vectors_of(batch);
     const std::unique_ptr<model::Past> past = model.begin();
     const at::Tensor hidden = model.forward(ids, *past, options);
     BatchSums sums;

@@ -45,6 +45,7 @@ std::optional<std::string> first_non_finite_result(const model::LanguageModel& m
     if (!first && !(is_score ? is_usable_score(value) : is_finite(value))) first = name;
   };
   const auto [ids, targets] = to_tensors(batch);
+  options.chunk_vectors = chunk_vectors_of(batch);
   const std::unique_ptr<model::Past> past = model.begin();
   const at::Tensor hidden = model.forward(ids, *past, options);
   if (first) return first;

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "lib/data/chunk_layout.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/data/batch_tensors.h"
 #include "lib/train/step/trainer.h"
@@ -48,6 +49,11 @@ data::Batch meaningless_batch(const model::LanguageModel& model, int64_t T) {
   batch.ids = std::move(laid_out.ids);
   batch.targets = std::move(laid_out.targets);
   batch.text_tokens = T;
+  if (model::chooses_by_vectors(model.config())) {
+    batch.chunks = batch.length / layout.chunk_size;
+    batch.vector_size = 1;
+    batch.chunk_vectors.assign(static_cast<size_t>(batch.chunks), 1.0F);
+  }
   batch.target_count = batch.length - std::count(batch.targets.begin(), batch.targets.end(), data::kNoTarget);
   return batch;
 }
@@ -57,6 +63,7 @@ int64_t measure_bytes(const model::LanguageModel& model, const TrainConfig& conf
                       const data::Batch& batch) {
   const auto [ids, targets] = to_tensors(batch);
   model::ForwardOptions options;
+  options.chunk_vectors = chunk_vectors_of(batch);
   options.recompute_activations = config.recompute_activations;
   options.bptt_segments = config.bptt_segments;
   options.crossbatch_contexts = config.crossbatch_contexts;

@@ -168,6 +168,7 @@ StepResult Trainer::accumulate_gradients(const model::ForwardOptions& step_optio
     // The mean over the step, not the mean of means: every target counts the same.
     const double share = static_cast<double>(part.target_count) / static_cast<double>(result.target_count);
     options.loss_share = share;
+    options.chunk_vectors = chunk_vectors_of(batches.own[i]);
     const std::unique_ptr<model::Past> past = model_.begin(part.position);
     const at::Tensor hidden = model_.forward(part.ids, *past, options);
     if (i == last_with_targets) optimizer_->begin_last_backward();

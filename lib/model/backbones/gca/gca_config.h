@@ -14,8 +14,9 @@ struct GcaConfig {
   std::vector<int64_t> upper_group_layers;  ///< layers of each group, where not even  upper_group_layers
   int64_t n_encoder_layers = 2;             ///< N_enc                                 num_encoder_layers
   int64_t chunk_top_k = 8;                  ///< K                                     chunk_top_k
-  std::string retriever = "learned";        ///< learned, or random with equal weights  retriever
-  bool softmax_off_by_one = true;           ///<                                       softmax_off_by_one
+  std::string retriever =
+      "learned";                   ///< learned; random, weighted equally; frozen: by chunk vectors  retriever
+  bool softmax_off_by_one = true;  ///<                                       softmax_off_by_one
   double residual_blend = 0.0;     ///< lambda of h' = a + lambda o + MLP(m); 0 the paper's, 1 residual a + o
   double gumbel_scale = 1.0;       ///< factor on the noise of training       gumbel_scale
   double encoder_norm_eps = 1e-6;  ///<                                       encoder_rms_norm_eps

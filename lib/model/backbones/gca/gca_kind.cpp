@@ -22,7 +22,9 @@ const Field kFields[] = {
      "K: chunks that a chunk reads per group; blocks that a position and head reads of landmark attention",
      Change::per_phase},
     {"retriever", &ModelConfig::retriever,
-     "who chooses the chunks: learned, their landmarks; random, a draw that weights all alike"},
+     "who chooses the chunks: learned, their landmarks; random, a draw that weights all alike; frozen, "
+     "vectors "
+     "that another program made of the data"},
     {"softmax_off_by_one", &ModelConfig::softmax_off_by_one,
      "adds 1 to the denominator of each chunk's softmax"},
     {"residual_blend", &ModelConfig::residual_blend, "lambda of h' = a + lambda o + MLP(m)", Change::ramp},
@@ -38,8 +40,9 @@ void validate(const ModelConfig& config, const std::string& where) {
   require_positive(config.n_kv_heads, "num_key_value_heads", where);
   require_positive(config.chunk_top_k, "chunk_top_k", where);
   require_positive(config.retrieval_groups, "retrieval_groups", where);
-  require_setting(config.retriever == "learned" || config.retriever == "random", where,
-                  "retriever is \"" + config.retriever + "\"", "use learned or random");
+  require_setting(
+      config.retriever == "learned" || config.retriever == "random" || config.retriever == kFrozenRetriever,
+      where, "retriever is \"" + config.retriever + "\"", "use learned, random or frozen");
   require_setting(is_size(config.n_encoder_layers), where,
                   "num_encoder_layers is " + std::to_string(config.n_encoder_layers), "give 0 or more");
   require_setting(config.n_heads % config.n_kv_heads == 0, where,

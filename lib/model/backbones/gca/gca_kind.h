@@ -17,6 +17,9 @@ struct GcaKind {
   static std::unique_ptr<Backbone> make(WeightBuilder& builder, std::shared_ptr<const ModelConfig> config);
 };
 
+/// The retriever with which chunks are chosen by vectors of the data set (ForwardOptions::chunk_vectors), which nothing trains.
+inline constexpr const char* kFrozenRetriever = "frozen";
+
 /// Number of upper layers of each retrieval group.
 std::vector<int64_t> group_sizes(const ModelConfig& config);
 

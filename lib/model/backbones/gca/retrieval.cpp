@@ -15,6 +15,8 @@
 #include "kernels/gumbel_noise/gumbel_noise.h"
 #include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/landmark_topk/landmark_topk.h"
+#include "lib/core/error.h"
+#include "lib/model/backbones/gca/gca_kind.h"
 #include "lib/model/backbones/gca/weight_rounding.h"
 
 namespace gca::model {
@@ -33,6 +35,10 @@ at::Tensor draw_noise(const at::Tensor& scores, uint64_t seed, int64_t first_chu
 
 bool draws_chunks(const ModelConfig& config) {
   return config.retriever == "random";
+}
+
+bool is_frozen(const ModelConfig& config) {
+  return config.retriever == kFrozenRetriever;
 }
 
 /// The top K of pure noise is a uniform choice.
@@ -61,6 +67,7 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
       break;
   }
   at::Tensor noise;
+  if (is_frozen(config)) return kernels::landmark_topk(scores, noise, first_chunk, K);
   if (options.gumbel.defined())
     noise = options.gumbel[group].narrow(1, first_chunk, scores.size(1)).narrow(2, 0, scores.size(2));
   else if (options.draw_gumbel && config.gumbel_scale > 0)
@@ -96,13 +103,27 @@ struct WeightedChoice {
   at::Tensor idx, weights, scores, all_scores;
 };
 
-/// Everything at once: differentiable, with noise, for any retriever.
-WeightedChoice retrieve_from_all_scores(const at::Tensor& query, const at::Tensor& landmarks,
-                                        int64_t first_chunk, int64_t group, const ModelConfig& config,
-                                        const ForwardOptions& options, bool tells_scores) {
+/// r of every chunk, (B, c, C): of queries (B, c, d) and landmarks (B, C, d).
+at::Tensor landmark_scores(const at::Tensor& query, const at::Tensor& landmarks) {
+  return at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(query.size(-1)));
+}
+
+/// The same by chunk vectors, of the last `c` of `C` chunks.
+at::Tensor vector_scores(const at::Tensor& vectors, int64_t c, int64_t C, const at::TensorOptions& wanted) {
+  if (!vectors.defined())
+    fail_usage("retriever frozen", "chooses chunks by vectors of a data set, and this text has none",
+               "use a model whose retriever is learned or random");
+  TORCH_CHECK(vectors.size(1) >= C, "chunk vectors of ", vectors.size(1), " chunks, where ", C,
+              " are closed");
+  const at::Tensor all = vectors.narrow(1, 0, C).to(wanted);
+  return at::matmul(all.narrow(1, C - c, c), all.transpose(1, 2));
+}
+
+/// Everything at once: differentiable, with noise, for any retriever. scores (B, c, C).
+WeightedChoice retrieve_from_all_scores(const at::Tensor& scores, int64_t first_chunk, int64_t group,
+                                        const ModelConfig& config, const ForwardOptions& options,
+                                        bool tells_scores) {
   WeightedChoice result;
-  const at::Tensor scores =
-      at::matmul(query, landmarks.transpose(1, 2)) / std::sqrt(static_cast<double>(config.d_model));
   result.idx = choose(scores, first_chunk, group, config, options);
   if (options.retrieval_dropout > 0) drop_sequences(result.idx, options);
   result.weights =
@@ -137,12 +158,21 @@ RetrievalResult retrieve(const Norm& query_norm, const at::Tensor& h_landmark, c
   const bool tells_scores = options.observe || options.choices != ChoiceDetail::last;
   const bool by_search = !at::GradMode::is_enabled() && !is_noisy && !tells_all &&
                          options.retriever == Retriever::learned && group != options.silent_group &&
-                         options.retrieval_dropout == 0 && !draws_chunks(config);
+                         options.retrieval_dropout == 0 && !draws_chunks(config) && !is_frozen(config);
   const std::vector<kernels::LandmarkPart> parts = memory.landmark_parts();
-  const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
-  const WeightedChoice choice = by_search ? retrieve_by_search(query, parts, first_chunk, config)
-                                          : retrieve_from_all_scores(query, memory.landmarks(), first_chunk,
-                                                                     group, config, options, tells_scores);
+  const auto from_all = [&](const at::Tensor& scores) {
+    return retrieve_from_all_scores(scores, first_chunk, group, config, options, tells_scores);
+  };
+  WeightedChoice choice;
+  if (is_frozen(config)) {
+    const at::TensorOptions wanted = h_landmark.options().dtype(parts.front().rows.scalar_type());
+    choice = from_all(vector_scores(options.chunk_vectors, h_landmark.size(1), memory.chunk_count(),
+                                    wanted.requires_grad(false)));
+  } else {
+    const at::Tensor query = query_norm(h_landmark, parts.front().rows.scalar_type());
+    choice = by_search ? retrieve_by_search(query, parts, first_chunk, config)
+                       : from_all(landmark_scores(query, memory.landmarks()));
+  }
   if (options.observe) {
     const std::string suffix = std::to_string(group);
     options.observe("r." + suffix, choice.all_scores);

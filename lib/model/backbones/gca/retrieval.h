@@ -1,7 +1,8 @@
 #pragma once
 // Retrieval, once per chunk per group: the landmark's normalised hidden state scores every earlier chunk,
 //   r_{t,c} = < RMSNorm_g(h_LMK of t), l_c > / sqrt(d)   for c < t,
-// the top K are chosen, and weighted by a softmax over the chosen scores.
+// the top K are chosen, and weighted by a softmax over the chosen scores. With retriever=frozen r_{t,c} is the dot
+// product of two chunk vectors (ForwardOptions::chunk_vectors) instead, and no noise is added to it.
 
 #include <ATen/core/Tensor.h>
 
