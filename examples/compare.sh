@@ -11,7 +11,7 @@
 set -euo pipefail
 
 corpus='' tokens=50M seeds=1,2 threads=$(nproc) config=mini context=1984 batch='' vocab=4096 eval_tokens=128K eval_every=500
-rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise,random-choice,landmark,rmt,fot,longvq,tensorized,recurformer
+rows_wanted=window,window-start-up,gca-1,gca-2,no-rounding,no-noise,random-choice,frozen-choice,landmark,rmt,fot,longvq,tensorized,recurformer
 output=out/compare
 gca=${GCA:-$(dirname "${BASH_SOURCE[0]}")/../build/apps/gca}
 python=${PYTHON:-/usr/bin/python3}
@@ -119,8 +119,8 @@ kind_settings() {
   for one in $set; do settings+=(--set "$one"); done
 }
 
-# settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. gca-2 begins without a start-up, and gca pretrain says so:
-# the shipped weights are of one group.
+# settings_of ROW: words of gca pretrain for it, in `settings`. One row, one line. gca-2 and frozen-choice begin without a start-up, and
+# gca pretrain says so: the shipped weights are of one group, and the copies of a start-up have no chunk vectors.
 settings_of() {
   settings=()
   case $1 in
@@ -131,16 +131,20 @@ settings_of() {
     no-rounding) settings=(--set weight_rounding=0) ;;
     no-noise) settings=(--set gumbel_noise=false) ;;
     random-choice) settings=(--set retriever=random) ;;
+    frozen-choice) settings=(--set retriever=frozen) ;;
     landmark | rmt | fot | longvq | tensorized | recurformer) kind_settings "$1" ;;
     *)
       refuse "--rows $1: no such row; there are window, window-start-up, gca-1, gca-2, no-rounding, no-noise, random-choice," \
-        "landmark, rmt, fot, longvq," \
+        "frozen-choice, landmark, rmt, fot, longvq," \
         "tensorized and recurformer"
       ;;
   esac
 }
 for row in "${row_list[@]}"; do
   settings_of "$row"
+  [[ $row != frozen-choice ]] || ((context % ($(value_of chunk_size) - 1) == 0)) ||
+    refuse "--rows frozen-choice: vectors are of chunks of $(($(value_of chunk_size) - 1)) tokens, and --context $context is no multiple of" \
+      "that; give one that is, or leave the row out (--rows window,gca-1,...)"
   [[ $row != gca-2 ]] || (($(value_of num_upper_layers) >= 2)) ||
     refuse "--rows gca-2: two groups need two upper layers, and $config has one; leave it out (--rows window,gca-1,...)"
 done
@@ -196,7 +200,7 @@ evaluate() {
   say "$1: evaluation at $contexts"
   local choices=() row=${1##*/}
   case ${row%-seed-*} in
-    gca-* | no-* | random-choice) choices=(--retriever 'learned,random,none') ;;
+    gca-* | no-* | random-choice | frozen-choice) choices=(--retriever 'learned,random,none') ;;
   esac
   "$gca" eval --checkpoint "$1/checkpoint" --data "$output/valid-tokens" --context "$contexts" --max-tokens "$eval_tokens" \
     --threads "$threads" --quiet --report "$1/eval.json" "${choices[@]}"
@@ -206,8 +210,9 @@ evaluate() {
 cost() {
   local row=$1 settings=() more=()
   shift
-  while (($#)); do  # where its weights come from costs nothing
-    [[ $1 == --init ]] || settings+=("$1" "$2")
+  # Where its weights come from costs nothing. A benchmark has no chunk vectors: a frozen choice is told to cost what the learned one does.
+  while (($#)); do
+    [[ $1 == --init || $2 == retriever=frozen ]] || settings+=("$1" "$2")
     shift 2
   done
   [[ -z $batch ]] || more=(--set "batch=$batch")
@@ -228,6 +233,14 @@ cost() {
 
 tokens_of train --train-vocab "$vocab"
 tokens_of valid --tokenizer "$output/train-tokens/tokenizer.model"
+
+if [[ ,$rows_wanted, == *,frozen-choice,* ]]; then
+  for part in train valid; do
+    [[ -e $output/$part-tokens/chunk-vectors.safetensors ]] && continue
+    say "$part: chunk vectors"
+    "$python" "$(dirname "${BASH_SOURCE[0]}")/chunk_vectors.py" "$output/$part-tokens" --chunk-size "$(value_of chunk_size)"
+  done
+fi
 
 # What the layers of a model that retrieves bring along, a window gets as well: text, and copies that lie within its reach. A tenth of the
 # tokens, which the table adds to its minutes.
