@@ -66,8 +66,8 @@ at::Tensor choose(const at::Tensor& scores, int64_t first_chunk, int64_t group, 
       if (draws_chunks(config)) return draw_chunks(scores, options.seed, first_chunk, group, K, options);
       break;
   }
+  if (is_frozen(config)) return kernels::landmark_topk(scores, {}, first_chunk, K);
   at::Tensor noise;
-  if (is_frozen(config)) return kernels::landmark_topk(scores, noise, first_chunk, K);
   if (options.gumbel.defined())
     noise = options.gumbel[group].narrow(1, first_chunk, scores.size(1)).narrow(2, 0, scores.size(2));
   else if (options.draw_gumbel && config.gumbel_scale > 0)
