@@ -85,11 +85,12 @@ TEST_CASE("chunk vectors: a document's rows are those of its chunks, in each typ
   const std::vector<uint16_t> bfloat16 = {0x3F80, 0xC000, 0x3F00, 0x4049};
   for (const auto& [dtype, bits, last] :
        {std::tuple{"F16", half, std::ldexp(1.0F, -24)}, std::tuple{"BF16", bfloat16, 3.140625F}}) {
-    CAPTURE(dtype);
+    const std::string type = dtype;
+    CAPTURE(type);
     std::string bytes;
     for (int64_t i = 0; i < kRows; ++i)
       bytes.append(reinterpret_cast<const char*>(bits.data()), bits.size() * sizeof(uint16_t));
-    fixture.file = {dtype, 4, bytes, fixture.file.metadata};
+    fixture.file = {type, 4, bytes, fixture.file.metadata};
     CHECK(rows_of(fixture.open(), 4, 2, 1) == std::vector<float>{1, -2, 0.5, last});
   }
 }
