@@ -38,4 +38,14 @@ if(GCA_CUDA)
   find_path(GCA_CUDA_INCLUDE cuda_runtime_api.h HINTS ${gca_nvcc_folder}/../include REQUIRED NO_DEFAULT_PATH)
   find_library(GCA_CUDART NAMES cudart libcudart.so.13 libcudart.so.12
     HINTS ${gca_nvcc_folder}/../lib ${gca_nvcc_folder}/../lib64 REQUIRED NO_DEFAULT_PATH)
+  # For messages between GPUs: NCCL's header, and those of CUDA's libraries, which LibTorch's of it include. A toolkit has
+  # them, and the wheels that ./dev cuda puts beside LibTorch; without them, the device library cannot serve several ranks.
+  file(GLOB gca_torch_cuda_include ${GCA_TORCH_ROOT}/../nvidia/cu*/include)
+  find_path(GCA_NCCL_INCLUDE nccl.h HINTS ${GCA_CUDA_INCLUDE} ${GCA_TORCH_ROOT}/../nvidia/nccl/include NO_DEFAULT_PATH)
+  find_path(GCA_CUSPARSE_INCLUDE cusparse.h HINTS ${GCA_CUDA_INCLUDE} ${gca_torch_cuda_include} NO_DEFAULT_PATH)
+  set(GCA_NCCL OFF)
+  if(GCA_NCCL_INCLUDE AND GCA_CUSPARSE_INCLUDE)
+    set(GCA_NCCL ON)
+  endif()
+  message(STATUS "Messages between GPUs: ${GCA_NCCL} (${GCA_NCCL_INCLUDE})")
 endif()

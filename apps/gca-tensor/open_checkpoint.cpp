@@ -10,10 +10,11 @@ model::WeightDtype weight_dtype_of(const TensorOptions& options) {
                                                         : model::WeightDtype::compute;
 }
 
-model::TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common) {
+model::TextModel open_checkpoint(const CheckpointOptions& options, const CommonOptions& common,
+                                 int local_rank) {
   const std::string dtype = resolved_dtype(options.tensor);
   const model::WeightDtype weight_dtype = weight_dtype_of(options.tensor);
-  const at::Device device = device::open_device(options.tensor.device, dtype);
+  const at::Device device = device::open_device(options.tensor.device, dtype, local_rank);
   train::use_threads(thread_count(common));
   return model::TextModel::open(options.folder, dtype, device, weight_dtype);
 }

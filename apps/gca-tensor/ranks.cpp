@@ -73,11 +73,6 @@ void be_silent(CommonOptions& options) {
   options.report_path.clear();
 }
 
-void require_cpu(const TensorOptions& tensor, const parallel::Communicator* ranks) {
-  if (ranks != nullptr && tensor.device != "cpu")
-    fail_usage("--device " + tensor.device, "several ranks work on CPUs only", "start one process");
-}
-
 std::string memory_of_rank(const std::string& memory, const parallel::Communicator* ranks) {
   if (is_writer(ranks) || !memory.starts_with("file:")) return memory;
   return memory + "." + std::to_string(ranks->rank());

@@ -24,9 +24,6 @@ void require_same_command(parallel::Communicator* ranks);
 /// Of a rank that does not write: no report, no table, no progress.
 void be_silent(CommonOptions& options);
 
-/// Throws Error(usage) where several ranks would compute on a device that is no CPU.
-void require_cpu(const TensorOptions& tensor, const parallel::Communicator* ranks);
-
 /// --memory, with a scratch file for each rank.
 std::string memory_of_rank(const std::string& memory, const parallel::Communicator* ranks);
 

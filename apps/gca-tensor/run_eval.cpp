@@ -26,6 +26,7 @@
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/parallel/agreement.h"
+#include "lib/parallel/rank_environment.h"
 
 namespace gca::app {
 namespace {
@@ -268,10 +269,10 @@ void eval_as_rank(EvalOptions options, parallel::Communicator* ranks) {
   std::unique_ptr<const model::TextModel> model;
   parallel::succeed_together(ranks, [&] {
     check_options(options);
-    require_cpu(options.checkpoint.tensor, ranks);
     report = begin_tensor_report("eval", options.common, options.checkpoint.tensor);
     require_free_memory_place(options.memory);
-    model.reset(new model::TextModel(open_checkpoint(options.checkpoint, options.common)));
+    model.reset(new model::TextModel(
+        open_checkpoint(options.checkpoint, options.common, parallel::rank_environment().local_rank)));
   });
   if (ranks != nullptr)
     parallel::require_same(*ranks, {{"checkpoint", model::model_fingerprint(model->model)}});

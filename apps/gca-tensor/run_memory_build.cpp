@@ -25,6 +25,7 @@
 #include "lib/model/memory/memory_library.h"
 #include "lib/model/model_fingerprint.h"
 #include "lib/parallel/agreement.h"
+#include "lib/parallel/rank_environment.h"
 
 namespace gca::app {
 namespace {
@@ -95,10 +96,10 @@ void build_as_rank(MemoryOptions options, parallel::Communicator* ranks) {
   std::optional<FolderLock> only_writer;
   std::vector<model::LibraryText> texts;
   parallel::succeed_together(ranks, [&] {
-    require_cpu(options.checkpoint.tensor, ranks);
     report = begin_tensor_report("memory", options.common, options.checkpoint.tensor);
     if (is_writer(ranks)) model::claim_library_folder(options.output);
-    opened.reset(new model::TextModel(open_checkpoint(options.checkpoint, options.common)));
+    opened.reset(new model::TextModel(
+        open_checkpoint(options.checkpoint, options.common, parallel::rank_environment().local_rank)));
     install_interrupt_handler();
     if (is_writer(ranks)) only_writer.emplace(options.output);
     texts = texts_of(options, *opened, is_writer(ranks));

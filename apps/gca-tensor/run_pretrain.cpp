@@ -32,6 +32,7 @@
 #include "lib/device/open_device.h"
 #include "lib/model/checkpoint_folder.h"
 #include "lib/parallel/agreement.h"
+#include "lib/parallel/connect_devices.h"
 #include "lib/parallel/open_communicator.h"
 #include "lib/profile/operator_profile.h"
 #include "lib/text/tokenizer.h"
@@ -200,8 +201,6 @@ void require_memory_of(const ReadyRun& run, const RankCount& count) {
 ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool writes) {
   ReadyRun run;
   check_options(options, writes);
-  if (count.ranks > 1 && options.tensor.device != "cpu")
-    fail_usage("--device " + options.tensor.device, "several ranks train on CPUs only", "start one process");
   // A run that goes on reads what it then replaces, so nobody else may. One that begins leaves no trace
   // before all that it was given has been found usable.
   if (options.resume && writes) {
@@ -217,8 +216,9 @@ ReadyRun make_ready(const PretrainOptions& options, const RankCount& count, bool
   const train::RunConfig& config = run.planned.config;
   const train::TaskData& data = run.planned.data;
 
-  run.model = std::make_unique<model::LanguageModel>(config.model, scalar_type(state.dtype),
-                                                     device::open_device(options.tensor.device, state.dtype));
+  run.model = std::make_unique<model::LanguageModel>(
+      config.model, scalar_type(state.dtype),
+      device::open_device(options.tensor.device, state.dtype, parallel::rank_environment().local_rank));
   model::LanguageModel& model = *run.model;
   if (options.goes_on()) {
     train::require_same_data(state, run.planned.recorded_data, data.train.fingerprint);
@@ -277,6 +277,9 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   ReadyRun ready;
   parallel::succeed_together(communicator, [&] { ready = make_ready(options, count, writes); });
   if (communicator != nullptr) require_same_run(*communicator, options, ready);
+  if (ready.model->device().is_cuda())
+    for (parallel::Communicator* ranks : {communicator, text_ranks})
+      if (ranks != nullptr) parallel::connect_devices(*ranks, ready.model->device());
   PlannedRun& planned = ready.planned;
   train::TrainerState& state = planned.state;
   train::RunConfig& config = planned.config;

@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "lib/core/error.h"
@@ -25,22 +27,19 @@ int take_tag(int& count) {
   return count;
 }
 
-/// The library's own words, without source places, stack traces and addresses of objects.
-std::string reason_of(const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  std::string text = torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
-  text = text.substr(0, text.find('\n'));
-  if (text.starts_with('[')) {
-    const size_t end = text.find("] ");
-    if (end != std::string::npos) text = text.substr(end + 2);
-  }
-  return text;
+constexpr int kSomePeer = -1;
+
+/// A device's library looks once a millisecond whether its work is done, which messages of a few MB would wait for.
+void watch_closely(c10d::Work& work) {
+  constexpr auto kLongest = std::chrono::milliseconds(20);
+  const auto end = std::chrono::steady_clock::now() + kLongest;
+  while (!work.isCompleted() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
 }
 
 }  // namespace
 
 struct Exchange::Message {
-  int peer;
+  int peer;  ///< kSomePeer: several, in one piece of work
   c10::intrusive_ptr<c10d::Work> work;
 };
 
@@ -50,14 +49,19 @@ Exchange::Exchange(Exchange&&) noexcept = default;
 Exchange& Exchange::operator=(Exchange&&) noexcept = default;
 
 void Exchange::wait() {
-  for (const Message& message : messages_) {
+  const auto wait_for = [this](const Message& message) {
     try {
       message.work->wait();
     } catch (const std::exception& error) {
       communicator_->fail_with(message.peer, what_, reason_of(error));
     }
-  }
+  };
+  for (const Message& message : messages_) wait_for(message);
   messages_.clear();
+  if (!on_device_) return;
+  watch_closely(*on_device_->work);
+  wait_for(*on_device_);
+  on_device_.reset();
 }
 
 Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intrusive_ptr<c10d::Store> store,
@@ -70,7 +74,15 @@ Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intru
       sent_to_(static_cast<size_t>(size_)),
       received_from_(static_cast<size_t>(size_)) {}
 
-Communicator::~Communicator() = default;
+Communicator::~Communicator() {
+  // Its own end would wait for ranks that may be lost. Those that are not have agreed on the end over the CPU.
+  if (device_backend_) device_backend_->abort();
+}
+
+void Communicator::set_device_backend(c10::intrusive_ptr<c10d::Backend> backend) {
+  TORCH_CHECK(backend->getRank() == rank_ && backend->getSize() == size_, "a backend of other ranks");
+  device_backend_ = std::move(backend);
+}
 
 void Communicator::begin_stage(std::string stage, std::string remedy) {
   stage_ = std::move(stage);
@@ -79,7 +91,9 @@ void Communicator::begin_stage(std::string stage, std::string remedy) {
 
 void Communicator::fail_with(int peer, const std::string& what, const std::string& reason) const {
   fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),
-           fmt::format("rank {} was lost while exchanging {} ({})", first_rank_ + peer, what, reason),
+           fmt::format("{} was lost while exchanging {} ({})",
+                       peer == kSomePeer ? "another rank" : fmt::format("rank {}", first_rank_ + peer), what,
+                       reason),
            remedy_);
 }
 
@@ -88,9 +102,13 @@ Exchange Communicator::start_exchange(std::span<const at::Tensor> to_rank,
   Exchange exchange;
   exchange.communicator_ = this;
   exchange.what_ = what;
+  std::vector<DeviceMessage> between_devices;
   const auto start = [&](int peer, const at::Tensor& x, bool sends) {
     if (!x.defined() || x.numel() == 0) return;
-    std::vector<at::Tensor> message = {x};
+    // A device waits for its peer without end and without a word. So a byte goes before, by which a rank that is lost or
+    // silent is found and named as it is on the CPU.
+    if (!x.device().is_cpu()) between_devices.push_back({peer, x, sends});
+    std::vector<at::Tensor> message = {x.device().is_cpu() ? x : at::zeros({1}, at::kByte)};
     const int tag = take_tag((sends ? sent_to_ : received_from_)[static_cast<size_t>(peer)]);
     try {
       exchange.messages_.push_back(
@@ -107,7 +125,31 @@ Exchange Communicator::start_exchange(std::span<const at::Tensor> to_rank,
     start(left, from_rank[static_cast<size_t>(left)], false);
     start(right, to_rank[static_cast<size_t>(right)], true);
   }
+  if (!between_devices.empty()) start_on_device(exchange, between_devices);
   return exchange;
+}
+
+void Communicator::start_on_device(Exchange& exchange, std::span<const DeviceMessage> messages) const {
+  TORCH_CHECK(device_backend_, "tensors on ", messages.front().values.device(),
+              ", and nothing that carries them");
+  const bool is_one_peer = std::all_of(messages.begin(), messages.end(),
+                                       [&](const auto& one) { return one.peer == messages.front().peer; });
+  const int peer = is_one_peer ? messages.front().peer : kSomePeer;
+  try {
+    // One by one, messages would wait for each other in circles.
+    device_backend_->startCoalescing();
+    for (const DeviceMessage& message : messages) {
+      std::vector<at::Tensor> values = {message.values};
+      if (message.is_sent)
+        device_backend_->send(values, message.peer, 0);
+      else
+        device_backend_->recv(values, message.peer, 0);
+    }
+    exchange.on_device_ =
+        std::make_unique<Exchange::Message>(Exchange::Message{peer, device_backend_->endCoalescing()});
+  } catch (const std::exception& error) {
+    fail_with(peer, exchange.what_, reason_of(error));
+  }
 }
 
 at::Tensor Communicator::all_gather(const at::Tensor& x, const std::string& what) {
@@ -144,6 +186,17 @@ void Communicator::receive(const at::Tensor& x, int from, const std::string& wha
   std::vector<at::Tensor> from_rank(static_cast<size_t>(size_));
   from_rank[static_cast<size_t>(from)] = x;
   start_exchange(std::vector<at::Tensor>(from_rank.size()), from_rank, what).wait();
+}
+
+std::string reason_of(const std::exception& error) {
+  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
+  std::string text = torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
+  text = text.substr(0, text.find('\n'));
+  if (text.starts_with('[')) {
+    const size_t end = text.find("] ");
+    if (end != std::string::npos) text = text.substr(end + 2);
+  }
+  return text;
 }
 
 at::ScalarType type_of_sum(const at::Tensor& x) {

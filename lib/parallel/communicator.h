@@ -3,6 +3,8 @@
 // only copies. Every sum over ranks is made here, in the order of the ranks, so its bits depend on the number of ranks and on
 // nothing else.
 //
+// Tensors on the CPU travel over Gloo, those on a device over a library of its own (open_communicator.h).
+//
 // All ranks call the same methods in the same order, but for send() and receive(), which only the two concerned call. `what` says in an error what was exchanged: "gradients". A peer that is
 // lost or silent is Error(failed) naming this rank, the stage and the peer.
 
@@ -10,6 +12,7 @@
 #include <c10/util/intrusive_ptr.h>
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
@@ -41,6 +44,7 @@ class Exchange {
   const Communicator* communicator_ = nullptr;
   std::string what_;
   std::vector<Message> messages_;
+  std::unique_ptr<Message> on_device_;  ///< all messages between devices; null for none
 };
 
 class Communicator {
@@ -59,12 +63,17 @@ class Communicator {
   /// Payload of the messages to other ranks so far.
   int64_t bytes_sent() const { return bytes_sent_; }
 
+  /// From now on tensors that are not on the CPU travel over `backend`, whose ranks are the same. It must carry out what
+  /// lies between startCoalescing() and endCoalescing() as one piece of work. All ranks do it alike.
+  void set_device_backend(c10::intrusive_ptr<c10d::Backend> backend);
+  const c10::intrusive_ptr<c10d::Backend>& device_backend() const { return device_backend_; }
+
   /// Where the run stands and what can be done when it fails there, for errors: "step 118", "resume from ...".
   void begin_stage(std::string stage, std::string remedy);
 
   /// Starts to send to_rank[r] to each rank r and to receive into from_rank[r] what it sends here. Each list has an
-  /// entry per rank, contiguous on the CPU or undefined for no message; the own one is ignored. Both ends must agree on
-  /// types and sizes. What is sent must not change before wait().
+  /// entry per rank, contiguous, undefined for no message, all on the CPU or all on one device; the own one is ignored.
+  /// Both ends must agree on types and sizes. What is sent must not change before wait().
   Exchange start_exchange(std::span<const at::Tensor> to_rank, std::span<const at::Tensor> from_rank,
                           const std::string& what);
 
@@ -92,9 +101,16 @@ class Communicator {
 
  private:
   friend class Exchange;
+  struct DeviceMessage {
+    int peer;
+    at::Tensor values;
+    bool is_sent;
+  };
   [[noreturn]] void fail_with(int peer, const std::string& what, const std::string& reason) const;
+  void start_on_device(Exchange& exchange, std::span<const DeviceMessage> messages) const;
 
   c10::intrusive_ptr<c10d::Backend> backend_;
+  c10::intrusive_ptr<c10d::Backend> device_backend_;  // null: none
   c10::intrusive_ptr<c10d::Store> store_;
   int first_rank_;
   int rank_;
@@ -105,6 +121,9 @@ class Communicator {
   std::string stage_;
   std::string remedy_ = "start all ranks again";
 };
+
+/// c10d's words for what went wrong, in one line: without source places, stack traces and addresses of objects.
+std::string reason_of(const std::exception& error);
 
 /// The type of sums over ranks: float32, double for double.
 at::ScalarType type_of_sum(const at::Tensor& x);

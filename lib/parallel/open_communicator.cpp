@@ -61,12 +61,6 @@ std::unique_ptr<Communicator> connect_all(const c10::intrusive_ptr<c10d::Store>&
                                         store);
 }
 
-std::string first_line(const std::exception& error) {
-  const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
-  const std::string text = torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
-  return text.substr(0, text.find('\n'));
-}
-
 }  // namespace
 
 std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environment,
@@ -89,7 +83,7 @@ std::unique_ptr<Communicator> open_communicator(const RankEnvironment& environme
   } catch (const std::exception& error) {
     fail_run(fmt::format("rank {}", environment.rank),
              fmt::format("cannot meet the other {} ranks at {}, port {} ({})", environment.size - 1,
-                         environment.address, environment.port, first_line(error)),
+                         environment.address, environment.port, reason_of(error)),
              "start them all at once; MASTER_ADDR and MASTER_PORT say where they meet");
   }
 }

@@ -20,12 +20,14 @@ struct Launcher {
   const char* rank;
   const char* size;
   const char* local_size;  ///< ranks on this machine
+  const char* local_rank;
 };
 
 constexpr std::array kLaunchers = {
-    Launcher{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"},
-    Launcher{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE"},
-    Launcher{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE"}};
+    Launcher{"torchrun", "RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "LOCAL_RANK"},
+    Launcher{"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE",
+             "OMPI_COMM_WORLD_LOCAL_RANK"},
+    Launcher{"srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_STEP_TASKS_PER_NODE", "SLURM_LOCALID"}};
 
 constexpr int kDefaultPort = 29500;
 constexpr int kMaxRanks = 1 << 20;
@@ -76,6 +78,10 @@ RankEnvironment rank_environment(const Variables& variable) {
     if (environment.size == 1) return environment;
     const std::optional<int> local_size = number_of(variable(launcher.local_size));
     environment.is_one_machine = local_size == environment.size;
+    if (variable(launcher.local_rank) != nullptr)
+      environment.local_rank = require_number(variable, launcher.local_rank, 0, environment.size - 1);
+    else
+      environment.local_rank = environment.is_one_machine ? environment.rank : -1;
     environment.address = meeting_address(variable, environment, launcher.name);
     environment.port = variable("MASTER_PORT") == nullptr
                            ? kDefaultPort

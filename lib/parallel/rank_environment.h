@@ -10,6 +10,7 @@ struct RankEnvironment {
   int rank = 0;
   int size = 1;                ///< 1: the process is alone
   bool is_one_machine = true;  ///< are all ranks here?
+  int local_rank = 0;          ///< number among those on this machine; -1: the launcher does not say
   std::string address = {};    ///< where rank 0 listens for the others to meet
   int port = 0;
   /// A socket that the launcher has bound to `port`, so that no other process takes it until rank 0 listens there; of

@@ -8,6 +8,7 @@
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/view_native.h>
 #include <c10/core/Allocator.h>
+#include <c10/core/DeviceGuard.h>
 #include <c10/core/DeviceType.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/library.h>
@@ -18,11 +19,20 @@
 namespace gca::testing {
 namespace {
 
+constexpr c10::DeviceIndex kDevices = 4;
+
+/// The number of the device that this thread works on.
+thread_local c10::DeviceIndex g_current = 0;
+
+c10::Device current_device() {
+  return {c10::DeviceType::PrivateUse1, g_current};
+}
+
 class MachineAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(size_t size) override {
     void* block = allocate_on_machine(size);
-    return {block, block, free_on_machine, c10::Device(c10::DeviceType::PrivateUse1, 0)};
+    return {block, block, free_on_machine, current_device()};
   }
   c10::DeleterFnPtr raw_deleter() const override { return free_on_machine; }
   void copy_data(void* to, const void* from, std::size_t count) const override {
@@ -37,33 +47,37 @@ struct MachineHooks final : at::PrivateUse1HooksInterface {
   bool hasPrimaryContext(c10::DeviceIndex /*index*/) const override { return true; }
 };
 
-/// One device, no streams, as of c10's guard for devices that have none, but with a number.
+/// Devices with numbers, one a rank, and without streams.
 struct MachineGuard final : c10::impl::DeviceGuardImplInterface {
-  static c10::Device device() { return {c10::DeviceType::PrivateUse1, 0}; }
   c10::DeviceType type() const override { return c10::DeviceType::PrivateUse1; }
-  c10::Device exchangeDevice(c10::Device /*to*/) const override { return device(); }
-  c10::Device getDevice() const override { return device(); }
-  void setDevice(c10::Device /*to*/) const override {}
-  void uncheckedSetDevice(c10::Device /*to*/) const noexcept override {}
-  c10::Stream getStream(c10::Device /*of*/) const override {
-    return c10::Stream(c10::Stream::DEFAULT, device());
+  c10::Device exchangeDevice(c10::Device to) const override {
+    const c10::Device before = current_device();
+    setDevice(to);
+    return before;
   }
-  c10::Stream exchangeStream(c10::Stream /*to*/) const override {
-    return c10::Stream(c10::Stream::DEFAULT, device());
+  c10::Device getDevice() const override { return current_device(); }
+  void setDevice(c10::Device to) const override { uncheckedSetDevice(to); }
+  void uncheckedSetDevice(c10::Device to) const noexcept override {
+    if (to.has_index()) g_current = to.index();
   }
-  c10::DeviceIndex deviceCount() const noexcept override { return 1; }
+  c10::Stream getStream(c10::Device of) const override { return c10::Stream(c10::Stream::DEFAULT, of); }
+  c10::Stream exchangeStream(c10::Stream to) const override { return to; }
+  c10::DeviceIndex deviceCount() const noexcept override { return kDevices; }
 };
 C10_REGISTER_GUARD_IMPL(PrivateUse1, MachineGuard)
 
 constexpr c10::DispatchKeySet kKeys(c10::DispatchKey::PrivateUse1);
 
 at::Tensor empty(at::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
-                 std::optional<at::Device>, std::optional<bool>, std::optional<at::MemoryFormat> format) {
+                 std::optional<at::Device> device, std::optional<bool>,
+                 std::optional<at::MemoryFormat> format) {
+  const c10::OptionalDeviceGuard guard(device);
   return at::detail::empty_generic(size, &allocator, kKeys, dtype.value_or(at::kFloat), format);
 }
 
 at::Tensor empty_strided(at::IntArrayRef size, at::IntArrayRef stride, std::optional<at::ScalarType> dtype,
-                         std::optional<at::Layout>, std::optional<at::Device>, std::optional<bool>) {
+                         std::optional<at::Layout>, std::optional<at::Device> device, std::optional<bool>) {
+  const c10::OptionalDeviceGuard guard(device);
   return at::detail::empty_strided_generic(size, stride, &allocator, kKeys, dtype.value_or(at::kFloat));
 }
 
@@ -80,6 +94,7 @@ at::Tensor copy_from(const at::Tensor& self, const at::Tensor& to, bool /*non_bl
 }
 at::Tensor copy_from_and_resize(const at::Tensor& self, const at::Tensor& to) {
   if (to.sizes() != self.sizes()) {  // the result of an operator, made empty
+    const c10::DeviceGuard guard(to.device());
     const at::Tensor fresh = at::detail::empty_generic(self.sizes(), &allocator, kKeys, to.scalar_type(), {});
     to.unsafeGetTensorImpl()->set_storage_keep_dtype(fresh.storage());
     to.unsafeGetTensorImpl()->set_sizes_contiguous(self.sizes());
@@ -116,7 +131,7 @@ TORCH_LIBRARY_IMPL(_, PrivateUse1, m) {
 
 }  // namespace
 
-at::Device machine_device() {
+at::Device machine_device(int number) {
   static const bool registered = [] {
     c10::register_privateuse1_backend("ptx_machine");
     c10::SetAllocator(c10::DeviceType::PrivateUse1, &allocator);
@@ -124,7 +139,7 @@ at::Device machine_device() {
     return true;
   }();
   TORCH_CHECK(registered);
-  return MachineGuard::device();
+  return {c10::DeviceType::PrivateUse1, static_cast<c10::DeviceIndex>(number)};
 }
 
 }  // namespace gca::testing

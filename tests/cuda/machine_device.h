@@ -7,7 +7,7 @@
 
 namespace gca::testing {
 
-/// Registers the device at the first call.
-at::Device machine_device();
+/// One of four devices, such as those of ranks; registers them at the first call.
+at::Device machine_device(int number = 0);
 
 }  // namespace gca::testing

@@ -13,26 +13,15 @@
 #include "kernels/adamw/adamw.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/step/adamw_optimizer.h"
+#include "tests/cuda/device_config.h"
 #include "tests/cuda/device_under_test.h"
 #include "tests/golden_check/check_file.h"
 #include "tests/support/doctest.h"
-#include "tests/support/tiny_model.h"
 
 using namespace gca;
 using namespace gca::testing;
 
 namespace {
-
-/// As tests/support/tiny_model.h, with sizes that the CUDA kernels take.
-model::ModelConfig device_config() {
-  model::ModelConfig config = tiny_config();
-  config.vocab_size = 80;
-  config.d_model = 128;
-  config.d_ff = 96;
-  config.chunk_size = 9;
-  config.init_std = 0.08;
-  return config;
-}
 
 model::LanguageModel model_on(at::Device device, at::ScalarType dtype, const model::ModelConfig& config) {
   model::LanguageModel model(config, dtype, device);

@@ -8,7 +8,7 @@ using namespace gca;
 
 TEST_CASE("--device cpu needs nothing") {
   const device::CudaLibraries nothing{"libnone-driver.so", "libnone-torch.so", "libnone-kernels.so"};
-  CHECK(device::open_device("cpu", "fp32", nothing) == c10::Device(c10::kCPU));
+  CHECK(device::open_device("cpu", "fp32", 0, nothing) == c10::Device(c10::kCPU));
 }
 
 TEST_CASE("--device cuda names what is missing: driver, LibTorch's part, kernels") {
@@ -19,7 +19,7 @@ TEST_CASE("--device cuda names what is missing: driver, LibTorch's part, kernels
   const device::CudaLibraries no_kernels{there, there, "libnone-kernels.so"};
   const device::CudaLibraries no_gpu{there, there, there};
   const auto error = [](const device::CudaLibraries& libraries) {
-    return error_of([&] { device::open_device("cuda", "bf16", libraries); }).value();
+    return error_of([&] { device::open_device("cuda", "bf16", 0, libraries); }).value();
   };
   CHECK(error(no_driver).says("no NVIDIA driver"));
   CHECK(error(no_driver).says("libnone-driver.so"));
@@ -37,4 +37,19 @@ TEST_CASE("the CUDA kernels compute in bf16 only") {
   REQUIRE(error);
   CHECK(error->is_usage());
   CHECK(error->says("--dtype fp32"));
+}
+
+TEST_CASE("each rank of a machine needs a GPU of its own") {
+  for (const int local_rank : {0, 1, 2, 3}) CHECK_NOTHROW(device::require_gpu(local_rank, 4));
+  const auto error = error_of([] { device::require_gpu(4, 4); });
+  REQUIRE(error);
+  CHECK(error->is_usage());
+  CHECK(error->says("has 5 or more ranks, and shows each of them 4 GPUs"));
+  const auto one = error_of([] { device::require_gpu(1, 1); });
+  REQUIRE(one);
+  CHECK(one->says("shows each of them 1 GPU;"));
+  const auto unknown = error_of([] { device::require_gpu(-1, 4); });
+  REQUIRE(unknown);
+  CHECK(unknown->is_usage());
+  CHECK(unknown->says("LOCAL_RANK"));
 }

@@ -53,6 +53,7 @@ TEST_CASE("torchrun, mpirun and srun say who a process is") {
   CHECK(torchrun.address == "node1");
   CHECK(torchrun.port == 1234);
   CHECK_FALSE(torchrun.is_one_machine);
+  CHECK(torchrun.local_rank == 1);
 
   CHECK(torchrun.store_prefix.empty());
   const Variables with_agent = with(kTorchrun, "TORCHELASTIC_USE_AGENT_STORE", "True");
@@ -64,6 +65,7 @@ TEST_CASE("torchrun, mpirun and srun say who a process is") {
   CHECK(mpirun.rank == 3);
   CHECK(mpirun.size == 4);
   CHECK(mpirun.is_one_machine);
+  CHECK(mpirun.local_rank == 3);  // all are here
   CHECK(mpirun.address == "127.0.0.1");
   CHECK(mpirun.port == 29500);
 
@@ -74,6 +76,8 @@ TEST_CASE("torchrun, mpirun and srun say who a process is") {
   CHECK(environment_of(srun).rank == 2);
   CHECK(environment_of(srun).address == "10.0.0.7");
   CHECK_FALSE(environment_of(srun).is_one_machine);
+  CHECK(environment_of(srun).local_rank == -1);
+  CHECK(environment_of(with(srun, "SLURM_LOCALID", "1")).local_rank == 1);
   CHECK(environment_of(with(srun, "MASTER_ADDR", "node3")).address == "node3");
   CHECK(environment_of(with(srun, "GLOO_SOCKET_IFNAME", "ib0")).interface == "ib0");
 }
@@ -92,6 +96,9 @@ TEST_CASE("What a launcher leaves out or garbles is named") {
           environment_of(variables);
         }).starts_with("MASTER_ADDR: mpirun started ranks on several"));
   CHECK(error_message([&] { environment_of(with(kTorchrun, "RANK", "8")); }).starts_with("RANK=8: "));
+  CHECK(error_message([&] {
+          environment_of(with(kTorchrun, "LOCAL_RANK", "-1"));
+        }).starts_with("LOCAL_RANK=-1: "));
   CHECK(error_message([&] { environment_of(with(kTorchrun, "RANK", "")); }).starts_with("RANK=: "));
   CHECK(error_message([&] {
           environment_of(with(kTorchrun, "WORLD_SIZE", "two"));

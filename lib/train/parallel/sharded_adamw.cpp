@@ -179,7 +179,8 @@ at::Tensor ShardedAdamW::gather_weight(const std::vector<at::Tensor>& slices, si
 }
 
 at::Tensor ShardedAdamW::moment(Moment moment, size_t weight) const {
-  return gather_weight(moments(moment), weight, /*on_all_ranks=*/false, "moments");
+  const at::Tensor whole = gather_weight(moments(moment), weight, /*on_all_ranks=*/false, "moments");
+  return whole.defined() ? whole.to(at::kCPU) : whole;
 }
 
 at::Tensor ShardedAdamW::summed_gradient(size_t weight) const {
