@@ -219,6 +219,12 @@ train::TrainConfig largest_step(const PlannedRun& run) {
   return run.data.phases ? run.data.phases->largest_task().config.train : run.config.train;
 }
 
+int gathering_ranks(const model::ModelConfig& config, const RankCount& count) {
+  const bool gathers = model::backbone_kind(config).text_sharing == model::TextSharing::ring &&
+                       count.ring_scheme == parallel::RingScheme::gather;
+  return gathers ? count.text_ranks : 1;
+}
+
 train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count) {
   train::TrainConfig config = largest_step(run);
   config.batch = (config.batch + count.groups() - 1) / count.groups();

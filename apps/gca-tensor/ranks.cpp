@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "apps/gca/commands/commands.h"
@@ -12,6 +13,7 @@
 #include "lib/core/error.h"
 #include "lib/core/interrupted.h"
 #include "lib/parallel/agreement.h"
+#include "lib/parallel/failure_note.h"
 #include "lib/parallel/open_communicator.h"
 
 namespace gca::app {
@@ -26,11 +28,20 @@ std::vector<std::string> greet(parallel::Communicator& ranks, const std::string&
   return ranks.all_gather_text(error, "whether all can begin");
 }
 
+/// Of a run that has failed somewhere: the others shall see that this rank is gone, and find why.
+void leave(std::unique_ptr<parallel::Communicator> ranks) {
+  const auto store = ranks->store_of_all();
+  const int rank = ranks->rank();
+  const int size = ranks->size();
+  ranks.reset();
+  parallel::stay_for_others(*store, rank, size);
+}
+
 }  // namespace
 
 void as_rank(int timeout_seconds, const std::function<void(parallel::Communicator* ranks)>& work) {
   g_has_met = true;
-  const std::unique_ptr<parallel::Communicator> ranks = parallel::open_communicator(
+  std::unique_ptr<parallel::Communicator> ranks = parallel::open_communicator(
       parallel::rank_environment(), {.message = std::chrono::seconds(timeout_seconds)});
   try {
     if (ranks)
@@ -38,10 +49,23 @@ void as_rank(int timeout_seconds, const std::function<void(parallel::Communicato
         if (!error.empty()) throw EndedWith(std::stoi(error));
     work(ranks.get());
   } catch (const parallel::FailedElsewhere& failure) {
+    leave(std::move(ranks));
     throw EndedWith(static_cast<int>(failure.kind));
   } catch (const Interrupted&) {
     if (is_writer(ranks.get())) throw;
     throw EndedWith(kInterruptedStatus);
+  } catch (const EndedWith&) {
+    throw;
+  } catch (const parallel::LostRank&) {
+    throw;
+  } catch (const std::exception& error) {
+    if (!ranks) throw;
+    const auto* known = dynamic_cast<const Error*>(&error);
+    const ErrorKind kind = known == nullptr ? ErrorKind::failed : known->kind();
+    const bool tells = parallel::leave_failure_note(*ranks->store_of_all(), kind);
+    leave(std::move(ranks));
+    if (!tells) throw EndedWith(static_cast<int>(kind));
+    throw;
   }
 }
 

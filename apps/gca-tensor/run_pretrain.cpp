@@ -158,7 +158,8 @@ void dry_run(const PretrainOptions& options, JsonReport& report, const RankCount
   const train::TrainConfig train = largest_step(run);
   const train::StepProbe probe = train::probe_step(model, train, kSeconds);
   const train::MemoryEstimate memory =
-      train::estimate_memory(model, largest_share(run, count), probe, program_bytes, count.ranks);
+      train::estimate_memory(model, largest_share(run, count), probe, program_bytes, count.ranks,
+                             gathering_ranks(run.config.model, count));
   RunLength length{options.steps, options.minutes};
   if (options.goes_on()) {
     const int64_t total_steps = resumed_steps(options, run.state);
@@ -192,9 +193,10 @@ struct ReadyRun {
 
 void require_memory_of(const ReadyRun& run, const RankCount& count) {
   const train::TrainConfig share = largest_share(run.planned, count);
-  require_memory(train::estimate_memory(*run.model, share, train::probe_step(*run.model, share, 0),
-                                        run.program_bytes, count.ranks),
-                 run.planned, count);
+  require_memory(
+      train::estimate_memory(*run.model, share, train::probe_step(*run.model, share, 0), run.program_bytes,
+                             count.ranks, gathering_ranks(run.planned.config.model, count)),
+      run.planned, count);
 }
 
 /// Plan, weights, memory, data, folder: everything that can be found unusable. `writes`: is this the rank that writes?

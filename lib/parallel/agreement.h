@@ -6,17 +6,10 @@
 #include <utility>
 #include <vector>
 
-#include "lib/core/error.h"
 #include "lib/parallel/communicator.h"
+#include "lib/parallel/failure_note.h"
 
 namespace gca::parallel {
-
-/// Thrown where another rank has failed, which tells what was wrong: this one ends with the same status and in silence.
-struct FailedElsewhere : std::exception {
-  explicit FailedElsewhere(ErrorKind its_kind) : kind(its_kind) {}
-  const char* what() const noexcept override { return "another rank failed"; }
-  ErrorKind kind;
-};
 
 /// Runs `work`, which may not exchange anything, and returns once it has succeeded on every rank. Where it throws on
 /// some ranks, the first of them throws it on, the others FailedElsewhere; where it throws gca::Interrupted on one, all

@@ -12,10 +12,11 @@
 #include <array>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <utility>
 
-#include "lib/core/error.h"
+#include "lib/parallel/failure_note.h"
 
 namespace gca::parallel {
 namespace {
@@ -65,9 +66,10 @@ void Exchange::wait() {
 }
 
 Communicator::Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intrusive_ptr<c10d::Store> store,
-                           int first_rank)
+                           int first_rank, c10::intrusive_ptr<c10d::Store> store_of_all)
     : backend_(std::move(backend)),
       store_(std::move(store)),
+      store_of_all_(std::move(store_of_all)),
       first_rank_(first_rank),
       rank_(backend_->getRank()),
       size_(backend_->getSize()),
@@ -90,11 +92,14 @@ void Communicator::begin_stage(std::string stage, std::string remedy) {
 }
 
 void Communicator::fail_with(int peer, const std::string& what, const std::string& reason) const {
-  fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),
-           fmt::format("{} was lost while exchanging {} ({})",
-                       peer == kSomePeer ? "another rank" : fmt::format("rank {}", first_rank_ + peer), what,
-                       reason),
-           remedy_);
+  if (const std::optional<ErrorKind> told = find_failure_note(*store_of_all())) throw FailedElsewhere(*told);
+  const std::string who = peer == kSomePeer ? "another rank" : fmt::format("rank {}", first_rank_ + peer);
+  try {
+    fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),
+             fmt::format("{} was lost while exchanging {} ({})", who, what, reason), remedy_);
+  } catch (const Error& error) {
+    throw LostRank(error);
+  }
 }
 
 Exchange Communicator::start_exchange(std::span<const at::Tensor> to_rank,

@@ -6,7 +6,8 @@
 // Tensors on the CPU travel over Gloo, those on a device over a library of its own (open_communicator.h).
 //
 // All ranks call the same methods in the same order, but for send() and receive(), which only the two concerned call. `what` says in an error what was exchanged: "gradients". A peer that is
-// lost or silent is Error(failed) naming this rank, the stage and the peer.
+// lost or silent is LostRank naming this rank, the stage and the peer, or FailedElsewhere where the peer tells itself what
+// happened (failure_note.h).
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/intrusive_ptr.h>
@@ -18,6 +19,8 @@
 #include <string>
 #include <vector>
 
+#include "lib/core/error.h"
+
 namespace c10d {
 class Backend;
 class Store;
@@ -26,6 +29,11 @@ class Store;
 namespace gca::parallel {
 
 class Communicator;
+
+/// Error(failed): a peer is lost or silent, and nobody knows why.
+struct LostRank : Error {
+  explicit LostRank(const Error& error) : Error(error) {}
+};
 
 /// Messages under way. Must be waited for before its communicator ends.
 class Exchange {
@@ -49,9 +57,10 @@ class Exchange {
 
 class Communicator {
  public:
-  /// `store` is where the ranks met. `first_rank`: the number by which errors call rank 0, in a group of ranks.
+  /// `store` is where the ranks met. In a group of ranks, `first_rank` is the number by which errors call rank 0, and
+  /// `store_of_all` where all ranks of the run met.
   Communicator(c10::intrusive_ptr<c10d::Backend> backend, c10::intrusive_ptr<c10d::Store> store,
-               int first_rank = 0);
+               int first_rank = 0, c10::intrusive_ptr<c10d::Store> store_of_all = {});
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -60,6 +69,9 @@ class Communicator {
   int size() const { return size_; }
   const c10::intrusive_ptr<c10d::Backend>& backend() const { return backend_; }
   const c10::intrusive_ptr<c10d::Store>& store() const { return store_; }
+  const c10::intrusive_ptr<c10d::Store>& store_of_all() const {
+    return store_of_all_ ? store_of_all_ : store_;
+  }
   /// Payload of the messages to other ranks so far.
   int64_t bytes_sent() const { return bytes_sent_; }
 
@@ -112,6 +124,7 @@ class Communicator {
   c10::intrusive_ptr<c10d::Backend> backend_;
   c10::intrusive_ptr<c10d::Backend> device_backend_;  // null: none
   c10::intrusive_ptr<c10d::Store> store_;
+  c10::intrusive_ptr<c10d::Store> store_of_all_;  // null: the same
   int first_rank_;
   int rank_;
   int size_;

@@ -102,7 +102,8 @@ std::unique_ptr<Communicator> open_group(const Communicator& all, int size) {
   const auto store =
       c10::make_intrusive<c10d::PrefixStore>(fmt::format("group_of_{}_from_{}", size, first), all.store());
   return std::make_unique<Communicator>(
-      c10::make_intrusive<ProcessGroupGloo>(store, all.rank() - first, size, options), store, first);
+      c10::make_intrusive<ProcessGroupGloo>(store, all.rank() - first, size, options), store, first,
+      all.store_of_all());
 }
 
 }  // namespace gca::parallel

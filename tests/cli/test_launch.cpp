@@ -1,7 +1,9 @@
 // Several processes as the ranks of one training run, started by gca launch.
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <chrono>
 #include <cmath>
@@ -14,6 +16,7 @@
 #include "tests/cli/nano_run.h"
 #include "tests/cli/tiny_run.h"
 #include "tests/support/run_gca.h"
+#include "tests/support/skip.h"
 
 namespace {
 
@@ -297,6 +300,58 @@ TEST_CASE("launch: what cannot be started is one line, and leaves nothing") {
     CHECK(result.err.ends_with(one.message));
     CHECK(count_of(result.err, "error:") == 1);
     CHECK_FALSE(std::filesystem::exists(folder / "run"));
+  }
+}
+
+TEST_CASE("launch: what fails on one rank within a run is told by it alone") {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "run/metrics.jsonl");  // rank 0 cannot write it
+  const ProcessResult result = run_gca(launched(3, rank_run(folder / "run", {"--steps", "20"})));
+  CAPTURE(result.err);
+  CHECK(result.status == 1);
+  CHECK(result.err.starts_with("gca pretrain: error: " + folder / "run/metrics.jsonl"));
+  CHECK(count_of(result.err, "\n") == 1);
+}
+
+TEST_CASE("launch: a rank that has no more memory says so, and the others are quiet") {
+  const TemporaryFolder folder;
+  const auto rank = [&](int number) {
+    std::vector<std::string> words = gca_words(rank_run(folder / "run", {"--steps", "1000000"}));
+    const std::string port = std::to_string(20000 + (getpid() + 31) % 12000);
+    words.insert(words.begin(), {"env", "RANK=" + std::to_string(number), "WORLD_SIZE=3",
+                                 "LOCAL_WORLD_SIZE=3", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=" + port});
+    return words;
+  };
+  RunningProcess zero(rank(0));
+  RunningProcess one(rank(1));
+  RunningProcess two(rank(2));
+  REQUIRE(zero.wait_until([&] { return last_step(folder / "run") >= 2; }));
+  const rlimit nothing_more = {1 << 20, 1 << 20};
+  REQUIRE(prlimit(process_of_rank(folder / "run", 1), RLIMIT_AS, &nothing_more, nullptr) == 0);
+  const ProcessResult first = zero.wait(), second = one.wait(), third = two.wait();
+  for (const ProcessResult* result : {&first, &second, &third}) CHECK(result->status == 1);
+  CHECK(second.err == "gca pretrain: error: out of memory\n");
+  CHECK_MESSAGE(first.err.empty(), first.err);
+  CHECK_MESSAGE(third.err.empty(), third.err);
+}
+
+TEST_CASE("launch: --device cuda without a GPU is one line, whatever the command") {
+  if (dlopen("libcuda.so.1", RTLD_LAZY) != nullptr) SKIP_TEST("there is an NVIDIA driver");
+  const NanoRun run;
+  const std::vector<std::string> cases[] = {
+      tiny_run(run / "none", {"--batch", "4", "--steps", "2", "--device", "cuda"}),
+      {"eval", "--checkpoint", run.checkpoint(), "--data", run.sequences(), "--context", "64", "--device",
+       "cuda"},
+      {"memory", "build", run.book(), "--checkpoint", run.checkpoint(), "--output", run / "none", "--device",
+       "cuda"}};
+  for (const std::vector<std::string>& words : cases) {
+    const ProcessResult result = run_gca(launched(2, words));
+    CAPTURE(result.err);
+    CHECK(result.status == 1);
+    CHECK(result.err.starts_with("gca " + words.front() +
+                                 ": error: --device cuda: there is no NVIDIA driver on this machine ("));
+    CHECK(count_of(result.err, "\n") == 1);
+    CHECK_FALSE(std::filesystem::exists(run / "none"));
   }
 }
 

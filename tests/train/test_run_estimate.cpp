@@ -2,10 +2,20 @@
 
 #include "tests/support/doctest.h"
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
 #include "lib/core/machine/machine_memory.h"
 #include "lib/model/model_cost.h"
 #include "lib/model/presets.h"
 #include "lib/train/settings/run_config.h"
+#include "lib/train/step/allocation_watch.h"
+#include "tests/support/as_ranks.h"
 #include "tests/support/error_of.h"
 #include "tests/support/tiny_training.h"
 
@@ -85,6 +95,84 @@ TEST_CASE("A batch that memory cannot hold is refused, with one that it can") {
   CHECK(estimate.total_bytes() <= estimate.available_bytes);
   estimate_of(fitting + 2);
   CHECK(estimate.total_bytes() > estimate.available_bytes);
+}
+
+namespace {
+
+struct SharedText {
+  int ranks;
+  int64_t rows;
+  at::ScalarType dtype;
+  bool recomputes;
+};
+
+/// Sizes of which keys and values are a large part.
+model::ModelConfig full_config() {
+  model::ModelConfig config = tiny_config();
+  config.self_attention = "full";
+  config.long_range = "none";
+  config.vocab_size = 16;
+  config.d_model = 64;
+  config.n_heads = 4;
+  config.n_kv_heads = 4;
+  config.d_ff = 64;
+  return config;
+}
+
+/// The most that any rank's tensors take in a forward and backward pass, gradients of weights left out.
+double measured_bytes(const SharedText& text, int64_t own_length) {
+  std::vector<int64_t> bytes(static_cast<size_t>(text.ranks));
+  as_ranks(text.ranks, [&](parallel::Communicator* communicator) {
+    model::LanguageModel model = tiny_model(full_config(), text.dtype);
+    for (model::Weight& weight : model.weights())
+      weight.master.mutable_grad() = at::zeros_like(weight.master);
+    const at::Tensor ids =
+        at::arange(text.rows * own_length, at::kLong).remainder(15).view({text.rows, own_length});
+    model::ForwardOptions options;
+    options.text_ranks = communicator;
+    options.ring_scheme = parallel::RingScheme::gather;
+    options.recompute_activations = text.recomputes;
+    const auto watch = std::make_shared<train::AllocationWatch>();
+    const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, watch);
+    const std::unique_ptr<model::Past> past = model.begin();
+    model.loss(model.forward(ids, *past, options), ids).mean.backward();
+    bytes[static_cast<size_t>(communicator->rank())] = watch->peak_bytes();
+  });
+  return static_cast<double>(*std::max_element(bytes.begin(), bytes.end()));
+}
+
+}  // namespace
+
+TEST_CASE("What ranks gather of a text of full attention is estimated as large as it is") {
+  constexpr int64_t kOwnLength = 256;
+  for (const SharedText& text : {SharedText{2, 1, at::kFloat, false}, SharedText{4, 1, at::kFloat, false},
+                                 SharedText{4, 2, at::kFloat, false}, SharedText{4, 1, at::kBFloat16, false},
+                                 SharedText{4, 2, at::kBFloat16, false}, SharedText{4, 2, at::kFloat, true},
+                                 SharedText{4, 2, at::kBFloat16, true}}) {
+    CAPTURE(text.ranks);
+    CAPTURE(text.rows);
+    CAPTURE(text.dtype);
+    CAPTURE(text.recomputes);
+    model::LanguageModel model = tiny_model(full_config(), text.dtype);
+    train::TrainConfig config = tiny_train_config();
+    config.batch = text.rows;
+    config.context = kOwnLength;
+    config.recompute_activations = text.recomputes;
+    const train::StepProbe probe = train::probe_step(model, config, 0);
+    double own = 0;
+    double gathered = 0;
+    for (const train::EstimatedPart& part :
+         train::estimate_memory(model, config, probe, 0, text.ranks, text.ranks).parts) {
+      if (part.name == "activations" || part.name == "workspace") own += part.size_bytes;
+      if (part.name == "gathered keys and values") gathered += part.size_bytes;
+    }
+    const double measured = measured_bytes(text, kOwnLength);
+    MESSAGE(text.ranks << " " << text.rows << " " << text.recomputes << ": " << own << " + " << gathered
+                       << " of " << measured);
+    CHECK(own < 0.8 * measured);
+    CHECK(own + gathered > 0.95 * measured);
+    CHECK(own + gathered < 1.25 * measured);
+  }
 }
 
 TEST_CASE("Weights that memory cannot hold are refused before anything is allocated") {

@@ -20,6 +20,7 @@ constexpr double kRuntimeBytes = 90.0 * (1 << 20);
 constexpr double kUnusedPart = 0.1;
 
 const char* const kActivations = "activations";
+const char* const kGathered = "gathered keys and values";
 
 double obtainable_bytes() {
   return static_cast<double>(available_memory_bytes() + resident_memory_bytes());
@@ -27,10 +28,32 @@ double obtainable_bytes() {
 
 /// What one sequence of a batch takes: the activations grow with the text.
 double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config) {
-  for (const EstimatedPart& part : estimate.parts)
-    if (part.name == kActivations)
-      return (1 + kUnusedPart) * part.size_bytes / static_cast<double>(config.batch);
-  return 0;
+  double bytes = 0;
+  for (const EstimatedPart& part : estimate.parts) {
+    if (part.name == kActivations) bytes += (1 + kUnusedPart) * part.size_bytes;
+    if (part.name == kGathered) bytes += part.size_bytes;
+  }
+  return bytes / static_cast<double>(config.batch);
+}
+
+/// What lib/model/layers/ring_attention.cpp holds of the keys and values of all `ranks` beside those of the own `length`
+/// positions of `rows` rows: in every layer until its backward pass, where they are not computed again; in the layer that
+/// is passed backward, their gradients on the way to the ranks that they belong to.
+double gathered_bytes(const model::LanguageModel& model, int64_t rows, int64_t length, int64_t ranks,
+                      bool recomputes) {
+  const model::ModelConfig& config = model.config();
+  const auto element = static_cast<double>(c10::elementSize(model.compute_dtype()));
+  const auto layers = static_cast<double>(recomputes ? 1 : config.n_lower_layers + config.n_upper_layers);
+  // Keys and values of a position, in numbers.
+  const auto each = static_cast<double>(2 * rows * config.n_kv_heads * config.head_dim());
+  const auto own = static_cast<double>(length);
+  const double all = own * static_cast<double>(ranks);
+  // Each of the rank's two slices reads what lies before its end; of several rows that is a copy.
+  const double read = rows > 1 ? all + own / 2 : all;
+  // In the type of the keys, then as the float32 that is sent, and received.
+  const double as_sum = 4 * (element < 4 ? 3 : 2) + (rows > 1 ? 4 : 0);
+  const double gradients = all * std::max(3 * element, element + as_sum);
+  return each * (layers * element * (read - own) + gradients);
 }
 
 }  // namespace
@@ -55,7 +78,8 @@ void require_memory_for_weights(const model::ModelConfig& config, const std::str
 }
 
 MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
-                               const StepProbe& probe, double program_bytes, int64_t ranks) {
+                               const StepProbe& probe, double program_bytes, int64_t ranks,
+                               int64_t gathering_ranks) {
   double masters = 0;
   double copies = 0;
   for (const model::Weight& weight : model.weights()) {
@@ -75,6 +99,11 @@ MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainCon
                     {kActivations, activations},
                     {"workspace", probe.fixed_bytes},
                     {"allocator", kUnusedPart * activations}};
+  if (gathering_ranks > 1) {
+    const auto rows = static_cast<int64_t>(config.batch);
+    estimate.parts.push_back({kGathered, gathered_bytes(model, rows, config.context, gathering_ranks,
+                                                        config.recompute_activations)});
+  }
   estimate.available_bytes = obtainable_bytes();
   return estimate;
 }

@@ -25,10 +25,12 @@ struct MemoryEstimate {
 void require_memory_for_weights(const model::ModelConfig& config, const std::string& dtype,
                                 const std::string& where, int64_t ranks = 1);
 
-/// Parts of the peak of a training step in one of `ranks` processes: `config.batch` is its share of the rows.
+/// Parts of the peak of a training step in one of `ranks` processes: `config.batch` is its share of the rows, and
+/// `config.context` its part of a text. `gathering_ranks` share a text of full attention by gathering its keys and values.
 /// `program_bytes`: what the process held before the model was made.
 MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
-                               const StepProbe& probe, double program_bytes, int64_t ranks = 1);
+                               const StepProbe& probe, double program_bytes, int64_t ranks = 1,
+                               int64_t gathering_ranks = 1);
 
 /// Error(usage) naming `where`, with the largest batch that fits, when the estimate is more than is
 /// available.

@@ -2,7 +2,6 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
-#include <c10/core/Allocator.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
 
 #include <algorithm>
@@ -12,26 +11,11 @@
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/text_feeder.h"
 #include "lib/train/data/batch_tensors.h"
+#include "lib/train/step/allocation_watch.h"
 #include "lib/train/step/trainer.h"
 
 namespace gca::train {
 namespace {
-
-/// Bytes of tensors that are alive, as LibTorch's allocator tells them.
-class AllocationWatch : public c10::MemoryReportingInfoBase {
- public:
-  void reportMemoryUsage(void* /*data*/, int64_t size_bytes, size_t /*total*/, size_t /*reserved*/,
-                         c10::Device /*device*/) override {
-    alive_bytes_ += size_bytes;  // negative when memory is given back
-    peak_bytes_ = std::max(peak_bytes_, alive_bytes_);
-  }
-  bool memoryProfilingEnabled() const override { return true; }
-  int64_t peak_bytes() const { return peak_bytes_; }
-
- private:
-  int64_t alive_bytes_ = 0;
-  int64_t peak_bytes_ = 0;
-};
 
 /// One sequence of T text tokens that means nothing.
 data::Batch meaningless_batch(const model::LanguageModel& model, int64_t T) {

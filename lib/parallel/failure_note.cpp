@@ -1,0 +1,51 @@
+#include "lib/parallel/failure_note.h"
+
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace gca::parallel {
+namespace {
+
+constexpr const char* kFailures = "failures";
+constexpr const char* kNote = "failure_note";
+constexpr const char* kLeft = "left_after_failure";
+
+}  // namespace
+
+bool leave_failure_note(c10d::Store& store, ErrorKind kind) {
+  try {
+    if (store.add(kFailures, 1) != 1) return false;
+    store.set(kNote, std::to_string(static_cast<int>(kind)));
+  } catch (const std::exception&) {  // the store is gone, and with it those who could ask
+  }
+  return true;
+}
+
+std::optional<ErrorKind> find_failure_note(c10d::Store& store) {
+  constexpr auto kMoment = std::chrono::milliseconds(500);
+  try {
+    store.wait({kNote}, kMoment);
+    const std::vector<uint8_t> text = store.get(kNote);
+    return static_cast<ErrorKind>(std::stoi(std::string(text.begin(), text.end())));
+  } catch (const std::exception&) {
+    return {};
+  }
+}
+
+void stay_for_others(c10d::Store& store, int rank, int size, std::chrono::milliseconds at_most) {
+  constexpr auto kPause = std::chrono::milliseconds(5);
+  const auto end = std::chrono::steady_clock::now() + at_most;
+  try {
+    int64_t left = store.add(kLeft, 1);
+    while (rank == 0 && left < size && std::chrono::steady_clock::now() < end) {
+      std::this_thread::sleep_for(kPause);
+      left = store.add(kLeft, 0);
+    }
+  } catch (const std::exception&) {  // the store is gone
+  }
+}
+
+}  // namespace gca::parallel

@@ -1,0 +1,86 @@
+#include "lib/parallel/failure_note.h"
+
+#include "tests/support/doctest.h"
+
+#include <ATen/ops/zeros.h>
+
+#include <array>
+#include <chrono>
+
+#include "tests/support/as_ranks.h"
+
+using namespace gca;
+using namespace gca::testing;
+
+TEST_CASE("Of ranks that fail by themselves the first tells, and those who lose them are quiet") {
+  std::array<bool, 2> tells = {};
+  std::string end;
+  as_ranks(3, [&](parallel::Communicator* communicator) {
+    communicator->any(true, "the beginning");
+    const int rank = communicator->rank();
+    if (rank < 2) {
+      tells[static_cast<size_t>(rank)] =
+          parallel::leave_failure_note(*communicator->store_of_all(), ErrorKind::usage);
+      return;
+    }
+    try {
+      communicator->any(true, "gradients");
+    } catch (const parallel::FailedElsewhere& failure) {
+      end = failure.kind == ErrorKind::usage ? "usage" : "failed";
+    }
+  });
+  CHECK(tells[0] != tells[1]);
+  CHECK(end == "usage");
+}
+
+TEST_CASE("A note of the whole run is found in a group of its ranks") {
+  std::string end;
+  as_ranks(4, [&](parallel::Communicator* communicator) {
+    const auto group = parallel::open_group(*communicator, 2);
+    group->any(true, "the beginning");
+    if (communicator->rank() == 2)
+      parallel::leave_failure_note(*communicator->store_of_all(), ErrorKind::failed);
+    if (communicator->rank() != 3) return;
+    try {
+      group->any(true, "chunks");
+    } catch (const parallel::FailedElsewhere& failure) {
+      end = failure.kind == ErrorKind::failed ? "failed" : "usage";
+    }
+  });
+  CHECK(end == "failed");
+}
+
+TEST_CASE("Without a note a lost rank is an error") {
+  bool is_lost = false;
+  as_ranks(2, [&](parallel::Communicator* communicator) {
+    communicator->any(true, "the beginning");
+    if (communicator->rank() == 1) return;
+    try {
+      communicator->any(true, "gradients");
+    } catch (const parallel::LostRank&) {
+      is_lost = true;
+    }
+  });
+  CHECK(is_lost);
+}
+
+TEST_CASE("Rank 0 stays until the others have come, or for so long") {
+  using Clock = std::chrono::steady_clock;
+  const auto seconds_of_stay = [](bool others_come) {
+    const auto store = c10::make_intrusive<c10d::HashStore>();
+    std::array<double, 3> seconds = {};
+    in_threads(3, [&](int rank) {
+      if (rank > 0 && !others_come) return;
+      if (rank == 2) std::this_thread::sleep_for(std::chrono::milliseconds(200));
+      const auto start = Clock::now();
+      parallel::stay_for_others(*store, rank, 3, std::chrono::milliseconds(1000));
+      seconds[static_cast<size_t>(rank)] = std::chrono::duration<double>(Clock::now() - start).count();
+    });
+    CHECK(seconds[1] < 0.9);
+    return seconds[0];
+  };
+  const double until_all = seconds_of_stay(true);
+  CHECK(until_all > 0.15);
+  CHECK(until_all < 0.9);
+  CHECK(seconds_of_stay(false) >= 1.0);
+}
