@@ -28,15 +28,6 @@ std::vector<std::string> greet(parallel::Communicator& ranks, const std::string&
   return ranks.all_gather_text(error, "whether all can begin");
 }
 
-/// Of a run that has failed somewhere: the others shall see that this rank is gone, and find why.
-void leave(std::unique_ptr<parallel::Communicator> ranks) {
-  const auto store = ranks->store_of_all();
-  const int rank = ranks->rank();
-  const int size = ranks->size();
-  ranks.reset();
-  parallel::stay_for_others(*store, rank, size);
-}
-
 }  // namespace
 
 void as_rank(int timeout_seconds, const std::function<void(parallel::Communicator* ranks)>& work) {
@@ -49,7 +40,7 @@ void as_rank(int timeout_seconds, const std::function<void(parallel::Communicato
         if (!error.empty()) throw EndedWith(std::stoi(error));
     work(ranks.get());
   } catch (const parallel::FailedElsewhere& failure) {
-    leave(std::move(ranks));
+    parallel::end_after_failure(std::move(ranks));
     throw EndedWith(static_cast<int>(failure.kind));
   } catch (const Interrupted&) {
     if (is_writer(ranks.get())) throw;
@@ -62,8 +53,8 @@ void as_rank(int timeout_seconds, const std::function<void(parallel::Communicato
     if (!ranks) throw;
     const auto* known = dynamic_cast<const Error*>(&error);
     const ErrorKind kind = known == nullptr ? ErrorKind::failed : known->kind();
-    const bool tells = parallel::leave_failure_note(*ranks->store_of_all(), kind);
-    leave(std::move(ranks));
+    const bool tells = parallel::leave_failure_note(*ranks, kind);
+    parallel::end_after_failure(std::move(ranks));
     if (!tells) throw EndedWith(static_cast<int>(kind));
     throw;
   }

@@ -280,8 +280,8 @@ void train_run(const PretrainOptions& options, JsonReport& report, parallel::Com
   parallel::succeed_together(communicator, [&] { ready = make_ready(options, count, writes); });
   if (communicator != nullptr) require_same_run(*communicator, options, ready);
   if (ready.model->device().is_cuda())
-    for (parallel::Communicator* ranks : {communicator, text_ranks})
-      if (ranks != nullptr) parallel::connect_devices(*ranks, ready.model->device());
+    for (parallel::Communicator* group : {communicator, text_ranks})
+      if (group != nullptr) parallel::connect_devices(*group, ready.model->device());
   PlannedRun& planned = ready.planned;
   train::TrainerState& state = planned.state;
   train::RunConfig& config = planned.config;

@@ -92,7 +92,7 @@ void Communicator::begin_stage(std::string stage, std::string remedy) {
 }
 
 void Communicator::fail_with(int peer, const std::string& what, const std::string& reason) const {
-  if (const std::optional<ErrorKind> told = find_failure_note(*store_of_all())) throw FailedElsewhere(*told);
+  if (const std::optional<ErrorKind> told = find_failure_note(*this)) throw FailedElsewhere(*told);
   const std::string who = peer == kSomePeer ? "another rank" : fmt::format("rank {}", first_rank_ + peer);
   try {
     fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),

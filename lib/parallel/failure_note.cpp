@@ -6,6 +6,8 @@
 #include <thread>
 #include <vector>
 
+#include "lib/parallel/communicator.h"
+
 namespace gca::parallel {
 namespace {
 
@@ -15,7 +17,8 @@ constexpr const char* kLeft = "left_after_failure";
 
 }  // namespace
 
-bool leave_failure_note(c10d::Store& store, ErrorKind kind) {
+bool leave_failure_note(const Communicator& communicator, ErrorKind kind) {
+  c10d::Store& store = *communicator.store_of_all();
   try {
     if (store.add(kFailures, 1) != 1) return false;
     store.set(kNote, std::to_string(static_cast<int>(kind)));
@@ -24,7 +27,8 @@ bool leave_failure_note(c10d::Store& store, ErrorKind kind) {
   return true;
 }
 
-std::optional<ErrorKind> find_failure_note(c10d::Store& store) {
+std::optional<ErrorKind> find_failure_note(const Communicator& communicator) {
+  c10d::Store& store = *communicator.store_of_all();
   constexpr auto kMoment = std::chrono::milliseconds(500);
   try {
     store.wait({kNote}, kMoment);
@@ -35,14 +39,18 @@ std::optional<ErrorKind> find_failure_note(c10d::Store& store) {
   }
 }
 
-void stay_for_others(c10d::Store& store, int rank, int size, std::chrono::milliseconds at_most) {
+void end_after_failure(std::unique_ptr<Communicator> communicator, std::chrono::milliseconds at_most) {
+  const c10::intrusive_ptr<c10d::Store> store = communicator->store_of_all();
+  const int rank = communicator->rank();
+  const int size = communicator->size();
+  communicator.reset();
   constexpr auto kPause = std::chrono::milliseconds(5);
   const auto end = std::chrono::steady_clock::now() + at_most;
   try {
-    int64_t left = store.add(kLeft, 1);
+    int64_t left = store->add(kLeft, 1);
     while (rank == 0 && left < size && std::chrono::steady_clock::now() < end) {
       std::this_thread::sleep_for(kPause);
-      left = store.add(kLeft, 0);
+      left = store->add(kLeft, 0);
     }
   } catch (const std::exception&) {  // the store is gone
   }

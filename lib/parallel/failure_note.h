@@ -2,19 +2,16 @@
 // One rank fails by itself, and the others lose it: it tells what happened, and they are quiet, since they find its note
 // where all ranks met.
 
-#include <c10/util/intrusive_ptr.h>
-
 #include <chrono>
 #include <exception>
+#include <memory>
 #include <optional>
 
 #include "lib/core/error.h"
 
-namespace c10d {
-class Store;
-}
-
 namespace gca::parallel {
+
+class Communicator;
 
 /// Thrown where another rank has failed, which tells what was wrong: this one ends with the same status and in silence.
 struct FailedElsewhere : std::exception {
@@ -24,14 +21,14 @@ struct FailedElsewhere : std::exception {
 };
 
 /// Of a rank that has failed by itself, before it leaves: is it the first, which tells?
-bool leave_failure_note(c10d::Store& store, ErrorKind kind);
+bool leave_failure_note(const Communicator& communicator, ErrorKind kind);
 
 /// The note of another rank, which may come a moment later than its connections break; nothing where there is none.
-std::optional<ErrorKind> find_failure_note(c10d::Store& store);
+std::optional<ErrorKind> find_failure_note(const Communicator& communicator);
 
-/// Every rank comes here once it knows of the failure and has closed its connections. Rank 0, which may keep the store,
-/// stays until all others have come, or until they take too long.
-void stay_for_others(c10d::Store& store, int rank, int size,
-                     std::chrono::milliseconds at_most = std::chrono::seconds(3));
+/// Closes the connections of a rank that knows of the failure: the others see that it is gone. Every rank ends so. Rank 0,
+/// which may keep the store, stays until all others have come here, or until they take too long.
+void end_after_failure(std::unique_ptr<Communicator> communicator,
+                       std::chrono::milliseconds at_most = std::chrono::seconds(3));
 
 }  // namespace gca::parallel

@@ -19,8 +19,7 @@ TEST_CASE("Of ranks that fail by themselves the first tells, and those who lose 
     communicator->any(true, "the beginning");
     const int rank = communicator->rank();
     if (rank < 2) {
-      tells[static_cast<size_t>(rank)] =
-          parallel::leave_failure_note(*communicator->store_of_all(), ErrorKind::usage);
+      tells[static_cast<size_t>(rank)] = parallel::leave_failure_note(*communicator, ErrorKind::usage);
       return;
     }
     try {
@@ -38,8 +37,7 @@ TEST_CASE("A note of the whole run is found in a group of its ranks") {
   as_ranks(4, [&](parallel::Communicator* communicator) {
     const auto group = parallel::open_group(*communicator, 2);
     group->any(true, "the beginning");
-    if (communicator->rank() == 2)
-      parallel::leave_failure_note(*communicator->store_of_all(), ErrorKind::failed);
+    if (communicator->rank() == 2) parallel::leave_failure_note(*communicator, ErrorKind::failed);
     if (communicator->rank() != 3) return;
     try {
       group->any(true, "chunks");
@@ -66,21 +64,22 @@ TEST_CASE("Without a note a lost rank is an error") {
 
 TEST_CASE("Rank 0 stays until the others have come, or for so long") {
   using Clock = std::chrono::steady_clock;
-  const auto seconds_of_stay = [](bool others_come) {
+  const auto seconds_of_end = [](bool others_come) {
     const auto store = c10::make_intrusive<c10d::HashStore>();
     std::array<double, 3> seconds = {};
     in_threads(3, [&](int rank) {
+      auto communicator = parallel::open_communicator(store, rank, 3);
       if (rank > 0 && !others_come) return;
       if (rank == 2) std::this_thread::sleep_for(std::chrono::milliseconds(200));
       const auto start = Clock::now();
-      parallel::stay_for_others(*store, rank, 3, std::chrono::milliseconds(1000));
+      parallel::end_after_failure(std::move(communicator), std::chrono::milliseconds(1500));
       seconds[static_cast<size_t>(rank)] = std::chrono::duration<double>(Clock::now() - start).count();
     });
-    CHECK(seconds[1] < 0.9);
+    CHECK(seconds[1] < 1.4);
     return seconds[0];
   };
-  const double until_all = seconds_of_stay(true);
-  CHECK(until_all > 0.15);
-  CHECK(until_all < 0.9);
-  CHECK(seconds_of_stay(false) >= 1.0);
+  const double until_all = seconds_of_end(true);
+  CHECK(until_all > 0.1);
+  CHECK(until_all < 1.4);
+  CHECK(seconds_of_end(false) >= 1.5);
 }

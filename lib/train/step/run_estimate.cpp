@@ -100,9 +100,10 @@ MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainCon
                     {"workspace", probe.fixed_bytes},
                     {"allocator", kUnusedPart * activations}};
   if (gathering_ranks > 1) {
-    const auto rows = static_cast<int64_t>(config.batch);
-    estimate.parts.push_back({kGathered, gathered_bytes(model, rows, config.context, gathering_ranks,
-                                                        config.recompute_activations)});
+    EstimatedPart& gathered = estimate.parts.emplace_back();
+    gathered.name = kGathered;
+    gathered.size_bytes =
+        gathered_bytes(model, config.batch, config.context, gathering_ranks, config.recompute_activations);
   }
   estimate.available_bytes = obtainable_bytes();
   return estimate;
