@@ -23,8 +23,7 @@ const Field kFields[] = {
      Change::per_phase},
     {"retriever", &ModelConfig::retriever,
      "who chooses the chunks: learned, their landmarks; random, a draw that weights all alike; frozen, "
-     "vectors "
-     "that another program made of the data"},
+     "vectors that another program made of the data"},
     {"softmax_off_by_one", &ModelConfig::softmax_off_by_one,
      "adds 1 to the denominator of each chunk's softmax"},
     {"residual_blend", &ModelConfig::residual_blend, "lambda of h' = a + lambda o + MLP(m)", Change::ramp},
