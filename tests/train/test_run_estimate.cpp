@@ -151,7 +151,7 @@ TEST_CASE("What ranks gather of a text of full attention is estimated as large a
                                  SharedText{4, 2, at::kBFloat16, true}}) {
     CAPTURE(text.ranks);
     CAPTURE(text.rows);
-    CAPTURE(text.dtype);
+    CAPTURE(c10::toString(text.dtype));
     CAPTURE(text.recomputes);
     model::LanguageModel model = tiny_model(full_config(), text.dtype);
     train::TrainConfig config = tiny_train_config();
