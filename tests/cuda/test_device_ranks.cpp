@@ -1,4 +1,5 @@
 // Ranks with a device each train what one process with a device trains, and send as much as ranks on the CPU.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 
 #include <cmath>
