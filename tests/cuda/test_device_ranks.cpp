@@ -1,6 +1,5 @@
 // Ranks with a device each train what one process with a device trains, and send as much as ranks on the CPU.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/allclose.h>
 
 #include <cmath>
 #include <vector>
@@ -21,9 +20,16 @@ namespace {
 
 struct Run {
   std::vector<double> losses;
-  std::vector<at::Tensor> weights, moments;  // on the CPU
-  int64_t bytes_sent = 0;                    // by rank 0, in all groups
+  std::vector<at::Tensor> initial, weights, moments;  // on the CPU
+  int64_t bytes_sent = 0;                             // by rank 0, in all groups
 };
+
+std::vector<at::Tensor> copies_of(const model::LanguageModel& model) {
+  std::vector<at::Tensor> copies;
+  for (const model::Weight& weight : model.weights())
+    copies.push_back(weight.master.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true));
+  return copies;
+}
 
 /// Two steps, as rank 0 sees them; groups of `text_ranks` share their texts.
 Run train_on(bool has_devices, int ranks, int text_ranks) {
@@ -37,25 +43,29 @@ Run train_on(bool has_devices, int ranks, int text_ranks) {
       group = parallel::open_group(*communicator, text_ranks);
       if (has_devices) parallel::connect_devices(*group, device);
     }
-    const int64_t before = communicator == nullptr ? 0 : communicator->bytes_sent();
+    const auto bytes_sent = [&] {
+      return (communicator == nullptr ? 0 : communicator->bytes_sent()) + (group ? group->bytes_sent() : 0);
+    };
+    const int64_t before = bytes_sent();
     model::LanguageModel model(device_config(), at::kBFloat16, device);
     model.initialise(1);
     model.refresh_compute_weights();
+    const std::vector<at::Tensor> initial = copies_of(model);
     train::Trainer trainer(model, tiny_train_config(), copy_source(device_config()), 3, kSteps, communicator,
                            group.get());
     std::vector<double> losses;
     for (int64_t step = 0; step < kSteps; ++step)
       losses.push_back(trainer.make_step(step, 2 * step, /*look_at_retrieval=*/false).loss);
-    const int64_t bytes = communicator == nullptr ? 0 : communicator->bytes_sent() - before;
+    const int64_t bytes = bytes_sent() - before;
     std::vector<at::Tensor> moments;
     for (size_t i = 0; i < model.weights().size(); ++i)
       moments.push_back(trainer.optimizer().moment(train::Moment::first, i));
     if (communicator != nullptr && communicator->rank() > 0) return;
     run.losses = losses;
     run.moments = moments;
-    run.bytes_sent = bytes + (group ? group->bytes_sent() : 0);
-    for (const model::Weight& weight : model.weights())
-      run.weights.push_back(weight.master.detach().to(at::kCPU));
+    run.bytes_sent = bytes;
+    run.initial = initial;
+    run.weights = copies_of(model);
   });
   return run;
 }
@@ -74,8 +84,9 @@ TEST_CASE("ranks with a device each train what one process with a device trains"
       REQUIRE(shared.moments[i].device().is_cpu());
       const double size = alone.moments[i].norm().item<double>();
       CHECK((shared.moments[i] - alone.moments[i]).norm().item<double>() <= 0.02 * size + 1e-9);
-      // A step of AdamW moves a weight by the learning rate, whatever its gradient.
-      CHECK(at::allclose(shared.weights[i], alone.weights[i], 0, 2e-3));
+      // AdamW moves a weight by the learning rate whatever its gradient, so those of tiny gradients part.
+      const double moved = (alone.weights[i] - alone.initial[i]).norm().item<double>();
+      CHECK((shared.weights[i] - alone.weights[i]).norm().item<double>() <= 0.3 * moved);
     }
     CHECK(shared.bytes_sent == train_on(false, 2, text_ranks).bytes_sent);
   }

@@ -167,8 +167,9 @@ TEST_CASE("What ranks gather of a text of full attention is estimated as large a
       if (part.name == "gathered keys and values") gathered += part.size_bytes;
     }
     const double measured = measured_bytes(text, kOwnLength);
-    MESSAGE(text.ranks << " " << text.rows << " " << text.recomputes << ": " << own << " + " << gathered
-                       << " of " << measured);
+    CAPTURE(own);
+    CAPTURE(gathered);
+    CAPTURE(measured);
     CHECK(own < 0.8 * measured);
     CHECK(own + gathered > 0.95 * measured);
     CHECK(own + gathered < 1.25 * measured);

@@ -50,8 +50,8 @@ double gathered_bytes(const model::LanguageModel& model, int64_t rows, int64_t l
   const double all = own * static_cast<double>(ranks);
   // Each of the rank's two slices reads what lies before its end; of several rows that is a copy.
   const double read = rows > 1 ? all + own / 2 : all;
-  // In the type of the keys, then as the float32 that is sent, and received.
-  const double as_sum = 4 * (element < 4 ? 3 : 2) + (rows > 1 ? 4 : 0);
+  // In the type of the keys, then as the float32 that is sent, of several rows by way of a copy, and received.
+  const double as_sum = rows > 1 ? 12 : 8;
   const double gradients = all * std::max(3 * element, element + as_sum);
   return each * (layers * element * (read - own) + gradients);
 }
