@@ -43,12 +43,11 @@ void to_floats(const std::string& dtype, const std::byte* from, std::span<float>
   }
 }
 
-void require_metadata(const SafetensorsFile& file, const std::string& key, const std::string& wanted,
-                      const std::string& what) {
+const std::string& metadata_of(const SafetensorsFile& file, const std::string& key) {
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end())
     fail_usage(file.path(), "does not say what it was made of: its metadata has no \"" + key + "\"", kRemedy);
-  if (found->second != wanted) fail_usage(file.path(), what, kRemedy);
+  return found->second;
 }
 
 }  // namespace
@@ -92,14 +91,12 @@ ChunkVectors ChunkVectors::open(const std::string& folder, const TokenStore& tok
     fail_usage(path, "its vectors are " + vectors.dtype, "write F32, F16 or BF16");
   if (vectors.shape.size() != 2 || vectors.shape[1] < 1)
     fail_usage(path, "its vectors are not rows of one or more numbers", kRemedy);
-  const auto made_for = file.metadata().find("chunk_size");
-  require_metadata(file, "chunk_size", std::to_string(chunk_size),
-                   made_for == file.metadata().end()
-                       ? ""
-                       : fmt::format("is of chunks of size {}, the model's chunk_size is {}",
-                                     made_for->second, chunk_size));
-  require_metadata(file, "tokens", tokens.content_fingerprint(),
-                   "was made of other tokens than " + tokens.folder() + " holds now");
+  if (const std::string& made_for = metadata_of(file, "chunk_size"); made_for != std::to_string(chunk_size))
+    fail_usage(path,
+               fmt::format("is of chunks of size {}, the model's chunk_size is {}", made_for, chunk_size),
+               kRemedy);
+  if (metadata_of(file, "tokens") != tokens.content_fingerprint())
+    fail_usage(path, "was made of other tokens than " + tokens.folder() + " holds now", kRemedy);
 
   impl->size = vectors.shape[1];
   impl->chunk_text = chunk_size - 1;

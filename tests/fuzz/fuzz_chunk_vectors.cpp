@@ -1,32 +1,12 @@
 // chunk-vectors.safetensors of tokens that are sound; 64 zeros in it stand for their seal.
 
-#include <numeric>
-
-#include "lib/core/checksums/sha256.h"
 #include "lib/data/chunk_vectors.h"
 #include "tests/fuzz/fuzz_support.h"
+#include "tests/fuzz/sound_tokens.h"
 
 namespace {
 
-constexpr int64_t kChunkSize = 16;
-
-/// Documents of 4, 0, 5 and 1 chunks.
-const gca::data::TokenStore& sound_tokens() {
-  static const gca::data::TokenStore store = [] {
-    const std::string folder = scratch_folder() + "/tokens";
-    gca::data::TokenWriter writer(folder, "model", gca::sha256_hex("model"), 300);
-    for (const int length : {50, 0, 70, 9}) {
-      std::vector<int32_t> ids(static_cast<size_t>(length));
-      std::iota(ids.begin(), ids.end(), 0);
-      writer.begin_document("document");
-      writer.append(ids, "text");
-      writer.end_document();
-    }
-    writer.finish();
-    return gca::data::TokenStore::open(folder);
-  }();
-  return store;
-}
+constexpr int64_t kChunkSize = 16;  // of which the tokens have 4, 0, 5 and 1
 
 }  // namespace
 

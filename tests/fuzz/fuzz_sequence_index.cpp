@@ -1,33 +1,11 @@
 // A folder of sequences: index.json, ----, train.bin, ----, valid.bin, over tokens that are sound. Seal,
 // checksums and fingerprints are made right.
 
-#include <numeric>
-
 #include "lib/core/checksums/sha256.h"
 #include "lib/data/sequence_index.h"
 #include "lib/data/sequence_loader.h"
 #include "tests/fuzz/fuzz_support.h"
-
-namespace {
-
-const gca::data::TokenStore& sound_tokens() {
-  static const gca::data::TokenStore store = [] {
-    const std::string folder = scratch_folder() + "/tokens";
-    gca::data::TokenWriter writer(folder, "model", gca::sha256_hex("model"), 300);
-    for (const int length : {50, 0, 70, 9}) {
-      std::vector<int32_t> ids(static_cast<size_t>(length));
-      std::iota(ids.begin(), ids.end(), 0);
-      writer.begin_document("document");
-      writer.append(ids, "text");
-      writer.end_document();
-    }
-    writer.finish();
-    return gca::data::TokenStore::open(folder);
-  }();
-  return store;
-}
-
-}  // namespace
+#include "tests/fuzz/sound_tokens.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const auto parts = parts_of(text_of(data, size), 3);

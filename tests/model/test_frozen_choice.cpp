@@ -12,7 +12,7 @@
 
 #include "tests/support/chunk_vectors_file.h"
 #include "tests/support/error_of.h"
-#include "tests/support/tiny_model.h"
+#include "tests/support/frozen_model.h"
 
 using namespace gca;
 using namespace gca::testing;
@@ -22,12 +22,6 @@ namespace {
 constexpr int64_t kRows = 2;
 constexpr int64_t kChunks = 9;
 constexpr int64_t kSize = 5;
-
-model::ModelConfig frozen_config() {
-  model::ModelConfig config = tiny_config();
-  config.retriever = "frozen";
-  return config;
-}
 
 struct Case {
   model::LanguageModel model = tiny_model(frozen_config());

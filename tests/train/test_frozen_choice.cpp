@@ -2,6 +2,7 @@
 
 #include "tests/support/chunk_vectors_file.h"
 #include "tests/support/doctest.h"
+#include "tests/support/frozen_model.h"
 #include "tests/support/tiny_training.h"
 
 #include "lib/train/progress/measure_reading.h"
@@ -15,12 +16,6 @@ namespace {
 
 constexpr int64_t kSteps = 3;
 constexpr int64_t kSize = 6;
-
-model::ModelConfig frozen_config() {
-  model::ModelConfig config = tiny_config();
-  config.retriever = "frozen";
-  return config;
-}
 
 /// Sequence number i has vectors of its own.
 train::BatchSource source_with_vectors(const model::ModelConfig& config, uint32_t seed = 1) {

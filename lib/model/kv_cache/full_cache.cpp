@@ -4,11 +4,11 @@
 
 namespace gca::model {
 
-at::Tensor FullCache::append(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+FullCache::Appended FullCache::append(size_t layer, const at::Tensor& q, const at::Tensor& k,
+                                      const at::Tensor& v) {
   KvStore& rows = rows_[layer];
   const auto [turned_q, turned_k] = settings_.angles->turn(q, k, rows.count());
-  rows.append(turned_k, v);
-  return turned_q;
+  return {turned_q, rows.append(turned_k, v)};
 }
 
 void FullCache::count_reads(size_t layer, const at::Tensor& q, double rows, double more_bytes) {
@@ -17,10 +17,9 @@ void FullCache::count_reads(size_t layer, const at::Tensor& q, double rows, doub
              settings_.bytes_per_row(q.scalar_type()), more_bytes);
 }
 
-at::Tensor FullCache::read_all(size_t layer, const at::Tensor& q) {
-  const KvStore& rows = rows_[layer];
-  count_reads(layer, q, static_cast<double>(rows.count() * settings_.kv_heads));
-  return read_all_rows(q, rows.held(), settings_);
+at::Tensor FullCache::read_all(size_t layer, const Appended& appended) {
+  count_reads(layer, appended.q, static_cast<double>(appended.rows.count() * settings_.kv_heads));
+  return read_all_rows(appended.q, appended.rows, settings_);
 }
 
 kernels::IndexedAttention FullCache::read_some(size_t layer, const at::Tensor& q,

@@ -27,10 +27,14 @@ class FullCache : public KvCache {
   FullCache(const FullCache& other)
       : KvCache(other), settings_(other.settings_), rows_(clones_of(other.rows_)) {}
 
-  /// Rotates q and k at the next places and keeps k and v; the rotated q.
-  at::Tensor append(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
-  /// All earlier rows are read: q (B, n, H, dh), rotated.
-  at::Tensor read_all(size_t layer, const at::Tensor& q);
+  struct Appended {
+    at::Tensor q;     ///< (B, n, H, dh), rotated
+    StoredRows rows;  ///< all that the layer holds
+  };
+  /// Rotates q and k at the next places and keeps k and v.
+  Appended append(size_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v);
+  /// All rows up to its own are read by each query of what was appended last.
+  at::Tensor read_all(size_t layer, const Appended& appended);
   /// Those of `listed` are read by the last n rows of one text: q (1, n, H, dh), rotated.
   kernels::IndexedAttention read_some(size_t layer, const at::Tensor& q, const kernels::IndexedRows& listed,
                                       bool with_column_sums = false);

@@ -4,6 +4,7 @@
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "kernels/common/row_kernels.h"
 #include "lib/model/layers/layer_caches.h"
@@ -63,6 +64,17 @@ StoredRows changed(const StoredRows& rows, Change change) {
   return {one(rows.keys), one(rows.values), one(rows.key_scales), one(rows.value_scales)};
 }
 
+/// `rows` with other dimensions in place of the first `replaced`. One operator: a token of an answer makes such views in
+/// every layer, and spends more time on them than on its row of keys.
+at::Tensor rows_viewed(const at::Tensor& rows, std::vector<int64_t> shape, std::vector<int64_t> strides,
+                       int64_t replaced) {
+  for (int64_t dim = replaced; dim < rows.dim(); ++dim) {
+    shape.push_back(rows.size(dim));
+    strides.push_back(rows.stride(dim));
+  }
+  return rows.as_strided(shape, strides);
+}
+
 }  // namespace
 
 StoredRows StoredRows::kept_in(KvDtype dtype, const at::Tensor& keys, const at::Tensor& values) {
@@ -97,51 +109,33 @@ kernels::CachedRows StoredRows::of_text() const {
   return {text.keys, text.values, text.key_scales, text.value_scales};
 }
 
-// Views are made by one operator each: a token of an answer makes some in every layer, and spends more time on them than
-// on its row of keys.
-
 at::Tensor KvStore::by_position(const at::Tensor& by_head) const {
   if (!by_head.defined()) return by_head;
-  std::vector<int64_t> shape = {by_head.size(0) / kv_heads_, by_head.size(1), kv_heads_};
-  std::vector<int64_t> strides = {by_head.stride(0) * kv_heads_, by_head.stride(1), by_head.stride(0)};
-  for (int64_t dim = 2; dim < by_head.dim(); ++dim) {
-    shape.push_back(by_head.size(dim));
-    strides.push_back(by_head.stride(dim));
-  }
-  return by_head.as_strided(shape, strides);
+  const int64_t head = by_head.stride(0);
+  return rows_viewed(by_head, {by_head.size(0) / kv_heads_, by_head.size(1), kv_heads_},
+                     {head * kv_heads_, by_head.stride(1), head}, 2);
 }
 
-/// (B, n, H_kv, ..) -> (B H_kv, n, ..)
 at::Tensor KvStore::by_head(const at::Tensor& by_position) {
   if (by_position.size(0) != 1) return by_position.transpose(1, 2).flatten(0, 1);
-  std::vector<int64_t> shape = {by_position.size(2), by_position.size(1)};
-  std::vector<int64_t> strides = {by_position.stride(2), by_position.stride(1)};
-  for (int64_t dim = 3; dim < by_position.dim(); ++dim) {
-    shape.push_back(by_position.size(dim));
-    strides.push_back(by_position.stride(dim));
-  }
-  return by_position.as_strided(shape, strides);
+  return rows_viewed(by_position, {by_position.size(2), by_position.size(1)},
+                     {by_position.stride(2), by_position.stride(1)}, 3);
 }
 
 StoredRows KvStore::append(const StoredRows& rows, int64_t keep) {
   kv_heads_ = rows.keys.size(2);
-  held_ = {};
   const auto append_to = [&](RowHistory& history, const at::Tensor& tensor) {
     return tensor.defined() ? by_position(history.append(by_head(tensor), keep)) : tensor;
   };
-  StoredRows all = {append_to(keys_, rows.keys), append_to(values_, rows.values),
-                    append_to(key_scales_, rows.key_scales), append_to(value_scales_, rows.value_scales)};
-  if (all.count() == count()) held_ = all;
-  return all;
+  return {append_to(keys_, rows.keys), append_to(values_, rows.values),
+          append_to(key_scales_, rows.key_scales), append_to(value_scales_, rows.value_scales)};
 }
 
 void KvStore::truncate(int64_t count) {
-  held_ = {};
   for (RowHistory* history : {&keys_, &values_, &key_scales_, &value_scales_}) history->truncate(count);
 }
 
 StoredRows KvStore::held() const {
-  if (held_.keys.defined()) return held_;
   return {by_position(keys_.held()), by_position(values_.held()), by_position(key_scales_.held()),
           by_position(value_scales_.held())};
 }

@@ -64,12 +64,12 @@ class KvStore {
  private:
   /// (B H_kv, n, ..) -> (B, n, H_kv, ..)
   at::Tensor by_position(const at::Tensor& by_head) const;
+  /// (B, n, H_kv, ..) -> (B H_kv, n, ..)
   static at::Tensor by_head(const at::Tensor& by_position);
 
   KvDtype dtype_;
   int64_t kv_heads_ = 0;
   RowHistory keys_, values_, key_scales_, value_scales_;  // (B H_kv, n, ..)
-  StoredRows held_;                                       // of the last append, where it forgot nothing
 };
 
 }  // namespace gca::model

@@ -95,9 +95,10 @@ at::Tensor RecycledCache::attend(size_t number, const at::Tensor& q, const at::T
   Layer& layer = layers_[number];
   const int64_t n = q.size(1);
   layer.mean_query = q[0][n - 1].to(at::kFloat).mean(0);
-  const at::Tensor rotated = append(number, q, k, v);
+  const Appended appended = append(number, q, k, v);
+  const at::Tensor& rotated = appended.q;
   layer.last_query = n == 1 ? rotated : rotated.narrow(1, n - 1, 1).clone();
-  if (!answering_) return read_all(number, rotated);
+  if (!answering_) return read_all(number, appended);
 
   TORCH_CHECK(n == 1, "tokens of an answer come one by one");
   const int64_t count = rows(number).count();

@@ -178,14 +178,15 @@ at::Tensor SqueezedCache::kept(size_t number) const {
 at::Tensor SqueezedCache::attend(size_t number, const at::Tensor& q, const at::Tensor& k,
                                  const at::Tensor& v) {
   Layer& layer = layers_[number];
-  const at::Tensor rotated = append(number, q, k, v);
+  const Appended appended = append(number, q, k, v);
+  const at::Tensor& rotated = appended.q;
   if (in_prefix_) {
     at::Tensor last = rotated[0];
     if (layer.last_queries.defined()) last = at::cat({layer.last_queries, last});
     const int64_t observed = std::min(policy_.observed, last.size(0));
     layer.last_queries = last.narrow(0, last.size(0) - observed, observed).clone();
   }
-  if (in_prefix_ || clustered_ == 0) return read_all(number, rotated);
+  if (in_prefix_ || clustered_ == 0) return read_all(number, appended);
 
   const int64_t count = rows(number).count();
   layer.list = choose(layer, rotated[0], count - 1);
