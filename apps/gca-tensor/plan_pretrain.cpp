@@ -220,9 +220,10 @@ train::TrainConfig largest_step(const PlannedRun& run) {
 }
 
 int gathering_ranks(const model::ModelConfig& config, const RankCount& count) {
-  const bool gathers = model::backbone_kind(config).text_sharing == model::TextSharing::ring &&
-                       count.ring_scheme == parallel::RingScheme::gather;
-  return gathers ? count.text_ranks : 1;
+  const model::BackboneKind& kind = model::backbone_kind(config);
+  const bool gathers_cache =
+      kind.text_sharing == model::TextSharing::ring && count.ring_scheme == parallel::RingScheme::gather;
+  return gathers_cache || kind.keeps_chunk_memory ? count.text_ranks : 1;
 }
 
 train::TrainConfig largest_share(const PlannedRun& run, const RankCount& count) {

@@ -57,7 +57,7 @@ struct RankCount {
   int groups() const { return ranks / text_ranks; }
 };
 
-/// How many ranks gather the keys and values of a text of this model; 1: each has its own alone.
+/// How many ranks gather the chunks, or the keys and values, of a text of this model; 1: each has its own alone.
 int gathering_ranks(const model::ModelConfig& config, const RankCount& count);
 
 /// The same with the rows, and the part of the text, of the rank that has the most of them.

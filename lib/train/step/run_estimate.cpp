@@ -5,6 +5,7 @@
 
 #include "lib/core/error.h"
 #include "lib/core/machine/machine_memory.h"
+#include "lib/model/backbone_kinds.h"
 #include "lib/model/model_cost.h"
 #include "lib/model/text_feeder.h"
 
@@ -20,7 +21,8 @@ constexpr double kRuntimeBytes = 90.0 * (1 << 20);
 constexpr double kUnusedPart = 0.1;
 
 const char* const kActivations = "activations";
-const char* const kGathered = "gathered keys and values";
+const char* const kGatheredCache = "gathered keys and values";
+const char* const kGatheredChunks = "gathered chunks";
 
 double obtainable_bytes() {
   return static_cast<double>(available_memory_bytes() + resident_memory_bytes());
@@ -31,7 +33,7 @@ double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config)
   double bytes = 0;
   for (const EstimatedPart& part : estimate.parts) {
     if (part.name == kActivations) bytes += (1 + kUnusedPart) * part.size_bytes;
-    if (part.name == kGathered) bytes += part.size_bytes;
+    if (part.name == kGatheredCache || part.name == kGatheredChunks) bytes += part.size_bytes;
   }
   return bytes / static_cast<double>(config.batch);
 }
@@ -39,8 +41,8 @@ double sequence_bytes(const MemoryEstimate& estimate, const TrainConfig& config)
 /// What lib/model/layers/ring_attention.cpp holds of the keys and values of all `ranks` beside those of the own `length`
 /// positions of `rows` rows: in every layer until its backward pass, where they are not computed again; in the layer that
 /// is passed backward, their gradients on the way to the ranks that they belong to.
-double gathered_bytes(const model::LanguageModel& model, int64_t rows, int64_t length, int64_t ranks,
-                      bool recomputes) {
+double gathered_cache_bytes(const model::LanguageModel& model, int64_t rows, int64_t length, int64_t ranks,
+                            bool recomputes) {
   const model::ModelConfig& config = model.config();
   const auto element = static_cast<double>(c10::elementSize(model.compute_dtype()));
   const auto layers = static_cast<double>(recomputes ? 1 : config.n_lower_layers + config.n_upper_layers);
@@ -54,6 +56,34 @@ double gathered_bytes(const model::LanguageModel& model, int64_t rows, int64_t l
   const double as_sum = rows > 1 ? 12 : 8;
   const double gradients = all * std::max(3 * element, element + as_sum);
   return each * (layers * element * (read - own) + gradients);
+}
+
+/// What lib/model/backbones/gca/gca_backbone.cpp holds of the chunk memory of all `ranks` beside that of the own `length`
+/// positions of `rows` rows, and the scores of the own landmarks with all. `activations` are those of the own positions, in
+/// bytes.
+double gathered_chunk_bytes(const model::LanguageModel& model, int64_t rows, int64_t length, int64_t ranks,
+                            double activations) {
+  const model::ModelConfig& config = model.config();
+  const auto element = static_cast<double>(c10::elementSize(model.compute_dtype()));
+  const int64_t S = config.chunk_size;
+  // Of a chunk, in numbers.
+  const auto keys_and_values =
+      static_cast<double>(2 * rows * (S - 1) * config.n_kv_heads * config.head_dim());
+  const auto landmark = static_cast<double>(rows * config.d_model);
+  const auto own = static_cast<double>(length / S);
+  const double all = own * static_cast<double>(ranks);
+  const double kept = (all - own) * (keys_and_values * element + landmark * sizeof(float));
+  // While the upper layers are passed backward, gradients in the type of the keys. After that, with the activations of these
+  // layers gone, keys or values beside them as the float32 that is sent, of several rows by way of a copy, and received.
+  const double as_sum = (element < sizeof(float) ? 2 : 0) + (rows > 1 ? 4 : 2);
+  const double upper_part = static_cast<double>(config.n_upper_layers) /
+                            static_cast<double>(config.n_lower_layers + config.n_upper_layers);
+  const double gradients = std::max(all * keys_and_values * element,
+                                    all * keys_and_values * (element + as_sum) - upper_part * activations);
+  // The scores and, in backward, their gradient; in each group of layers until then.
+  const auto groups = static_cast<double>(config.retrieval_groups);
+  const double scores = (groups + 1) * static_cast<double>(rows) * own * (all - own) * sizeof(float);
+  return kept + gradients + scores;
 }
 
 }  // namespace
@@ -100,10 +130,14 @@ MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainCon
                     {"workspace", probe.fixed_bytes},
                     {"allocator", kUnusedPart * activations}};
   if (gathering_ranks > 1) {
-    EstimatedPart& gathered = estimate.parts.emplace_back();
-    gathered.name = kGathered;
-    gathered.size_bytes =
-        gathered_bytes(model, config.batch, config.context, gathering_ranks, config.recompute_activations);
+    const int64_t length = model::chunk_layout_of(model.config()).length_of(config.context);
+    if (model::backbone_kind(model.config()).keeps_chunk_memory)
+      estimate.parts.push_back(
+          {kGatheredChunks, gathered_chunk_bytes(model, config.batch, length, gathering_ranks, activations)});
+    else
+      estimate.parts.push_back(
+          {kGatheredCache,
+           gathered_cache_bytes(model, config.batch, length, gathering_ranks, config.recompute_activations)});
   }
   estimate.available_bytes = obtainable_bytes();
   return estimate;

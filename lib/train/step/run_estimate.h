@@ -26,7 +26,7 @@ void require_memory_for_weights(const model::ModelConfig& config, const std::str
                                 const std::string& where, int64_t ranks = 1);
 
 /// Parts of the peak of a training step in one of `ranks` processes: `config.batch` is its share of the rows, and
-/// `config.context` its part of a text. `gathering_ranks` share a text of full attention by gathering its keys and values.
+/// `config.context` its part of a text. `gathering_ranks` share a text by gathering its chunks, or, with full attention, its keys and values.
 /// `program_bytes`: what the process held before the model was made.
 MemoryEstimate estimate_memory(const model::LanguageModel& model, const TrainConfig& config,
                                const StepProbe& probe, double program_bytes, int64_t ranks = 1,
