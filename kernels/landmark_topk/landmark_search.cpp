@@ -18,6 +18,7 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <cstddef>
 #include <functional>
 #include <limits>
 #include <tuple>
@@ -26,6 +27,7 @@
 #include "kernels/common/implementation.h"
 #include "kernels/common/int8_products.h"
 #include "kernels/common/named_work.h"
+#include "kernels/common/tile_kernels.h"
 #include "kernels/landmark_topk/landmark_topk.h"
 #include "kernels/linear/linear_few_rows.h"
 
@@ -42,7 +44,8 @@ using Chosen = std::tuple<at::Tensor, at::Tensor>;
 Chosen search_by_sort(const at::Tensor& query, at::TensorList landmarks, int64_t first_query, int64_t K,
                       double scale) {
   const at::NoGradGuard no_grad;
-  const at::Tensor r = at::matmul(query, at::cat(landmarks, 1).transpose(1, 2)) * scale;
+  const at::Tensor all = at::cat(landmarks, 1).to(query.scalar_type());
+  const at::Tensor r = at::matmul(query, all.transpose(1, 2)) * scale;
   const at::Tensor idx = landmark_topk(r, {}, first_query, K);
   const at::Tensor chosen = r.gather(-1, idx.clamp_min(0).to(at::kLong));
   return {idx, chosen.masked_fill(idx.lt(0).logical_or(chosen.isnan()), kNothing)};
@@ -69,9 +72,38 @@ struct Best {
   }
 };
 
-/// At most kBlock landmarks that lie side by side.
+/// Rows of float32 or bf16, dense each.
+class Rows {
+ public:
+  /// `rows` (C, d) stays as it is meanwhile.
+  explicit Rows(const at::Tensor& rows)
+      : first_(static_cast<const std::byte*>(rows.const_data_ptr())),
+        step_(rows.stride(0)),
+        is_float_(rows.scalar_type() == at::kFloat) {}
+
+  Rows from(int64_t row) const {
+    Rows rows = *this;
+    rows.first_ += row * step_ * (is_float_ ? sizeof(float) : sizeof(uint16_t));
+    return rows;
+  }
+  /// scores[i] = <q, row i> in float32, for i < count.
+  void score(int64_t count, int64_t d, const float* q, float* scores) const {
+    const TileKernels& kernels = tile_kernels();
+    if (is_float_)
+      kernels.row_products(count, d, q, reinterpret_cast<const float*>(first_), step_, scores);
+    else
+      kernels.row_products_bf16(count, d, q, reinterpret_cast<const uint16_t*>(first_), step_, scores);
+  }
+
+ private:
+  const std::byte* first_;
+  int64_t step_;  // from row to row, in elements
+  bool is_float_;
+};
+
+/// At most kBlock landmarks of a part.
 struct Block {
-  const float* landmarks;  // (n, d)
+  Rows landmarks;
   int64_t n;
   int64_t first;      // chunk of the first
   CoarseRuns coarse;  // one run, or none
@@ -83,8 +115,8 @@ std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
   std::vector<Block> blocks;
   int64_t first = 0, run = 0;
   for (const LandmarkPart& part : parts) {
-    const auto* rows = part.rows.const_data_ptr<float>();
-    const int64_t C = part.rows.size(0), d = part.rows.size(1);
+    const Rows rows(part.rows);
+    const int64_t C = part.rows.size(0);
     const int64_t coarse_end = part.coarse_begin + part.coarse.count * kCoarseRun;
     for (int64_t begin = 0, end = 0; begin < C; begin = end) {
       CoarseRuns coarse;
@@ -93,7 +125,7 @@ std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
         end = std::min(end, part.coarse_begin);
       else if (begin < coarse_end)
         coarse = part.coarse.part((begin - part.coarse_begin) / kCoarseRun, 1);
-      blocks.push_back({rows + begin * d, end - begin, first + begin, coarse, run});
+      blocks.push_back({rows.from(begin), end - begin, first + begin, coarse, run});
       run += coarse.count;
     }
     first += C;
@@ -104,7 +136,7 @@ std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
 /// A landmark that may be among the best of a row.
 struct Candidate {
   double most;  // that it may score
-  const float* landmark;
+  const Block* block;
   int32_t chunk;
 };
 
@@ -122,8 +154,8 @@ struct Row {
   bool rejects(double most) const { return most <= bar; }
 
   /// A landmark that is not rejected and scores from `at_least` to `most`, after all that were seen before.
-  void see(double at_least, double most, const float* landmark, int64_t chunk) {
-    candidates.push_back({most, landmark, static_cast<int32_t>(chunk)});
+  void see(double at_least, double most, const Block& block, int64_t chunk) {
+    candidates.push_back({most, &block, static_cast<int32_t>(chunk)});
     if (std::isnan(at_least)) at_least = kNothing;
     if (at_least <= bar) return;
     if (static_cast<int64_t>(least.size()) == K) least.pop_back();
@@ -136,7 +168,7 @@ struct Row {
     for (const Candidate& candidate : candidates) {
       if (candidate.most < common_bar) continue;
       float score = 0;
-      multiply_rows(1, d, q, candidate.landmark, &score);
+      candidate.block->landmarks.from(candidate.chunk - candidate.block->first).score(1, d, q, &score);
       best.take(score, candidate.chunk);
     }
   }
@@ -145,16 +177,16 @@ struct Row {
 /// Shows a row the block's first `count` landmarks, by their scores in float32.
 void see_scores(const Block& block, int64_t d, int64_t count, Row& row) {
   std::array<float, kBlock> scores;
-  multiply_rows(count, d, row.q, block.landmarks, scores.data());
+  block.landmarks.score(count, d, row.q, scores.data());
   for (int64_t i = 0; i < count; ++i) {
     const double score = scores[static_cast<size_t>(i)];
     if (row.rejects(score)) continue;
-    row.see(score, score, block.landmarks + i * d, block.first + i);
+    row.see(score, score, block, block.first + i);
   }
 }
 
 /// The same by their int8 copy.
-void see_bounds(const Block& block, int64_t d, int64_t count, Row& row) {
+void see_bounds(const Block& block, int64_t count, Row& row) {
   const ScoreBounds bounds(row.coarse, *block.coarse.bounds, row.centre_scores[block.run]);
   std::array<int32_t, kBlock> products;
   uint64_t above =
@@ -165,7 +197,7 @@ void see_bounds(const Block& block, int64_t d, int64_t count, Row& row) {
     if (i >= count) return;
     const int32_t product = products[static_cast<size_t>(i)];
     if (row.rejects(bounds.most(product))) continue;
-    row.see(bounds.least(product), bounds.most(product), block.landmarks + i * d, block.first + i);
+    row.see(bounds.least(product), bounds.most(product), block, block.first + i);
   }
 }
 
@@ -218,7 +250,7 @@ void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_
           Row& row = rows[static_cast<size_t>(stretch * R + t)];
           if (count == 0) continue;
           if (block.coarse.count > 0)
-            see_bounds(block, d, count, row);
+            see_bounds(block, count, row);
           else
             see_scores(block, d, count, row);
         }
@@ -247,7 +279,10 @@ LandmarkChoice search_fast(const at::Tensor& query, std::span<const LandmarkPart
                                  at::full({B, R, K}, kNothing, query.options())};
   for (int64_t b = 0; b < B; ++b) {
     std::vector<LandmarkPart> parts(landmarks.begin(), landmarks.end());
-    for (LandmarkPart& part : parts) part.rows = part.rows.select(0, b).contiguous();
+    for (LandmarkPart& part : parts) {
+      part.rows = part.rows.select(0, b);
+      if (part.rows.stride(1) != 1) part.rows = part.rows.contiguous();
+    }
     search(scaled.select(0, b), parts, first_query, K, choice.idx.mutable_data_ptr<int32_t>() + b * R * K,
            choice.r.mutable_data_ptr<float>() + b * R * K);
   }
@@ -279,7 +314,8 @@ LandmarkChoice landmark_search(const at::Tensor& query, std::span<const Landmark
   for (const LandmarkPart& part : landmarks) {
     const at::Tensor& rows = part.rows;
     TORCH_CHECK(rows.dim() == 3 && rows.size(0) == query.size(0) && rows.size(2) == query.size(2) &&
-                    rows.scalar_type() == query.scalar_type(),
+                    (rows.scalar_type() == query.scalar_type() ||
+                     (rows.scalar_type() == at::kBFloat16 && query.scalar_type() == at::kFloat)),
                 "landmark_search: landmarks are ", rows.sizes(), " for queries of ", query.sizes());
     TORCH_CHECK(part.coarse.count == 0 ||
                     (rows.size(0) == 1 && part.coarse.d == rows.size(2) && part.coarse_begin >= 0 &&

@@ -7,6 +7,9 @@
 // which of them can be better than the K-th of these, and those alone are scored in float32: the choice and
 // its scores are those of scoring everything. Bound by reading the copy once for few queries (decoding), by
 // its products for many (prefill). No gradient: training has few chunks and takes landmark_topk.
+//
+// Keys of attention are searched in the same way, as they lie in a cache of keys, for kFewQueries: where many queries
+// have many best keys each, a product that scores everything is faster.
 
 #include <ATen/core/Tensor.h>
 
@@ -17,9 +20,12 @@
 
 namespace gca::kernels {
 
-/// Landmarks that lie side by side.
+/// Most queries of a head for which attention searches its keys.
+inline constexpr int64_t kFewQueries = 8;
+
+/// Landmarks in order.
 struct LandmarkPart {
-  at::Tensor rows;         ///< (B, C_i, d), rows dense
+  at::Tensor rows;         ///< (B, C_i, d), elements of a row side by side
   CoarseRuns coarse = {};  ///< of rows coarse_begin, coarse_begin + 1, ...; none where B > 1
   int64_t coarse_begin = 0;
 };
@@ -33,7 +39,7 @@ struct LandmarkChoice {
 
 /// Choices made at the landmarks of chunks first_query, first_query + 1, ...
 ///   query      (B, R, d) float32 or float64
-///   landmarks  parts of the same type, one after the other: C = sum of C_i chunks
+///   landmarks  parts of the same type, or bf16 for float32 queries, one after the other: C = sum of C_i chunks
 /// Row t has candidates c < first_query + t only. NaN scores are never preferred to a number.
 LandmarkChoice landmark_search(const at::Tensor& query, std::span<const LandmarkPart> landmarks,
                                int64_t first_query, int64_t K, double scale);

@@ -2,6 +2,7 @@
 // stable sort; and the bound that the copy gives, against scores in double.
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
@@ -221,6 +222,28 @@ TEST_CASE("landmark search: a copy of the landmarks changes neither choice nor s
       at::Tensor unknown = query.clone();
       unknown[0][0][3] = std::numeric_limits<float>::quiet_NaN();
       check_copy_changes_nothing(unknown, landmarks.to(at::kFloat));
+    }
+  }
+}
+
+TEST_CASE("landmark search: keys of a head in a cache of bf16, with and without their copy") {
+  const int64_t C = 1500, heads = 3, d = 40;
+  const at::Tensor cache = some_numbers({1, C, heads, d}, 1.0, 0.6).to(at::kBFloat16);
+  const at::Tensor query = some_numbers({1, 20, d}, 1.0, 0.1).to(at::kFloat);
+  for (int64_t head = 0; head < heads; ++head) {
+    const at::Tensor dense = cache.select(2, head).to(at::kFloat).contiguous();
+    const Parts floats = in_parts(dense, {C}, 0);
+    std::vector<LandmarkPart> keys = {{cache.select(2, head)}};
+    const LandmarkChoice plain = landmark_search(query, keys, C, 9, 0.3);
+    keys.front().coarse = floats.list.front().coarse;
+    const LandmarkChoice coarse = landmark_search(query, keys, C, 9, 0.3);
+    CHECK(at::equal(coarse.idx, plain.idx));
+    CHECK(at::equal(coarse.r, plain.r));
+    const ImplementationGuard guard(Implementation::reference);
+    for (const at::Tensor& rows : {cache.select(2, head), dense}) {
+      const LandmarkChoice reference = landmark_search(query, std::vector<LandmarkPart>{{rows}}, C, 9, 0.3);
+      CHECK(at::equal(plain.idx, reference.idx));
+      CHECK(at::allclose(plain.r, reference.r, 1e-5, 1e-5));
     }
   }
 }

@@ -22,8 +22,10 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 
+#include "kernels/common/implementation.h"
 #include "lib/model/backbone_kinds.h"
 #include "lib/model/backbones/tensorized/strided_window.h"
 #include "lib/model/model_cost.h"
@@ -519,6 +521,11 @@ class WorkCount {
       return static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(1).size(-1));
     if (name == "gca::selective_scan_forward")  // decays, additions and readings of states
       return 3 * static_cast<double>(tensor(0).numel()) * static_cast<double>(tensor(5).size(1));
+    if (name == "gca::landmark_search") {
+      double rows = 0;
+      for (const at::Tensor& part : inputs[1].toTensorVector()) rows += static_cast<double>(part.size(1));
+      return static_cast<double>(tensor(0).numel()) * rows;
+    }
     double pairs = 0;  // of a query and a key, each a product with the key and one with the value
     if (name == "gca::sliding_window_attention" || name == "gca::sliding_window_attention_forward") {
       const int64_t W = inputs[4].toInt();
@@ -560,12 +567,13 @@ TEST_CASE("backbones: parameters and multiply-adds are those of the weights and 
     const int64_t T = 12 * config.chunk_text_size();
     const TextBatch batch = batch_of(some_text(T, config.vocab_size), config);
     const at::NoGradGuard no_grad;
+    // The plain search scores everything, as is told; the fast one leaves out what it can.
+    std::optional<kernels::ImplementationGuard> plain;
+    if (model::backbone_kind(config).choice_unit != model::ChoiceUnit::none)
+      plain.emplace(kernels::Implementation::reference);
     const WorkCount count;
     const std::unique_ptr<model::Past> past = model.begin();
-    model::ForwardOptions with_all_scores;  // of matrices, where the search among landmarks would not be seen
-    if (model::backbone_kind(config).choice_unit == model::ChoiceUnit::chunk)
-      with_all_scores.choices = model::ChoiceDetail::all_scores;
-    model.logits(model.forward(batch.ids, *past, with_all_scores));
+    model.logits(model.forward(batch.ids, *past, {}));
     const double told = model.cost(T).multiply_adds * static_cast<double>(T);
     // Landmarks are run, but do not count as useful.
     const double landmarks = static_cast<double>(batch.ids.size(1)) / static_cast<double>(T);

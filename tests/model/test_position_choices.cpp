@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/one_hot.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
@@ -100,4 +101,30 @@ TEST_CASE("memory layers tell the part of the softmax that each position read of
     CHECK(row.narrow(2, 0, i / kLocal * kLocal).abs().sum().item<double>() == 0.0);
     CHECK(row.sum().item<double>() == doctest::Approx(kHeads));
   }
+}
+
+TEST_CASE(
+    "memory layers read the same with an index of the keys as without, and as one query after the other") {
+  const at::NoGradGuard no_grad;
+  constexpr int64_t n = 300;
+  const at::Tensor v = at::randn({1, n, kHeads, kWidth});
+  const at::Tensor q = at::randn({1, n, kHeads, kWidth});
+  const at::Tensor k = at::randn({1, n, kHeads, kWidth});
+  const model::MemoryRange range{.local_context = 70, .top_k = 9};
+  const model::MemoryReading plain = model::memory_attention(q, k, v, range, 0.3);
+  model::KeyIndex index;
+  for (int64_t i = 0, step = 1; i < n; i += step) {
+    step = std::min(i % 3 + 1, n - i);
+    const at::Tensor keys = k.narrow(1, 0, i + step);
+    const at::Tensor values = v.narrow(1, 0, i + step);
+    const at::Tensor queries = q.narrow(1, i, step);
+    index.follow(keys);
+    const model::MemoryReading reading = model::memory_attention(queries, keys, values, range, 0.3, index);
+    const model::MemoryReading without = model::memory_attention(queries, keys, values, range, 0.3);
+    CHECK(at::equal(reading.out, without.out));
+    CHECK(at::equal(reading.lse, without.lse));
+    CHECK(largest_difference(reading.out, plain.out.narrow(1, i, step)) <= 1e-5);
+    CHECK(largest_difference(reading.lse, plain.lse.narrow(2, i, step)) <= 1e-5);
+  }
+  CHECK(index.size_bytes() > 0);
 }

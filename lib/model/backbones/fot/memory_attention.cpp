@@ -3,12 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <ATen/ops/exp.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/sort.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "kernels/indexed_attention/indexed_attention.h"
-#include "kernels/row_scores/row_scores.h"
+#include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/top_k/top_k.h"
 #include "lib/model/layers/wide_type.h"
@@ -72,45 +72,85 @@ void by_local_context(int64_t first, int64_t end, int64_t local_context,
   }
 }
 
-/// Queries of one local context, whose memory is the first `memory` keys; the rest is the context so far.
-MemoryReading read_best(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                        const at::Tensor& slopes, int64_t memory, int64_t top_k, double scale) {
-  const int64_t local = k.size(1) - memory;
-  const auto [own, own_lse] = kernels::sliding_window_attention_forward(
-      q, k.narrow(1, memory, local), v.narrow(1, memory, local), slopes, local, scale);
-  const at::ScalarType wide = slopes.scalar_type();
-  const at::Tensor keys = keys_across(k, 0, memory, wide);
-  const at::Tensor values = v.narrow(1, 0, memory);
-  const at::Tensor out = at::empty_like(q);
-  const at::Tensor all_lse = at::empty_like(own_lse);
-  in_parts(q, memory, [&, &own = own, &own_lse = own_lse](int64_t begin, int64_t count) {
-    const at::Tensor queries = q.narrow(1, begin, count).to(wide).transpose(1, 2);  // (B, H, count, dh)
-    const at::Tensor scores = at::matmul(queries, keys).mul_(scale);
-    const at::Tensor best = kernels::top_k(scores, top_k);
-    const at::Tensor chosen = scores.gather(-1, best);  // (B, H, count, K)
-    const at::Tensor local_lse = own_lse.narrow(2, begin, count);
-    const at::Tensor lse = at::logaddexp(local_lse, at::logsumexp(chosen, -1));
-    const at::Tensor share = at::exp(local_lse - lse).transpose(1, 2).unsqueeze(-1);  // (B, count, H, 1)
-    const at::Tensor read = weighted_rows(values, best, at::exp(chosen - lse.unsqueeze(-1)));
-    out.narrow(1, begin, count).copy_(own.narrow(1, begin, count).to(wide) * share + read);
-    all_lse.narrow(2, begin, count).copy_(lse);
-  });
-  return {out, all_lse};
+/// Keys and values of all positions, and where to find the best of the memory.
+struct Memory {
+  const at::Tensor &k, &v;
+  const at::Tensor& slopes;
+  const KeyIndex& index;
+  int64_t top_k;
+  double scale;
+};
+
+struct Best {
+  at::Tensor places;  // (B, H, m, K) int64, in the order of the text
+  at::Tensor scores;  // (B, H, m, K), float32 or double
+};
+
+/// One query after the other, by what the index leaves to score.
+Best search_best(const at::Tensor& q, const Memory& all, int64_t memory) {
+  const at::Tensor queries = q.to(all.slopes.scalar_type()).transpose(1, 2);  // (B, H, m, dh)
+  const std::vector<int64_t> shape = {queries.size(0), queries.size(1), queries.size(2), all.top_k};
+  Best best{at::empty(shape, q.options().dtype(at::kLong)), at::empty(shape, queries.options())};
+  for (int64_t b = 0; b < shape[0]; ++b)
+    for (int64_t h = 0; h < shape[1]; ++h) {
+      const kernels::LandmarkChoice choice =
+          kernels::landmark_search(queries.select(1, h).narrow(0, b, 1), all.index.parts(all.k, b, h, memory),
+                                   memory, all.top_k, all.scale);
+      const auto [places, order] = choice.idx.select(0, 0).to(at::kLong).sort(-1);
+      best.places.select(0, b).select(0, h).copy_(places);
+      best.scores.select(0, b).select(0, h).copy_(choice.r.select(0, 0).gather(-1, order));
+    }
+  return best;
 }
 
-/// One query, the last position: all of it where the rows lie.
-MemoryReading read_best_of_one(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                               const at::Tensor& slopes, int64_t memory, int64_t top_k, double scale) {
+/// All at once, by a product that scores everything.
+Best score_all(const at::Tensor& q, const Memory& all, int64_t memory) {
+  const at::ScalarType wide = all.slopes.scalar_type();
+  const at::Tensor keys = keys_across(all.k, 0, memory, wide);
+  std::vector<at::Tensor> places;
+  std::vector<at::Tensor> chosen;
+  in_parts(q, memory, [&](int64_t begin, int64_t count) {
+    const at::Tensor queries = q.narrow(1, begin, count).to(wide).transpose(1, 2);  // (B, H, count, dh)
+    const at::Tensor scores = at::matmul(queries, keys).mul_(all.scale);
+    places.push_back(kernels::top_k(scores, all.top_k));
+    chosen.push_back(scores.gather(-1, places.back()));
+  });
+  return {at::cat(places, 2), at::cat(chosen, 2)};
+}
+
+/// The top_k best of the first `memory` keys.
+Best best_keys(const at::Tensor& q, const Memory& all, int64_t memory) {
+  return q.size(1) <= kernels::kFewQueries ? search_best(q, all, memory) : score_all(q, all, memory);
+}
+
+/// Queries (B, m, H, dh) of one local context, whose memory is the first `memory` keys; the last of them is that of key
+/// `end` - 1.
+MemoryReading read_best(const at::Tensor& q, const Memory& all, int64_t memory, int64_t end) {
+  const int64_t local = end - memory;
+  const auto [own, own_lse] = kernels::sliding_window_attention_forward(
+      q, all.k.narrow(1, memory, local), all.v.narrow(1, memory, local), all.slopes, local, all.scale);
+  const Best best = best_keys(q, all, memory);
+  const at::Tensor lse = at::logaddexp(own_lse, at::logsumexp(best.scores, -1));
+  const at::Tensor share = at::exp(own_lse - lse).transpose(1, 2).unsqueeze(-1);  // (B, m, H, 1)
+  const at::Tensor read =
+      weighted_rows(all.v.narrow(1, 0, memory), best.places, at::exp(best.scores - lse.unsqueeze(-1)));
+  return {(own.to(read.scalar_type()) * share + read).to(q.scalar_type()), lse};
+}
+
+/// One query: all of it where the rows lie.
+MemoryReading read_best_of_one(const at::Tensor& q, const Memory& all, int64_t memory, int64_t end) {
+  const Best best = best_keys(q, all, memory);
   std::vector<at::Tensor> outs;
   std::vector<at::Tensor> lses;
   for (int64_t b = 0; b < q.size(0); ++b) {
-    const at::Tensor query = q.select(0, b);  // (1, H, dh)
-    const at::Tensor keys = k.select(0, b);
-    const at::Tensor scores = kernels::row_scores(query.squeeze(0), keys.narrow(0, 0, memory), scale);
-    const kernels::IndexedRows rows = {kernels::top_k(scores, top_k).to(at::kInt), memory};
-    const kernels::IndexedAttention read = kernels::indexed_attention(
-        query, {.keys = keys, .values = v.select(0, b), .key_scales = {}, .value_scales = {}}, rows, slopes,
-        scale);
+    const kernels::IndexedRows rows = {best.places.select(0, b).squeeze(1).to(at::kInt), memory};
+    const kernels::IndexedAttention read =
+        kernels::indexed_attention(q.select(0, b),
+                                   {.keys = all.k.select(0, b).narrow(0, 0, end),
+                                    .values = all.v.select(0, b).narrow(0, 0, end),
+                                    .key_scales = {},
+                                    .value_scales = {}},
+                                   rows, all.slopes, all.scale);
     outs.push_back(read.out);
     lses.push_back(read.lse.t());
   }
@@ -120,7 +160,7 @@ MemoryReading read_best_of_one(const at::Tensor& q, const at::Tensor& k, const a
 }  // namespace
 
 MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                               const MemoryRange& range, double scale) {
+                               const MemoryRange& range, double scale, const KeyIndex& index) {
   const int64_t n = range.local_context;
   const int64_t end = k.size(1);
   const int64_t begin = end - q.size(1);
@@ -128,6 +168,7 @@ MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const a
   // Up to here one softmax goes over all positions: the memory has no more than top_k keys.
   int64_t dense_end = range.top_k == 0 ? end : std::min(end, (range.top_k / n + 1) * n);
   if (!range.reads_memory) dense_end = std::min(end, n);
+  const Memory all{k, v, slopes, index, range.top_k, scale};
   std::vector<at::Tensor> outs;
   std::vector<at::Tensor> lses;
   const auto add = [&](const at::Tensor& out, const at::Tensor& lse) {
@@ -144,8 +185,7 @@ MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const a
   by_local_context(std::max(begin, dense_end), end, n, [&](int64_t first, int64_t last, int64_t memory) {
     if (!range.reads_memory) return add_dense(first, last, memory);
     const auto read = last - first == 1 ? read_best_of_one : read_best;
-    const MemoryReading reading = read(q.narrow(1, first - begin, last - first), k.narrow(1, 0, last),
-                                       v.narrow(1, 0, last), slopes, memory, range.top_k, scale);
+    const MemoryReading reading = read(q.narrow(1, first - begin, last - first), all, memory, last);
     add(reading.out, reading.lse);
   });
   if (outs.size() == 1) return {outs.front(), lses.front()};

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 
+#include "lib/model/layers/key_index.h"
+
 namespace gca::model {
 
 struct MemoryRange {
@@ -23,8 +25,9 @@ struct MemoryReading {
 /// <= i, and of those before it, which end at n (i div n), the top_k best of each query and head; all with
 /// top_k 0 or where there are no more. Of equal scores the earlier position is chosen.
 ///   q (B, m, H, dh)   k, v (B, P + m, H, dh).   No gradients.
+/// An `index` that has followed k saves time and changes nothing else.
 MemoryReading memory_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                               const MemoryRange& range, double scale);
+                               const MemoryRange& range, double scale, const KeyIndex& index = {});
 
 struct MemoryChoice {
   at::Tensor positions;  ///< (B, m, H, K) int32, in the order of the text, -1 for none

@@ -10,6 +10,7 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/sort.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -17,6 +18,7 @@
 
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 #include "kernels/landmark_attention/landmark_attention.h"
+#include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/top_k/top_k.h"
 #include "lib/model/backbones/landmark/rotation.h"
 #include "lib/model/layers/transformer_layer.h"
@@ -37,8 +39,9 @@ class SegmentReading {
   /// q: positions first .. first + m of the segment; keys and values up to the last of them; `start` the
   /// position of the segment's first.
   SegmentReading(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values, int64_t start,
-                 const Settings& settings)
+                 const Settings& settings, const KeyIndex& index)
       : settings_(settings),
+        index_(index),
         q_(q),
         keys_(keys),
         values_(values),
@@ -82,11 +85,8 @@ class SegmentReading {
   /// Position of the segment's first, as a multiple of slots.
   int64_t first_position() const { return std::min(cached_, settings_.top_k + 1) * settings_.block_size; }
 
-  /// Keys of the landmarks before the segment (B, H, c, dh), each as at the end of slot 0.
-  at::Tensor landmarks() const {
-    const int64_t S = settings_.block_size;
-    return keys_.slice(1, S - 1, start_, S).transpose(1, 2);
-  }
+  /// Keys of the landmarks before the segment (B, c, H, dh), each as at the end of slot 0.
+  at::Tensor landmarks() const { return landmarks_of(keys_.narrow(1, 0, start_), settings_); }
 
   /// The chosen blocks in the order of the text, (B, H, m, Kc) int64.
   at::Tensor choose() const {
@@ -96,15 +96,28 @@ class SegmentReading {
     const int64_t K = settings_.top_k;
     if (older_ == 0) return at::arange(cached_, at::kLong).expand({B, H, m, cached_});
     const at::Tensor marks = landmarks();
-    const at::Tensor slots = at::arange(1, K + 1, at::kLong).mul_(settings_.block_size);
-    const at::Tensor ranked =
-        at::cat({marks.narrow(2, 0, older_), turned(marks.narrow(2, older_, K), slots, settings_)}, 2);
-    const at::Tensor queries =
-        turned(q_, places_.add(first_position()).unsqueeze(1), settings_).transpose(1, 2);  // (B, H, m, dh)
-    const at::Tensor scores =
-        at::matmul(queries.to(wide_), ranked.to(wide_).transpose(2, 3)).mul_(settings_.scale);
-    if (!settings_.all_heads) return kernels::top_k(scores, K);
-    return kernels::top_k(at::softmax(scores, -1).amax(1, /*keepdim=*/true), K).expand({B, H, m, K});
+    const at::Tensor slots = at::arange(1, K + 1, at::kLong).mul_(settings_.block_size).unsqueeze(1);
+    const at::Tensor newest = turned(marks.narrow(1, older_, K), slots, settings_);
+    const at::Tensor queries = turned(q_, places_.add(first_position()).unsqueeze(1), settings_)
+                                   .to(wide_)
+                                   .transpose(1, 2);  // (B, H, m, dh)
+    if (settings_.all_heads || m > kernels::kFewQueries) {
+      const at::Tensor ranked = at::cat({marks.narrow(1, 0, older_), newest}, 1).to(wide_);
+      const at::Tensor scores = at::matmul(queries, ranked.permute({0, 2, 3, 1})).mul_(settings_.scale);
+      if (!settings_.all_heads) return kernels::top_k(scores, K);
+      return kernels::top_k(at::softmax(scores, -1).amax(1, /*keepdim=*/true), K).expand({B, H, m, K});
+    }
+    at::Tensor chosen = at::empty({B, H, m, K}, at::kLong);
+    for (int64_t b = 0; b < B; ++b)
+      for (int64_t h = 0; h < H; ++h) {
+        std::vector<kernels::LandmarkPart> parts = index_.parts(marks, b, h, older_);
+        parts.push_back({newest.narrow(0, b, 1).select(2, h)});
+        const at::Tensor idx =
+            kernels::landmark_search(queries.select(1, h).narrow(0, b, 1), parts, cached_, K, settings_.scale)
+                .idx.select(0, 0);
+        chosen.select(0, b).select(0, h).copy_(std::get<0>(idx.sort(-1)));
+      }
+    return chosen;
   }
 
   /// The queries as they see the chosen blocks, whose keys are rotated as at slot 0: (B, H, m, Kc, dh).
@@ -123,7 +136,7 @@ class SegmentReading {
       for (int64_t h = 0; h < chosen.size(1); ++h) {
         const at::Tensor idx = chosen.select(0, b).select(0, h);
         const at::Tensor rows = marks.select(0, b)
-                                    .select(0, h)
+                                    .select(1, h)
                                     .index_select(0, idx.flatten())
                                     .to(wide_)
                                     .view({idx.size(0), idx.size(1), -1});
@@ -160,6 +173,7 @@ class SegmentReading {
   }
 
   const Settings& settings_;
+  const KeyIndex& index_;
   const at::Tensor &q_, &keys_, &values_;
   int64_t start_;
   at::ScalarType wide_;
@@ -180,6 +194,10 @@ LandmarkReadingSettings LandmarkReadingSettings::of(const ModelConfig& config) {
           .scale = score_scale(config)};
 }
 
+at::Tensor landmarks_of(const at::Tensor& keys, const LandmarkReadingSettings& settings) {
+  return keys.slice(1, settings.block_size - 1, keys.size(1), settings.block_size);
+}
+
 at::Tensor keys_in_blocks(const at::Tensor& keys, int64_t position, const LandmarkReadingSettings& settings) {
   const at::Tensor places =
       at::arange(position, position + keys.size(1), at::kLong).remainder_(settings.block_size).unsqueeze(1);
@@ -187,7 +205,7 @@ at::Tensor keys_in_blocks(const at::Tensor& keys, int64_t position, const Landma
 }
 
 LandmarkReading landmark_reading(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                                 const LandmarkReadingSettings& settings) {
+                                 const LandmarkReadingSettings& settings, const KeyIndex& index) {
   const int64_t end = keys.size(1);
   const int64_t begin = end - q.size(1);
   std::vector<at::Tensor> outs;
@@ -199,7 +217,8 @@ LandmarkReading landmark_reading(const at::Tensor& q, const at::Tensor& keys, co
     const at::Tensor part = q.narrow(1, first - begin, last - first);
     const at::Tensor seen_keys = keys.narrow(1, 0, last);
     const at::Tensor seen_values = values.narrow(1, 0, last);
-    const LandmarkReading reading = SegmentReading(part, seen_keys, seen_values, start, settings).read();
+    const LandmarkReading reading =
+        SegmentReading(part, seen_keys, seen_values, start, settings, index).read();
     outs.push_back(reading.out);
     blocks.push_back(reading.blocks);
     shares.push_back(reading.shares);

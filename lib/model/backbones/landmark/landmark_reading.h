@@ -5,6 +5,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "lib/model/layers/key_index.h"
 #include "lib/model/model_config.h"
 
 namespace gca::model {
@@ -24,6 +25,9 @@ struct LandmarkReadingSettings {
 /// place in their block, so that where a block stands is a rotation of its queries.
 at::Tensor keys_in_blocks(const at::Tensor& keys, int64_t position, const LandmarkReadingSettings& settings);
 
+/// Those of landmarks (B, n / S, H, dh), of keys (B, n, H, dh) from the beginning of the text: a view.
+at::Tensor landmarks_of(const at::Tensor& keys, const LandmarkReadingSettings& settings);
+
 struct LandmarkReading {
   at::Tensor out;     ///< (B, m, H, dh), type of q
   at::Tensor blocks;  ///< (B, m, H, K) int32: chosen blocks in the order of the text, -1 for none
@@ -35,8 +39,8 @@ struct LandmarkReading {
 /// is at slot r, one later where it is among the K newest of more than K; for the ranking the K newest
 /// landmarks are at slots 1 to K, all older ones at 0.
 ///   q (B, m, H, dh) not rotated   keys, values (B, P + m, H, dh), keys as keys_in_blocks() makes them
-/// No gradients.
+/// No gradients. An `index` that has followed landmarks_of(keys) saves time and changes nothing else.
 LandmarkReading landmark_reading(const at::Tensor& q, const at::Tensor& keys, const at::Tensor& values,
-                                 const LandmarkReadingSettings& settings);
+                                 const LandmarkReadingSettings& settings, const KeyIndex& index = {});
 
 }  // namespace gca::model

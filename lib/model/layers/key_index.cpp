@@ -1,0 +1,60 @@
+#include "lib/model/layers/key_index.h"
+
+#include <algorithm>
+
+namespace gca::model {
+namespace {
+
+constexpr int64_t kRun = kernels::kCoarseRun;
+constexpr int64_t kBlockRuns = 64;
+constexpr int64_t kBlockKeys = kBlockRuns * kRun;
+
+}  // namespace
+
+void KeyIndex::follow(const at::Tensor& keys) {
+  if (keys.size(0) != 1 || keys.scalar_type() == at::kDouble) return;
+  const int64_t runs = keys.size(1) / kRun;
+  const auto full_blocks = std::max<int64_t>(0, static_cast<int64_t>(blocks_.size()) - 1);
+  int64_t copied = blocks_.empty() ? 0 : full_blocks * kBlockRuns + blocks_.back().front().run_count();
+  while (copied < runs) {
+    if (copied % kBlockRuns == 0) {
+      std::vector<kernels::CoarseLandmarks>& heads = blocks_.emplace_back();
+      for (int64_t head = 0; head < keys.size(2); ++head) heads.emplace_back(keys.size(3), kBlockKeys);
+    }
+    const int64_t added = std::min(runs - copied, kBlockRuns - copied % kBlockRuns);
+    const at::Tensor rows = keys.select(0, 0)
+                                .narrow(0, copied * kRun, added * kRun)
+                                .transpose(0, 1)
+                                .to(at::kFloat)
+                                .contiguous();  // (H, rows, dh)
+    for (int64_t head = 0; head < keys.size(2); ++head)
+      blocks_.back()[static_cast<size_t>(head)].append(rows.select(0, head).const_data_ptr<float>(), added);
+    copied += added;
+  }
+}
+
+std::vector<kernels::LandmarkPart> KeyIndex::parts(const at::Tensor& keys, int64_t b, int64_t head,
+                                                   int64_t count) const {
+  const at::Tensor rows = keys.narrow(0, b, 1).select(2, head);
+  std::vector<kernels::LandmarkPart> parts;
+  int64_t first = 0;
+  for (const std::vector<kernels::CoarseLandmarks>& heads : blocks_) {
+    if (first >= count) break;
+    const kernels::CoarseLandmarks& copy = heads[static_cast<size_t>(head)];
+    const int64_t own = std::min(kBlockKeys, count - first);
+    kernels::LandmarkPart& part = parts.emplace_back(kernels::LandmarkPart{rows.narrow(1, first, own)});
+    part.coarse = copy.runs(0, std::min(copy.run_count(), own / kRun));
+    first += own;
+  }
+  if (first < count) parts.push_back({rows.narrow(1, first, count - first)});
+  return parts;
+}
+
+int64_t KeyIndex::size_bytes() const {
+  int64_t bytes = 0;
+  for (const std::vector<kernels::CoarseLandmarks>& heads : blocks_)
+    for (const kernels::CoarseLandmarks& copy : heads) bytes += copy.size_bytes();
+  return bytes;
+}
+
+}  // namespace gca::model

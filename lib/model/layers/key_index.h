@@ -1,0 +1,32 @@
+#pragma once
+// int8 copies of the keys of one layer, by which a search of the best keys finds out which of them to score
+// (kernels/landmark_topk/coarse_landmarks.h).
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/landmark_topk/landmark_search.h"
+
+namespace gca::model {
+
+/// Of one text; of a batch of several nothing is copied, and searches score everything.
+class KeyIndex {
+ public:
+  /// Copies those of keys (B, P, H, dh), float32 or bf16, that are not copied yet, but for less than a run. The keys that
+  /// were there before are the same.
+  void follow(const at::Tensor& keys);
+
+  /// The first `count` keys (1, count, dh) of head `head` in text `b`, of keys that were followed: for landmark_search(). A
+  /// view of both.
+  std::vector<kernels::LandmarkPart> parts(const at::Tensor& keys, int64_t b, int64_t head,
+                                           int64_t count) const;
+
+  int64_t size_bytes() const;
+
+ private:
+  std::vector<std::vector<kernels::CoarseLandmarks>> blocks_;  // of some thousand keys, a copy a head
+};
+
+}  // namespace gca::model
