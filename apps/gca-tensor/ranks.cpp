@@ -40,21 +40,20 @@ void as_rank(int timeout_seconds, const std::function<void(parallel::Communicato
         if (!error.empty()) throw EndedWith(std::stoi(error));
     work(ranks.get());
   } catch (const parallel::FailedElsewhere& failure) {
-    parallel::end_after_failure(std::move(ranks));
+    parallel::end_after_failure(std::move(ranks), failure.lost);
     throw EndedWith(static_cast<int>(failure.kind));
   } catch (const Interrupted&) {
     if (is_writer(ranks.get())) throw;
     throw EndedWith(kInterruptedStatus);
   } catch (const EndedWith&) {
     throw;
-  } catch (const parallel::LostRank&) {
-    throw;
   } catch (const std::exception& error) {
     if (!ranks) throw;
     const auto* known = dynamic_cast<const Error*>(&error);
     const ErrorKind kind = known == nullptr ? ErrorKind::failed : known->kind();
-    const bool tells = parallel::leave_failure_note(*ranks, kind);
-    parallel::end_after_failure(std::move(ranks));
+    const int lost = dynamic_cast<const parallel::LostRank*>(&error) == nullptr ? 0 : 1;
+    const bool tells = parallel::leave_failure_note(*ranks, kind, lost);
+    parallel::end_after_failure(std::move(ranks), lost);
     if (!tells) throw EndedWith(static_cast<int>(kind));
     throw;
   }

@@ -12,7 +12,6 @@
 #include <array>
 #include <chrono>
 #include <cstring>
-#include <optional>
 #include <thread>
 #include <utility>
 
@@ -92,7 +91,7 @@ void Communicator::begin_stage(std::string stage, std::string remedy) {
 }
 
 void Communicator::fail_with(int peer, const std::string& what, const std::string& reason) const {
-  if (const std::optional<ErrorKind> told = find_failure_note(*this)) throw FailedElsewhere(*told);
+  throw_failure_note(*this);
   const std::string who = peer == kSomePeer ? "another rank" : fmt::format("rank {}", first_rank_ + peer);
   try {
     fail_run(fmt::format("rank {}{}", first_rank_ + rank_, stage_.empty() ? "" : ": " + stage_),

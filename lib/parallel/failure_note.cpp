@@ -17,29 +17,33 @@ constexpr const char* kLeft = "left_after_failure";
 
 }  // namespace
 
-bool leave_failure_note(const Communicator& communicator, ErrorKind kind) {
+bool leave_failure_note(const Communicator& communicator, ErrorKind kind, int lost) {
   c10d::Store& store = *communicator.store_of_all();
   try {
     if (store.add(kFailures, 1) != 1) return false;
-    store.set(kNote, std::to_string(static_cast<int>(kind)));
+    store.set(kNote, std::to_string(static_cast<int>(kind)) + " " + std::to_string(lost));
   } catch (const std::exception&) {  // the store is gone, and with it those who could ask
   }
   return true;
 }
 
-std::optional<ErrorKind> find_failure_note(const Communicator& communicator) {
+void throw_failure_note(const Communicator& communicator) {
   c10d::Store& store = *communicator.store_of_all();
   constexpr auto kMoment = std::chrono::milliseconds(500);
+  std::string note;
   try {
     store.wait({kNote}, kMoment);
     const std::vector<uint8_t> text = store.get(kNote);
-    return static_cast<ErrorKind>(std::stoi(std::string(text.begin(), text.end())));
+    note.assign(text.begin(), text.end());
   } catch (const std::exception&) {
-    return {};
+    return;
   }
+  const size_t gap = note.find(' ');
+  throw FailedElsewhere(static_cast<ErrorKind>(std::stoi(note)), std::stoi(note.substr(gap + 1)));
 }
 
-void end_after_failure(std::unique_ptr<Communicator> communicator, std::chrono::milliseconds at_most) {
+void end_after_failure(std::unique_ptr<Communicator> communicator, int lost,
+                       std::chrono::milliseconds at_most) {
   const c10::intrusive_ptr<c10d::Store> store = communicator->store_of_all();
   const int rank = communicator->rank();
   const int size = communicator->size();
@@ -48,7 +52,7 @@ void end_after_failure(std::unique_ptr<Communicator> communicator, std::chrono::
   const auto end = std::chrono::steady_clock::now() + at_most;
   try {
     int64_t left = store->add(kLeft, 1);
-    while (rank == 0 && left < size && std::chrono::steady_clock::now() < end) {
+    while (rank == 0 && left < size - lost && std::chrono::steady_clock::now() < end) {
       std::this_thread::sleep_for(kPause);
       left = store->add(kLeft, 0);
     }

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <thread>
 
 #include "tests/cli/launched.h"
@@ -218,10 +219,9 @@ TEST_CASE("launch: where a rank is killed the others end, and the checkpoint res
   CHECK(std::chrono::duration<double>(Clock::now() - start).count() < 5.0);
   CHECK(result.status == 128 + SIGKILL);
   CHECK(result.err.find("gca launch: error: rank 1 was ended by signal 9 (Killed)\n") != std::string::npos);
-  CHECK(count_of(result.err, " was lost while exchanging ") == 2);
-  CHECK(result.err.find("gca pretrain: error: rank 0: step ") != std::string::npos);
-  CHECK(result.err.find("[2] gca pretrain: error: rank 2: step ") != std::string::npos);
-  CHECK(count_of(result.err, " error: ") == 3);
+  CHECK(std::regex_search(
+      result.err, std::regex("gca pretrain: error: rank [02]: step \\d+.* was lost while exchanging ")));
+  CHECK(count_of(result.err, " error: ") == 2);
   const int64_t saved = saved_step(folder / "run");
   CHECK(saved >= 3);
   CHECK(saved % 3 == 0);
@@ -391,10 +391,10 @@ TEST_CASE("launch: a rank that hangs is given up after --timeout, by all others"
   CHECK(seconds < 10.0);
   const ProcessResult result = run.wait();
   CHECK(result.status == 1);
-  CHECK(result.err.find("gca pretrain: error: rank 0: step ") != std::string::npos);
-  CHECK(result.err.find("[2] gca pretrain: error: rank 2: step ") != std::string::npos);
-  CHECK(count_of(result.err, "rank 1 was lost while exchanging ") >= 1);
-  CHECK(count_of(result.err, " error: ") == 2);
+  CHECK(std::regex_search(
+      result.err,
+      std::regex("gca pretrain: error: rank [02]: step \\d+.*rank 1 was lost while exchanging ")));
+  CHECK(count_of(result.err, " error: ") == 1);
   CHECK(saved_step(folder / "run") % 3 == 0);
   CHECK(run_gca({"pretrain", "--resume", "--quiet", "--output", folder / "run", "--stop-at",
                  std::to_string(saved_step(folder / "run") + 1)})

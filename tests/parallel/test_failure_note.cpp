@@ -62,6 +62,34 @@ TEST_CASE("Without a note a lost rank is an error") {
   CHECK(is_lost);
 }
 
+TEST_CASE("Of ranks that lose another the first tells, and the run ends without waiting for the lost one") {
+  using Clock = std::chrono::steady_clock;
+  std::array<int, 3> told = {};
+  std::array<int, 3> quiet = {};
+  std::array<double, 3> seconds = {};
+  const auto store = c10::make_intrusive<c10d::HashStore>();
+  in_threads(4, [&](int number) {
+    auto communicator = parallel::open_communicator(store, number, 4);
+    communicator->any(true, "the beginning");
+    if (number == 3) return;
+    const auto rank = static_cast<size_t>(number);
+    const auto start = Clock::now();
+    try {
+      communicator->any(true, "gradients");
+    } catch (const parallel::LostRank&) {
+      ++(parallel::leave_failure_note(*communicator, ErrorKind::failed, 1) ? told : quiet)[rank];
+      parallel::end_after_failure(std::move(communicator), 1);
+    } catch (const parallel::FailedElsewhere& failure) {
+      if (failure.kind == ErrorKind::failed) ++quiet[rank];
+      parallel::end_after_failure(std::move(communicator), failure.lost);
+    }
+    seconds[rank] = std::chrono::duration<double>(Clock::now() - start).count();
+  });
+  CHECK(told[0] + told[1] + told[2] == 1);
+  CHECK(quiet[0] + quiet[1] + quiet[2] == 2);
+  for (const double each : seconds) CHECK(each < 2.5);
+}
+
 TEST_CASE("Rank 0 stays until the others have come, or for so long") {
   using Clock = std::chrono::steady_clock;
   const auto seconds_of_end = [](bool others_come) {
@@ -72,7 +100,7 @@ TEST_CASE("Rank 0 stays until the others have come, or for so long") {
       if (rank > 0 && !others_come) return;
       if (rank == 2) std::this_thread::sleep_for(std::chrono::milliseconds(200));
       const auto start = Clock::now();
-      parallel::end_after_failure(std::move(communicator), std::chrono::milliseconds(1500));
+      parallel::end_after_failure(std::move(communicator), 0, std::chrono::milliseconds(1500));
       seconds[static_cast<size_t>(rank)] = std::chrono::duration<double>(Clock::now() - start).count();
     });
     CHECK(seconds[1] < 1.4);
