@@ -8,8 +8,7 @@
 // its scores are those of scoring everything. Bound by reading the copy once for few queries (decoding), by
 // its products for many (prefill). No gradient: training has few chunks and takes landmark_topk.
 //
-// Keys of attention are searched in the same way, as they lie in a cache of keys, for kFewQueries: where many queries
-// have many best keys each, a product that scores everything is faster.
+// Keys of attention are searched in the same way, as they lie in a cache of keys (lib/model/layers/key_index.h).
 
 #include <ATen/core/Tensor.h>
 
@@ -19,9 +18,6 @@
 #include "kernels/landmark_topk/coarse_landmarks.h"
 
 namespace gca::kernels {
-
-/// Most queries of a head for which attention searches its keys.
-inline constexpr int64_t kFewQueries = 8;
 
 /// Landmarks in order.
 struct LandmarkPart {

@@ -14,6 +14,9 @@ namespace gca::model {
 /// Of one text; of a batch of several nothing is copied, and searches score everything.
 class KeyIndex {
  public:
+  /// Most queries of a head for which a search is the faster way; for more, a product that scores everything is.
+  static constexpr int64_t kMostQueries = 8;
+
   /// Copies those of keys (B, P, H, dh), float32 or bf16, that are not copied yet, but for less than a run. The keys that
   /// were there before are the same.
   void follow(const at::Tensor& keys);

@@ -70,7 +70,8 @@ double gathered_chunk_bytes(const model::LanguageModel& model, int64_t rows, int
   const auto keys_and_values =
       static_cast<double>(2 * rows * (S - 1) * config.n_kv_heads * config.head_dim());
   const auto landmark = static_cast<double>(rows * config.d_model);
-  const auto own = static_cast<double>(length / S);
+  const int64_t own_chunks = length / S;
+  const auto own = static_cast<double>(own_chunks);
   const double all = own * static_cast<double>(ranks);
   const double kept = (all - own) * (keys_and_values * element + landmark * sizeof(float));
   // While the upper layers are passed backward, gradients in the type of the keys. After that, with the activations of these

@@ -120,7 +120,7 @@ Best score_all(const at::Tensor& q, const Memory& all, int64_t memory) {
 
 /// The top_k best of the first `memory` keys.
 Best best_keys(const at::Tensor& q, const Memory& all, int64_t memory) {
-  return q.size(1) <= kernels::kFewQueries ? search_best(q, all, memory) : score_all(q, all, memory);
+  return q.size(1) <= KeyIndex::kMostQueries ? search_best(q, all, memory) : score_all(q, all, memory);
 }
 
 /// Queries (B, m, H, dh) of one local context, whose memory is the first `memory` keys; the last of them is that of key

@@ -101,7 +101,7 @@ class SegmentReading {
     const at::Tensor queries = turned(q_, places_.add(first_position()).unsqueeze(1), settings_)
                                    .to(wide_)
                                    .transpose(1, 2);  // (B, H, m, dh)
-    if (settings_.all_heads || m > kernels::kFewQueries) {
+    if (settings_.all_heads || m > KeyIndex::kMostQueries) {
       const at::Tensor ranked = at::cat({marks.narrow(1, 0, older_), newest}, 1).to(wide_);
       const at::Tensor scores = at::matmul(queries, ranked.permute({0, 2, 3, 1})).mul_(settings_.scale);
       if (!settings_.all_heads) return kernels::top_k(scores, K);
