@@ -280,10 +280,11 @@ TEST_CASE("20 steps of 2 and of 4 ranks end where one process does, to rounding"
   accumulated.gradient_accumulation = 2;
   train::TrainConfig recomputed = rank_config();
   recomputed.recompute_activations = true;
-  for (const auto& [name, config] :
+  for (const auto& named :
        {std::pair("plain", rank_config()), {"accumulated", accumulated}, {"recomputed", recomputed}}) {
-    CAPTURE(name);
-    const std::string run = folder / name;
+    const train::TrainConfig& config = named.second;
+    CAPTURE(named.first);
+    const std::string run = folder / named.first;
     run_on_ranks(run + "1", {.config = config});
     const std::vector<double> expected = losses_of(run + "1");
     REQUIRE(expected.size() == 20);
