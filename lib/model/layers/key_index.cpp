@@ -1,5 +1,8 @@
 #include "lib/model/layers/key_index.h"
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/sort.h>
+
 #include <algorithm>
 
 namespace gca::model {
@@ -55,6 +58,23 @@ int64_t KeyIndex::size_bytes() const {
   for (const std::vector<kernels::CoarseLandmarks>& heads : blocks_)
     for (const kernels::CoarseLandmarks& copy : heads) bytes += copy.size_bytes();
   return bytes;
+}
+
+BestKeys search_keys(const at::Tensor& queries,
+                     const std::function<std::vector<kernels::LandmarkPart>(int64_t b, int64_t head)>& parts,
+                     int64_t count, int64_t K, double scale) {
+  std::vector<int64_t> shape = queries.sizes().vec();
+  shape.back() = K;
+  BestKeys best{at::empty(shape, queries.options().dtype(at::kLong)), at::empty(shape, queries.options())};
+  for (int64_t b = 0; b < shape[0]; ++b)
+    for (int64_t h = 0; h < shape[1]; ++h) {
+      const kernels::LandmarkChoice choice =
+          kernels::landmark_search(queries.select(1, h).narrow(0, b, 1), parts(b, h), count, K, scale);
+      const auto [places, order] = choice.idx.select(0, 0).to(at::kLong).sort(-1);
+      best.places.select(0, b).select(0, h).copy_(places);
+      best.scores.select(0, b).select(0, h).copy_(choice.r.select(0, 0).gather(-1, order));
+    }
+  return best;
 }
 
 }  // namespace gca::model

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "kernels/landmark_topk/landmark_search.h"
@@ -31,5 +32,16 @@ class KeyIndex {
  private:
   std::vector<std::vector<kernels::CoarseLandmarks>> blocks_;  // of some thousand keys, a copy a head
 };
+
+struct BestKeys {
+  at::Tensor places;  ///< (B, H, m, K) int64, in the order of the text
+  at::Tensor scores;  ///< (B, H, m, K), type of the queries
+};
+
+/// The K best of `count` keys, K <= count, for queries (B, H, m, dh), float32 or float64: each text and head by itself, in its
+/// parts(b, head).
+BestKeys search_keys(const at::Tensor& queries,
+                     const std::function<std::vector<kernels::LandmarkPart>(int64_t b, int64_t head)>& parts,
+                     int64_t count, int64_t K, double scale);
 
 }  // namespace gca::model

@@ -8,7 +8,6 @@
 #include <ATen/ops/logaddexp.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/sort.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,7 +16,6 @@
 #include <vector>
 
 #include "kernels/indexed_attention/indexed_attention.h"
-#include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/sliding_window_attention/sliding_window_attention.h"
 #include "kernels/top_k/top_k.h"
 #include "lib/model/layers/wide_type.h"
@@ -81,30 +79,15 @@ struct Memory {
   double scale;
 };
 
-struct Best {
-  at::Tensor places;  // (B, H, m, K) int64, in the order of the text
-  at::Tensor scores;  // (B, H, m, K), float32 or double
-};
-
 /// One query after the other, by what the index leaves to score.
-Best search_best(const at::Tensor& q, const Memory& all, int64_t memory) {
+BestKeys search_best(const at::Tensor& q, const Memory& all, int64_t memory) {
   const at::Tensor queries = q.to(all.slopes.scalar_type()).transpose(1, 2);  // (B, H, m, dh)
-  const std::vector<int64_t> shape = {queries.size(0), queries.size(1), queries.size(2), all.top_k};
-  Best best{at::empty(shape, q.options().dtype(at::kLong)), at::empty(shape, queries.options())};
-  for (int64_t b = 0; b < shape[0]; ++b)
-    for (int64_t h = 0; h < shape[1]; ++h) {
-      const kernels::LandmarkChoice choice =
-          kernels::landmark_search(queries.select(1, h).narrow(0, b, 1), all.index.parts(all.k, b, h, memory),
-                                   memory, all.top_k, all.scale);
-      const auto [places, order] = choice.idx.select(0, 0).to(at::kLong).sort(-1);
-      best.places.select(0, b).select(0, h).copy_(places);
-      best.scores.select(0, b).select(0, h).copy_(choice.r.select(0, 0).gather(-1, order));
-    }
-  return best;
+  const auto parts = [&](int64_t b, int64_t h) { return all.index.parts(all.k, b, h, memory); };
+  return search_keys(queries, parts, memory, all.top_k, all.scale);
 }
 
 /// All at once, by a product that scores everything.
-Best score_all(const at::Tensor& q, const Memory& all, int64_t memory) {
+BestKeys score_all(const at::Tensor& q, const Memory& all, int64_t memory) {
   const at::ScalarType wide = all.slopes.scalar_type();
   const at::Tensor keys = keys_across(all.k, 0, memory, wide);
   std::vector<at::Tensor> places;
@@ -119,7 +102,7 @@ Best score_all(const at::Tensor& q, const Memory& all, int64_t memory) {
 }
 
 /// The top_k best of the first `memory` keys.
-Best best_keys(const at::Tensor& q, const Memory& all, int64_t memory) {
+BestKeys best_keys(const at::Tensor& q, const Memory& all, int64_t memory) {
   return q.size(1) <= KeyIndex::kMostQueries ? search_best(q, all, memory) : score_all(q, all, memory);
 }
 
@@ -129,7 +112,7 @@ MemoryReading read_best(const at::Tensor& q, const Memory& all, int64_t memory, 
   const int64_t local = end - memory;
   const auto [own, own_lse] = kernels::sliding_window_attention_forward(
       q, all.k.narrow(1, memory, local), all.v.narrow(1, memory, local), all.slopes, local, all.scale);
-  const Best best = best_keys(q, all, memory);
+  const BestKeys best = best_keys(q, all, memory);
   const at::Tensor lse = at::logaddexp(own_lse, at::logsumexp(best.scores, -1));
   const at::Tensor share = at::exp(own_lse - lse).transpose(1, 2).unsqueeze(-1);  // (B, m, H, 1)
   const at::Tensor read =
@@ -139,7 +122,7 @@ MemoryReading read_best(const at::Tensor& q, const Memory& all, int64_t memory, 
 
 /// One query: all of it where the rows lie.
 MemoryReading read_best_of_one(const at::Tensor& q, const Memory& all, int64_t memory, int64_t end) {
-  const Best best = best_keys(q, all, memory);
+  const BestKeys best = best_keys(q, all, memory);
   std::vector<at::Tensor> outs;
   std::vector<at::Tensor> lses;
   for (int64_t b = 0; b < q.size(0); ++b) {

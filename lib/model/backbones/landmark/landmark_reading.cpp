@@ -10,7 +10,6 @@
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/sort.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -18,7 +17,6 @@
 
 #include "kernels/grouped_cross_attention/grouped_cross_attention.h"
 #include "kernels/landmark_attention/landmark_attention.h"
-#include "kernels/landmark_topk/landmark_search.h"
 #include "kernels/top_k/top_k.h"
 #include "lib/model/backbones/landmark/rotation.h"
 #include "lib/model/layers/transformer_layer.h"
@@ -107,17 +105,12 @@ class SegmentReading {
       if (!settings_.all_heads) return kernels::top_k(scores, K);
       return kernels::top_k(at::softmax(scores, -1).amax(1, /*keepdim=*/true), K).expand({B, H, m, K});
     }
-    at::Tensor chosen = at::empty({B, H, m, K}, at::kLong);
-    for (int64_t b = 0; b < B; ++b)
-      for (int64_t h = 0; h < H; ++h) {
-        std::vector<kernels::LandmarkPart> parts = index_.parts(marks, b, h, older_);
-        parts.push_back({newest.narrow(0, b, 1).select(2, h)});
-        const at::Tensor idx =
-            kernels::landmark_search(queries.select(1, h).narrow(0, b, 1), parts, cached_, K, settings_.scale)
-                .idx.select(0, 0);
-        chosen.select(0, b).select(0, h).copy_(std::get<0>(idx.sort(-1)));
-      }
-    return chosen;
+    const auto parts = [&](int64_t b, int64_t h) {
+      std::vector<kernels::LandmarkPart> all = index_.parts(marks, b, h, older_);
+      all.push_back({newest.narrow(0, b, 1).select(2, h)});
+      return all;
+    };
+    return search_keys(queries, parts, cached_, K, settings_.scale).places;
   }
 
   /// The queries as they see the chosen blocks, whose keys are rotated as at slot 0: (B, H, m, Kc, dh).
