@@ -25,10 +25,4 @@ void KvRows::visit(const std::string& name,
   values_.visit(name + ".values", visitor);
 }
 
-void visit_rows(std::vector<KvRows>& layers, const std::string& prefix,
-                const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor) {
-  for (size_t layer = 0; layer < layers.size(); ++layer)
-    layers[layer].visit(prefix + std::to_string(layer), visitor);
-}
-
 }  // namespace gca::model

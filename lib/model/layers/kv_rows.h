@@ -35,8 +35,12 @@ class KvRows {
   RowHistory keys_, values_;
 };
 
-/// Visits "PREFIXL.keys" and "PREFIXL.values" of every layer L.
-void visit_rows(std::vector<KvRows>& layers, const std::string& prefix,
-                const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor);
+/// Visits "PREFIXL.keys" and "PREFIXL.values" of every layer L: KvRows, or what is visited as they are.
+template <class Rows>
+void visit_rows(std::vector<Rows>& layers, const std::string& prefix,
+                const std::function<void(const std::string& name, at::Tensor& tensor)>& visitor) {
+  for (size_t layer = 0; layer < layers.size(); ++layer)
+    layers[layer].visit(prefix + std::to_string(layer), visitor);
+}
 
 }  // namespace gca::model

@@ -12,8 +12,7 @@
 #include "lib/model/backbones/fot/crossbatch_attention.h"
 #include "lib/model/backbones/fot/fot_kind.h"
 #include "lib/model/backbones/fot/memory_attention.h"
-#include "lib/model/layers/key_index.h"
-#include "lib/model/layers/kv_rows.h"
+#include "lib/model/layers/searched_rows.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
@@ -22,33 +21,28 @@ namespace {
 class FotPast final : public Past {
  public:
   FotPast(int64_t at_position, size_t layers, size_t memory_layers)
-      : Past(at_position, nullptr), windows(layers), memories(memory_layers), indices(memory_layers) {}
+      : Past(at_position, nullptr), windows(layers), memories(memory_layers) {}
 
   std::unique_ptr<Past> clone() const override {
     auto copy = std::make_unique<FotPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
     copy->memories = clones_of(memories);
-    copy->indices.resize(memories.size());  // made anew by the next run
     copy->told = told;
     return copy;
   }
   int64_t size_bytes() const override {
-    return gca::model::size_bytes(windows) + gca::model::size_bytes(memories) +
-           gca::model::size_bytes(indices);
+    return gca::model::size_bytes(windows) + gca::model::size_bytes(memories);
   }
   void visit(const Visitor& visitor) override {
     visit_windows(windows, visitor);
     visit_rows(memories, "memory.", visitor);
-    indices.assign(indices.size(), {});
   }
   std::vector<Choices> choices() const override { return told; }
   void advance(int64_t positions) { position_ += positions; }
 
-  std::vector<WindowCache> windows;  ///< one a layer, lower first; unused in memory layers
-  std::vector<KvRows>
-      memories;  ///< all keys and values; one a memory layer, in the order of the configuration
-  std::vector<KeyIndex> indices;  ///< of the keys of memories
-  std::vector<Choices> told;      ///< of the last run, an entry a head of a memory layer, where asked for
+  std::vector<WindowCache> windows;    ///< one a layer, lower first; unused in memory layers
+  std::vector<SearchedRows> memories;  ///< one a memory layer, in the order of the configuration
+  std::vector<Choices> told;  ///< of the last run, an entry a head of a memory layer, where asked for
 };
 
 class FotBackbone final : public Backbone {
@@ -77,7 +71,6 @@ class FotBackbone final : public Backbone {
       // What upper layers know of earlier positions is of no use once some have been left out.
       std::fill(upper_windows.begin(), upper_windows.end(), WindowCache());
       past.memories.assign(past.memories.size(), {});
-      past.indices.assign(past.indices.size(), {});
       return {};
     }
     const bool trains = at::GradMode::is_enabled();
@@ -96,12 +89,11 @@ class FotBackbone final : public Backbone {
       const Qkv qkv = project_qkv(weights, x, *config);
       if (trains)
         return crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config)).reshape(x.sizes());
-      KvRows& memory = past.memories[static_cast<size_t>(place)];
+      SearchedRows& memory = past.memories[static_cast<size_t>(place)];
       memory.append(qkv.k, qkv.v);
-      KeyIndex& index = past.indices[static_cast<size_t>(place)];
-      if (memory_range.top_k > 0 && memory_range.reads_memory) index.follow(memory.keys());
-      const MemoryReading reading =
-          memory_attention(qkv.q, memory.keys(), memory.values(), memory_range, score_scale(*config), index);
+      if (memory_range.top_k > 0 && memory_range.reads_memory) memory.index().follow(memory.keys());
+      const MemoryReading reading = memory_attention(qkv.q, memory.keys(), memory.values(), memory_range,
+                                                     score_scale(*config), memory.index());
       if (tells) {
         const MemoryChoice choice =
             memory_choice(qkv.q, memory.keys(), reading.lse, memory_range, score_scale(*config));

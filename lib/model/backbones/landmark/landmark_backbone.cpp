@@ -14,8 +14,7 @@
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/landmark/landmark_kind.h"
 #include "lib/model/backbones/landmark/landmark_reading.h"
-#include "lib/model/layers/key_index.h"
-#include "lib/model/layers/kv_rows.h"
+#include "lib/model/layers/searched_rows.h"
 #include "lib/model/layers/window_stack.h"
 
 namespace gca::model {
@@ -24,30 +23,27 @@ namespace {
 class LandmarkPast final : public Past {
  public:
   LandmarkPast(int64_t at_position, size_t lower_layers, size_t upper_layers)
-      : Past(at_position, nullptr), windows(lower_layers), upper(upper_layers), indices(upper_layers) {}
+      : Past(at_position, nullptr), windows(lower_layers), upper(upper_layers) {}
 
   std::unique_ptr<Past> clone() const override {
     auto copy = std::make_unique<LandmarkPast>(position_, 0, 0);
     copy->windows = clones_of(windows);
     copy->upper = clones_of(upper);
-    copy->indices.resize(upper.size());  // made anew by the next run
     copy->told = told;
     return copy;
   }
   int64_t size_bytes() const override {
-    return gca::model::size_bytes(windows) + gca::model::size_bytes(upper) + gca::model::size_bytes(indices);
+    return gca::model::size_bytes(windows) + gca::model::size_bytes(upper);
   }
   void visit(const Visitor& visitor) override {
     visit_windows(windows, visitor);
     visit_rows(upper, "upper.", visitor);
-    indices.assign(indices.size(), {});
   }
   std::vector<Choices> choices() const override { return told; }
   void advance(int64_t positions) { position_ += positions; }
 
   std::vector<WindowCache> windows;  ///< of the lower layers
-  std::vector<KvRows> upper;         ///< all keys, as landmark_reading() wants them, and values
-  std::vector<KeyIndex> indices;     ///< of the landmarks among the keys of upper
+  std::vector<SearchedRows> upper;   ///< all keys, as landmark_reading() wants them, and values
   std::vector<Choices> told;         ///< of the last run, an entry a head of a layer, where asked for
 };
 
@@ -73,7 +69,6 @@ class LandmarkBackbone final : public Backbone {
     past.told.clear();
     if (options.memory_only) {
       past.upper.assign(past.upper.size(), {});
-      past.indices.assign(past.indices.size(), {});
       return {};
     }
     const bool trains = at::GradMode::is_enabled();
@@ -84,7 +79,7 @@ class LandmarkBackbone final : public Backbone {
                              size_t layer, const at::Tensor& x) {
       const Qkv qkv = project_qkv(upper_.layers[layer].attn, x, *config);
       if (trains) return train(qkv, *config).reshape(x.sizes());
-      const LandmarkReading reading = read(qkv, past.upper[layer], past.indices[layer], position, settings);
+      const LandmarkReading reading = read(qkv, past.upper[layer], position, settings);
       if (observer) observer(numbered("idx.", layer), reading.blocks);
       if (tells)
         std::ranges::copy(choices_of_heads(reading.blocks, reading.shares), std::back_inserter(past.told));
@@ -105,11 +100,13 @@ class LandmarkBackbone final : public Backbone {
                                        score_scale(config));
   }
 
-  static LandmarkReading read(const Qkv& qkv, KvRows& history, KeyIndex& index, int64_t position,
+  /// The index of `history` is that of its landmarks.
+  static LandmarkReading read(const Qkv& qkv, SearchedRows& history, int64_t position,
                               const LandmarkReadingSettings& settings) {
     history.append(keys_in_blocks(qkv.k, position, settings), qkv.v);
-    if (settings.top_k > 0 && !settings.all_heads) index.follow(landmarks_of(history.keys(), settings));
-    return landmark_reading(qkv.q, history.keys(), history.values(), settings, index);
+    if (settings.top_k > 0 && !settings.all_heads)
+      history.index().follow(landmarks_of(history.keys(), settings));
+    return landmark_reading(qkv.q, history.keys(), history.values(), settings, history.index());
   }
 
   std::shared_ptr<const ModelConfig> config_;
