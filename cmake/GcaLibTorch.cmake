@@ -55,24 +55,3 @@ endfunction()
 
 # <ATen/Functions.h> declares two thousand operators; sources include <ATen/ops/NAME.h> for those they call.
 target_compile_definitions(libtorch_cpu INTERFACE AT_PER_OPERATOR_HEADERS)
-
-# What nearly every source parses, parsed once for all targets that ask for it here. GCC instantiates a precompiled
-# header's pending templates again in each source, so it holds little: the more it holds, the slower each source is.
-# Sources still include what they use: they compile without this, too.
-option(GCA_PRECOMPILE_LIBTORCH "Parse LibTorch's headers once for all targets" ON)
-if(GCA_PRECOMPILE_LIBTORCH)
-  file(CONFIGURE OUTPUT ${PROJECT_BINARY_DIR}/libtorch_pch.cpp CONTENT "// The one source of gca_libtorch_pch.\n")
-  add_library(gca_libtorch_pch OBJECT ${PROJECT_BINARY_DIR}/libtorch_pch.cpp)
-  target_link_libraries(gca_libtorch_pch PRIVATE gca_settings libtorch_cpu)
-  target_precompile_headers(gca_libtorch_pch PRIVATE
-    <nlohmann/json.hpp> <ATen/core/Tensor.h> <ATen/Context.h>)
-endif()
-
-# gca_precompile_libtorch(TARGET...): those that exist use the precompiled headers.
-function(gca_precompile_libtorch)
-  foreach(target ${ARGN})
-    if(GCA_PRECOMPILE_LIBTORCH AND TARGET ${target})
-      target_precompile_headers(${target} REUSE_FROM gca_libtorch_pch)
-    endif()
-  endforeach()
-endfunction()

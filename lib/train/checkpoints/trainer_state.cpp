@@ -112,7 +112,7 @@ nlohmann::ordered_json trainer_state_to_json(const TrainerState& state) {
 
 TrainerState trainer_state_from_json(const nlohmann::json& json, const std::string& where) {
   if (!json.is_object() || !json.contains("format") || json["format"] != kFormat)
-    fail_usage(where, std::string("not a trainer state of format ") + kFormat,
+    fail_usage(where, "not a trainer state of format " + std::string(kFormat),
                "resume from a checkpoint that gca pretrain wrote");
   try {
     TrainerState state;
