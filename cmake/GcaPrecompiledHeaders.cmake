@@ -1,6 +1,7 @@
 # What nearly every source parses, parsed once for all targets that ask for it: with LibTorch's headers, or without for
 # libraries that know no tensors. GCC instantiates a precompiled header's pending templates again in each source, so each
-# holds little: the more it holds, the slower each source is. (CLI11 belongs in neither: it costs every source four seconds.)
+# holds little: the more it holds, the slower each source is. (CLI11 belongs in neither: it
+# costs a source that does not use it three seconds.)
 # Sources still include what they use: they compile without this, too.
 option(GCA_PRECOMPILE_HEADERS "Parse the headers of libraries once for all targets" ON)
 
