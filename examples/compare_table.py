@@ -74,6 +74,7 @@ def costs(row, output):
         "reading_bytes": decoding["peak_memory_bytes"],
         "decoded": decoding["rows"][0]["tokens_per_second"],
         "read_bytes": decoding["rows"][0]["bytes_per_token"],
+        "state_bytes": decoding["rows"][0]["state_bytes"],
     }
 
 
@@ -83,7 +84,7 @@ def cost_table(rows, output):
     base = all_costs.get("window", all_costs[rows[0].name])
     head = [
         "model", "ms per 1000 tokens of training", "to the first" if "window" not in all_costs else "to the window", "FLOPs, the same",
-        "peak memory of training, MiB", "of reading 64K, MiB", "tokens/s after 64K", "MiB read for each",
+        "peak memory of training, MiB", "of reading 64K, MiB", "state after 64K, MiB", "tokens/s after it", "MiB read for each",
     ]
     cells = []
     for name, cost in all_costs.items():
@@ -95,6 +96,7 @@ def cost_table(rows, output):
                 f"{cost['flops'] / base['flops']:.2f}",
                 f"{cost['training_bytes'] / 2**20:.0f}",
                 f"{cost['reading_bytes'] / 2**20:.0f}",
+                f"{cost['state_bytes'] / 2**20:.1f}",
                 f"{cost['decoded']:.0f}",
                 f"{cost['read_bytes'] / 2**20:.1f}",
             ]

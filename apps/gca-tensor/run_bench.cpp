@@ -121,6 +121,7 @@ nlohmann::ordered_json row_of(const Measurement& measurement, int64_t context,
   row["positions_per_second"] = static_cast<double>(speed.positions) / speed.median_seconds;
   row["flops_per_token"] = speed.flops / tokens;
   if (speed.bytes > 0) row["bytes_per_token"] = speed.bytes / tokens;
+  if (measurement.mode == "decoding") row["state_bytes"] = speed.state_bytes;
   if (speed.kv_reads) {
     row["ms_per_token"] = 1e3 * speed.median_seconds / tokens;
     row["kv_bytes_per_token"] = speed.kv_reads->bytes / tokens;

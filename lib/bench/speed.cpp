@@ -126,6 +126,7 @@ SpeedResult measure_decoding(const model::LanguageModel& model, const SpeedSetti
   model::KvCache* cache = settings.kv_policy ? past.feeder.past().kv_cache() : nullptr;
 
   SpeedResult result;
+  result.state_bytes = past.feeder.past().size_bytes();
   result.tokens = settings.decoded_tokens;
   result.positions = layout.length_of(settings.context + result.tokens) - layout.length_of(settings.context);
   result.flops = model.cost(settings.context).forward_flops() * static_cast<double>(result.tokens);

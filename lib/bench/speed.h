@@ -34,6 +34,8 @@ struct SpeedResult {
   double median_seconds = 0;
   double flops = 0;  ///< useful ones of one run
   double bytes = 0;  ///< decoding: weights, windows and chunks that must be read in one run
+  int64_t state_bytes =
+      0;  ///< decoding: allocated for what the model keeps of the past, indexes and chunk memory included
   /// Decoding under a cache policy: what a run read of the cache, which `bytes` then counts, and its size.
   std::optional<model::KvReads> kv_reads = {};
   int64_t kv_cache_bytes = 0;

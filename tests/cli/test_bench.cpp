@@ -21,6 +21,7 @@ TEST_CASE("bench: one row per mode and context, rates that follow from what was 
     CHECK(row["tokens_per_second"].get<double>() == doctest::Approx(row["tokens"].get<double>() / seconds));
     const bool decodes = row["mode"] == "decoding";
     CHECK(row.contains("bytes_per_token") == decodes);
+    CHECK(row.contains("state_bytes") == decodes);
     const double work = decodes ? row["bytes_per_token"] : row["flops_per_token"];
     const double limit =
         1e9 * (decodes ? report["result"]["memory_gigabytes_per_second"] : report["result"]["peak_gflops"])
@@ -80,6 +81,9 @@ TEST_CASE("bench: cache policies side by side, of random weights and of a checkp
   const double dh = config["hidden_size"].get<double>() / config["num_attention_heads"].get<double>();
   const double mean_rows = 256 + 20 + (1 + 20) / 2.0;
   CHECK(rows[0]["kv_bytes_per_token"].get<double>() == doctest::Approx(elements * mean_rows * dh * 4));
+  const double kept = elements * 256 * dh * 4;  // what is allocated has room for more
+  CHECK(rows[0]["state_bytes"].get<double>() >= kept);
+  CHECK(rows[0]["state_bytes"].get<double>() < 1.5 * kept);
   const auto int8 = rows_of(full, {"--kv-policy", "full", "--kv-dtype", "int8", "--question-tokens", "16"});
   CHECK(int8[0]["kv_bytes_per_token"].get<double>() == doctest::Approx(elements * mean_rows * (dh + 4)));
 
