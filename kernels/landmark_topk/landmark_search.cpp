@@ -10,7 +10,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <torch/library.h>
 
@@ -28,6 +28,7 @@
 #include "kernels/common/int8_products.h"
 #include "kernels/common/named_work.h"
 #include "kernels/common/tile_kernels.h"
+#include "kernels/common/tile_operand.h"
 #include "kernels/landmark_topk/landmark_topk.h"
 #include "kernels/linear/linear_few_rows.h"
 
@@ -75,11 +76,10 @@ struct Best {
 /// Rows of float32 or bf16, dense each.
 class Rows {
  public:
-  /// `rows` (C, d) stays as it is meanwhile.
-  explicit Rows(const at::Tensor& rows)
-      : first_(static_cast<const std::byte*>(rows.const_data_ptr())),
-        step_(rows.stride(0)),
-        is_float_(rows.scalar_type() == at::kFloat) {}
+  explicit Rows(const LandmarkRows& rows)
+      : first_(static_cast<const std::byte*>(rows.first)),
+        step_(rows.step),
+        is_float_(rows.type == at::kFloat) {}
 
   Rows from(int64_t row) const {
     Rows rows = *this;
@@ -110,13 +110,13 @@ struct Block {
   int64_t run;        // its number among the runs of all parts
 };
 
-/// All landmarks (C_i, d) in blocks.
-std::vector<Block> blocks_of(std::span<const LandmarkPart> parts) {
+/// All landmarks in blocks.
+std::vector<Block> blocks_of(std::span<const LandmarkRows> parts) {
   std::vector<Block> blocks;
   int64_t first = 0, run = 0;
-  for (const LandmarkPart& part : parts) {
-    const Rows rows(part.rows);
-    const int64_t C = part.rows.size(0);
+  for (const LandmarkRows& part : parts) {
+    const Rows rows(part);
+    const int64_t C = part.count;
     const int64_t coarse_end = part.coarse_begin + part.coarse.count * kCoarseRun;
     for (int64_t begin = 0, end = 0; begin < C; begin = end) {
       CoarseRuns coarse;
@@ -203,13 +203,13 @@ void see_bounds(const Block& block, int64_t count, Row& row) {
 
 /// <q, m> for queries (R, d) and the centres of all runs: (R, runs).
 std::vector<float> score_centres(const float* queries, int64_t R, int64_t d,
-                                 std::span<const LandmarkPart> parts) {
+                                 std::span<const LandmarkRows> parts) {
   constexpr int64_t kGrain = 64;  // runs: their centres stay in a cache for all queries
   int64_t runs = 0;
-  for (const LandmarkPart& part : parts) runs += part.coarse.count;
+  for (const LandmarkRows& part : parts) runs += part.coarse.count;
   std::vector<float> scores(static_cast<size_t>(R * runs));
   int64_t before = 0;
-  for (const LandmarkPart& part : parts) {
+  for (const LandmarkRows& part : parts) {
     at::parallel_for(0, part.coarse.count, kGrain, [&](int64_t begin, int64_t end) {
       for (int64_t run = begin; run < end; run += kGrain)
         for (int64_t t = 0; t < R; ++t)
@@ -221,16 +221,17 @@ std::vector<float> score_centres(const float* queries, int64_t R, int64_t d,
   return scores;
 }
 
-/// query (R, d); idx and r (R, K).
-void search(const at::Tensor& query, std::span<const LandmarkPart> parts, int64_t first_query, int64_t K,
-            int32_t* idx, float* r) {
-  const int64_t R = query.size(0), d = query.size(1);
+/// queries (R, d); idx and r (R, K), which hold none yet.
+void search(const float* queries, int64_t R, int64_t d, std::span<const LandmarkRows> parts,
+            int64_t first_query, int64_t K, int32_t* idx, float* r) {
+  std::fill_n(idx, R * K, -1);
+  std::fill_n(r, R * K, static_cast<float>(kNothing));
   if (R == 0) return;
   const std::vector<Block> blocks = blocks_of(parts);
   const auto block_count = static_cast<int64_t>(blocks.size());
   const int64_t groups = (R + kGroupRows - 1) / kGroupRows;
-  const int64_t stretches = std::max<int64_t>(1, std::min(at::get_num_threads() / groups, block_count));
-  const auto* queries = query.const_data_ptr<float>();
+  const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+  const int64_t stretches = std::max<int64_t>(1, std::min(threads / groups, block_count));
   const std::vector<float> centre_scores = score_centres(queries, R, d, parts);
   const int64_t runs = static_cast<int64_t>(centre_scores.size()) / R;
   std::vector<Row> rows;  // (stretches, R)
@@ -275,15 +276,18 @@ LandmarkChoice search_fast(const at::Tensor& query, std::span<const LandmarkPart
   const at::NoGradGuard no_grad;
   const int64_t B = query.size(0), R = query.size(1);
   const at::Tensor scaled = (query * scale).contiguous();
-  const LandmarkChoice choice = {at::full({B, R, K}, -1, at::kInt),
-                                 at::full({B, R, K}, kNothing, query.options())};
+  const int64_t d = query.size(2);
+  const LandmarkChoice choice = {at::empty({B, R, K}, at::kInt), at::empty({B, R, K}, query.options())};
   for (int64_t b = 0; b < B; ++b) {
-    std::vector<LandmarkPart> parts(landmarks.begin(), landmarks.end());
-    for (LandmarkPart& part : parts) {
-      part.rows = part.rows.select(0, b);
-      if (part.rows.stride(1) != 1) part.rows = part.rows.contiguous();
+    std::vector<at::Tensor> tensors;  // hold what `parts` points to
+    std::vector<LandmarkRows> parts;
+    for (const LandmarkPart& part : landmarks) {
+      const at::Tensor& rows = tensors.emplace_back(with_dense_rows(part.rows.select(0, b)));
+      parts.push_back({rows.const_data_ptr(), rows.scalar_type(), rows.size(0), rows.stride(0), part.coarse,
+                       part.coarse_begin});
     }
-    search(scaled.select(0, b), parts, first_query, K, choice.idx.mutable_data_ptr<int32_t>() + b * R * K,
+    search(scaled.const_data_ptr<float>() + b * R * d, R, d, parts, first_query, K,
+           choice.idx.mutable_data_ptr<int32_t>() + b * R * K,
            choice.r.mutable_data_ptr<float>() + b * R * K);
   }
   return choice;
@@ -331,6 +335,13 @@ LandmarkChoice landmark_search(const at::Tensor& query, std::span<const Landmark
                              .typed<Chosen(const at::Tensor&, at::TensorList, int64_t, int64_t, double)>();
   auto [idx, r] = op.call(query.detach(), rows_of(landmarks), first_query, K, scale);
   return {idx, r};
+}
+
+void landmark_search_row(const float* query, int64_t d, std::span<const LandmarkRows> landmarks, int64_t K,
+                         int32_t* idx, float* r) {
+  int64_t count = 0;
+  for (const LandmarkRows& part : landmarks) count += part.count;
+  search(query, 1, d, landmarks, count, K, idx, r);
 }
 
 }  // namespace gca::kernels

@@ -26,6 +26,16 @@ struct LandmarkPart {
   int64_t coarse_begin = 0;
 };
 
+/// Landmarks of one text where they lie in memory.
+struct LandmarkRows {
+  const void* first = nullptr;       ///< (count, d), rows dense
+  at::ScalarType type = at::kFloat;  ///< or bf16
+  int64_t count = 0;
+  int64_t step = 0;  ///< from row to row, in elements
+  CoarseRuns coarse = {};
+  int64_t coarse_begin = 0;
+};
+
 std::vector<at::Tensor> rows_of(std::span<const LandmarkPart> parts);
 
 struct LandmarkChoice {
@@ -39,5 +49,10 @@ struct LandmarkChoice {
 /// Row t has candidates c < first_query + t only. NaN scores are never preferred to a number.
 LandmarkChoice landmark_search(const at::Tensor& query, std::span<const LandmarkPart> landmarks,
                                int64_t first_query, int64_t K, double scale);
+
+/// The same for one query (d) that has seen them all and is scaled already: idx and r (K). Makes no tensors, for the members of
+/// a team (kernels/common/thread_team.h), each of which searches alone.
+void landmark_search_row(const float* query, int64_t d, std::span<const LandmarkRows> landmarks, int64_t K,
+                         int32_t* idx, float* r);
 
 }  // namespace gca::kernels

@@ -37,6 +37,33 @@ const Variant kVariants[] = {
        config.d_ff = 37;
      }},
     {"window alone", [](model::ModelConfig& config) { config.long_range = "none"; }},
+    {"landmark", [](model::ModelConfig& config) { config.long_range = "landmark"; }},
+    {"landmark without positions",
+     [](model::ModelConfig& config) {
+       config.long_range = "landmark";
+       config.landmark_positions = "none";
+       config.chunk_size = 4;
+       config.landmark_local_size = 4;
+     }},
+    {"rmt", [](model::ModelConfig& config) { config.long_range = "rmt"; }},
+    {"rmt without memory",
+     [](model::ModelConfig& config) {
+       config.long_range = "rmt";
+       config.memory_size = 0;
+     }},
+    {"fot", [](model::ModelConfig& config) { config.long_range = "fot"; }},
+    {"fot that reads its whole memory",
+     [](model::ModelConfig& config) {
+       config.long_range = "fot";
+       config.memory_layers = {0, 2};
+       config.memory_top_k = 0;
+     }},
+    {"tensorized", [](model::ModelConfig& config) { config.long_range = "tensorized"; }},
+    {"tensorized without an end",
+     [](model::ModelConfig& config) {
+       config.long_range = "tensorized";
+       config.tensor_fold = {3, 1, 0};
+     }},
 };
 
 std::vector<int64_t> one_by_one(int64_t count) {
@@ -79,18 +106,22 @@ TEST_CASE("decoding gives the same bits with any number of threads, more than th
   // In bf16 every product is ours; in float32 those of whole chunks are the library's, whose sums may depend
   // on the number of threads.
   const ImplementationGuard guard(Implementation::emulated);
-  const model::ModelConfig config = tiny_config();
-  const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
   const int threads_before = at::get_num_threads();
-  for (const model::WeightDtype weights : {model::WeightDtype::compute, model::WeightDtype::int8}) {
-    const model::LanguageModel model = tiny_model(config, at::kBFloat16, 1, weights);
-    at::Tensor of_one;
-    for (const int threads : {1, 2, 3, 5}) {
-      CAPTURE(threads);
-      at::set_num_threads(threads);
-      const at::Tensor logits = logits_in_segments(model, batch.ids, one_by_one(batch.ids.size(1)));
-      if (threads == 1) of_one = logits;
-      CHECK(at::equal(logits, of_one));
+  for (const Variant& variant : kVariants) {
+    CAPTURE(std::string(variant.what));
+    model::ModelConfig config = tiny_config();
+    variant.change(config);
+    const TextBatch batch = batch_of(some_text(30, config.vocab_size), config);
+    for (const model::WeightDtype weights : {model::WeightDtype::compute, model::WeightDtype::int8}) {
+      const model::LanguageModel model = tiny_model(config, at::kBFloat16, 1, weights);
+      at::Tensor of_one;
+      for (const int threads : {1, 2, 3, 5}) {
+        CAPTURE(threads);
+        at::set_num_threads(threads);
+        const at::Tensor logits = logits_in_segments(model, batch.ids, one_by_one(batch.ids.size(1)));
+        if (threads == 1) of_one = logits;
+        CHECK(at::equal(logits, of_one));
+      }
     }
   }
   at::set_num_threads(threads_before);

@@ -28,6 +28,24 @@ TEST_CASE("a row history returns what it keeps and what is new, however rows arr
   }
 }
 
+TEST_CASE("a row history with room for one row holds what appending that row gives") {
+  for (const int64_t keep : {int64_t{0}, int64_t{1}, int64_t{7}, RowHistory::kAll}) {
+    CAPTURE(keep);
+    RowHistory history;
+    CHECK(!history.takes_rows());
+    history.append(rows(0, 3), keep);
+    REQUIRE(history.takes_rows());
+    for (int64_t seen = 3; seen < 300; ++seen) {
+      const RowHistory::OpenRow open = history.append_row(keep);
+      *open.newest<float>(1) = static_cast<float>(seen);
+      REQUIRE(open.count == std::min(seen, keep) + 1);
+      for (int64_t i = 0; i < open.count; ++i)
+        REQUIRE(static_cast<const float*>(open.first)[i] == static_cast<float>(seen - open.count + 1 + i));
+    }
+    CHECK(at::equal(history.held(), rows(300 - std::min<int64_t>(300, keep), std::min<int64_t>(300, keep))));
+  }
+}
+
 TEST_CASE("appending to a row history or to its clone leaves the other as it was") {
   RowHistory history;
   history.append(rows(0, 5));

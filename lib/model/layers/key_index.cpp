@@ -36,20 +36,36 @@ void KeyIndex::follow(const at::Tensor& keys) {
   }
 }
 
-std::vector<kernels::LandmarkPart> KeyIndex::parts(const at::Tensor& keys, int64_t b, int64_t head,
-                                                   int64_t count) const {
-  const at::Tensor rows = keys.narrow(0, b, 1).select(2, head);
-  std::vector<kernels::LandmarkPart> parts;
+void KeyIndex::for_parts(int64_t head, int64_t count,
+                         const std::function<void(int64_t, int64_t, kernels::CoarseRuns)>& add) const {
   int64_t first = 0;
   for (const std::vector<kernels::CoarseLandmarks>& heads : blocks_) {
     if (first >= count) break;
     const kernels::CoarseLandmarks& copy = heads[static_cast<size_t>(head)];
     const int64_t own = std::min(kBlockKeys, count - first);
-    kernels::LandmarkPart& part = parts.emplace_back(kernels::LandmarkPart{rows.narrow(1, first, own)});
-    part.coarse = copy.runs(0, std::min(copy.run_count(), own / kRun));
+    add(first, own, copy.runs(0, std::min(copy.run_count(), own / kRun)));
     first += own;
   }
-  if (first < count) parts.push_back({rows.narrow(1, first, count - first)});
+  if (first < count) add(first, count - first, {});
+}
+
+std::vector<kernels::LandmarkPart> KeyIndex::parts(const at::Tensor& keys, int64_t b, int64_t head,
+                                                   int64_t count) const {
+  const at::Tensor rows = keys.narrow(0, b, 1).select(2, head);
+  std::vector<kernels::LandmarkPart> parts;
+  for_parts(head, count, [&](int64_t first, int64_t own, const kernels::CoarseRuns& coarse) {
+    parts.push_back({rows.narrow(1, first, own), coarse});
+  });
+  return parts;
+}
+
+std::vector<kernels::LandmarkRows> KeyIndex::parts(const kernels::LandmarkRows& keys, int64_t head) const {
+  const auto* bytes = static_cast<const char*>(keys.first);
+  const int64_t step_bytes = keys.step * static_cast<int64_t>(at::elementSize(keys.type));
+  std::vector<kernels::LandmarkRows> parts;
+  for_parts(head, keys.count, [&](int64_t first, int64_t own, const kernels::CoarseRuns& coarse) {
+    parts.push_back({bytes + first * step_bytes, keys.type, own, keys.step, coarse});
+  });
   return parts;
 }
 

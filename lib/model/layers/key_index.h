@@ -27,9 +27,16 @@ class KeyIndex {
   std::vector<kernels::LandmarkPart> parts(const at::Tensor& keys, int64_t b, int64_t head,
                                            int64_t count) const;
 
+  /// The same of keys where they lie in memory, all of those that are searched: for landmark_search_row().
+  std::vector<kernels::LandmarkRows> parts(const kernels::LandmarkRows& keys, int64_t head) const;
+
   int64_t size_bytes() const;
 
  private:
+  /// Parts of `count` keys as the copies have them: add(first, own count, copy).
+  void for_parts(int64_t head, int64_t count,
+                 const std::function<void(int64_t, int64_t, kernels::CoarseRuns)>& add) const;
+
   std::vector<std::vector<kernels::CoarseLandmarks>> blocks_;  // of some thousand keys, a copy a head
 };
 

@@ -17,6 +17,12 @@ class KvRows {
  public:
   /// keys and values (B, n, H_kv, dh).
   void append(const at::Tensor& keys, const at::Tensor& values);
+  /// Room for one more position of a batch of 1, as RowHistory has it. Needs a first append.
+  struct OpenRow {
+    RowHistory::OpenRow keys, values;
+  };
+  OpenRow append_row() { return {keys_.append_row(), values_.append_row()}; }
+  bool takes_rows() const { return keys_.takes_rows(); }
   /// Keeps the first `count`.
   void truncate(int64_t count);
 

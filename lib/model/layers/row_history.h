@@ -19,6 +19,22 @@ class RowHistory {
   /// their number.
   at::Tensor append(const at::Tensor& rows, int64_t keep = kAll);
 
+  /// Room for one more row of a batch of 1, in the buffer itself: `count` rows lie side by side from `first` on, the last is
+  /// for the caller to fill. Forgets all but the last `keep`, as above. Holds until the next append. Needs a first append.
+  struct OpenRow {
+    void* first;
+    int64_t count;
+
+    /// Of the last row, of `row_size` elements of T.
+    template <typename T>
+    T* newest(int64_t row_size) const {
+      return static_cast<T*>(first) + (count - 1) * row_size;
+    }
+  };
+  OpenRow append_row(int64_t keep = kAll);
+  /// Whether append_row() may be called.
+  bool takes_rows() const { return buffer_.defined() && buffer_.size(0) == 1; }
+
   /// Forgets all but the first `count` of the rows held.
   void truncate(int64_t count) { count_ = std::min(count_, count); }
 
@@ -38,6 +54,8 @@ class RowHistory {
 
  private:
   at::Tensor rows_of_buffer(int64_t first, int64_t count) const;
+  void make_room(int64_t n, int64_t keep, const at::Tensor& like);
+  void forget_all_but(int64_t keep);
 
   at::Tensor buffer_;  // rows begin_ .. begin_ + count_ are in use
   int64_t begin_ = 0;

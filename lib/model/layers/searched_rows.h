@@ -16,6 +16,8 @@ class SearchedRows {
  public:
   /// As KvRows has them.
   void append(const at::Tensor& keys, const at::Tensor& values) { rows_.append(keys, values); }
+  KvRows::OpenRow append_row() { return rows_.append_row(); }
+  bool takes_rows() const { return rows_.takes_rows(); }
   at::Tensor keys() const { return rows_.keys(); }
   at::Tensor values() const { return rows_.values(); }
 

@@ -7,13 +7,17 @@
 #include <span>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/fot/crossbatch_attention.h"
 #include "lib/model/backbones/fot/fot_kind.h"
 #include "lib/model/backbones/fot/memory_attention.h"
+#include "lib/model/backbones/fot/memory_row.h"
 #include "lib/model/layers/searched_rows.h"
 #include "lib/model/layers/window_stack.h"
+#include "lib/model/rows/row_decoder.h"
+#include "lib/model/rows/window_row.h"
 
 namespace gca::model {
 namespace {
@@ -78,9 +82,8 @@ class FotBackbone final : public Backbone {
                                 options.crossbatch_stepping};
     const bool tells = options.choices != ChoiceDetail::last && !trains;
     if (tells) past.told.resize(config->memory_layers.size() * static_cast<size_t>(config->n_heads));
-    const MemoryRange memory_range{config->local_context_size, config->memory_top_k,
-                                   options.retriever != Retriever::none};
-    const LayerMix mix = [this, &past, upper_windows, trains, tells, range, memory_range, config](
+    const MemoryRange read = memory_range(*config, options);
+    const LayerMix mix = [this, &past, upper_windows, trains, tells, range, read, config](
                              size_t layer, const at::Tensor& x) {
       const AttentionWeights& weights = upper_.layers[layer].attn;
       const auto place = memory_of(layer);
@@ -91,12 +94,12 @@ class FotBackbone final : public Backbone {
         return crossbatch_attention(qkv.q, qkv.k, qkv.v, range, score_scale(*config)).reshape(x.sizes());
       SearchedRows& memory = past.memories[static_cast<size_t>(place)];
       memory.append(qkv.k, qkv.v);
-      if (memory_range.top_k > 0 && memory_range.reads_memory) memory.index().follow(memory.keys());
-      const MemoryReading reading = memory_attention(qkv.q, memory.keys(), memory.values(), memory_range,
-                                                     score_scale(*config), memory.index());
+      if (read.top_k > 0 && read.reads_memory) memory.index().follow(memory.keys());
+      const MemoryReading reading =
+          memory_attention(qkv.q, memory.keys(), memory.values(), read, score_scale(*config), memory.index());
       if (tells) {
         const MemoryChoice choice =
-            memory_choice(qkv.q, memory.keys(), reading.lse, memory_range, score_scale(*config));
+            memory_choice(qkv.q, memory.keys(), reading.lse, read, score_scale(*config));
         std::ranges::copy(choices_of_heads(choice.positions, choice.shares),
                           past.told.begin() + place * config->n_heads);
       }
@@ -107,7 +110,32 @@ class FotBackbone final : public Backbone {
     return h;
   }
 
+  at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& any_past,
+                     const ForwardOptions& options) const override {
+    auto& past = past_as<FotPast>(any_past);
+    const ModelConfig& config = options.config ? *options.config : *config_;
+    const auto windows = std::span(past.windows);
+    std::vector<RowLayer> layers;
+    add_row_layers(lower_, windows.first(lower_.layers.size()), slopes_, config, layers);
+    for (size_t j = 0; j < upper_.layers.size(); ++j) {
+      const auto place = memory_of(j);
+      const at::ScalarType dtype = upper_.layers[j].attn.wq.compute_dtype;
+      layers.push_back(row_layer(
+          upper_.layers[j], place < 0 ? window_row(windows[lower_.layers.size() + j], slopes_, config, dtype)
+                                      : memory_row(past.memories[static_cast<size_t>(place)],
+                                                   memory_range(config, options), config, dtype)));
+    }
+    if (!can_decode_row(layers)) return {};
+    past.told.clear();
+    past.advance(1);
+    return decode_row({layers, /*tapped=*/layers.size(), final_norm, config}, embedding).hidden;
+  }
+
  private:
+  static MemoryRange memory_range(const ModelConfig& config, const ForwardOptions& options) {
+    return {config.local_context_size, config.memory_top_k, options.retriever != Retriever::none};
+  }
+
   /// Which of the memory layers upper layer `layer` is; -1: none.
   int64_t memory_of(size_t layer) const {
     const std::vector<int64_t>& all = config_->memory_layers;

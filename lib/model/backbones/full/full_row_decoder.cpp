@@ -8,7 +8,7 @@
 
 #include "kernels/common/named_work.h"
 #include "kernels/common/thread_workspace.h"
-#include "lib/model/row_ops.h"
+#include "lib/model/rows/row_ops.h"
 
 namespace gca::model {
 namespace {

@@ -21,7 +21,8 @@
 #include "lib/model/backbones/gca/upper_layer.h"
 #include "lib/model/layers/recompute.h"
 #include "lib/model/layers/window_stack.h"
-#include "lib/model/row_decoder.h"
+#include "lib/model/rows/row_decoder.h"
+#include "lib/model/rows/window_row.h"
 #include "lib/parallel/differentiable.h"
 
 namespace gca::model {
@@ -234,7 +235,7 @@ at::Tensor GcaBackbone::run_row(const at::Tensor& embedding, const Norm& final_n
   for (const OpenRetrieval& open : past.open_retrieval)
     if (!open.idx.defined()) return {};
   std::vector<RowLayer> layers;
-  add_row_layers(lower_, lower_windows(past), layers);
+  add_row_layers(lower_, lower_windows(past), slopes_, config, layers);
   const std::vector<int64_t> sizes = group_sizes(config);
   size_t j = 0;
   for (size_t g = 0; g < sizes.size(); ++g) {
@@ -244,16 +245,16 @@ at::Tensor GcaBackbone::run_row(const at::Tensor& embedding, const Norm& final_n
       const RowReader reader{&layer.gca_norm,      &layer.gca_wq, &layer.gca_wo,
                              &open.chunks,         &open.weights, config.softmax_off_by_one,
                              config.residual_blend};
-      layers.push_back(
-          {&layer.attn_norm, &layer.attn, &upper_windows(past)[j], reader, &layer.mlp_norm, &layer.mlp});
+      layers.push_back({&layer.attn_norm, &layer.attn,
+                        window_row(upper_windows(past)[j], slopes_, config, compute_dtype_), reader,
+                        &layer.mlp_norm, &layer.mlp});
     }
   }
   if (!can_decode_row(layers)) return {};
   for (OpenRetrieval& open : past.open_retrieval)
     if (!open.chunks.idx.defined() && past.memory()->chunk_count() > 0)
       open.chunks = past.memory()->read(open.idx);
-  const DecodedRow row =
-      decode_row({layers, /*tapped=*/lower_.layers.size(), final_norm, slopes_, config}, embedding);
+  const DecodedRow row = decode_row({layers, /*tapped=*/lower_.layers.size(), final_norm, config}, embedding);
   past.open_chunk = past.open_chunk.defined() ? at::cat({past.open_chunk, row.tapped}, 1) : row.tapped;
   past.forget_told();
   past.advance(1);

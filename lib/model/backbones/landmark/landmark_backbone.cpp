@@ -8,14 +8,17 @@
 #include <iterator>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "kernels/landmark_attention/landmark_attention.h"
 #include "kernels/rotary/rotary.h"
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/landmark/landmark_kind.h"
 #include "lib/model/backbones/landmark/landmark_reading.h"
+#include "lib/model/backbones/landmark/landmark_row.h"
 #include "lib/model/layers/searched_rows.h"
 #include "lib/model/layers/window_stack.h"
+#include "lib/model/rows/row_decoder.h"
 
 namespace gca::model {
 namespace {
@@ -72,8 +75,7 @@ class LandmarkBackbone final : public Backbone {
       return {};
     }
     const bool trains = at::GradMode::is_enabled();
-    LandmarkReadingSettings settings = LandmarkReadingSettings::of(*config);
-    if (options.retriever == Retriever::none) settings.top_k = 0;
+    const LandmarkReadingSettings settings = reading_settings(*config, options);
     const bool tells = options.choices != ChoiceDetail::last;
     const LayerMix mix = [this, &past, position, trains, tells, settings, config, observer = options.observe](
                              size_t layer, const at::Tensor& x) {
@@ -90,7 +92,31 @@ class LandmarkBackbone final : public Backbone {
     return h;
   }
 
+  at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& any_past,
+                     const ForwardOptions& options) const override {
+    auto& past = past_as<LandmarkPast>(any_past);
+    const ModelConfig& config = options.config ? *options.config : *config_;
+    const LandmarkReadingSettings settings = reading_settings(config, options);
+    if (settings.all_heads && settings.top_k > 0) return {};  // no head knows what the others score
+    const BlockTurns turns(past.position(), config.head_dim(), settings);
+    std::vector<RowLayer> layers;
+    add_row_layers(lower_, past.windows, slopes_, config, layers);
+    for (size_t j = 0; j < upper_.layers.size(); ++j)
+      layers.push_back(row_layer(upper_.layers[j], landmark_row(past.upper[j], settings, turns, config,
+                                                                upper_.layers[j].attn.wq.compute_dtype)));
+    if (!can_decode_row(layers)) return {};
+    past.told.clear();
+    past.advance(1);
+    return decode_row({layers, /*tapped=*/layers.size(), final_norm, config}, embedding).hidden;
+  }
+
  private:
+  static LandmarkReadingSettings reading_settings(const ModelConfig& config, const ForwardOptions& options) {
+    LandmarkReadingSettings settings = LandmarkReadingSettings::of(config);
+    if (options.retriever == Retriever::none) settings.top_k = 0;
+    return settings;
+  }
+
   static at::Tensor train(const Qkv& qkv, const ModelConfig& config) {
     const bool rotates = config.landmark_positions == "slots";
     const auto placed = [&](const at::Tensor& x) {

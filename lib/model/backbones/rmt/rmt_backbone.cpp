@@ -8,24 +8,20 @@
 #include <algorithm>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/rmt/memory_segment_attention.h"
 #include "lib/model/backbones/rmt/rmt_kind.h"
+#include "lib/model/backbones/rmt/segment_row.h"
 #include "lib/model/layers/recompute.h"
-#include "lib/model/layers/row_history.h"
 #include "lib/model/layers/window_stack.h"
+#include "lib/model/rows/row_decoder.h"
 
 namespace gca::model {
 namespace {
 
 using SharedConfig = std::shared_ptr<const ModelConfig>;
-
-/// What a layer keeps of the open segment.
-struct OpenSegment {
-  at::Tensor memory_keys, memory_values;  ///< of the read positions; undefined before they ran
-  RowHistory text_keys, text_values;
-};
 
 class RmtPast final : public Past {
  public:
@@ -79,6 +75,8 @@ class RmtBackbone final : public Backbone {
 
   Residual run(const at::Tensor& embedded, const Norm& final_norm, Past& past,
                const ForwardOptions& options) const override;
+  at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& past,
+                     const ForwardOptions& options) const override;
 
  private:
   at::Tensor run_part(const at::Tensor& rows, const SegmentPart& part, RmtPast* past,
@@ -174,6 +172,24 @@ Residual RmtBackbone::run(const at::Tensor& embedded, const Norm& final_norm, Pa
   observations.show();
   if (options.memory_only) return {};
   return {outs.size() == 1 ? outs.front() : at::cat(outs, 1), {}};
+}
+
+at::Tensor RmtBackbone::run_row(const at::Tensor& embedding, const Norm& final_norm, Past& any_past,
+                                const ForwardOptions& options) const {
+  auto& past = past_as<RmtPast>(any_past);
+  const ModelConfig& config = options.config ? *options.config : *config_;
+  // Read and write positions run beside the first and the last of a segment.
+  const int64_t place = past.position() % config.segment_size;
+  if (place == 0 || place + 1 == config.segment_size) return {};
+  std::vector<RowLayer> layers;
+  for (const WindowStack* stack : {&lower_, &upper_})
+    for (const DecoderLayer& layer : stack->layers) {
+      OpenSegment& open = past.layers[layers.size()];
+      layers.push_back(row_layer(layer, segment_row(open, slopes_, config, layer.attn.wq.compute_dtype)));
+    }
+  if (!can_decode_row(layers)) return {};
+  past.advance(1);
+  return decode_row({layers, /*tapped=*/layers.size(), final_norm, config}, embedding).hidden;
 }
 
 /// Positions of one segment through all layers: (B, reading + text + writing, d).

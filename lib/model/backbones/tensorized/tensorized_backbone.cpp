@@ -6,22 +6,18 @@
 #include <algorithm>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "lib/model/backbone.h"
+#include "lib/model/backbones/tensorized/hop_history.h"
+#include "lib/model/backbones/tensorized/hop_row.h"
 #include "lib/model/backbones/tensorized/strided_window.h"
 #include "lib/model/backbones/tensorized/tensorized_kind.h"
-#include "lib/model/layers/row_history.h"
 #include "lib/model/layers/window_stack.h"
+#include "lib/model/rows/row_decoder.h"
 
 namespace gca::model {
 namespace {
-
-/// What an upper layer keeps: a cache of the first values alone could not decode, because a hop reads what
-/// the one before it found at earlier positions.
-struct HopHistory {
-  RowHistory keys;                 ///< as far back as the longest hop reaches
-  std::vector<RowHistory> values;  ///< of each hop: what it reads, as far back as it reaches
-};
 
 class TensorizedPast final : public Past {
  public:
@@ -103,6 +99,20 @@ class TensorizedBackbone final : public Backbone {
     return h;
   }
 
+  at::Tensor run_row(const at::Tensor& embedding, const Norm& final_norm, Past& any_past,
+                     const ForwardOptions& options) const override {
+    auto& past = past_as<TensorizedPast>(any_past);
+    const ModelConfig& config = options.config ? *options.config : *config_;
+    std::vector<RowLayer> layers;
+    add_row_layers(lower_, past.windows, slopes_, config, layers);
+    for (size_t j = 0; j < upper_.layers.size(); ++j)
+      layers.push_back(row_layer(upper_.layers[j], hop_row(past.upper[j], upper_slopes_, config,
+                                                           upper_.layers[j].attn.wq.compute_dtype)));
+    if (!can_decode_row(layers)) return {};
+    past.advance(1);
+    return decode_row({layers, /*tapped=*/layers.size(), final_norm, config}, embedding).hidden;
+  }
+
  private:
   at::Tensor hops(size_t layer, const at::Tensor& x, const ModelConfig& config, HopHistory* history) const {
     auto [q, k, found] = project_qkv(upper_.layers[layer].attn, x, config);
@@ -110,22 +120,13 @@ class TensorizedBackbone final : public Backbone {
       found = tensorized_attention(q, k, found, upper_slopes_, config.tensor_fold, score_scale(config));
       return found.reshape(x.sizes());
     }
-    int64_t longest = 0;
-    std::vector<int64_t> kept;  // rows before a position that each hop reads
-    int64_t stride = 1;
-    for (const int64_t steps : config.tensor_fold) {
-      kept.push_back(steps > 0 ? (steps - 1) * stride : RowHistory::kAll);
-      longest = std::max(longest, kept.back());
-      stride *= steps;
-    }
-    k = history->keys.append(k, longest);
-    stride = 1;
-    for (size_t r = 0; r < kept.size(); ++r) {
-      const at::Tensor values = history->values[r].append(found, kept[r]);
+    const std::vector<Hop> all = hops_of(config.tensor_fold);
+    k = history->keys.append(k, longest_of(all));
+    for (size_t r = 0; r < all.size(); ++r) {
+      const at::Tensor values = history->values[r].append(found, all[r].kept);
       const at::Tensor keys = k.narrow(1, k.size(1) - values.size(1), values.size(1));
       found =
-          strided_window(q, keys, values, upper_slopes_, config.tensor_fold[r], stride, score_scale(config));
-      stride *= config.tensor_fold[r];
+          strided_window(q, keys, values, upper_slopes_, all[r].steps, all[r].stride, score_scale(config));
     }
     return found.reshape(x.sizes());
   }

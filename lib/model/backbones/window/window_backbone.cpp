@@ -10,7 +10,7 @@
 #include "lib/model/backbone.h"
 #include "lib/model/backbones/window/window_kind.h"
 #include "lib/model/layers/window_stack.h"
-#include "lib/model/row_decoder.h"
+#include "lib/model/rows/row_decoder.h"
 
 namespace gca::model {
 namespace {
@@ -65,13 +65,13 @@ class WindowBackbone final : public Backbone {
                      const ForwardOptions& options) const override {
     auto& past = past_as<WindowPast>(any_past);
     const auto [lower_windows, upper_windows] = split(past);
-    std::vector<RowLayer> layers;
-    add_row_layers(lower_, lower_windows, layers);
-    add_row_layers(upper_, upper_windows, layers);
-    if (!can_decode_row(layers)) return {};
     const ModelConfig& config = options.config ? *options.config : *config_;
+    std::vector<RowLayer> layers;
+    add_row_layers(lower_, lower_windows, slopes_, config, layers);
+    add_row_layers(upper_, upper_windows, slopes_, config, layers);
+    if (!can_decode_row(layers)) return {};
     past.advance(1);
-    return decode_row({layers, /*tapped=*/layers.size(), final_norm, slopes_, config}, embedding).hidden;
+    return decode_row({layers, /*tapped=*/layers.size(), final_norm, config}, embedding).hidden;
   }
 
  private:

@@ -2,7 +2,7 @@
 // One position of one text through a list of layers: what decoding runs. The same arithmetic as
 // Backbone::run, row by row, without an operator's overhead: a team of threads walks through the layers
 // together, each takes its share of heads and of rows of every weight, and nothing is allocated. Bound by
-// reading the weights once, next the windows' keys and values and the chosen chunks.
+// reading the weights once, next the keys and values that attention reads and the chosen chunks.
 //
 // A layer takes four meetings of the team, two more where it reads chunks:
 //
@@ -13,6 +13,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "lib/model/layers/window_stack.h"
 #include "lib/model/memory/chunk_memory.h"
 #include "lib/model/model_config.h"
+#include "lib/model/rows/row_attention.h"
 
 namespace gca::model {
 
@@ -38,24 +40,27 @@ struct RowReader {
 struct RowLayer {
   const Norm* attn_norm;
   const AttentionWeights* attn;
-  WindowCache* window;
+  std::unique_ptr<RowAttention> attention;
   std::optional<RowReader> reader;
   const Norm* mlp_norm;
   const MlpWeights* mlp;
 };
 
-/// Appends the layers of a stack.
-void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, std::vector<RowLayer>& layers);
+/// A layer that attends by `attention`.
+RowLayer row_layer(const DecoderLayer& layer, std::unique_ptr<RowAttention> attention);
+
+/// Appends the layers of a stack, with sliding windows. slopes (H).
+void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, const at::Tensor& slopes,
+                    const ModelConfig& config, std::vector<RowLayer>& layers);
 
 struct RowStack {
   const std::vector<RowLayer>& layers;
   size_t tapped;  ///< layers before the place whose residual stream is told, too
   const Norm& final_norm;
-  const at::Tensor& slopes;  ///< (H) float32
   const ModelConfig& config;
 };
 
-/// True when decode_row() takes these layers: float32 or bf16 on the CPU, windows that hold one text.
+/// True when decode_row() takes these layers: float32 or bf16 on the CPU, pasts that take rows.
 bool can_decode_row(const std::vector<RowLayer>& layers);
 
 struct DecodedRow {
@@ -63,7 +68,7 @@ struct DecodedRow {
   at::Tensor hidden;  ///< (1, 1, d), compute type: after the final norm
 };
 
-/// Runs the position whose token has the embedding `embedding` (d, float32) and appends it to the windows.
+/// Runs the position whose token has the embedding `embedding` (d, float32) and appends it to the layers' pasts.
 DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding);
 
 }  // namespace gca::model

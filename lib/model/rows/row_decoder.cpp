@@ -1,15 +1,17 @@
-#include "lib/model/row_decoder.h"
+#include "lib/model/rows/row_decoder.h"
 
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "kernels/common/named_work.h"
 #include "kernels/common/one_query_attention.h"
 #include "kernels/common/thread_team.h"
 #include "kernels/common/thread_workspace.h"
-#include "lib/model/row_ops.h"
+#include "lib/model/rows/row_ops.h"
+#include "lib/model/rows/window_row.h"
 
 namespace gca::model {
 namespace {
@@ -32,7 +34,7 @@ struct OwnRows {
   T* x;                 // (d) normalised
   float* product;       // (2 d_ff or d) rows of weights times x
   float *query, *read;  // (dh)
-  float* score;         // (W + 1, or keys of a chunk)
+  float* score;         // (keys of a chunk)
   T *gate, *up;         // (d_ff)
 };
 
@@ -46,10 +48,8 @@ class RowDecoder {
         ff_(config_.ff_size()),
         head_dim_(config_.head_dim()),
         scale_(1.0F / std::sqrt(static_cast<float>(head_dim_))),
-        slopes_(stack.slopes.const_data_ptr<float>()),
         embedding_(embedding.const_data_ptr<float>()) {
-    for (const RowLayer& layer : stack.layers)
-      windows_.push_back(layer.window->append_row(config_.window_size));
+    for (const RowLayer& layer : stack.layers) newest_.push_back(layer.attention->append_row());
   }
 
   DecodedRow run() {
@@ -72,7 +72,7 @@ class RowDecoder {
   int64_t shared_bytes() const { return (2 * d_ + ff_) * static_cast<int64_t>(sizeof(T)) + 3 * 64; }
 
   OwnRows<T> own_rows() const {
-    const int64_t scores = std::max(config_.window_size + 1, config_.chunk_size);
+    const int64_t scores = config_.chunk_size;
     const int64_t floats = 2 * d_ + std::max(2 * ff_, d_) + 2 * head_dim_ + scores;
     const int64_t size = (floats + d_ + 2 * ff_) * static_cast<int64_t>(sizeof(float)) + 9 * 64;
     char* memory = kernels::ThreadWorkspace<char, OwnMemory>::get(size);
@@ -109,8 +109,7 @@ class RowDecoder {
     const RowLayer& layer = stack_.layers[i];
     normalise(*layer.attn_norm, has_update, own.h, own);
     const MemoryAhead mlp = ops_.share_ahead(layer.mlp->w_gate, member);
-    attend(*layer.attn, windows_[i], own, member,
-           layer.reader ? queries_ahead(*layer.reader->wq, member) : mlp);
+    attend(layer, newest_[i], own, member, layer.reader ? queries_ahead(*layer.reader->wq, member) : mlp);
     if (layer.reader) {
       normalise(*layer.reader->norm, true, own.h, own);
       read_chunks(*layer.reader, own, member, mlp);
@@ -154,24 +153,17 @@ class RowDecoder {
   }
 
   /// update = W_o SelfAttn(x). The member reads `ahead` next.
-  void attend(const AttentionWeights& weights, const WindowCache::OpenRow& window, OwnRows<T>& own,
+  void attend(const RowLayer& layer, const RowAttention::OpenRow& newest, OwnRows<T>& own,
               const TeamMember& member, MemoryAhead ahead) {
+    const AttentionWeights& weights = *layer.attn;
     const auto [first_head, end_head] = member.share(config_.n_heads);
-    const int64_t newest = (window.count - 1) * d_;
-    auto* keys = static_cast<T*>(window.keys);
-    auto* values = static_cast<T*>(window.values);
     for (int64_t head = first_head; head < end_head; ++head) {
       const int64_t place = head * head_dim_;
       make_query(weights.wq, place, own);
-      ops_.multiply(weights.wk, place, head_dim_, own.x, own.product, keys + newest + place);
-      ops_.multiply(weights.wv, place, head_dim_, own.x, own.product, values + newest + place);
-      const float slope = slopes_[head];
-      const OneQueryScores scores{
-          .scale = scale_, .bias = -slope * static_cast<float>(window.count - 1), .bias_step = slope};
+      ops_.multiply(weights.wk, place, head_dim_, own.x, own.product, static_cast<T*>(newest.key) + place);
+      ops_.multiply(weights.wv, place, head_dim_, own.x, own.product, static_cast<T*>(newest.value) + place);
       std::fill_n(own.read, head_dim_, 0.0F);
-      kernels::read_with_one_query(ops_.floats(), head_dim_, own.query,
-                                   HeadRows<T>{keys + place, values + place, d_, d_, window.count}, scores,
-                                   own.score, own.read);
+      layer.attention->read(head, own.query, own.read);
       ops_.round(head_dim_, own.read, shared_.attended + place);
     }
     member.wait(ops_.share_ahead(weights.wo, member));
@@ -225,9 +217,8 @@ class RowDecoder {
   const ModelConfig& config_;
   int64_t d_, ff_, head_dim_;
   float scale_;
-  const float* slopes_;
   const float* embedding_;
-  std::vector<WindowCache::OpenRow> windows_;  // one a layer
+  std::vector<RowAttention::OpenRow> newest_;  // one a layer
   SharedRows<T> shared_{};
   float* tapped_ = nullptr;
   T* hidden_ = nullptr;
@@ -235,10 +226,15 @@ class RowDecoder {
 
 }  // namespace
 
-void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, std::vector<RowLayer>& layers) {
+RowLayer row_layer(const DecoderLayer& layer, std::unique_ptr<RowAttention> attention) {
+  return {&layer.attn_norm, &layer.attn, std::move(attention), std::nullopt, &layer.mlp_norm, &layer.mlp};
+}
+
+void add_row_layers(const WindowStack& stack, std::span<WindowCache> windows, const at::Tensor& slopes,
+                    const ModelConfig& config, std::vector<RowLayer>& layers) {
   for (size_t i = 0; i < stack.layers.size(); ++i) {
     const DecoderLayer& layer = stack.layers[i];
-    layers.push_back({&layer.attn_norm, &layer.attn, &windows[i], std::nullopt, &layer.mlp_norm, &layer.mlp});
+    layers.push_back(row_layer(layer, window_row(windows[i], slopes, config, layer.attn.wq.compute_dtype)));
   }
 }
 
@@ -246,7 +242,7 @@ bool can_decode_row(const std::vector<RowLayer>& layers) {
   if (layers.empty()) return false;
   return takes_rows(layers.front().attn->wq) &&
          std::all_of(layers.begin(), layers.end(),
-                     [](const RowLayer& layer) { return layer.window->takes_rows(); });
+                     [](const RowLayer& layer) { return layer.attention->takes_rows(); });
 }
 
 DecodedRow decode_row(const RowStack& stack, const at::Tensor& embedding) {
