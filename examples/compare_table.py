@@ -74,7 +74,7 @@ def costs(row, output):
         "reading_bytes": decoding["peak_memory_bytes"],
         "decoded": decoding["rows"][0]["tokens_per_second"],
         "read_bytes": decoding["rows"][0]["bytes_per_token"],
-        "state_bytes": decoding["rows"][0]["state_bytes"],
+        "state_bytes": decoding["rows"][0].get("state_bytes"),  # absent where an earlier gca measured
     }
 
 
@@ -96,7 +96,7 @@ def cost_table(rows, output):
                 f"{cost['flops'] / base['flops']:.2f}",
                 f"{cost['training_bytes'] / 2**20:.0f}",
                 f"{cost['reading_bytes'] / 2**20:.0f}",
-                f"{cost['state_bytes'] / 2**20:.1f}",
+                "" if cost["state_bytes"] is None else f"{cost['state_bytes'] / 2**20:.1f}",
                 f"{cost['decoded']:.0f}",
                 f"{cost['read_bytes'] / 2**20:.1f}",
             ]
