@@ -48,7 +48,16 @@ def write(path, tensors):
     os.replace(path + ".tmp", path)
 
 
-def write_config(folder, config):
+def read_folder(folder):
+    """The configuration of a model, and its tensors."""
+    with open(os.path.join(folder, "config.json"), encoding="utf-8") as file:
+        config = json.load(file)
+    return config, read(os.path.join(folder, "model.safetensors"))
+
+
+def write_folder(folder, config, tensors):
+    os.makedirs(folder, exist_ok=True)
+    write(os.path.join(folder, "model.safetensors"), tensors)
     with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as file:
         json.dump(config, file, indent=2)
         file.write("\n")

@@ -5,8 +5,6 @@ Writes config.json and model.safetensors with every layer in bf16. Nothing is ke
 that of a new model is, normal(0, initializer_range), which starts better than with the mean and the deviation of the old columns
 (docs/results.md). The row of the landmark is drawn here. Needs numpy.
 """
-import json
-import os
 import sys
 
 import start_up_files
@@ -16,14 +14,10 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.splitlines()[0])
     checkpoint, folder = sys.argv[1:]
-    with open(os.path.join(checkpoint, "config.json"), encoding="utf-8") as file:
-        config = json.load(file)
-    tensors = start_up_files.read(os.path.join(checkpoint, "model.safetensors"))
+    config, tensors = start_up_files.read_folder(checkpoint)
     d = tensors.pop("tok_emb").shape[1]
     tensors |= start_up_files.embedding_statistics(d, config["initializer_range"])
-    os.makedirs(folder, exist_ok=True)
-    start_up_files.write(os.path.join(folder, "model.safetensors"), tensors)
-    start_up_files.write_config(folder, config)
+    start_up_files.write_folder(folder, config, tensors)
 
 
 main()

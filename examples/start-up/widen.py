@@ -8,8 +8,6 @@ sqrt(2) only. The encoder's rotary positions turn element e of 32 as element 2e 
 layers begin as the identity: copies whose output projections are 0. A little noise makes different what is equal. The wide model
 is then trained further. Needs numpy.
 """
-import json
-import os
 import sys
 
 import numpy
@@ -86,9 +84,7 @@ def main():
     if len(sys.argv) != 3:
         sys.exit(__doc__.splitlines()[0])
     source, folder = sys.argv[1:]
-    with open(os.path.join(source, "config.json"), encoding="utf-8") as file:
-        config = json.load(file)
-    narrow = start_up_files.read(os.path.join(source, "model.safetensors"))
+    config, narrow = start_up_files.read_folder(source)
     widening = Widening(config["num_attention_heads"])
     wide = {}
     for kind, layers in LAYERS.items():
@@ -101,9 +97,7 @@ def main():
             wide[name] = widening.widen(name, narrow[name], False)
     config |= SIZES | {"hidden_size": 2 * config["hidden_size"]}
     wide |= start_up_files.embedding_statistics(config["hidden_size"], config["initializer_range"])
-    os.makedirs(folder, exist_ok=True)
-    start_up_files.write(os.path.join(folder, "model.safetensors"), wide)
-    start_up_files.write_config(folder, config)
+    start_up_files.write_folder(folder, config, wide)
 
 
 main()
