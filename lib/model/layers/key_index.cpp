@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "kernels/common/thread_workspace.h"
+
 namespace gca::model {
 namespace {
 
@@ -59,14 +61,17 @@ std::vector<kernels::LandmarkPart> KeyIndex::parts(const at::Tensor& keys, int64
   return parts;
 }
 
-std::vector<kernels::LandmarkRows> KeyIndex::parts(const kernels::LandmarkRows& keys, int64_t head) const {
+void KeyIndex::search_row(const kernels::LandmarkRows& keys, int64_t head, const float* query, int64_t d,
+                          int64_t K, float scale, int32_t* idx, float* score) const {
   const auto* bytes = static_cast<const char*>(keys.first);
   const int64_t step_bytes = keys.step * static_cast<int64_t>(at::elementSize(keys.type));
   std::vector<kernels::LandmarkRows> parts;
   for_parts(head, keys.count, [&](int64_t first, int64_t own, const kernels::CoarseRuns& coarse) {
     parts.push_back({bytes + first * step_bytes, keys.type, own, keys.step, coarse});
   });
-  return parts;
+  float* scaled = kernels::ThreadWorkspace<float, KeyIndex>::get(d);
+  std::transform(query, query + d, scaled, [scale](float q) { return q * scale; });
+  kernels::landmark_search_row(scaled, d, parts, K, idx, score);
 }
 
 int64_t KeyIndex::size_bytes() const {

@@ -27,8 +27,10 @@ class KeyIndex {
   std::vector<kernels::LandmarkPart> parts(const at::Tensor& keys, int64_t b, int64_t head,
                                            int64_t count) const;
 
-  /// The same of keys where they lie in memory, all of those that are searched: for landmark_search_row().
-  std::vector<kernels::LandmarkRows> parts(const kernels::LandmarkRows& keys, int64_t head) const;
+  /// The K best of keys of a head where they lie in memory, for one query (d): idx and score (K), as landmark_search() has
+  /// them. For members of a team, each of which searches alone.
+  void search_row(const kernels::LandmarkRows& keys, int64_t head, const float* query, int64_t d, int64_t K,
+                  float scale, int32_t* idx, float* score) const;
 
   int64_t size_bytes() const;
 

@@ -1,8 +1,8 @@
 #pragma once
 // One position of one text through a list of layers: what decoding runs. The same arithmetic as
 // Backbone::run, row by row, without an operator's overhead: a team of threads walks through the layers
-// together, each takes its share of heads and of rows of every weight. Bound by
-// reading the weights once, next the keys and values that attention reads and the chosen chunks.
+// together, each takes its share of heads and of rows of every weight. Bound by reading the weights once, next
+// the keys and values that attention reads and the chosen chunks.
 //
 // A layer takes four meetings of the team, two more where it reads chunks:
 //

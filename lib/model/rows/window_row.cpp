@@ -1,8 +1,7 @@
 #include "lib/model/rows/window_row.h"
 
-#include "kernels/common/one_query_attention.h"
-#include "kernels/common/thread_workspace.h"
 #include "lib/model/layers/transformer_layer.h"
+#include "lib/model/rows/alibi_rows.h"
 
 namespace gca::model {
 namespace {
@@ -29,13 +28,9 @@ class WindowRow final : public RowAttention {
   }
 
   void read(int64_t head, const float* query, float* out) override {
-    const float slope = slopes_.const_data_ptr<float>()[head];
-    const kernels::OneQueryScores scores{
-        .scale = scale_, .bias = -slope * static_cast<float>(count_ - 1), .bias_step = slope};
-    const int64_t place = head * head_dim_;
-    kernels::read_with_one_query(kernels::tile_kernels(), head_dim_, query,
-                                 kernels::HeadRows<T>{keys_ + place, values_ + place, d_, d_, count_}, scores,
-                                 kernels::ThreadWorkspace<float, WindowRow>::get(count_), out);
+    const int64_t place = (count_ - 1) * d_ + head * head_dim_;
+    read_with_alibi(head_dim_, query, NewestRows<T>{keys_ + place, values_ + place, d_, count_}, scale_,
+                    slopes_.const_data_ptr<float>()[head], out);
   }
 
  private:

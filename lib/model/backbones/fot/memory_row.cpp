@@ -5,7 +5,6 @@
 
 #include "kernels/common/one_query_attention.h"
 #include "kernels/common/thread_workspace.h"
-#include "kernels/landmark_topk/landmark_search.h"
 #include "lib/model/layers/transformer_layer.h"
 
 namespace gca::model {
@@ -44,7 +43,6 @@ class MemoryRow final : public RowAttention {
 
  private:
   struct Scores;
-  struct Query;
   struct Found;
   struct Places;
 
@@ -62,20 +60,18 @@ class MemoryRow final : public RowAttention {
   void read_best(int64_t head, const float* query, float* out) const {
     const int64_t K = range_.top_k;
     const int64_t place = head * head_dim_;
-    float* scaled = kernels::ThreadWorkspace<float, Query>::get(head_dim_);
-    std::transform(query, query + head_dim_, scaled, [this](float q) { return q * scale_; });
     int32_t* best = kernels::ThreadWorkspace<int32_t, Places>::get(K);
     float* score = kernels::ThreadWorkspace<float, Found>::get(K);
     const kernels::LandmarkRows memory{
         .first = keys_ + place, .type = c10::CppTypeToScalarType<T>::value, .count = memory_, .step = d_};
-    kernels::landmark_search_row(scaled, head_dim_, rows_.index().parts(memory, head), K, best, score);
+    rows_.index().search_row(memory, head, query, head_dim_, K, scale_, best, score);
 
     const float found_lse = log_sum_exp(score, K);
     const float own_lse = read_rows(head, query, memory_, 1, out);
     const float largest = std::max(own_lse, found_lse);
     const float lse = largest + std::log(std::exp(own_lse - largest) + std::exp(found_lse - largest));
     kernels::scale_floats(std::exp(own_lse - lse), head_dim_, out);
-    for (int64_t i = 0; i < K; ++i) {
+    for (int64_t i = 0; i < K && best[i] >= 0; ++i) {
       const float weight = std::exp(score[i] - lse);
       kernels::add_weighted_rows(kernels::tile_kernels(), 1, head_dim_, &weight,
                                  values_ + best[i] * d_ + place, d_, out);

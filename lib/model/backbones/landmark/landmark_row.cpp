@@ -5,7 +5,6 @@
 
 #include "kernels/common/one_query_attention.h"
 #include "kernels/common/thread_workspace.h"
-#include "kernels/landmark_topk/landmark_search.h"
 #include "lib/model/layers/transformer_layer.h"
 
 namespace gca::model {
@@ -75,7 +74,6 @@ class LandmarkRow final : public RowAttention {
 
  private:
   struct Turned;
-  struct Scaled;
   struct Scores;
   struct Found;
   struct Places;
@@ -154,15 +152,13 @@ class LandmarkRow final : public RowAttention {
   void find_older(int64_t head, int64_t older, int64_t all_slots, const float* query, float* turned,
                   std::vector<Block>& blocks) const {
     turns_.turn(query, all_slots, turned);
-    float* scaled = kernels::ThreadWorkspace<float, Scaled>::get(head_dim_);
-    std::transform(turned, turned + head_dim_, scaled, [this](float q) { return q * scale_; });
     int32_t* best = kernels::ThreadWorkspace<int32_t, Places>::get(K_);
     float* score = kernels::ThreadWorkspace<float, Found>::get(K_);
     const kernels::LandmarkRows landmarks{.first = keys_ + (S_ - 1) * d_ + head * head_dim_,
                                           .type = c10::CppTypeToScalarType<T>::value,
                                           .count = older,
                                           .step = S_ * d_};
-    kernels::landmark_search_row(scaled, head_dim_, rows_.index().parts(landmarks, head), K_, best, score);
+    rows_.index().search_row(landmarks, head, turned, head_dim_, K_, scale_, best, score);
     for (int64_t i = 0; i < K_ && best[i] >= 0; ++i) blocks.push_back({best[i], all_slots, score[i]});
   }
 

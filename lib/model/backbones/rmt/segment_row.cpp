@@ -6,6 +6,7 @@
 #include "kernels/common/one_query_attention.h"
 #include "kernels/common/thread_workspace.h"
 #include "lib/model/layers/transformer_layer.h"
+#include "lib/model/rows/alibi_rows.h"
 
 namespace gca::model {
 namespace {
@@ -51,15 +52,11 @@ class SegmentRow final : public RowAttention {
   struct Read;
 
   float read_window(int64_t head, const float* query, float* out) const {
-    const int64_t count = std::min(keys_.count, window_size_ + 1);
-    const int64_t back = (count - 1) * d_ - head * head_dim_;
-    const float slope = slopes_.const_data_ptr<float>()[head];
-    return kernels::read_with_one_query(
-        kernels::tile_kernels(), head_dim_, query,
-        kernels::HeadRows<T>{keys_.newest<T>(d_) - back, values_.newest<T>(d_) - back, d_, d_, count},
-        kernels::OneQueryScores{
-            .scale = scale_, .bias = -slope * static_cast<float>(count - 1), .bias_step = slope},
-        kernels::ThreadWorkspace<float, Scores>::get(count), out);
+    const int64_t place = head * head_dim_;
+    return read_with_alibi(head_dim_, query,
+                           NewestRows<T>{keys_.newest<T>(d_) + place, values_.newest<T>(d_) + place, d_,
+                                         std::min(keys_.count, window_size_ + 1)},
+                           scale_, slopes_.const_data_ptr<float>()[head], out);
   }
 
   float read_memory(int64_t head, const float* query, float* out) const {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/common/one_query_attention.h"
-#include "kernels/common/thread_workspace.h"
+#include "kernels/common/tile_operand.h"
 #include "lib/model/layers/transformer_layer.h"
+#include "lib/model/rows/alibi_rows.h"
 
 namespace gca::model {
 namespace {
@@ -37,17 +37,13 @@ class HopRow final : public RowAttention {
       const Hop& hop = hops_[r];
       const int64_t seen = (values_[r].count - 1) / hop.stride + 1;
       const int64_t steps = hop.steps > 0 ? std::min(seen, hop.steps) : seen;
-      const int64_t back = (steps - 1) * hop.stride * d_;
-      const kernels::HeadRows<T> rows{keys_.newest<T>(d_) + place - back,
-                                      values_[r].template newest<T>(d_) + place - back, hop.stride * d_,
-                                      hop.stride * d_, steps};
-      // ALiBi counts steps.
-      const kernels::OneQueryScores scores{
-          .scale = scale_, .bias = -slope * static_cast<float>(steps - 1), .bias_step = slope};
-      float* score = kernels::ThreadWorkspace<float, HopRow>::get(steps);
       const bool is_last = r + 1 == hops_.size();
       std::fill_n(out, head_dim_, 0.0F);
-      kernels::read_with_one_query(floats, head_dim_, query, rows, scores, score, out);
+      // ALiBi counts steps.
+      read_with_alibi(head_dim_, query,
+                      NewestRows<T>{keys_.newest<T>(d_) + place, values_[r].template newest<T>(d_) + place,
+                                    hop.stride * d_, steps},
+                      scale_, slope, out);
       if (!is_last)
         kernels::store_tile(floats, 1, head_dim_, out, 0, values_[r + 1].template newest<T>(d_) + place, 0);
     }
